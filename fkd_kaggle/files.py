@@ -1,0 +1,79 @@
+"""Writing files so that nothing is ever left half-written.
+
+Everything this package writes goes to a temporary name in the same folder first and is renamed
+when complete. A crash, ``kill -9`` or a full disk leaves the old file or none.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fkd_kaggle.errors import FkdError
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``target``; rename it over ``target`` when the block succeeds.
+
+    The temporary name keeps the target's suffix, because writers such as Keras choose their
+    format by it. The file's folder is made where it is missing.
+
+    Raises
+    ------
+    FkdError
+        The disk is full or the folder cannot be written; the target is as it was.
+    """
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.stem[:40]}-", suffix=f".tmp{target.suffix}", dir=target.parent
+        )
+        os.close(handle)
+        temporary = Path(name)
+        # mkstemp makes the file private; what we write should look like any other file.
+        temporary.chmod(0o666 & ~_umask())
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise FkdError(
+                f"disk full while writing {target}: free some space and run the command again"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
+            raise FkdError(f"cannot write {target}: {error.strerror}") from error
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write ``text`` to ``target`` (UTF-8, newlines kept as they are) atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write ``value`` to ``target`` as indented JSON, atomically."""
+    write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Return the hex SHA-256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

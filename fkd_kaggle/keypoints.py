@@ -1,0 +1,83 @@
+"""The 15 keypoints: names, column order, mirror partners, regions. The only room that knows them.
+
+Left and right are the subject's, as in the competition: ``left_eye_center`` is on the right side
+of the image. Coordinates are pixels of a 96×96 image, x to the right and y down, and the centre of
+the top left pixel is (0, 0).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SIZE: Final = 96
+"""Width and height of a face image in pixels."""
+
+NAMES: Final = (
+    "left_eye_center",
+    "right_eye_center",
+    "left_eye_inner_corner",
+    "left_eye_outer_corner",
+    "right_eye_inner_corner",
+    "right_eye_outer_corner",
+    "left_eyebrow_inner_end",
+    "left_eyebrow_outer_end",
+    "right_eyebrow_inner_end",
+    "right_eyebrow_outer_end",
+    "nose_tip",
+    "mouth_left_corner",
+    "mouth_right_corner",
+    "mouth_center_top_lip",
+    "mouth_center_bottom_lip",
+)
+"""The keypoints in the column order of training.csv."""
+
+COUNT: Final = len(NAMES)
+
+COLUMNS: Final = tuple(f"{name}_{axis}" for name in NAMES for axis in "xy")
+"""The 30 coordinate columns of training.csv, and the FeatureName values of the lookup table."""
+
+
+def index(*names: str) -> tuple[int, ...]:
+    """Return the positions of ``names`` among the 15 keypoints."""
+    return tuple(NAMES.index(name) for name in names)
+
+
+def _mirror(name: str) -> str:
+    swap = {"left": "right", "right": "left"}
+    return "_".join(swap.get(part, part) for part in name.split("_"))
+
+
+FLIP: Final = index(*(_mirror(name) for name in NAMES))
+"""``mirrored = keypoints[:, FLIP]`` renames left and right after a horizontal flip."""
+
+PARTIAL: Final = index("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
+"""The four keypoints that the second annotator labelled."""
+
+REGIONS: Final[dict[str, tuple[int, ...]]] = {
+    "all": tuple(range(COUNT)),
+    "eyes-nose": index(
+        "left_eye_center",
+        "right_eye_center",
+        "left_eye_inner_corner",
+        "left_eye_outer_corner",
+        "right_eye_inner_corner",
+        "right_eye_outer_corner",
+        "nose_tip",
+    ),
+    "mouth-eyebrows": index(
+        "left_eyebrow_inner_end",
+        "left_eyebrow_outer_end",
+        "right_eyebrow_inner_end",
+        "right_eyebrow_outer_end",
+        "mouth_left_corner",
+        "mouth_right_corner",
+        "mouth_center_top_lip",
+        "mouth_center_bottom_lip",
+    ),
+}
+"""Keypoints a network answers for, by region name."""
+
+SOURCES: Final = ("complete", "partial")
+"""Annotation sources; their positions (0, 1) are the codes used in arrays."""
+COMPLETE: Final = 0
+PARTIAL_SOURCE: Final = 1

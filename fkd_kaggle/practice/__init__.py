@@ -1,0 +1,1 @@
+"""The practice Kaggle: a local server that the official client talks to unchanged."""
