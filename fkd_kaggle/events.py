@@ -1,0 +1,117 @@
+"""What training tells whoever watches: plain values, no printing.
+
+``ensemble.train`` calls ``on_event`` with these; ``display`` turns them into a live terminal view
+or into plain lines for a kernel's log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EnsembleStarted:
+    """Training begins, or is taken up again where an interrupted run stopped."""
+
+    run: str
+    members: tuple[str, ...]
+    finished: int
+    """Members that an earlier call already finished."""
+    faces: int
+    precision: str
+    seconds_limit: float | None
+
+
+@dataclass(frozen=True)
+class MemberStarted:
+    """One recipe begins on one fold."""
+
+    member: str
+    recipe: str
+    fold: int
+    position: int
+    """Its place among the ensemble's members, from 0."""
+    parameters: int
+    training_faces: int
+    validation_faces: int
+    resumed_epoch: int
+    """Epochs an earlier call already trained; 0 for a fresh start."""
+
+
+@dataclass(frozen=True)
+class StepEnded:
+    """A few optimiser steps went by; sent about twice a second, not for every step."""
+
+    member: str
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+    seconds_left: float
+    """Estimate for this member."""
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """One epoch is over. ``rmse`` is in pixels on validation faces, None when not evaluated."""
+
+    member: str
+    epoch: int
+    """Epochs trained so far, from 1."""
+    epochs: int
+    loss: float
+    rmse: float | None
+    best_rmse: float | None
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class MemberEnded:
+    """A member is trained and its out-of-fold predictions are stored."""
+
+    member: str
+    rmse: float
+    """Pixels, on its held-out fold, flip-averaged, in the lookup table's proportions."""
+    seconds: float
+    stopped: str
+    """Why it ended: "finished", "early stopping", "time limit" or "interrupted"."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Cross-validated root mean squared errors in pixels; None where nothing was held out."""
+
+    complete: float | None
+    """On rows labelled by the complete source."""
+    partial: float | None
+    combined: float | None
+    """Both, weighted as the lookup table asks for them."""
+    expected: float | None
+    """``combined`` less what averaging over folds gains on the test faces: compare with the
+    leaderboard."""
+    by_member: dict[str, float]
+    """Combined score of each recipe alone."""
+
+
+@dataclass(frozen=True)
+class EnsembleEnded:
+    """The blend is fitted and the run is usable."""
+
+    scores: Scores
+    finished: int
+    members: int
+    seconds: float
+    stopped: str
+
+
+Event = EnsembleStarted | MemberStarted | StepEnded | EpochEnded | MemberEnded | EnsembleEnded
+OnEvent = Callable[[Event], None]
+
+
+def ignore(_: Event) -> None:
+    """Watch nothing."""
