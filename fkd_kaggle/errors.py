@@ -4,6 +4,11 @@ Each carries one line that says what is wrong, where, and what to do. The CLI pr
 and exits with code 2; anything else that escapes is a bug in this package and keeps its traceback.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class FkdError(Exception):
     """Base of every error a user can act on. ``str(error)`` is one clear line."""
@@ -30,6 +35,19 @@ class SubmissionError(FkdError):
 class CompetitionError(FkdError):
     """Kaggle said no, or could not be reached."""
 
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """The HTTP status of Kaggle's answer; None where there was none."""
+
 
 class KernelError(FkdError):
     """A Kaggle kernel could not be built, pushed, followed or collected."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Return the line for an unknown name, with the nearest known one or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    return f"unknown {what} {name!r}: {hint}"

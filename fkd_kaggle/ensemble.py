@@ -1,0 +1,391 @@
+"""An ensemble: members trained fold by fold, blended out of fold, averaged at prediction.
+
+Conducts ``training``, ``blend`` and the run folder. Knows how time is shared between members and
+what to do when it runs out or somebody presses Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fkd_kaggle import blend, faces, files, folds
+from fkd_kaggle.errors import RunError
+from fkd_kaggle.events import EnsembleEnded, EnsembleStarted, MemberEnded, OnEvent, Scores, ignore
+from fkd_kaggle.faces import Faces
+from fkd_kaggle.keypoints import COMPLETE, COUNT, PARTIAL_SOURCE
+from fkd_kaggle.recipes import Member, Plan
+from fkd_kaggle.run import Run
+
+if TYPE_CHECKING:
+    from fkd_kaggle.training import Progress
+
+_RESERVE = 0.03
+"""Share of a time limit kept back for out-of-fold and test predictions and the blend."""
+
+
+def start(runs_dir: Path, name: str | None, plan: Plan, data_dir: Path) -> Run:
+    """Make the run folder for a plan on a data set."""
+    return Run.create(runs_dir, name, plan, faces.fingerprint(data_dir))
+
+
+def train(
+    run: Run,
+    data_dir: Path,
+    *,
+    time_limit: float | None = None,
+    only: Collection[str] | None = None,
+    on_event: OnEvent = ignore,
+    tensorboard: bool = False,
+) -> Scores:
+    """Train the run's members that are not finished yet, then blend.
+
+    Parameters
+    ----------
+    time_limit
+        Seconds for this call; the plan's own limit when None.
+    only
+        Names of the members to train, for a shard; the blend is then left to ``finish``.
+
+    Returns
+    -------
+    The cross-validated scores. After Ctrl-C they are those of what is usable.
+
+    Raises
+    ------
+    RunError
+        The run was made on other data, or interrupted before anything usable was trained.
+    """
+    began = time.monotonic()
+    run.check_data(faces.fingerprint(data_dir))
+    training_faces = faces.read_training(data_dir)
+    held_out = _folds(run, training_faces)
+    plan = run.plan
+    members = [member for member in plan.members if only is None or member.name in only]
+    limit = time_limit if time_limit is not None else plan.time_limit
+    run = run.update(status="training")
+    asked = _asked(data_dir, training_faces)
+    policy = _set_up(plan.precision)
+    todo = [member for member in members if not _is_finished(run, member)]
+    on_event(
+        EnsembleStarted(
+            run.name, tuple(member.name for member in members), len(members) - len(todo),
+            len(training_faces.images), policy, limit,
+        )
+    )  # fmt: skip
+    stopped = "finished"
+    try:
+        for position, member in enumerate(todo):
+            budget = None
+            if limit is not None:
+                left = limit * (1 - _RESERVE) - (time.monotonic() - began)
+                budget = left * member.share / sum(other.share for other in todo[position:])
+                if left <= 0:
+                    stopped = "time limit"
+                    break
+            _train_member(run, member, training_faces, held_out, asked, budget,
+                          members.index(member), on_event, tensorboard)  # fmt: skip
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    if only is not None:
+        run.update(status=stopped)
+        return Scores(None, None, None, None, {})
+    scores = finish(run, data_dir, status=stopped)
+    finished = sum(_is_finished(run, member) for member in members)
+    on_event(EnsembleEnded(scores, finished, len(members), time.monotonic() - began, stopped))
+    return scores
+
+
+def finish(run: Run, data_dir: Path, *, status: str = "finished") -> Scores:
+    """Fit the blend on the members that are there and write the run's scores.
+
+    Raises
+    ------
+    RunError
+        No member is usable yet.
+    """
+    training_faces = faces.read_training(data_dir)
+    members = _usable(run)
+    recipes = _recipe_names(members)
+    for member in members:
+        if not (run.member(member.name) / "out_of_fold.npz").exists():
+            _predict_held_out(run, member, training_faces, _folds(run, training_faces))
+    stacked = np.stack(
+        [_out_of_fold(run, members, recipe, len(training_faces.images)) for recipe in recipes]
+    )
+    labels, sources = training_faces.keypoints, training_faces.sources
+    weights = blend.fit(stacked, labels, sources)
+    with files.atomic_path(run.path / "blend.npz") as path:
+        np.savez(path, weights=weights, recipes=np.array(recipes))
+    mixed = blend.apply(stacked, weights, sources)
+    with files.atomic_path(run.path / "out_of_fold.npz") as path:
+        np.savez_compressed(path, predictions=mixed, ids=training_faces.ids)
+    asked = _asked(data_dir, training_faces)
+    alone = {
+        recipe: blend.combined(one, labels, sources, asked)
+        for recipe, one in zip(recipes, stacked, strict=True)
+    }
+    scores = Scores(
+        complete=blend.rmse(mixed, labels, sources == COMPLETE),
+        partial=blend.rmse(mixed, labels, sources == PARTIAL_SOURCE),
+        combined=blend.combined(mixed, labels, sources, asked),
+        expected=None,
+        by_member={name: value for name, value in alone.items() if value is not None},
+    )
+    run = run.update(status=status, scores=scores)
+    expected = _expected(run, data_dir, members, recipes, stacked, weights, asked)
+    scores = replace(scores, expected=expected)
+    run.update(scores=scores)
+    return scores
+
+
+def predict(
+    run: Run,
+    data_dir: Path,
+    wanted: Faces,
+    sources: np.ndarray,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Return (N, 15, 2) float32 pixels: the ensemble's answer for ``wanted`` faces.
+
+    Parameters
+    ----------
+    sources
+        (N,) uint8: whose habits to answer in, from the lookup table.
+    on_progress
+        Called with (members done, members).
+
+    Raises
+    ------
+    RunError
+        The run was made on other data or has nothing usable yet.
+    """
+    run.check_data(faces.fingerprint(data_dir))
+    members = _usable(run)
+    if not (run.path / "blend.npz").exists():
+        finish(run, data_dir, status=run.status)
+    with np.load(run.path / "blend.npz") as kept:
+        recipes, weights = [str(name) for name in kept["recipes"]], kept["weights"]
+    predictions = _member_predictions(run, members, wanted, sources, on_progress)
+    stacked = _by_recipe(predictions, members, recipes)
+    return blend.apply(stacked, weights, sources)
+
+
+def _train_member(
+    run: Run,
+    member: Member,
+    training_faces: Faces,
+    held_out: np.ndarray,
+    asked: np.ndarray,
+    budget: float | None,
+    position: int,
+    on_event: OnEvent,
+    tensorboard: bool,
+) -> None:
+    from fkd_kaggle import training
+
+    validation = training_faces.take(np.nonzero(held_out == member.fold)[0])
+    rest = training_faces.take(np.nonzero(held_out != member.fold)[0])
+
+    def score(predictions: np.ndarray) -> float:
+        value = blend.combined(predictions, validation.keypoints, validation.sources, asked)
+        return float("nan") if value is None else value
+
+    began = time.monotonic()
+    network, progress = training.train(
+        member, run.member(member.name), rest, validation, score,
+        position=position,
+        budget=None if budget is None else budget + _spent(run, member).seconds,
+        on_event=on_event,
+        tensorboard=run.path / "tensorboard" if tensorboard else None,
+    )  # fmt: skip
+    points = training.predict_points(network, validation.images, training.flip_order(member.recipe))
+    predictions = training.to_keypoints(points, member.recipe, validation.sources)
+    _store_held_out(run, member, validation.ids, predictions)
+    on_event(
+        MemberEnded(member.name, score(predictions), time.monotonic() - began, progress.stopped)
+    )
+
+
+def _spent(run: Run, member: Member) -> Progress:
+    from fkd_kaggle.training import read_progress
+
+    return read_progress(run.member(member.name))
+
+
+def _is_finished(run: Run, member: Member) -> bool:
+    return (run.member(member.name) / "out_of_fold.npz").exists() and bool(
+        _spent(run, member).stopped
+    )
+
+
+def _usable(run: Run) -> list[Member]:
+    """Return the members that have weights, finished or not."""
+    members = [
+        member
+        for member in run.plan.members
+        if (run.member(member.name) / "best.weights.h5").exists()
+    ]
+    if not members:
+        raise RunError(
+            f"run {run.name} has no trained member yet: "
+            f"go on with `fkd-kaggle train-ensemble --resume {run.name}`"
+        )
+    return members
+
+
+def _folds(run: Run, training_faces: Faces) -> np.ndarray:
+    """Return the run's folds, made once and kept."""
+    path = run.path / "folds.npy"
+    if path.exists():
+        return np.load(path)
+    plan = run.plan
+    held_out = folds.split(training_faces, plan.ensemble.folds, plan.seed)
+    with files.atomic_path(path) as temporary:
+        np.save(temporary, held_out)
+    return held_out
+
+
+def _asked(data_dir: Path, training_faces: Faces) -> np.ndarray:
+    """Return (2, 15) how many values the lookup table asks for, by source and keypoint."""
+    asked = np.zeros((2, COUNT))
+    try:
+        lookup, test = faces.read_lookup(data_dir), faces.read_test(data_dir)
+    except faces.DataError:
+        # Training needs no test set; without one the labels' own proportions stand in.
+        for source in (COMPLETE, PARTIAL_SOURCE):
+            rows = training_faces.keypoints[training_faces.sources == source, :, 0]
+            asked[source] = 2 * (~np.isnan(rows)).sum(0)
+        return asked
+    source_of = dict(zip(test.ids.tolist(), lookup.sources(test.ids).tolist(), strict=True))
+    source = np.array([source_of.get(image, COMPLETE) for image in lookup.image_ids.tolist()])
+    np.add.at(asked, (source, lookup.features // 2), 1)
+    return asked
+
+
+def _set_up(precision: str) -> str:
+    """Set the dtype policy for what follows and return its name."""
+    import keras
+
+    from fkd_kaggle.training import compute_policy
+
+    policy = compute_policy(precision)
+    keras.config.set_dtype_policy(policy)
+    return policy
+
+
+def _predict_held_out(
+    run: Run, member: Member, training_faces: Faces, held_out: np.ndarray
+) -> None:
+    rows = np.nonzero(held_out == member.fold)[0]
+    validation = training_faces.take(rows)
+    predictions = _member_predictions(run, [member], validation, validation.sources)[0]
+    _store_held_out(run, member, validation.ids, predictions)
+
+
+def _store_held_out(run: Run, member: Member, ids: np.ndarray, predictions: np.ndarray) -> None:
+    with files.atomic_path(run.member(member.name) / "out_of_fold.npz") as path:
+        np.savez_compressed(path, ids=ids, predictions=predictions)
+
+
+def _out_of_fold(run: Run, members: list[Member], recipe: str, count: int) -> np.ndarray:
+    """Return (N, 15, 2): a recipe's predictions for held-out faces, averaged over its seeds."""
+    total = np.zeros((count, COUNT, 2), np.float64)
+    times = np.zeros((count, 1, 1))
+    for member in members:
+        if member.recipe.name == recipe:
+            with np.load(run.member(member.name) / "out_of_fold.npz") as kept:
+                rows = kept["ids"] - 1  # training ids are 1-based row numbers
+                total[rows] += kept["predictions"]
+                times[rows] += 1
+    return np.where(times > 0, total / np.maximum(times, 1), np.nan).astype(np.float32)
+
+
+def _member_predictions(
+    run: Run,
+    members: list[Member],
+    wanted: Faces,
+    sources: np.ndarray,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Return (M, N, 15, 2) float32 predictions of each member."""
+    from fkd_kaggle import training
+
+    _set_up(run.plan.precision)
+    result = np.empty((len(members), len(wanted.images), COUNT, 2), np.float32)
+    for index, member in enumerate(members):
+        if on_progress:
+            on_progress(index, len(members))
+        network = training.load_network(member.recipe, run.member(member.name))
+        flip = training.flip_order(member.recipe)
+        points = training.predict_points(network, np.asarray(wanted.images), flip)
+        result[index] = training.to_keypoints(points, member.recipe, sources)
+    if on_progress:
+        on_progress(len(members), len(members))
+    return result
+
+
+def _recipe_names(members: list[Member]) -> list[str]:
+    return list(dict.fromkeys(member.recipe.name for member in members))
+
+
+def _by_recipe(predictions: np.ndarray, members: list[Member], recipes: list[str]) -> np.ndarray:
+    """Return (R, N, 15, 2): (M, N, 15, 2) averaged over each recipe's folds and seeds."""
+    return np.stack(
+        [
+            predictions[[member.recipe.name == recipe for member in members]].mean(0)
+            for recipe in recipes
+        ]
+    )
+
+
+def _expected(
+    run: Run,
+    data_dir: Path,
+    members: list[Member],
+    recipes: list[str],
+    stacked: np.ndarray,
+    weights: np.ndarray,
+    asked: np.ndarray,
+) -> float | None:
+    """Return the RMSE to expect on the leaderboard, from out-of-fold errors and test spread.
+
+    An out-of-fold prediction comes from the networks of one fold; a test face gets all folds'
+    networks averaged and does better. By how much needs no answers: see ``blend.ambiguity``.
+    """
+    try:
+        test, lookup = faces.read_test(data_dir), faces.read_lookup(data_dir)
+    except faces.DataError:
+        return None
+    training_faces = faces.read_training(data_dir)
+    sources = lookup.sources(test.ids)
+    predictions = _member_predictions(run, members, test, sources)
+    owner = np.array([recipes.index(member.recipe.name) for member in members])
+    shares = weights[:, :, owner] / np.bincount(owner)[owner]
+    # Members' mean error: each recipe's seeds averaged out of fold hide their own spread, which
+    # is why it is added from single members here.
+    total = weight = 0.0
+    labels, own = training_faces.keypoints, training_faces.sources
+    for index, member in enumerate(members):
+        with np.load(run.member(member.name) / "out_of_fold.npz") as kept:
+            rows, held = kept["ids"] - 1, kept["predictions"]
+        squares = np.square(held - labels[rows])
+        for source in (COMPLETE, PARTIAL_SOURCE):
+            block = squares[own[rows] == source]
+            if not len(block):
+                continue
+            known = np.isfinite(block)
+            counts = np.maximum(known.sum((0, 2)), 1)
+            mean = np.where(known, block, 0).sum((0, 2)) / counts
+            share = asked[source] * shares[source, :, index] * known.any((0, 2))
+            total += float((share * mean).sum())
+            weight += float(share.sum())
+    if not weight:
+        return None
+    spread = blend.ambiguity(predictions, shares, sources, asked)
+    return float(np.sqrt(max(total / weight - spread, 0.0)))

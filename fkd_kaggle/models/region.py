@@ -1,0 +1,46 @@
+"""A region CNN: a compact convolutional regressor for the keypoints of one part of the face.
+
+It sees the whole face, since where a mouth is depends on where the eyes are, and answers for its
+region only; with fewer points to serve, the trunk can specialise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from fkd_kaggle.keypoints import SIZE
+from fkd_kaggle.models.deep15 import regress
+
+
+def build(
+    heads: tuple[int, ...],
+    *,
+    filters: Sequence[int] = (32, 64, 128, 256),
+    dense: int = 256,
+    dropout: float = 0.1,
+) -> keras.Model:
+    """Return a network (B, 96, 96, 1) → (B, sum(heads), 2) float32, points in pixels.
+
+    Parameters
+    ----------
+    filters
+        Channels of each stage: two 3×3 convolutions, the second with stride 2.
+    dense
+        Units of the ReLU layer between the features and the output.
+    dropout
+        Share of that layer dropped in training.
+    """
+    image = keras.Input((SIZE, SIZE, 1), name="image")
+    x = image
+    for channels in filters:
+        for stride in (1, 2):
+            x = layers.Conv2D(channels, 3, strides=stride, padding="same", use_bias=False)(x)
+            x = layers.BatchNormalization(momentum=0.9)(x)
+            x = layers.LeakyReLU(0.1)(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(dense, activation="relu")(x)
+    x = layers.Dropout(dropout)(x)
+    return keras.Model(image, regress(x, heads), name="region")

@@ -1,0 +1,526 @@
+"""Training one member: loss, schedule, callbacks, checkpoints.
+
+Runs on any Keras backend through ``fit``; knows nothing of folds, blends or files other than the
+member's own folder, and prints nothing: it tells ``on_event`` what happens.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from fkd_kaggle import files, models, views
+from fkd_kaggle.errors import RunError
+from fkd_kaggle.events import EpochEnded, MemberStarted, OnEvent, StepEnded
+from fkd_kaggle.faces import Faces
+from fkd_kaggle.keypoints import COUNT, FLIP, SIZE
+from fkd_kaggle.recipes import Member, Recipe
+
+HISTORY = ("epoch", "loss", "rmse", "learning_rate", "images_per_second", "seconds")
+_CHECKPOINT_SECONDS = 30.0
+_PREDICT_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a member is; kept beside its checkpoint."""
+
+    epoch: int = 0
+    seconds: float = 0.0
+    best_rmse: float | None = None
+    best_epoch: int = 0
+    learning_rate: float = 0.0
+    stopped: str = ""
+    """Why training ended; empty while it may go on."""
+
+
+def compute_policy(precision: str) -> str:
+    """Return the Keras dtype policy for ``precision``; "auto" looks at the device.
+
+    bfloat16 where the CPU multiplies it natively or the GPU is Ampere or later, mixed float16 on
+    older GPUs such as Kaggle's T4, float32 elsewhere.
+    """
+    if precision == "auto":
+        precision = _native_precision()
+    return precision if precision == "float32" else f"mixed_{precision}"
+
+
+def build_network(recipe: Recipe) -> keras.Model:
+    """Return the recipe's network, untrained."""
+    heads = [len(points) for points in recipe.outputs()]
+    return models.build(recipe.architecture, heads, recipe.options)
+
+
+def targets(faces: Faces, recipe: Recipe) -> np.ndarray:
+    """Return (N, P, 2) float32 pixels: each face's labels in the outputs of its own source.
+
+    NaN where the loss must not look: unlabelled points, and the other source's outputs.
+    """
+    blocks = []
+    for source, points in enumerate(recipe.outputs()):
+        block = faces.keypoints[:, points].astype(np.float32)
+        if len(recipe.outputs()) > 1:
+            block = np.where((faces.sources == source)[:, None, None], block, np.nan)
+        blocks.append(block)
+    return np.concatenate(blocks, axis=1, dtype=np.float32)
+
+
+def flip_order(recipe: Recipe) -> list[int]:
+    """Return (P,) positions: which output answers for which in a mirrored face."""
+    order: list[int] = []
+    for points in recipe.outputs():
+        start = len(order)
+        order += [start + points.index(FLIP[point]) for point in points]
+    return order
+
+
+def to_keypoints(points: np.ndarray, recipe: Recipe, sources: np.ndarray) -> np.ndarray:
+    """Return (N, 15, 2) float32 from (N, P, 2) outputs, read by each face's source.
+
+    Where the face's source has no output for a point, the complete source's is taken; NaN where
+    the recipe does not answer for it at all.
+    """
+    result = np.full((len(points), COUNT, 2), np.nan, np.float32)
+    start = 0
+    for source, answered in enumerate(recipe.outputs()):
+        block = points[:, start : start + len(answered)]
+        rows = np.ones(len(points), bool) if source == 0 else sources == source
+        result[np.ix_(rows, answered)] = block[rows]
+        start += len(answered)
+    return result
+
+
+def predict_points(network: keras.Model, images: np.ndarray, flip: Sequence[int]) -> np.ndarray:
+    """Return (N, P, 2) float32 pixels: the mean over each face and its mirror image.
+
+    Parameters
+    ----------
+    images
+        (N, 96, 96) uint8.
+    flip
+        (P,) from ``flip_order``.
+    """
+    function = _forward(network)
+    result = np.empty((len(images), len(flip), 2), np.float32)
+    for start in range(0, len(images), _PREDICT_BATCH):
+        batch = images[start : start + _PREDICT_BATCH]
+        both = np.concatenate([batch, batch[:, :, ::-1]])
+        if len(batch) < _PREDICT_BATCH and start:
+            # Padded to the size the function was compiled for: one shape, one compilation.
+            short = 2 * _PREDICT_BATCH - len(both)
+            both = np.concatenate([both, np.zeros((short, SIZE, SIZE), np.uint8)])
+        points = ops.convert_to_numpy(function(both))
+        straight = points[: len(batch)]
+        mirrored = points[len(batch) : 2 * len(batch)][:, flip].copy()
+        mirrored[..., 0] = SIZE - 1 - mirrored[..., 0]
+        result[start : start + len(batch)] = (straight + mirrored) / 2
+    return result
+
+
+class Learner(keras.Model):
+    """A network together with the random views it is trained through.
+
+    Takes (B, 96, 96) uint8 faces and answers in face pixels, so ``fit`` needs no other input and
+    the views run inside the compiled step on the device.
+    """
+
+    def __init__(self, network: keras.Model, recipe: Recipe, seed: int) -> None:
+        super().__init__(name="learner")
+        self.network = network
+        self.strength = recipe.augmentation
+        self.flip = flip_order(recipe)
+        self.view_seed = keras.random.SeedGenerator(seed)
+
+    def call(self, faces: Any, training: bool = False) -> Any:
+        """Return (B, P, 2) float32 points in face pixels."""
+        images = to_grey(faces)
+        if not training:
+            return self.network(images, training=False)
+        view = views.draw(ops.shape(images)[0], self.strength, self.view_seed)
+        images = views.relight(view.warp(images), self.strength, self.view_seed)
+        return view.to_face(self.network(images, training=True), self.flip)
+
+
+def to_grey(faces: Any) -> Any:
+    """Return (B, 96, 96, 1) float32 in [0, 1] from (B, 96, 96) uint8."""
+    return ops.cast(faces, "float32")[..., None] / 255.0
+
+
+def masked_loss(recipe: Recipe) -> Callable[[Any, Any], Any]:
+    """Return the recipe's loss: mean over labelled coordinates, NaN targets left out."""
+    width = recipe.loss_width
+
+    def per_coordinate(error: Any) -> Any:
+        if recipe.loss == "mse":
+            return ops.square(error)
+        if recipe.loss == "mae":
+            return error
+        if recipe.loss == "wing":
+            # Feng et al. 2018: logarithmic near zero, so that small errors keep their pull.
+            offset = width - width * math.log1p(width)
+            return ops.where(error < width, width * ops.log(1.0 + error), error - offset)
+        return ops.where(error < width, 0.5 * ops.square(error) / width, error - 0.5 * width)
+
+    def loss(labels: Any, points: Any) -> Any:
+        labelled = ops.logical_not(ops.isnan(labels))
+        # Zeros go in before the arithmetic: a NaN that is masked afterwards still spoils gradients.
+        error = ops.abs(ops.where(labelled, labels - points, ops.zeros_like(points)))
+        count = ops.maximum(ops.sum(ops.cast(labelled, "float32")), 1.0)
+        return ops.sum(ops.where(labelled, per_coordinate(error), 0.0)) / count
+
+    return loss
+
+
+def train(
+    member: Member,
+    folder: Path,
+    training: Faces,
+    validation: Faces,
+    score: Callable[[np.ndarray], float],
+    *,
+    position: int = 0,
+    budget: float | None = None,
+    on_event: OnEvent,
+    tensorboard: Path | None = None,
+) -> tuple[keras.Model, Progress]:
+    """Train a member, or go on where its folder's checkpoint stopped.
+
+    Parameters
+    ----------
+    folder
+        Gets ``history.csv``, ``progress.json``, ``checkpoint.npz`` and ``best.weights.h5``.
+    training, validation
+        Faces to learn from, and held-out faces to choose weights by.
+    score
+        Maps (N, 15, 2) predictions for the validation faces to one RMSE in pixels.
+    budget
+        Seconds this member may take in all, earlier calls included. The schedule is stretched
+        over whichever ends first, the recipe's epochs or the budget.
+
+    Returns
+    -------
+    The network with the weights to use, and how training went.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After the checkpoint is written; what was trained so far is in the folder.
+    """
+    keras.utils.set_random_seed(member.seed)
+    network = build_network(member.recipe)
+    learner = Learner(network, member.recipe, member.seed)
+    optimizer = keras.optimizers.AdamW(
+        member.recipe.learning_rate,
+        weight_decay=member.recipe.weight_decay,
+        clipnorm=1.0,
+        use_ema=member.recipe.averaging > 0,
+        ema_momentum=member.recipe.averaging or 0.99,
+    )
+    # XLA on a CPU is slower than oneDNN's kernels for these networks (EXPERIMENTS.md).
+    learner.compile(optimizer=optimizer, loss=masked_loss(member.recipe), jit_compile=_has_gpu())
+    session = _Session(learner, member, folder, validation, score, budget, on_event)
+    session.restore()
+    on_event(
+        MemberStarted(
+            member.name, member.recipe.name, member.fold, position, network.count_params(),
+            len(training.images), len(validation.images), session.progress.epoch,
+        )
+    )  # fmt: skip
+    callbacks: list[keras.callbacks.Callback] = []
+    if member.recipe.averaging > 0:
+        # Before ours: validation and checkpoints then see the averaged weights.
+        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    callbacks.append(session)
+    if tensorboard is not None:
+        callbacks.append(keras.callbacks.TensorBoard(str(tensorboard / member.name)))
+    labels = targets(training, member.recipe)
+    if not session.progress.stopped:
+        try:
+            learner.fit(
+                training.images, labels, batch_size=member.recipe.batch_size,
+                epochs=member.recipe.epochs, initial_epoch=session.progress.epoch,
+                callbacks=callbacks, verbose=0,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            session.interrupted()
+            raise
+        session.finish()
+    load_weights(network, folder)
+    return network, session.progress
+
+
+def load_network(recipe: Recipe, folder: Path) -> keras.Model:
+    """Return the trained network of a member's folder."""
+    network = build_network(recipe)
+    load_weights(network, folder)
+    return network
+
+
+def load_weights(network: keras.Model, folder: Path) -> None:
+    """Load a member's kept weights into its network.
+
+    Raises
+    ------
+    RunError
+        The file is missing or does not fit the network.
+    """
+    path = folder / "best.weights.h5"
+    try:
+        network.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(
+            f"{path} is missing or damaged: delete {folder} and resume the run to train it again"
+        ) from error
+
+
+def read_progress(folder: Path) -> Progress:
+    """Return how far a member's folder is; nothing yet where there is none."""
+    try:
+        return Progress(**json.loads((folder / "progress.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return Progress()
+
+
+class _Session(keras.callbacks.Callback):
+    """One ``fit`` of one member: schedule, validation, checkpoints, time and what is told."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        member: Member,
+        folder: Path,
+        validation: Faces,
+        score: Callable[[np.ndarray], float],
+        budget: float | None,
+        on_event: OnEvent,
+    ) -> None:
+        super().__init__()
+        self.learner, self.member, self.folder = learner, member, folder
+        self.recipe = member.recipe
+        self.validation, self.score = validation, score
+        self.budget, self.on_event = budget, on_event
+        self.progress = Progress()
+        self.history: list[dict[str, Any]] = []
+        self.flip = flip_order(member.recipe)
+        self.waited = 0
+        self.reduction = 1.0
+        self.out_of_time = False
+        self.started = self.told = self.saved = time.monotonic()
+        self.epoch_started, self.step, self.images = self.started, 0, 0
+
+    @property
+    def seconds(self) -> float:
+        return self.progress.seconds + time.monotonic() - self.started
+
+    def done(self, epochs: float) -> float:
+        """Return the share of training behind us, 0 to 1, by epochs or by time."""
+        share = epochs / self.recipe.epochs
+        if self.budget:
+            share = max(share, self.seconds / self.budget)
+        return min(share, 1.0)
+
+    def restore(self) -> None:
+        """Load the checkpoint, if there is a whole one."""
+        progress = read_progress(self.folder)
+        if not progress.epoch:
+            return
+        self.learner.optimizer.build(self.learner.network.trainable_variables)
+        variables = self._variables()
+        try:
+            with np.load(self.folder / "checkpoint.npz") as kept:
+                if int(kept["epoch"]) != progress.epoch or len(kept.files) != len(variables) + 1:
+                    return
+                for index, variable in enumerate(variables):
+                    variable.assign(kept[f"v{index}"])
+        except (OSError, ValueError, KeyError):
+            return
+        self.progress = progress
+        self.reduction = progress.learning_rate / self.recipe.learning_rate or 1.0
+        with (self.folder / "history.csv").open(encoding="utf-8", newline="") as stream:
+            self.history = list(csv.DictReader(stream))[: progress.epoch]
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch_started, self.step, self.images = time.monotonic(), 0, 0
+        rate = self.recipe.learning_rate * self.reduction
+        if self.recipe.schedule == "cosine":
+            # Aimed at the epoch's middle, so that the last one is not trained at zero.
+            middle = self.done(epoch + 0.5)
+            rate = self.recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * middle))
+        if epoch == 0:
+            rate *= 0.3  # a gentle first epoch stands in for a warm-up
+        self.rate = rate
+        self.learner.optimizer.learning_rate = rate
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.step += 1
+        now = time.monotonic()
+        if self.budget and self.seconds >= self.budget:
+            self.out_of_time = self.learner.stop_training = True
+        if now - self.told < 0.5:
+            return
+        self.told = now
+        steps = self.params["steps"]
+        speed = self.step * self.recipe.batch_size / (now - self.epoch_started)
+        self.on_event(
+            StepEnded(
+                self.member.name, self.progress.epoch + 1, self.step, steps,
+                float((logs or {}).get("loss", math.nan)), speed,
+                self._left(self.progress.epoch + self.step / steps),
+            )
+        )  # fmt: skip
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        taken = time.monotonic() - self.epoch_started
+        last = self.learner.stop_training or epoch + 1 >= self.recipe.epochs
+        rmse = None
+        if last or self._validate_now(epoch):
+            points = predict_points(self.learner.network, self.validation.images, self.flip)
+            rmse = self.score(to_keypoints(points, self.recipe, self.validation.sources))
+        loss = float((logs or {}).get("loss", math.nan))
+        best = self.progress.best_rmse
+        # A cosine ends on its best weights by design; choosing among epochs would flatter.
+        better = rmse is not None and (
+            best is None or rmse < best or self.recipe.schedule == "cosine"
+        )
+        if better:
+            with files.atomic_path(self.folder / "best.weights.h5") as path:
+                self.learner.network.save_weights(path)
+        self.waited = 0 if better else self.waited + 1
+        if self.recipe.schedule == "plateau" and self.waited and self.waited % 5 == 0:
+            self.reduction = max(self.reduction * 0.5, 1e-3)
+        speed = self.step * self.recipe.batch_size / max(taken, 1e-6)
+        self.progress = Progress(
+            epoch + 1, self.seconds, rmse if better else best,
+            epoch + 1 if better else self.progress.best_epoch, self._kept_rate(),
+        )  # fmt: skip
+        self.started = time.monotonic()
+        self.history.append(
+            dict(zip(HISTORY, (epoch + 1, loss, rmse, self.rate, round(speed, 1),
+                               round(self.progress.seconds, 2)), strict=True))
+        )  # fmt: skip
+        if self.recipe.patience and self.waited >= self.recipe.patience:
+            self.learner.stop_training = True
+            self.progress = replace(self.progress, stopped="early stopping")
+        if last or time.monotonic() - self.saved > _CHECKPOINT_SECONDS:
+            self.save()
+        self.on_event(
+            EpochEnded(
+                self.member.name, epoch + 1, self.recipe.epochs, loss, rmse,
+                self.progress.best_rmse, self.rate, speed, taken, self._left(epoch + 1),
+            )
+        )  # fmt: skip
+
+    def save(self) -> None:
+        """Write the checkpoint, then the note that says it is whole."""
+        values = {f"v{i}": ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
+        with files.atomic_path(self.folder / "checkpoint.npz") as path:
+            np.savez(path, epoch=self.progress.epoch, **values)
+        with (
+            files.atomic_path(self.folder / "history.csv") as path,
+            path.open("w", encoding="utf-8", newline="") as stream,
+        ):
+            writer = csv.DictWriter(stream, HISTORY)
+            writer.writeheader()
+            writer.writerows(self.history)
+        files.write_json(self.folder / "progress.json", asdict(self.progress))
+        self.saved = time.monotonic()
+
+    def interrupted(self) -> None:
+        """Keep what the epochs before the interruption reached."""
+        if self.progress.epoch:
+            if not (self.folder / "best.weights.h5").exists():
+                with files.atomic_path(self.folder / "best.weights.h5") as path:
+                    self.learner.network.save_weights(path)
+            files.write_json(self.folder / "progress.json", asdict(self.progress))
+
+    def finish(self) -> None:
+        """Say why training ended and drop what only a resumption needs."""
+        why = self.progress.stopped or ("time limit" if self.out_of_time else "finished")
+        self.progress = replace(self.progress, stopped=why)
+        files.write_json(self.folder / "progress.json", asdict(self.progress))
+        (self.folder / "checkpoint.npz").unlink(missing_ok=True)
+
+    def _validate_now(self, epoch: int) -> bool:
+        """Say whether to look at the held-out faces: always, or every fifth epoch of a cosine."""
+        return self.recipe.schedule != "cosine" or bool(self.recipe.patience) or epoch % 5 == 4
+
+    def _kept_rate(self) -> float:
+        return self.recipe.learning_rate * self.reduction
+
+    def _left(self, epochs: float) -> float:
+        done = self.done(epochs)
+        return self.seconds * (1 - done) / done if done > 0 else math.nan
+
+    def _variables(self) -> list[Any]:
+        optimizer = self.learner.optimizer
+        return [*self.learner.network.variables, *optimizer.variables, self.learner.view_seed.state]
+
+
+def _forward(network: keras.Model) -> Callable[[np.ndarray], Any]:
+    """Return the network's compiled inference function, made once a network."""
+    kept = getattr(network, "_fkd_forward", None)
+    if kept is None:
+        inference = Inference(network)
+        inference.compile(jit_compile=_has_gpu())
+        kept = inference.predict_on_batch
+        # A plain attribute on purpose: Keras would track a model set on a model as its layer.
+        object.__setattr__(network, "_fkd_forward", kept)
+    return kept
+
+
+class Inference(keras.Model):
+    """A network fed with raw faces, for prediction: (B, 96, 96) uint8 → (B, P, 2) pixels."""
+
+    def __init__(self, network: keras.Model) -> None:
+        super().__init__(name="inference")
+        self.network = network
+
+    def call(self, faces: Any, training: bool = False) -> Any:
+        """Return (B, P, 2) float32 points in face pixels."""
+        return self.network(to_grey(faces), training=False)
+
+
+def _has_gpu() -> bool:
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    if backend == "jax":
+        import jax
+
+        # jax compiles everything anyway; "True" on its CPU too is what Keras expects.
+        return bool(jax.devices())
+    return False
+
+
+def _native_precision() -> str:
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        if gpus:
+            detail = tf.config.experimental.get_device_details(gpus[0])
+            return "bfloat16" if detail.get("compute_capability", (0, 0)) >= (8, 0) else "float16"
+    elif backend == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        if device.platform == "gpu":
+            capability = float(getattr(device, "compute_capability", 0) or 0)
+            return "bfloat16" if capability >= 8 else "float16"
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text(errors="ignore") if cpuinfo.exists() else ""
+    native = ("avx512_bf16", "amx_bf16", " bf16 ")
+    return "bfloat16" if any(flag in flags for flag in native) else "float32"

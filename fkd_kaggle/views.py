@@ -1,0 +1,140 @@
+"""Views: random looks at a face that know their own inverse.
+
+A view is an affine map (with an optional mirror) plus photometric changes. The network predicts in
+the view's frame and ``to_face`` maps its points back, so the loss is taken where the labels are:
+targets are never warped and missing labels need no care. Averaging ``to_face`` over several views
+at prediction *is* test-time augmentation. Everything here is ``keras.ops`` and runs inside the
+training step on whatever device and backend the model runs on.
+
+The map is kept in the direction an image warp needs, view pixel → face pixel; that is also exactly
+what takes predictions back, so no matrix is ever inverted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import pi
+from typing import Any
+
+import keras
+from keras import ops
+
+from fkd_kaggle.keypoints import SIZE
+from fkd_kaggle.recipes import Augmentation
+
+CENTRE = (SIZE - 1) / 2
+
+
+@dataclass(frozen=True)
+class View:
+    """One look at each of B faces."""
+
+    matrix: Any
+    """(B, 2, 3) float32: view pixel (x, y, 1) → face pixel (x, y)."""
+    mirrored: Any
+    """(B,) bool: the view shows the face's mirror image."""
+
+    def warp(self, images: Any) -> Any:
+        """Return (B, 96, 96, 1) ``images`` as the view shows them, bilinear, edges extended."""
+        batch = ops.shape(self.matrix)[0]
+        rows = ops.reshape(self.matrix, (batch, 6))
+        transform = ops.concatenate([rows, ops.zeros((batch, 2), rows.dtype)], axis=1)
+        return ops.image.affine_transform(
+            images, transform, interpolation="bilinear", fill_mode="nearest"
+        )
+
+    def to_face(self, points: Any, flip: Sequence[int]) -> Any:
+        """Map (B, P, 2) points in view pixels back to face pixels.
+
+        ``flip`` (P,) says which output answers for which once left and right are swapped.
+        """
+        swapped = ops.take(points, ops.convert_to_tensor(list(flip), "int32"), axis=1)
+        points = ops.where(self.mirrored[:, None, None], swapped, points)
+        linear, offset = self.matrix[:, :, :2], self.matrix[:, :, 2]
+        return ops.sum(linear[:, None] * points[:, :, None, :], axis=-1) + offset[:, None]
+
+    def to_view(self, points: Any, flip: Sequence[int]) -> Any:
+        """Map (B, P, 2) points in face pixels into the view: the inverse of ``to_face``."""
+        linear, offset = self.matrix[:, :, :2], self.matrix[:, :, 2]
+        a, b, c, d = linear[:, 0, 0], linear[:, 0, 1], linear[:, 1, 0], linear[:, 1, 1]
+        adjugate = ops.stack([ops.stack([d, -b], -1), ops.stack([-c, a], -1)], 1)
+        inverse = adjugate / (a * d - b * c)[:, None, None]
+        moved = points - offset[:, None]
+        points = ops.sum(inverse[:, None] * moved[:, :, None, :], axis=-1)
+        swapped = ops.take(points, ops.convert_to_tensor(list(flip), "int32"), axis=1)
+        return ops.where(self.mirrored[:, None, None], swapped, points)
+
+
+def compose(
+    angle: Any, zoom: Any, aspect: Any, shear: Any, shift_x: Any, shift_y: Any, mirrored: Any
+) -> View:
+    """Build a view from its parameters, each (B,) float32; angles in radians, shifts in pixels.
+
+    The face is mirrored, stretched, sheared, zoomed and turned about the image centre, then
+    shifted; a ``zoom`` above 1 shows the face larger.
+    """
+    cos, sin = ops.cos(angle), ops.sin(angle)
+    sign = ops.where(mirrored, -1.0, 1.0)
+    x, y = ops.sqrt(aspect) / zoom, 1.0 / (ops.sqrt(aspect) * zoom)
+    # face = mirror · scale · shear · rotate · (view - centre - shift) + centre
+    a = sign * x * (cos + shear * sin)
+    b = sign * x * (-sin + shear * cos)
+    c, d = y * sin, y * cos
+    off_x, off_y = -CENTRE - shift_x, -CENTRE - shift_y
+    top = ops.stack([a, b, a * off_x + b * off_y + CENTRE], -1)
+    bottom = ops.stack([c, d, c * off_x + d * off_y + CENTRE], -1)
+    return View(ops.cast(ops.stack([top, bottom], 1), "float32"), mirrored)
+
+
+def draw(batch: Any, strength: Augmentation, seed: keras.random.SeedGenerator) -> View:
+    """Draw a random view for each of ``batch`` faces."""
+
+    def normal(spread: float) -> Any:
+        return spread * ops.clip(keras.random.normal((batch,), seed=seed), -2.5, 2.5)
+
+    return compose(
+        angle=normal(strength.rotation * pi / 180),
+        zoom=ops.exp(normal(strength.scale)),
+        aspect=ops.exp(normal(strength.stretch)),
+        shear=normal(strength.shear),
+        shift_x=normal(strength.shift),
+        shift_y=normal(strength.shift),
+        mirrored=keras.random.uniform((batch,), seed=seed) < strength.flip,
+    )
+
+
+def relight(images: Any, strength: Augmentation, seed: keras.random.SeedGenerator) -> Any:
+    """Change brightness, contrast, gamma and noise of (B, 96, 96, 1) float images in [0, 1]."""
+    batch = ops.shape(images)[0]
+
+    def uniform(reach: float) -> Any:
+        return keras.random.uniform((batch, 1, 1, 1), -reach, reach, seed=seed)
+
+    if strength.gamma:
+        images = ops.power(ops.maximum(images, 1e-3), ops.exp(uniform(strength.gamma)))
+    if strength.contrast:
+        images = (images - 0.5) * ops.exp(uniform(strength.contrast)) + 0.5
+    if strength.brightness:
+        images = images + uniform(strength.brightness)
+    if strength.noise:
+        level = keras.random.uniform((batch, 1, 1, 1), 0.0, strength.noise, seed=seed)
+        images = images + level * keras.random.normal(ops.shape(images), seed=seed)
+    if strength.erase:
+        images = _erase(images, strength.erase, seed)
+    return images
+
+
+def _erase(images: Any, probability: float, seed: keras.random.SeedGenerator) -> Any:
+    batch = ops.shape(images)[0]
+
+    def uniform(low: float, high: float) -> Any:
+        return keras.random.uniform((batch, 1), low, high, seed=seed)
+
+    pixels = ops.arange(SIZE, dtype="float32")[None]
+    half_x, half_y = uniform(4, 16), uniform(4, 16)
+    inside_x = ops.abs(pixels - uniform(0, SIZE)) < half_x
+    inside_y = ops.abs(pixels - uniform(0, SIZE)) < half_y
+    chosen = uniform(0, 1) < probability
+    hole = ops.logical_and(inside_y[:, :, None], ops.logical_and(inside_x, chosen)[:, None])
+    return ops.where(hole[..., None], ops.reshape(uniform(0, 1), (batch, 1, 1, 1)), images)
