@@ -1,0 +1,92 @@
+"""Blending: never worse than the best recipe, honest about who answers for what."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fkd_kaggle import blend
+from fkd_kaggle.keypoints import COUNT, PARTIAL, REGIONS
+
+BOTH = np.array([0] * 60 + [1] * 60, np.uint8)
+
+
+def labelled(seed: int) -> np.ndarray:
+    labels = np.random.default_rng(seed).uniform(20, 76, (120, COUNT, 2)).astype(np.float32)
+    elsewhere = [point for point in range(COUNT) if point not in PARTIAL]
+    labels[60:, elsewhere] = np.nan
+    return labels
+
+
+def noisy(labels: np.ndarray, spread: float, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, spread, labels.shape)
+    return (np.nan_to_num(labels, nan=48) + noise).astype(np.float32)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.lists(st.floats(0.2, 5), min_size=1, max_size=5))
+def test_the_blend_is_never_worse_than_the_best_recipe(seed: int, spreads: list[float]) -> None:
+    labels = labelled(seed)
+    inputs = np.stack([noisy(labels, spread, seed + i + 1) for i, spread in enumerate(spreads)])
+    weights = blend.fit(inputs, labels, BOTH)
+    mixed = blend.apply(inputs, weights, BOTH)
+    asked = np.full((2, COUNT), 10.0)
+    scores = [blend.combined(one, labels, BOTH, asked) for one in inputs]
+    result = blend.combined(mixed, labels, BOTH, asked)
+    assert result is not None
+    assert result <= min(score for score in scores if score is not None) * 1.0001
+    assert (weights >= 0).all()
+    np.testing.assert_allclose(weights[0].sum(-1), 1, atol=1e-6)
+
+
+def test_equally_good_recipes_share_the_weight() -> None:
+    labels = labelled(0)
+    inputs = np.stack([noisy(labels, 1.0, seed) for seed in (1, 2, 3)])
+    weights = blend.fit(inputs, labels, BOTH)
+    assert weights[0].min() > 0.2
+
+
+def test_a_region_recipe_counts_only_for_its_points() -> None:
+    labels = labelled(0)
+    everywhere, region = noisy(labels, 2.0, 1), noisy(labels, 0.1, 2)
+    region[:, REGIONS["mouth-eyebrows"]] = np.nan
+    inputs = np.stack([everywhere, region])
+    weights = blend.fit(inputs, labels, BOTH)
+    assert (weights[0, REGIONS["mouth-eyebrows"], 1] == 0).all()
+    assert (weights[0, REGIONS["eyes-nose"], 1] > 0.9).all()
+    assert np.isfinite(blend.apply(inputs, weights, BOTH)).all()
+
+
+def test_a_missing_recipe_leaves_its_weight_to_the_others() -> None:
+    labels = labelled(0)
+    inputs = np.stack([noisy(labels, 1.0, 1), noisy(labels, 1.0, 2)])
+    weights = blend.fit(inputs, labels, BOTH)
+    inputs[1, 5] = np.nan
+    np.testing.assert_allclose(blend.apply(inputs, weights, BOTH)[5], inputs[0, 5], rtol=1e-5)
+
+
+def test_combined_weighs_sources_as_the_lookup_table_asks() -> None:
+    labels = np.zeros((2, COUNT, 2), np.float32)
+    predictions = np.stack([np.full((COUNT, 2), 1.0), np.full((COUNT, 2), 3.0)])
+    asked = np.zeros((2, COUNT))
+    asked[0], asked[1] = 3, 1
+    result = blend.combined(predictions, labels, np.array([0, 1], np.uint8), asked)
+    assert result == pytest.approx(np.sqrt((3 * 1 + 1 * 9) / 4))
+
+
+def test_ambiguity_is_what_averaging_gains() -> None:
+    """Krogh and Vedelsby's identity, checked against labels that the function never sees."""
+    labels = np.nan_to_num(labelled(3), nan=40)
+    members = np.stack([noisy(labels, spread, seed) for seed, spread in ((1, 1.0), (2, 2.0))])
+    share = np.array([0.7, 0.3])
+    shares = np.broadcast_to(share, (2, COUNT, 2))
+    asked = np.ones((2, COUNT))
+    mean_error = sum(
+        weight * np.square(member - labels).mean()
+        for weight, member in zip(share, members, strict=True)
+    )
+    mixed_error = np.square(np.tensordot(share, members, 1) - labels).mean()
+    gain = blend.ambiguity(members, shares, BOTH, asked)
+    assert mean_error - gain == pytest.approx(mixed_error, rel=1e-3)

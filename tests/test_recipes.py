@@ -1,0 +1,112 @@
+"""Recipes: what ships is sound, a user's file is checked, plans survive a run folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fkd_kaggle import recipes
+from fkd_kaggle.errors import RecipeError
+from fkd_kaggle.recipes import Ensemble, Plan, Recipe
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_shipped_recipe_loads(name: str) -> None:
+    assert recipes.load(name).name == name
+
+
+def test_the_missions_networks_are_there() -> None:
+    assert {"deep15", "eyes-nose", "mouth-eyebrows"} <= set(recipes.names())
+    default = recipes.load(recipes.DEFAULT)
+    assert isinstance(default, Ensemble)
+    named = {line.recipe.name for line in default.members}
+    assert {"deep15", "eyes-nose", "mouth-eyebrows"} <= named
+
+
+@pytest.mark.parametrize(("name", "complete"), [("eyes-nose", 7), ("mouth-eyebrows", 8)])
+def test_region_networks_answer_for_their_points(name: str, complete: int) -> None:
+    recipe = recipes.load(name)
+    assert isinstance(recipe, Recipe)
+    assert len(recipe.outputs()[0]) == complete
+
+
+def test_a_plan_survives_json() -> None:
+    plan = recipes.plan(["smoke"], seed=3, time_limit=60)
+    again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    assert again.members == plan.members
+    assert again.time_limit == 60
+
+
+def test_a_recipe_survives_its_own_file(tmp_path: Path) -> None:
+    recipe = recipes.load("deep15")
+    assert isinstance(recipe, Recipe)
+    path = tmp_path / "mine.toml"
+    path.write_text(recipes.to_toml(recipe), encoding="utf-8")
+    mine = recipes.load(str(path))
+    assert isinstance(mine, Recipe)
+    assert mine.name == "mine"
+    assert mine.digest == recipe.digest
+
+
+def test_the_digest_tells_training_changes_from_words(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    digests = []
+    for text in ("", 'description = "words"\n', "epochs = 7\n"):
+        path.write_text(text, encoding="utf-8")
+        recipe = recipes.load(str(path))
+        assert isinstance(recipe, Recipe)
+        digests.append(recipe.digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("epoch = 7", "did you mean 'epochs'"),
+        ('architecture = "heatmpa"', "did you mean 'heatmap'"),
+        ('region = "nose"', "unknown region"),
+        ('loss = "smooth-l2"', "did you mean 'smooth-l1'"),
+        ("epochs = 0", "epochs must be above 0"),
+        ('epochs = "many"', "epochs must be a whole number"),
+        ("learning_rate = true", "learning_rate must be a number"),
+        ("[augmentation]\nrotaton = 3", "did you mean 'rotation'"),
+        ("[augmentation]\nshift = -1", "must not be negative"),
+        ("averaging = 1.0", "averaging must be in [0, 1)"),
+        ("epochs = ", "not valid TOML"),
+        ("members = []", "members is empty"),
+        ('members = [{ recipe = "nope" }]', "unknown recipe 'nope'"),
+    ],
+)
+def test_a_wrong_file_gets_one_clear_line(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        recipes.load(str(path))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_options_override_every_member() -> None:
+    plan = recipes.plan(["deep15", "eyes-nose"], folds=3, epochs=2, batch_size=8)
+    assert len(plan.members) == 6
+    assert {member.recipe.epochs for member in plan.members} == {2}
+    assert len({member.seed for member in plan.members if member.recipe.name == "deep15"}) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"chosen": ["quikc"]}, "did you mean"),
+        ({"chosen": ["no/such.toml"]}, "does not exist"),
+        ({"chosen": ["deep15", "deep15"]}, "twice"),
+        ({"folds": 1}, "folds must be at least 2"),
+        ({"batch_size": 0}, "batch_size must be above 0"),
+        ({"precision": "float8"}, "unknown precision"),
+    ],
+)
+def test_an_impossible_plan_is_refused(arguments: dict, says: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipes.plan(**{"chosen": ["smoke"]} | arguments)
+    assert says in str(caught.value)

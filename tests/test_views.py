@@ -1,0 +1,86 @@
+"""Views: an image warp and the way its points come back agree, and every view has an inverse."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from fkd_kaggle import views
+from fkd_kaggle.keypoints import COUNT, FLIP, SIZE
+from fkd_kaggle.recipes import Augmentation
+
+STRONG = Augmentation(rotation=25, scale=0.2, stretch=0.1, shear=0.1, shift=8)
+STILL = Augmentation(
+    rotation=0, scale=0, shift=0, flip=0, brightness=0, contrast=0, gamma=0, noise=0
+)
+
+
+def seed(value: int = 0) -> keras.random.SeedGenerator:
+    return keras.random.SeedGenerator(value)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**31 - 1))
+def test_to_face_undoes_to_view(value: int) -> None:
+    points = np.random.default_rng(value).uniform(0, 95, (8, COUNT, 2)).astype("float32")
+    view = views.draw(8, STRONG, seed(value))
+    back = view.to_face(view.to_view(points, FLIP), FLIP)
+    np.testing.assert_allclose(ops.convert_to_numpy(back), points, atol=1e-2)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**31 - 1))
+def test_a_bright_spot_moves_with_its_point(value: int) -> None:
+    """The warp that makes the image and the map that takes points back are the same map."""
+    spot = np.random.default_rng(value).uniform(35, 60, (1, 1, 2)).astype("float32")
+    y, x = np.mgrid[:SIZE, :SIZE]
+    image = np.exp(-((x - spot[0, 0, 0]) ** 2 + (y - spot[0, 0, 1]) ** 2) / 18.0)
+    view = views.draw(1, Augmentation(rotation=15, scale=0.1, shear=0.1, shift=3), seed(value))
+    seen = ops.convert_to_numpy(view.warp(image.astype("float32")[None, :, :, None]))[0, :, :, 0]
+    centre = np.array([[(seen * x).sum(), (seen * y).sum()]]) / seen.sum()
+    back = ops.convert_to_numpy(view.to_face(centre[None].astype("float32"), [0]))
+    np.testing.assert_allclose(back, spot, atol=0.15)
+
+
+def test_mirroring_twice_is_no_change() -> None:
+    view = views.draw(4, Augmentation(rotation=0, scale=0, shift=0, flip=1), seed())
+    images = np.random.default_rng(0).uniform(size=(4, SIZE, SIZE, 1)).astype("float32")
+    once = view.warp(images)
+    np.testing.assert_allclose(ops.convert_to_numpy(once), images[:, :, ::-1], atol=1e-4)
+    np.testing.assert_allclose(ops.convert_to_numpy(view.warp(once)), images, atol=1e-4)
+
+
+def test_a_mirrored_view_swaps_left_and_right() -> None:
+    view = views.draw(1, Augmentation(rotation=0, scale=0, shift=0, flip=1), seed())
+    points = np.arange(2 * COUNT, dtype="float32").reshape(1, COUNT, 2)
+    back = ops.convert_to_numpy(view.to_face(points, FLIP))[0]
+    np.testing.assert_allclose(back[0], [SIZE - 1 - points[0, 1, 0], points[0, 1, 1]], atol=1e-3)
+
+
+def test_zero_strength_is_the_identity() -> None:
+    images = np.random.default_rng(0).uniform(size=(3, SIZE, SIZE, 1)).astype("float32")
+    view = views.draw(3, STILL, seed())
+    seen = views.relight(view.warp(images), STILL, seed())
+    np.testing.assert_allclose(ops.convert_to_numpy(seen), images, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["brightness", "contrast", "gamma", "noise", "erase"])
+def test_each_photometric_change_changes_pixels_and_nothing_else(part: str) -> None:
+    strength = Augmentation(
+        **{"brightness": 0, "contrast": 0, "gamma": 0, "noise": 0, "erase": 0} | {part: 0.9}
+    )
+    images = np.random.default_rng(0).uniform(0.2, 0.8, (16, SIZE, SIZE, 1)).astype("float32")
+    changed = ops.convert_to_numpy(views.relight(images, strength, seed()))
+    assert changed.shape == images.shape
+    assert np.abs(changed - images).max() > 0.05
+
+
+def test_the_same_seed_draws_the_same_views() -> None:
+    one, two = views.draw(5, STRONG, seed(7)), views.draw(5, STRONG, seed(7))
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(one.matrix), ops.convert_to_numpy(two.matrix)
+    )
