@@ -13,8 +13,8 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -30,6 +30,8 @@ PRACTICE_URL: Final = "FKD_PRACTICE_URL"
 """Our own variable: another address of the practice Kaggle, such as http://localhost:8123."""
 PRACTICE_USER: Final = "practice"
 """User name and key on a practice Kaggle for people who have no credentials."""
+
+_PRACTICE_CREDENTIALS: Final = {"KAGGLE_USERNAME": PRACTICE_USER, "KAGGLE_KEY": PRACTICE_USER}
 
 T = TypeVar("T")
 
@@ -58,10 +60,9 @@ class Patience:
         asked = kaggle_errors.retry_after(error)
         if asked is not None:
             return asked if asked <= self.longest_retry_after else None
+        wait = min(self.longest_wait, self.first_wait * 2.0 ** (attempt - 1))
         # Spread, so that several processes that were refused together do not come back together.
-        return min(self.longest_wait, self.first_wait * 2.0 ** (attempt - 1)) * random.uniform(
-            0.75, 1.25
-        )
+        return wait * random.uniform(0.75, 1.25)
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,16 @@ class Client:
         if self.practice_url is not None:
             _point_to(self.practice_url)
 
+    def authenticate(self, api: Any) -> None:
+        """Let the client find credentials, on a practice Kaggle those of its user if need be."""
+        config = api.read_config_environment(api.read_config_file(quiet=True))
+        known = config.get(api.CONFIG_NAME_USER) and config.get(api.CONFIG_NAME_KEY)
+        # With a name and a key the client does not come to the credentials of `kaggle auth login`,
+        # which it would renew or delete as a practice Kaggle tells it.
+        practice = _PRACTICE_CREDENTIALS if self.practice_url is not None and not known else {}
+        with _environment(practice), suppress(SystemExit):  # It exits when it finds none.
+            api.authenticate()
+
     def _wait_after(self, attempt: int, error: Exception) -> float | None:
         if self.practice_url is not None and kaggle_errors.is_refused(error):
             return None  # A practice Kaggle that is not running does not come by waiting.
@@ -147,14 +158,11 @@ def connect(patience: Patience) -> Client:
     """
     practice_url = _practice_url()
     with _talking, _hush():
-        if practice_url is not None:
-            _point_to(practice_url)
         api, authenticated = _import(practice_url)
     client = Client(api, practice_url, patience)
     if not authenticated:
-        client.ask(Doing("authenticating", slug=""), _authenticate)
-    if not _has_credentials(api):
-        _use_practice_credentials(client)
+        client.ask(Doing("authenticating", slug=""), client.authenticate)
+    _check_credentials(api)
     return client
 
 
@@ -192,43 +200,41 @@ def _point_to(practice_url: str) -> None:
 def _import(practice_url: str | None) -> tuple[Any, bool]:
     """Import the client; return an API object and whether the import has authenticated it."""
     first = "kaggle" not in sys.modules
-    told = os.environ.get(ENVIRONMENT)
+    settings: dict[str, str] = {}
+    if practice_url is not None:
+        _point_to(practice_url)
+        # The import authenticates: let it ask nothing of kaggle.com and touch no credentials.
+        settings = {ENVIRONMENT: "LOCALHOST", **_PRACTICE_CREDENTIALS}
     try:
-        if practice_url is not None:
-            # The import authenticates already; this keeps it from asking kaggle.com about a token.
-            os.environ[ENVIRONMENT] = "LOCALHOST"
-        import kaggle
-        from kaggle.api.kaggle_api_extended import KaggleApi
+        with _environment(settings):
+            import kaggle
+            from kaggle.api.kaggle_api_extended import KaggleApi
     except OSError as error:
         # It makes its settings folder when imported (github.com/Kaggle/kaggle-cli/issues/288).
         raise CompetitionError(
             f"the Kaggle client cannot make its settings folder ({error.strerror}): set "
             "KAGGLE_CONFIG_DIR to a folder that can be written"
         ) from error
-    finally:
-        if practice_url is not None and told is not None:
-            os.environ[ENVIRONMENT] = told
-    authenticated = first and kaggle.api.get_config_value(KaggleApi.CONFIG_NAME_AUTH_METHOD)
+    method = kaggle.api.get_config_value(KaggleApi.CONFIG_NAME_AUTH_METHOD)
+    authenticated = first and practice_url is None and method is not None
     api = kaggle.api if authenticated else KaggleApi()
     # Set outright, also to drop --verbose (VERBOSE=1), which prints the Authorization header.
     api.args = ["--local"] if practice_url is not None else []
     api.already_printed_version_warning = True
-    return api, bool(authenticated)
+    return api, authenticated
 
 
-def _authenticate(api: Any) -> None:
-    try:
-        api.authenticate()
-    except SystemExit:  # It found nothing that works; _has_credentials tells.
-        api.config_values.pop(api.CONFIG_NAME_AUTH_METHOD, None)
+def _check_credentials(api: Any) -> None:
+    from kagglesdk import get_access_token_from_env
 
-
-def _has_credentials(api: Any) -> bool:
     method = api.get_config_value(api.CONFIG_NAME_AUTH_METHOD)
-    if method != "LEGACY_API_KEY":
-        return bool(method)
+    if method != "ACCESS_TOKEN" and get_access_token_from_env()[0]:
+        # Kaggle says that the token is not active; the client would send it all the same.
+        raise kaggle_errors.bad_credentials(_source(api))
     names = (api.CONFIG_NAME_USER, api.CONFIG_NAME_KEY)
-    return all(api.get_config_value(name) for name in names)  # The variables may be set but empty.
+    empty = not all(api.get_config_value(name) for name in names)
+    if method is None or (method == "LEGACY_API_KEY" and empty):
+        raise kaggle_errors.no_credentials()
 
 
 def _source(api: Any) -> str:
@@ -243,17 +249,19 @@ def _source(api: Any) -> str:
     return f"user name and key of {api.get_config_value(api.CONFIG_NAME_USER)}"
 
 
-def _use_practice_credentials(client: Client) -> None:
-    from kagglesdk import get_access_token_from_env
-
-    if get_access_token_from_env()[0]:  # Present, but Kaggle says that it is not active.
-        raise kaggle_errors.bad_credentials(_source(client.api))
-    if client.practice_url is None:
-        raise kaggle_errors.no_credentials()
-    api = client.api
-    api.config_values[api.CONFIG_NAME_USER] = PRACTICE_USER
-    api.config_values[api.CONFIG_NAME_KEY] = PRACTICE_USER
-    api.config_values[api.CONFIG_NAME_AUTH_METHOD] = "LEGACY_API_KEY"
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for as long as the client looks at them."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -95,10 +95,9 @@ def may_pass(error: Exception) -> bool:
 
 def is_garbled(error: Exception) -> bool:
     """Tell whether what answered was not Kaggle: an empty answer, a proxy's page, a redirect."""
-    # A plain ValueError is the client's own check of what it was given.
-    return (
-        status_of(error) is None and not isinstance(error, CUTS) and type(error) is not ValueError
-    )
+    if status_of(error) is not None or isinstance(error, CUTS):
+        return False
+    return type(error) is not ValueError  # That is the client's own check of what it was given.
 
 
 def is_refused(error: Exception) -> bool:
