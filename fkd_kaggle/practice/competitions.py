@@ -1,0 +1,412 @@
+"""Kaggle's CompetitionApiService: files, submissions, scores, limits, leaderboard."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import flask
+from kagglesdk.competitions.types import competition_api_service as types
+from kagglesdk.competitions.types.submission_status import SubmissionStatus
+from kagglesdk.security.types.oauth_service import IntrospectTokenRequest, IntrospectTokenResponse
+
+from fkd_kaggle.practice import misbehaviour, uploads
+from fkd_kaggle.practice.dataset import SERVED, SLUG, Dataset
+from fkd_kaggle.practice.scoring import MalformedSubmissionError
+from fkd_kaggle.practice.store import DAY, Store, Submission
+from fkd_kaggle.practice.wire import moment, read, refuse, write
+
+TITLE: Final = "Facial Keypoints Detection"
+NOT_SCORED: Final = "not scored: no answers were given (--solution)"
+
+_PAGE: Final = 20
+_LARGEST_PAGE: Final = 200
+_STATUS: Final = {"complete": SubmissionStatus.COMPLETE, "error": SubmissionStatus.ERROR}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A place on the leaderboard."""
+
+    team: str
+    public_score: float
+    private_score: float
+    date: float
+    """UNIX time."""
+    entries: int
+    house: bool
+
+
+@dataclass(frozen=True)
+class Host:
+    """The competition as its host sees it."""
+
+    dataset: Dataset
+    store: Store
+    daily_limit: int
+
+    def left_today(self, user: str) -> int:
+        """Return how many submissions ``user`` may still make today."""
+        if misbehaviour.take("limit") is not None:
+            return 0
+        return max(0, self.daily_limit - self.store.today(user))
+
+    def submit(self, user: str, file_name: str, message: str, content: Path) -> Submission:
+        """Score a file and keep it with what came of it."""
+        with self.store.lock:
+            if self.left_today(user) == 0:
+                hours = (DAY - self.store.now() % DAY) / 3600
+                refuse(
+                    400,
+                    f"Submission not allowed: Your team has used its daily Submission allowance "
+                    f"({self.daily_limit}) today, please try again tomorrow UTC ({hours:.0f} hours "
+                    "from now).",
+                )
+            submission = self._score(user, file_name, message, content)
+            self.store.add(submission, content)
+            return submission
+
+    def leaderboard(self) -> list[Standing]:
+        """Return the house's entries and each user's best, the best public score first."""
+        opened = self.dataset.archive.stat().st_mtime
+        board: list[Standing] = []
+        for name, values in self.dataset.house.items():
+            scores = self.dataset.scorer.score(values)
+            if scores is not None:
+                board.append(Standing(name, scores.public, scores.private, opened, 1, True))
+        board += _bests(self.store.submissions())
+        return sorted(board, key=lambda one: (one.public_score, one.date))
+
+    def _score(self, user: str, file_name: str, message: str, content: Path) -> Submission:
+        ref, size, now = self.store.next_ref(), content.stat().st_size, self.store.now()
+        try:
+            values = self.dataset.scorer.read(content)
+        except MalformedSubmissionError as error:
+            return Submission(ref, user, file_name, message, now, size, "error", str(error))
+        scores = self.dataset.scorer.score(values)
+        if scores is None:
+            return Submission(ref, user, file_name, message, now, size, "complete", NOT_SCORED)
+        return Submission(
+            ref, user, file_name, message, now, size, "complete", "", scores.public, scores.private
+        )
+
+
+def blueprint(host: Host) -> flask.Blueprint:
+    """Return the routes of the competition."""
+    routes = flask.Blueprint("competitions", __name__)
+    methods: dict[str, Callable[[], flask.Response]] = {
+        "ListCompetitions": lambda: _list_competitions(host),
+        "GetCompetition": lambda: _get_competition(host),
+        "ListDataFiles": lambda: _list_data_files(host),
+        "DownloadDataFiles": _download_data_files,
+        "DownloadDataFile": _download_data_file,
+        "StartSubmissionUpload": lambda: _start_submission_upload(host),
+        "CreateSubmission": lambda: _create_submission(host),
+        "CreateCodeSubmission": lambda: _create_code_submission(host),
+        "ListSubmissions": lambda: _list_submissions(host),
+        "GetSubmission": lambda: _get_submission(host),
+        "DownloadSubmission": lambda: _download_submission(host),
+        "GetSubmissionLimits": lambda: _get_submission_limits(host),
+        "GetLeaderboard": lambda: _get_leaderboard(host),
+        "DownloadLeaderboard": lambda: _download_leaderboard(host),
+    }
+
+    @routes.post("/api/v1/competitions.CompetitionApiService/<method>")
+    def competition(method: str) -> flask.Response:
+        if method not in methods:
+            refuse(501, f"a practice Kaggle does not know {method}")
+        return methods[method]()
+
+    @routes.post("/api/v1/security.OAuthService/IntrospectToken")
+    def introspect() -> flask.Response:
+        answer = IntrospectTokenResponse()
+        answer.active = bool(read(IntrospectTokenRequest).token)
+        answer.username = flask.g.user
+        return write(answer)
+
+    @routes.get(f"/storage/{SLUG}/archive.zip")
+    def archive() -> flask.Response:
+        return misbehaviour.send_file(host.dataset.archive, f"{SLUG}.zip")
+
+    @routes.get(f"/storage/{SLUG}/files/<name>")
+    def data_file(name: str) -> flask.Response:
+        if name not in SERVED:
+            refuse(404, "Not found")
+        return misbehaviour.send_file(host.dataset.file(name), name)
+
+    return routes
+
+
+# --- the competition and its files --------------------------------------------------------------
+
+
+def _list_competitions(host: Host) -> flask.Response:
+    request = read(types.ApiListCompetitionsRequest)
+    answer = types.ApiListCompetitionsResponse()
+    found = (request.search or "").lower() in f"{SLUG} {TITLE}".lower()
+    answer.competitions = [_competition(host)] if found and (request.page or 1) == 1 else []
+    return write(answer)
+
+
+def _get_competition(host: Host) -> flask.Response:
+    _check(read(types.ApiGetCompetitionRequest))
+    return write(_competition(host))
+
+
+def _competition(host: Host) -> Any:
+    competition = types.ApiCompetition()
+    competition.id = 3486
+    competition.ref = competition.url = f"{flask.request.host_url}competitions/{SLUG}"
+    competition.title = TITLE
+    competition.description = f"Practice: {host.dataset.about}"
+    competition.organization_name = competition.host_name = "practice Kaggle"
+    competition.category = "Getting Started"
+    competition.reward = "Knowledge"
+    competition.deadline = moment(4_102_444_800)  # 2100: practice never ends
+    competition.user_has_entered = True
+    competition.max_daily_submissions = host.daily_limit
+    competition.max_team_size = 1
+    competition.evaluation_metric = "Root Mean Squared Error"
+    competition.team_count = len(host.leaderboard())
+    return competition
+
+
+def _list_data_files(host: Host) -> flask.Response:
+    request = read(types.ApiListDataFilesRequest)
+    _check(request)
+    names, token = _page(SERVED, request)
+    answer = types.ApiListDataFilesResponse()
+    answer.files = [_data_file(host.dataset.file(name)) for name in names]
+    answer.next_page_token = token
+    return write(answer)
+
+
+def _data_file(path: Path) -> Any:
+    file = types.ApiDataFile()
+    file.ref = file.name = path.name
+    file.total_bytes = path.stat().st_size
+    file.creation_date = moment(path.stat().st_mtime)
+    return file
+
+
+def _download_data_files() -> flask.Response:
+    _check(read(types.ApiDownloadDataFilesRequest))
+    return _see(f"storage/{SLUG}/archive.zip")
+
+
+def _download_data_file() -> flask.Response:
+    request = read(types.ApiDownloadDataFileRequest)
+    _check(request)
+    if request.file_name not in SERVED:
+        refuse(404, "Not found")
+    return _see(f"storage/{SLUG}/files/{request.file_name}")
+
+
+# --- submissions --------------------------------------------------------------------------------
+
+
+def _start_submission_upload(host: Host) -> flask.Response:
+    request = read(types.ApiStartSubmissionUploadRequest)
+    _check(request)
+    answer = types.ApiStartSubmissionUploadResponse()
+    answer.token = host.store.start_upload(request.file_name, request.content_length)
+    answer.create_url = uploads.url(answer.token)
+    return write(answer)
+
+
+def _create_submission(host: Host) -> flask.Response:
+    request = read(types.ApiCreateSubmissionRequest)
+    _check(request)
+    upload = host.store.upload(request.blob_file_tokens)
+    if upload is None or not uploads.is_whole(upload):
+        refuse(400, "The uploaded file was not found or is incomplete")
+    message = request.submission_description
+    submission = host.submit(flask.g.user, upload.file_name, message, upload.path)
+    answer = types.ApiCreateSubmissionResponse()
+    answer.message, answer.ref = _accepted(submission), submission.ref
+    return write(answer)
+
+
+def _create_code_submission(host: Host) -> flask.Response:
+    request = read(types.ApiCreateCodeSubmissionRequest)
+    _check(request)
+    file_name = request.file_name or "submission.csv"
+    content = _kernel_output(host, request, file_name)
+    if content is None:
+        refuse(404, "Not found: that version of the kernel left no such file")
+    message = request.submission_description
+    submission = host.submit(flask.g.user, file_name, message, content)
+    answer = types.ApiCreateCodeSubmissionResponse()
+    answer.message, answer.ref = _accepted(submission), submission.ref
+    return write(answer)
+
+
+def _kernel_output(host: Host, request: Any, file_name: str) -> Path | None:
+    """Ask kernels.py for a file that a version of a kernel left."""
+    if importlib.util.find_spec("fkd_kaggle.practice.kernels") is None:
+        refuse(501, "this practice Kaggle runs no kernels")
+    kernels = importlib.import_module("fkd_kaggle.practice.kernels")
+    version = request.kernel_version or None
+    path: Path | None = kernels.output_file(
+        host.store, request.kernel_owner, request.kernel_slug, version, file_name
+    )
+    return path
+
+
+def _accepted(submission: Submission) -> str:
+    remark = f" ({submission.remark})" if submission.remark == NOT_SCORED else ""
+    return f"Successfully submitted to {TITLE}{remark}"
+
+
+def _list_submissions(host: Host) -> flask.Response:
+    request = read(types.ApiListSubmissionsRequest)
+    _check(request)
+    mine = host.store.submissions(flask.g.user)
+    if request.group.name.endswith("SUCCESSFUL"):
+        mine = [one for one in mine if one.status == "complete"]
+    if request.sort_by.name.endswith("NAME"):
+        mine.sort(key=lambda one: one.file_name)
+    elif "SCORE" in request.sort_by.name:
+        mine.sort(key=lambda one: (one.public_score is None, one.public_score))
+    page, token = _page(mine, request)
+    answer = types.ApiListSubmissionsResponse()
+    answer.submissions = [_submission(one) for one in page]
+    answer.next_page_token = token
+    return write(answer)
+
+
+def _get_submission(host: Host) -> flask.Response:
+    return write(_submission(_mine(host, read(types.ApiGetSubmissionRequest).ref)))
+
+
+def _download_submission(host: Host) -> flask.Response:
+    submission = _mine(host, read(types.ApiDownloadSubmissionRequest).submission_id)
+    path = host.store.submission_file(submission)
+    return misbehaviour.send_file(path, submission.file_name)
+
+
+def _mine(host: Host, ref: int) -> Submission:
+    submission = host.store.submission(ref)
+    if submission is None or submission.user != flask.g.user:
+        refuse(404, "Not found")
+    return submission
+
+
+def _submission(submission: Submission) -> Any:
+    answer = types.ApiSubmission()
+    answer.ref = submission.ref
+    answer.total_bytes = submission.size
+    answer.date = moment(submission.date)
+    answer.description = submission.message
+    answer.error_description = submission.remark
+    answer.file_name = submission.file_name
+    answer.public_score = _score(submission.public_score)
+    answer.private_score = _score(submission.private_score)
+    answer.status = _STATUS[submission.status]
+    answer.submitted_by = answer.team_name = submission.user
+    answer.url = f"{flask.request.host_url}#{submission.ref}"
+    return answer
+
+
+def _get_submission_limits(host: Host) -> flask.Response:
+    _check(read(types.ApiGetSubmissionLimitsRequest))
+    user = flask.g.user
+    answer = types.ApiSubmissionLimits()
+    answer.num_today = host.store.today(user)
+    answer.num_total = len(host.store.submissions(user))
+    answer.num_allowed_now = host.left_today(user)
+    return write(answer)
+
+
+# --- leaderboard --------------------------------------------------------------------------------
+
+
+def _get_leaderboard(host: Host) -> flask.Response:
+    request = read(types.ApiGetLeaderboardRequest)
+    _check(request)
+    board = list(enumerate(host.leaderboard(), start=1))
+    page, token = _page(board, request)
+    answer = types.ApiGetLeaderboardResponse()
+    answer.submissions = [_leaderboard_row(number, one) for number, one in page]
+    answer.next_page_token = token
+    return write(answer)
+
+
+def _leaderboard_row(number: int, standing: Standing) -> Any:
+    row = types.ApiLeaderboardSubmission()
+    row.team_id = number
+    row.team_name = standing.team
+    row.submission_date = moment(standing.date)
+    row.score = _score(standing.public_score)
+    return row
+
+
+def _download_leaderboard(host: Host) -> flask.Response:
+    _check(read(types.ApiDownloadLeaderboardRequest))
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["Rank", "TeamId", "TeamName", "LastSubmissionDate", "Score", "SubmissionCount"])
+    for rank, one in enumerate(host.leaderboard(), start=1):
+        date = moment(one.date).isoformat(" ", "seconds")
+        table.writerow([rank, rank, one.team, date, _score(one.public_score), one.entries])
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{SLUG}-publicleaderboard.csv", text.getvalue())
+    return flask.Response(content.getvalue(), mimetype="application/zip")
+
+
+def _bests(submissions: Sequence[Submission]) -> list[Standing]:
+    bests: dict[str, Standing] = {}
+    for one in submissions:
+        if one.public_score is None or one.private_score is None:
+            continue
+        scores = (one.public_score, one.private_score)
+        best = bests.get(one.user)
+        entries = 1 + (best.entries if best else 0)
+        if best is not None and (best.public_score, -best.date) <= (scores[0], -one.date):
+            scores, date = (best.public_score, best.private_score), best.date
+        else:
+            date = one.date
+        bests[one.user] = Standing(one.user, *scores, date, entries, False)
+    return list(bests.values())
+
+
+# --- small things -------------------------------------------------------------------------------
+
+
+def _check(request: Any) -> None:
+    if request.competition_name != SLUG:
+        refuse(404, "Not found")
+
+
+def _see(path: str) -> flask.Response:
+    """Send the client to the storage, as Kaggle does."""
+    answer = flask.Response(status=302)
+    answer.headers["Location"] = f"{flask.request.host_url}{path}"
+    return answer
+
+
+def _score(score: float | None) -> str:
+    return "" if score is None else f"{score:.5f}"
+
+
+def _page(rows: Sequence[T], request: Any) -> tuple[Sequence[T], str]:
+    """Return the asked page of rows and the token of the next one, empty on the last."""
+    size = min(request.page_size or _PAGE, _LARGEST_PAGE)
+    number = getattr(request, "page", None) or 1
+    if request.page_token:
+        if not request.page_token.isdecimal():
+            refuse(400, "Bad page token")
+        start = int(request.page_token)
+    else:
+        start = max(0, number - 1) * max(1, size)
+    end = start + max(1, size)
+    return rows[start:end], str(end) if end < len(rows) else ""

@@ -1,0 +1,132 @@
+"""Misbehaving on purpose, so that we know what users see when Kaggle does.
+
+A fault is written as ``kind`` or ``kind:option=value,…``, for instance
+``429:times=2,retry_after=1`` or ``cut-download:after=100000``. Decides only; misbehaviour.py acts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Final
+
+from fkd_kaggle.errors import CompetitionError, unknown
+
+_RULES: Final = "You must accept this competition's rules before you'll be able to download files."
+
+STATUSES: Final = {
+    "401": (401, "Unauthenticated"),
+    "403": (403, _RULES),
+    "404": (404, "Not found"),
+    "429": (429, "Too many requests"),
+    "500": (500, "Internal server error"),
+    "503": (503, "Service unavailable"),
+}
+"""Faults that are an answer: status and Kaggle's own words."""
+
+KINDS: Final = {
+    "401": "credentials are not accepted",
+    "403": "the competition's rules are not accepted",
+    "404": "the competition does not exist",
+    "429": "asked too often; retry_after=SECONDS sets the header",
+    "500": "internal server error",
+    "503": "service unavailable",
+    "cut-download": "the connection breaks after=BYTES of a file",
+    "cut-upload": "the connection breaks after=BYTES of an upload",
+    "truncated": "files end after=BYTES, and their Content-Length says so",
+    "corrupt": "bytes in the middle of files are wrong",
+    "limit": "the day's submissions are used up",
+    "slow": "each answer takes seconds=SECONDS",
+}
+_ALIASES: Final = {"rules": "403"}
+_LASTING: Final = ("401", "403", "404", "limit", "slow")
+"""Kinds that last until cleared unless ``times`` is given; others happen once."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to misbehave."""
+
+    kind: str
+    path: str = ""
+    """Only requests whose path contains this."""
+    times: int | None = None
+    """For so many requests; None for all."""
+    after: int = 1000
+    """Bytes before a cut or a truncation."""
+    seconds: float = 1.0
+    retry_after: float | None = None
+
+    def __str__(self) -> str:
+        options = [
+            f"{field.name}={getattr(self, field.name)}"
+            for field in fields(self)[1:]
+            if getattr(self, field.name) != field.default
+        ]
+        return self.kind + (":" + ",".join(options) if options else "")
+
+
+def parse(text: str) -> Fault:
+    """Read a fault as a user writes it.
+
+    Raises
+    ------
+    CompetitionError
+        The kind or an option is unknown, or a value is no number.
+    """
+    kind, _, rest = text.strip().partition(":")
+    kind = _ALIASES.get(kind, kind)
+    if kind not in KINDS:
+        raise CompetitionError(unknown("fault", kind, KINDS))
+    readers = {"path": str, "times": int, "after": int, "seconds": float, "retry_after": float}
+    options: dict[str, str | int | float | None] = {"times": None if kind in _LASTING else 1}
+    for part in filter(None, rest.split(",")):
+        name, _, value = part.partition("=")
+        if name not in readers:
+            raise CompetitionError(f"fault {text!r}: " + unknown("option", name, readers))
+        try:
+            options[name] = None if (name, value) == ("times", "all") else readers[name](value)
+        except ValueError:
+            raise CompetitionError(f"fault {text!r}: {name} must be a number") from None
+    return replace(Fault(kind), **options)  # type: ignore[arg-type]
+
+
+class Faults:
+    """The faults that are set at the moment. Safe to use from several threads."""
+
+    def __init__(self, faults: Iterable[Fault | str] = ()) -> None:
+        self._lock = threading.Lock()
+        self._faults: list[Fault] = []
+        for fault in faults:
+            self.add(fault)
+
+    def add(self, fault: Fault | str) -> None:
+        """Set a fault in addition to those that are set."""
+        fault = parse(fault) if isinstance(fault, str) else fault
+        with self._lock:
+            self._faults.append(fault)
+
+    def clear(self) -> None:
+        """Behave again."""
+        with self._lock:
+            self._faults.clear()
+
+    def all(self) -> list[Fault]:
+        """List the faults that are set."""
+        with self._lock:
+            return list(self._faults)
+
+    def take(self, path: str, kinds: Iterable[str]) -> Fault | None:
+        """Return the first fault of ``kinds`` that meets a request for ``path``; count it."""
+        with self._lock:
+            for position, fault in enumerate(self._faults):
+                if fault.kind not in kinds or fault.path not in path or fault.times == 0:
+                    continue
+                if fault.times is not None:
+                    left = replace(fault, times=fault.times - 1)
+                    self._faults[position] = left
+                    if not left.times:
+                        del self._faults[position]
+                return fault
+        return None

@@ -1,0 +1,105 @@
+"""Carrying out the faults that are set: refusals, cuts, damage, delays."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import flask
+
+from fkd_kaggle.practice.faults import STATUSES, Fault, Faults
+from fkd_kaggle.practice.wire import KaggleRefusal
+
+_OURS = ("/practice", "/favicon")
+
+
+def install(app: flask.Flask, faults: Faults) -> None:
+    """Let every request but the page's own meet the faults."""
+    app.extensions["practice_faults"] = faults
+
+    def meet() -> None:
+        path = flask.request.path
+        if path == "/" or path.startswith(_OURS):
+            return
+        slow = faults.take(path, ["slow"])
+        if slow is not None:
+            time.sleep(slow.seconds)
+        fault = faults.take(path, STATUSES)
+        if fault is not None:
+            status, message = STATUSES[fault.kind]
+            headers = {"Connection": "close"}
+            if fault.retry_after is not None:
+                headers["Retry-After"] = f"{fault.retry_after:g}"
+            raise KaggleRefusal(status, message, headers)
+
+    app.before_request(meet)
+
+
+def take(*kinds: str) -> Fault | None:
+    """Return the fault of ``kinds`` that the present request meets, if any."""
+    faults: Faults = flask.current_app.extensions["practice_faults"]
+    return faults.take(flask.request.path, kinds)
+
+
+def send_file(path: Path, download_name: str) -> flask.Response:
+    """Send a file with ranges, length and date, as Kaggle's storage does, or as a fault says."""
+    fault = take("truncated", "corrupt")
+    if fault is not None:
+        return _damaged(path, fault)
+    answer = flask.send_file(path, download_name=download_name, conditional=True, max_age=0)
+    cut = take("cut-download")
+    if cut is not None:
+        answer.response = _cut(answer.iter_encoded(), cut.after, _connection())
+        answer.direct_passthrough = False
+    return answer
+
+
+def read_upload(size: int) -> Iterator[bytes]:
+    """Yield the body of the present upload, up to where a fault cuts the connection."""
+    cut = take("cut-upload")
+    left = size if cut is None else min(size, cut.after)
+    stream = flask.request.stream
+    while left > 0:
+        chunk = stream.read(min(left, 1 << 16))
+        if not chunk:
+            break
+        left -= len(chunk)
+        yield chunk
+    if cut is not None:
+        hang_up(_connection())
+
+
+def hang_up(connection: Any) -> NoReturn:
+    """Break the connection without an answer."""
+    connection.shutdown(socket.SHUT_RDWR)
+    raise ConnectionAbortedError("cut on purpose")
+
+
+def _damaged(path: Path, fault: Fault) -> flask.Response:
+    content = bytearray(path.read_bytes())
+    if fault.kind == "truncated":
+        del content[fault.after :]
+    else:
+        middle = len(content) // 2
+        content[middle : middle + 64] = bytes(byte ^ 0xFF for byte in content[middle : middle + 64])
+    answer = flask.Response(bytes(content), mimetype="application/zip")
+    answer.set_etag(f"damaged-{fault.kind}-{fault.after}")
+    answer.last_modified = path.stat().st_mtime
+    answer.headers["Accept-Ranges"] = "bytes"
+    return answer
+
+
+def _cut(chunks: Any, after: int, connection: Any) -> Iterator[bytes]:
+    for chunk in chunks:
+        if len(chunk) >= after:
+            yield chunk[:after]
+            hang_up(connection)
+        yield chunk
+        after -= len(chunk)
+
+
+def _connection() -> Any:
+    return flask.request.environ["werkzeug.socket"]

@@ -1,0 +1,168 @@
+"""Scoring a submission as Kaggle does: read it strictly, RMSE on a public and a private share.
+
+Knows no server and keeps nothing. The wording of refusals follows Kaggle's submission parser.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fkd_kaggle.errors import DataError
+
+COLUMNS = ("RowId", "Location")
+_PUBLIC_SHARE = 0.5
+
+
+class MalformedSubmissionError(Exception):
+    """A submission that cannot be scored; ``str()`` is what Kaggle shows as the reason."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """RMSE in pixels on the two shares of the answers."""
+
+    public: float
+    private: float
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The rows that a submission must answer and, where they are known, the answers."""
+
+    row_ids: np.ndarray
+    """(M,) int64, ascending."""
+    answers: np.ndarray | None
+    """(M,) float64 pixels in the order of ``row_ids``; None where nobody gave them."""
+
+    def read(self, path: Path) -> np.ndarray:
+        """Return a submission's (M,) float64 values in the order of ``row_ids``.
+
+        Raises
+        ------
+        MalformedSubmissionError
+            Says what is wrong and in which line, as Kaggle does.
+        """
+        return _read(path, self.row_ids)
+
+    def score(self, values: np.ndarray) -> Scores | None:
+        """Score (M,) values in the order of ``row_ids``; None where there are no answers."""
+        if self.answers is None:
+            return None
+        squares = (values - self.answers) ** 2
+        public = public_rows(self.row_ids)
+        return Scores(_root_mean(squares[public]), _root_mean(squares[~public]))
+
+
+def public_rows(row_ids: np.ndarray) -> np.ndarray:
+    """Return (M,) bool: which rows the public score counts, decided by the RowId alone."""
+    # splitmix64: neighbouring ids land on either side without a pattern, the same on every machine.
+    mixed = row_ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    share: np.ndarray = (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53 < _PUBLIC_SHARE
+    return share
+
+
+def read_answers(path: Path, row_ids: np.ndarray) -> np.ndarray:
+    """Return the (M,) float64 answers of a solution file for ``row_ids``.
+
+    Columns other than RowId and Location are ignored.
+
+    Raises
+    ------
+    DataError
+        The file is missing or does not answer just these rows.
+    """
+    try:
+        return _read(path, row_ids, extra_columns=True)
+    except FileNotFoundError:
+        raise DataError(f"there is no solution file {path}") from None
+    except MalformedSubmissionError as error:
+        reason = str(error).removeprefix("ERROR: ")
+        raise DataError(f"the answers in {path} do not fit the data: {reason}") from None
+
+
+def _read(path: Path, row_ids: np.ndarray, *, extra_columns: bool = False) -> np.ndarray:
+    table = _table(path)
+    for number, name in enumerate(COLUMNS, start=1):
+        if name not in table:
+            raise MalformedSubmissionError(
+                f"ERROR: Required column '{name}' could not be found (Line 1, Column {number})"
+            )
+    unexpected = [name for name in table if name not in COLUMNS]
+    if unexpected and not extra_columns:
+        raise MalformedSubmissionError(
+            f"ERROR: The column header '{unexpected[0]}' was not expected (Line 1)"
+        )
+    keys = _numbers(table, "RowId")
+    values = _numbers(table, "Location")
+    _check_keys(table["RowId"], keys, row_ids)
+    order = np.argsort(keys)
+    return values[order]
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, skip_blank_lines=True, encoding="utf-8-sig",
+            index_col=False, na_filter=False, on_bad_lines="error",
+            compression="zip" if zipfile.is_zipfile(path) else None,
+        )  # fmt: skip
+    except pd.errors.EmptyDataError:
+        raise MalformedSubmissionError("ERROR: The submission is empty") from None
+    except (UnicodeDecodeError, pd.errors.ParserError, zipfile.BadZipFile, ValueError):
+        raise MalformedSubmissionError(
+            "ERROR: The submission is not a CSV file: its rows differ in their number of fields "
+            "or it is not text"
+        ) from None
+    table.columns = [str(name).strip() for name in table.columns]
+    if table.columns.has_duplicates:
+        raise MalformedSubmissionError("ERROR: A column stands twice in the header (Line 1)")
+    return table
+
+
+def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
+    numbers = pd.to_numeric(table[column].str.strip(), errors="coerce").to_numpy(np.float64)
+    wrong = ~np.isfinite(numbers)
+    if wrong.any():
+        row = int(wrong.argmax())
+        place = f"(Line {row + 2}, Column {table.columns.get_loc(column) + 1})"
+        text = str(table[column].iloc[row])[:40]
+        raise MalformedSubmissionError(
+            f"ERROR: The value '{text}' in the column '{column}' must be a finite number {place}"
+        )
+    return numbers
+
+
+def _check_keys(texts: pd.Series, keys: np.ndarray, row_ids: np.ndarray) -> None:
+    unknown = ~np.isin(keys, row_ids)
+    if unknown.any():
+        row = int(unknown.argmax())
+        raise MalformedSubmissionError(
+            f"ERROR: The value '{str(texts.iloc[row])[:40]}' in the key column 'RowId' was not "
+            f"expected (Line {row + 2}, Column 1)"
+        )
+    twice = pd.Series(keys).duplicated().to_numpy()
+    if twice.any():
+        row = int(twice.argmax())
+        raise MalformedSubmissionError(
+            f"ERROR: The value '{texts.iloc[row]}' in the key column 'RowId' has already been "
+            f"defined (Line {row + 2}, Column 1)"
+        )
+    missing = len(row_ids) - len(keys)
+    if missing:
+        first = row_ids[~np.isin(row_ids, keys)][0]
+        raise MalformedSubmissionError(
+            f"ERROR: Unable to find {missing} required key values in the 'RowId' column, the first "
+            f"being {first}"
+        )
+
+
+def _root_mean(squares: np.ndarray) -> float:
+    return float(np.sqrt(squares.mean())) if len(squares) else 0.0

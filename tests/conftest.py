@@ -1,0 +1,107 @@
+"""What several rooms' tests share: a tiny competition, and a practice Kaggle that serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fkd_kaggle import faces
+from fkd_kaggle.faces import Faces, Lookup
+from fkd_kaggle.keypoints import COUNT, PARTIAL
+from fkd_kaggle.practice.server import PracticeKaggle
+
+TRAIN = 24
+TEST = 16
+
+PracticeFactory = Callable[..., PracticeKaggle]
+
+
+def make_faces(count: int, seed: int, first_id: int = 1) -> Faces:
+    """Return noise images with made-up keypoints; every second face has the four points only."""
+    random = np.random.default_rng(seed)
+    # Blurred differently per face: pure noise would do, but no two faces may look alike.
+    images = random.integers(0, 256, (count, 96, 96), dtype=np.uint8)
+    middle = np.linspace(20, 76, COUNT)[None, :, None]
+    keypoints = (middle + random.normal(0, 3, (count, COUNT, 2))).astype(np.float32)
+    others = [point for point in range(COUNT) if point not in PARTIAL]
+    keypoints[1::2, others] = np.nan
+    return Faces(images, keypoints, np.arange(first_id, first_id + count))
+
+
+def write_competition(folder: Path, train: int = TRAIN, test: int = TEST) -> Path:
+    """Write the competition's files for made-up faces; return the solution, which lies beside."""
+    folder.mkdir(parents=True)
+    faces.write_training_csv(folder / "training.csv", make_faces(train, seed=1))
+    held = make_faces(test, seed=2)
+    faces.write_test_csv(folder / "test.csv", held)
+    rows, features = np.nonzero(np.isfinite(held.keypoints.reshape(test, -1)))
+    row_ids = np.arange(1, len(rows) + 1)
+    lookup = Lookup(row_ids, held.ids[rows], features.astype(np.int16))
+    faces.write_lookup_csv(folder / "IdLookupTable.csv", lookup)
+    sample = "".join(f"{row},0\n" for row in row_ids)
+    (folder / "SampleSubmission.csv").write_text("RowId,Location\n" + sample)
+    solution = folder.parent / "solution.csv"
+    answers = held.keypoints.reshape(test, -1)[rows, features]
+    text = "".join(f"{row},{value}\n" for row, value in zip(row_ids, answers, strict=True))
+    solution.write_text("RowId,Location\n" + text)
+    return solution
+
+
+@pytest.fixture(scope="session")
+def competition_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The competition's four files, plain; the answers are ``competition_dir.parent/solution.csv``.
+
+    24 training and 16 test faces. Not to be written to.
+    """
+    folder = tmp_path_factory.mktemp("competition") / "data"
+    write_competition(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def solution_csv(competition_dir: Path) -> Path:
+    """The answers to ``competition_dir``."""
+    return competition_dir.parent / "solution.csv"
+
+
+@pytest.fixture
+def start_practice(
+    competition_dir: Path,
+    solution_csv: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[PracticeFactory]:
+    """Start practice Kaggles, stopped after the test; this package talks to the last one.
+
+    By default it serves ``competition_dir`` with its answers, on a free port. The home folder is
+    an empty one: no test finds the developer's own credentials.
+    """
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "KAGGLE_CONFIG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    with ExitStack() as stack:
+
+        def start(data: Path | None = competition_dir, **options: Any) -> PracticeKaggle:
+            if data == competition_dir and "hold_out" not in options:
+                options.setdefault("solution", solution_csv)
+            options.setdefault("state_dir", tmp_path / "practice-state")
+            options.setdefault("port", 0)
+            kaggle = stack.enter_context(PracticeKaggle(data, **options))
+            for name, value in kaggle.environment.items():
+                monkeypatch.setenv(name, value)
+            return kaggle
+
+        yield start
+
+
+@pytest.fixture
+def practice(start_practice: PracticeFactory) -> PracticeKaggle:
+    """A running practice Kaggle with ``competition_dir``; this package talks to it."""
+    return start_practice()
