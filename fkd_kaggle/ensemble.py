@@ -6,6 +6,7 @@ what to do when it runs out or somebody presses Ctrl-C.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fkd_kaggle import blend, faces, files, folds
-from fkd_kaggle.errors import RunError
+from fkd_kaggle.errors import DataError, RunError
 from fkd_kaggle.events import EnsembleEnded, EnsembleStarted, MemberEnded, OnEvent, Scores, ignore
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COMPLETE, COUNT, PARTIAL_SOURCE
@@ -23,10 +24,13 @@ from fkd_kaggle.recipes import Member, Plan
 from fkd_kaggle.run import Run
 
 if TYPE_CHECKING:
+    import keras
+
     from fkd_kaggle.training import Progress
 
-_RESERVE = 0.03
-"""Share of a time limit kept back for out-of-fold and test predictions and the blend."""
+_RESERVE = 0.02
+"""Share of a time limit kept back for the blend."""
+_FIRST_EXTRA = 8.0
 
 
 def start(runs_dir: Path, name: str | None, plan: Plan, data_dir: Path) -> Run:
@@ -69,7 +73,7 @@ def train(
     members = [member for member in plan.members if only is None or member.name in only]
     limit = time_limit if time_limit is not None else plan.time_limit
     run = run.update(status="training")
-    asked = _asked(data_dir, training_faces)
+    asked, test = _asked(data_dir, training_faces), _test_faces(data_dir)
     policy = _set_up(plan.precision)
     todo = [member for member in members if not _is_finished(run, member)]
     on_event(
@@ -79,17 +83,22 @@ def train(
         )
     )  # fmt: skip
     stopped = "finished"
+    # Seconds a member takes besides its training: compiling, predicting. Measured as we go.
+    extra = _FIRST_EXTRA
     try:
         for position, member in enumerate(todo):
             budget = None
             if limit is not None:
                 left = limit * (1 - _RESERVE) - (time.monotonic() - began)
-                budget = left * member.share / sum(other.share for other in todo[position:])
+                left -= extra * (len(todo) - position)
                 if left <= 0:
                     stopped = "time limit"
                     break
-            _train_member(run, member, training_faces, held_out, asked, budget,
-                          members.index(member), on_event, tensorboard)  # fmt: skip
+                budget = left * member.share / sum(other.share for other in todo[position:])
+            extra = _train_member(
+                run, member, training_faces, held_out, test, asked, budget,
+                members.index(member), on_event, tensorboard,
+            )  # fmt: skip
     except KeyboardInterrupt:
         stopped = "interrupted"
     if only is not None:
@@ -138,7 +147,7 @@ def finish(run: Run, data_dir: Path, *, status: str = "finished") -> Scores:
         by_member={name: value for name, value in alone.items() if value is not None},
     )
     run = run.update(status=status, scores=scores)
-    expected = _expected(run, data_dir, members, recipes, stacked, weights, asked)
+    expected = _expected(run, data_dir, members, recipes, weights, asked)
     scores = replace(scores, expected=expected)
     run.update(scores=scores)
     return scores
@@ -181,12 +190,14 @@ def _train_member(
     member: Member,
     training_faces: Faces,
     held_out: np.ndarray,
+    test: tuple[Faces, np.ndarray] | None,
     asked: np.ndarray,
     budget: float | None,
     position: int,
     on_event: OnEvent,
     tensorboard: bool,
-) -> None:
+) -> float:
+    """Train one member and store its predictions; return the seconds besides the training."""
     from fkd_kaggle import training
 
     validation = training_faces.take(np.nonzero(held_out == member.fold)[0])
@@ -196,20 +207,22 @@ def _train_member(
         value = blend.combined(predictions, validation.keypoints, validation.sources, asked)
         return float("nan") if value is None else value
 
-    began = time.monotonic()
+    began, before = time.monotonic(), _spent(run, member).seconds
     network, progress = training.train(
         member, run.member(member.name), rest, validation, score,
         position=position,
-        budget=None if budget is None else budget + _spent(run, member).seconds,
+        budget=None if budget is None else budget + before,
         on_event=on_event,
         tensorboard=run.path / "tensorboard" if tensorboard else None,
     )  # fmt: skip
-    points = training.predict_points(network, validation.images, training.flip_order(member.recipe))
-    predictions = training.to_keypoints(points, member.recipe, validation.sources)
+    predictions = _answers(network, member, validation, validation.sources)
     _store_held_out(run, member, validation.ids, predictions)
-    on_event(
-        MemberEnded(member.name, score(predictions), time.monotonic() - began, progress.stopped)
-    )
+    if test is not None:
+        # Now, while the network is compiled: `predict` then has nothing left to compute.
+        _store_answers(run, member, *test, _answers(network, member, *test))
+    seconds = time.monotonic() - began
+    on_event(MemberEnded(member.name, score(predictions), seconds, progress.stopped))
+    return seconds - (progress.seconds - before)
 
 
 def _spent(run: Run, member: Member) -> Progress:
@@ -256,11 +269,11 @@ def _asked(data_dir: Path, training_faces: Faces) -> np.ndarray:
     asked = np.zeros((2, COUNT))
     try:
         lookup, test = faces.read_lookup(data_dir), faces.read_test(data_dir)
-    except faces.DataError:
+    except DataError:
         # Training needs no test set; without one the labels' own proportions stand in.
-        for source in (COMPLETE, PARTIAL_SOURCE):
-            rows = training_faces.keypoints[training_faces.sources == source, :, 0]
-            asked[source] = 2 * (~np.isnan(rows)).sum(0)
+        for own in (COMPLETE, PARTIAL_SOURCE):
+            rows = training_faces.keypoints[training_faces.sources == own, :, 0]
+            asked[own] = 2 * (~np.isnan(rows)).sum(0)
         return asked
     source_of = dict(zip(test.ids.tolist(), lookup.sources(test.ids).tolist(), strict=True))
     source = np.array([source_of.get(image, COMPLETE) for image in lookup.image_ids.tolist()])
@@ -313,21 +326,61 @@ def _member_predictions(
     sources: np.ndarray,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Return (M, N, 15, 2) float32 predictions of each member."""
+    """Return (M, N, 15, 2) float32 predictions of each member, kept ones where they are true."""
     from fkd_kaggle import training
 
     _set_up(run.plan.precision)
     result = np.empty((len(members), len(wanted.images), COUNT, 2), np.float32)
+    digest = _digest(wanted, sources)
     for index, member in enumerate(members):
         if on_progress:
             on_progress(index, len(members))
-        network = training.load_network(member.recipe, run.member(member.name))
-        flip = training.flip_order(member.recipe)
-        points = training.predict_points(network, np.asarray(wanted.images), flip)
-        result[index] = training.to_keypoints(points, member.recipe, sources)
+        kept = _kept_answers(run, member, digest)
+        if kept is None:
+            network = training.load_network(member.recipe, run.member(member.name))
+            kept = _answers(network, member, wanted, sources)
+        result[index] = kept
     if on_progress:
         on_progress(len(members), len(members))
     return result
+
+
+def _answers(
+    network: keras.Model, member: Member, wanted: Faces, sources: np.ndarray
+) -> np.ndarray:
+    """Return (N, 15, 2) float32 pixels: one network's flip-averaged answer."""
+    from fkd_kaggle import training
+
+    points = training.predict_points(network, wanted.images, training.flip_order(member.recipe))
+    return training.to_keypoints(points, member.recipe, sources)
+
+
+def _store_answers(
+    run: Run, member: Member, wanted: Faces, sources: np.ndarray, predictions: np.ndarray
+) -> None:
+    with files.atomic_path(run.member(member.name) / "test.npz") as path:
+        np.savez_compressed(path, digest=_digest(wanted, sources), predictions=predictions)
+
+
+def _kept_answers(run: Run, member: Member, digest: str) -> np.ndarray | None:
+    try:
+        with np.load(run.member(member.name) / "test.npz") as kept:
+            return kept["predictions"] if str(kept["digest"]) == digest else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _digest(wanted: Faces, sources: np.ndarray) -> str:
+    return hashlib.sha256(wanted.images.tobytes() + sources.tobytes()).hexdigest()
+
+
+def _test_faces(data_dir: Path) -> tuple[Faces, np.ndarray] | None:
+    """Return the test faces and their sources; None where there is no test set."""
+    try:
+        test, lookup = faces.read_test(data_dir), faces.read_lookup(data_dir)
+    except DataError:
+        return None
+    return test, lookup.sources(test.ids)
 
 
 def _recipe_names(members: list[Member]) -> list[str]:
@@ -349,7 +402,6 @@ def _expected(
     data_dir: Path,
     members: list[Member],
     recipes: list[str],
-    stacked: np.ndarray,
     weights: np.ndarray,
     asked: np.ndarray,
 ) -> float | None:
@@ -358,17 +410,14 @@ def _expected(
     An out-of-fold prediction comes from the networks of one fold; a test face gets all folds'
     networks averaged and does better. By how much needs no answers: see ``blend.ambiguity``.
     """
-    try:
-        test, lookup = faces.read_test(data_dir), faces.read_lookup(data_dir)
-    except faces.DataError:
+    found = _test_faces(data_dir)
+    if found is None:
         return None
+    test, sources = found
     training_faces = faces.read_training(data_dir)
-    sources = lookup.sources(test.ids)
     predictions = _member_predictions(run, members, test, sources)
     owner = np.array([recipes.index(member.recipe.name) for member in members])
     shares = weights[:, :, owner] / np.bincount(owner)[owner]
-    # Members' mean error: each recipe's seeds averaged out of fold hide their own spread, which
-    # is why it is added from single members here.
     total = weight = 0.0
     labels, own = training_faces.keypoints, training_faces.sources
     for index, member in enumerate(members):

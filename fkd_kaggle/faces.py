@@ -232,7 +232,8 @@ def _load_arrays(path: Path, note: dict[str, Any]) -> dict[str, np.ndarray] | No
     arrays = {}
     for name, (shape, dtype) in note["arrays"].items():
         try:
-            array = np.load(_cache_file(path, f"{name}.npy"), mmap_mode="r")
+            # A plain array over the map: fancy-indexed memmaps stay memmaps, which slows others.
+            array = np.load(_cache_file(path, f"{name}.npy"), mmap_mode="r").view(np.ndarray)
         except (OSError, ValueError, EOFError):
             return None
         if list(array.shape) != shape or array.dtype.str != dtype:
@@ -297,9 +298,8 @@ def _parse_lookup(path: Path, content: bytes) -> dict[str, np.ndarray]:
     for number, record in enumerate(body):
         if len(record) <= max(places):
             _fail(path, number, "FeatureName", f"{len(record)} fields where at least 3 are due")
-    table = pd.DataFrame(
-        {name: [record[place] for record in body] for name, place in zip(wanted, places, strict=False)}
-    )  # fmt: skip
+    table = pd.DataFrame([[record[place] for place in places] for record in body])
+    table.columns = list(wanted[:3])
     known = {name: position for position, name in enumerate(COLUMNS)}
     features = table["FeatureName"].str.strip().map(known)
     if features.isna().any():

@@ -23,7 +23,7 @@ from fkd_kaggle.errors import FkdError
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target``; rename it over ``target`` when the block succeeds.
 
-    The temporary name keeps the target's suffix, because writers such as Keras choose their
+    The temporary name keeps the target's suffixes, because writers such as Keras choose their
     format by it. The file's folder is made where it is missing.
 
     Raises
@@ -35,7 +35,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
-            prefix=f".{target.stem[:40]}-", suffix=f".tmp{target.suffix}", dir=target.parent
+            prefix=".tmp-", suffix="".join(target.suffixes), dir=target.parent
         )
         os.close(handle)
         temporary = Path(name)

@@ -10,7 +10,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ import numpy as np
 from keras import ops
 
 from fkd_kaggle import files, models, views
-from fkd_kaggle.errors import RunError
+from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.events import EpochEnded, MemberStarted, OnEvent, StepEnded
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COUNT, FLIP, SIZE
+from fkd_kaggle.models.heatmap import cell_centres
 from fkd_kaggle.recipes import Member, Recipe
 
 HISTORY = ("epoch", "loss", "rmse", "learning_rate", "images_per_second", "seconds")
@@ -95,7 +96,7 @@ def to_keypoints(points: np.ndarray, recipe: Recipe, sources: np.ndarray) -> np.
     for source, answered in enumerate(recipe.outputs()):
         block = points[:, start : start + len(answered)]
         rows = np.ones(len(points), bool) if source == 0 else sources == source
-        result[np.ix_(rows, answered)] = block[rows]
+        result[np.ix_(rows, np.array(answered))] = block[rows]
         start += len(answered)
     return result
 
@@ -137,18 +138,72 @@ class Learner(keras.Model):
     def __init__(self, network: keras.Model, recipe: Recipe, seed: int) -> None:
         super().__init__(name="learner")
         self.network = network
-        self.strength = recipe.augmentation
+        self.recipe = recipe
+        self.point_loss = masked_loss(recipe)
         self.flip = flip_order(recipe)
         self.view_seed = keras.random.SeedGenerator(seed)
+        # Points and the maps they come from; without a heatmap loss the points stand in for maps.
+        maps = _maps(network, recipe) if recipe.heatmap_loss else network.output
+        self.both = keras.Model(network.input, [network.output, maps])
 
     def call(self, faces: Any, training: bool = False) -> Any:
-        """Return (B, P, 2) float32 points in face pixels."""
+        """Return (B, P, 2) float32 points in face pixels; in training the view and maps as well."""
         images = to_grey(faces)
         if not training:
             return self.network(images, training=False)
-        view = views.draw(ops.shape(images)[0], self.strength, self.view_seed)
-        images = views.relight(view.warp(images), self.strength, self.view_seed)
-        return view.to_face(self.network(images, training=True), self.flip)
+        view = views.draw(ops.shape(images)[0], self.recipe.augmentation, self.view_seed)
+        images = views.relight(view.warp(images), self.recipe.augmentation, self.view_seed)
+        points, maps = self.both(images, training=True)
+        return {
+            "points": view.to_face(points, self.flip),
+            "maps": maps,
+            "matrix": view.matrix,
+            "mirrored": view.mirrored,
+        }
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Return the loss on points, taken where the labels are, plus that on maps in the view."""
+        loss = self.point_loss(y, y_pred["points"])
+        if self.recipe.heatmap_loss:
+            view = views.View(y_pred["matrix"], y_pred["mirrored"])
+            labels = view.to_view(y, self.flip)
+            loss = loss + self.recipe.heatmap_loss * map_loss(labels, y_pred["maps"])
+        return loss
+
+
+def map_loss(labels: Any, maps: Any, sigma: float = 1.0) -> Any:
+    """Return the mean cross-entropy between maps and Gaussians around the labels.
+
+    The expectation alone leaves a map's shape free; asking for a compact peak speeds the first
+    epochs up (the regularisation of DSNT, Nibali et al. 2018, with cross-entropy for divergence).
+
+    Parameters
+    ----------
+    labels
+        (B, P, 2) pixels of the view; NaN where unknown.
+    maps
+        (B, H, W, P) logits.
+    sigma
+        The Gaussians' standard deviation in map cells.
+    """
+    _, height, width, count = maps.shape
+    known = ops.logical_not(ops.isnan(labels[..., 0]))
+    labels = ops.where(known[..., None], labels, ops.zeros_like(labels))
+    spread = 2.0 * (sigma * SIZE / width) ** 2
+    across = ops.softmax(-ops.square(labels[..., :1] - cell_centres(width)) / spread, -1)
+    down = ops.softmax(-ops.square(labels[..., 1:] - cell_centres(height)) / spread, -1)
+    shares = ops.log_softmax(ops.reshape(maps, (-1, height * width, count)), axis=1)
+    shares = ops.reshape(shares, (-1, height, width, count))
+    entropy = -ops.einsum("bhwp,bph,bpw->bp", shares, down, across)
+    total = ops.sum(ops.where(known, entropy, ops.zeros_like(entropy)))
+    return total / ops.maximum(ops.sum(ops.cast(known, "float32")), 1.0)
 
 
 def to_grey(faces: Any) -> Any:
@@ -227,8 +282,9 @@ def train(
         ema_momentum=member.recipe.averaging or 0.99,
     )
     # XLA on a CPU is slower than oneDNN's kernels for these networks (EXPERIMENTS.md).
-    learner.compile(optimizer=optimizer, loss=masked_loss(member.recipe), jit_compile=_has_gpu())
-    session = _Session(learner, member, folder, validation, score, budget, on_event)
+    learner.compile(optimizer=optimizer, jit_compile=_has_gpu())
+    steps = max(1, len(training.images) // member.recipe.batch_size)
+    session = _Session(learner, member, folder, validation, score, budget, on_event, steps)
     session.restore()
     on_event(
         MemberStarted(
@@ -243,13 +299,13 @@ def train(
     callbacks.append(session)
     if tensorboard is not None:
         callbacks.append(keras.callbacks.TensorBoard(str(tensorboard / member.name)))
-    labels = targets(training, member.recipe)
     if not session.progress.stopped:
+        batches = _batches(training, member.recipe, member.seed + session.progress.epoch)
         try:
             learner.fit(
-                training.images, labels, batch_size=member.recipe.batch_size,
-                epochs=member.recipe.epochs, initial_epoch=session.progress.epoch,
-                callbacks=callbacks, verbose=0,
+                batches, steps_per_epoch=session.steps, epochs=member.recipe.epochs,
+                initial_epoch=session.progress.epoch, callbacks=callbacks, verbose=0,
+                shuffle=False,
             )  # fmt: skip
         except KeyboardInterrupt:
             session.interrupted()
@@ -303,8 +359,10 @@ class _Session(keras.callbacks.Callback):
         score: Callable[[np.ndarray], float],
         budget: float | None,
         on_event: OnEvent,
+        steps: int,
     ) -> None:
         super().__init__()
+        self.steps = steps
         self.learner, self.member, self.folder = learner, member, folder
         self.recipe = member.recipe
         self.validation, self.score = validation, score
@@ -369,13 +427,12 @@ class _Session(keras.callbacks.Callback):
         if now - self.told < 0.5:
             return
         self.told = now
-        steps = self.params["steps"]
         speed = self.step * self.recipe.batch_size / (now - self.epoch_started)
         self.on_event(
             StepEnded(
-                self.member.name, self.progress.epoch + 1, self.step, steps,
+                self.member.name, self.progress.epoch + 1, self.step, self.steps,
                 float((logs or {}).get("loss", math.nan)), speed,
-                self._left(self.progress.epoch + self.step / steps),
+                self._left(self.progress.epoch + self.step / self.steps),
             )
         )  # fmt: skip
 
@@ -466,6 +523,22 @@ class _Session(keras.callbacks.Callback):
         return [*self.learner.network.variables, *optimizer.variables, self.learner.view_seed.state]
 
 
+def _batches(faces: Faces, recipe: Recipe, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield shuffled batches of faces and targets for ever, each of the recipe's full size.
+
+    A generator, not the arrays: ``fit`` over arrays builds a new input pipeline for every epoch,
+    which took 5 s a time here, and a last, smaller batch would be compiled for as well.
+    """
+    rng = np.random.default_rng(seed)
+    labels = targets(faces, recipe)
+    order = np.empty(0, np.int64)
+    while True:
+        while len(order) < recipe.batch_size:
+            order = np.concatenate([order, rng.permutation(len(faces.images))])
+        rows, order = order[: recipe.batch_size], order[recipe.batch_size :]
+        yield faces.images[rows], labels[rows]
+
+
 def _forward(network: keras.Model) -> Callable[[np.ndarray], Any]:
     """Return the network's compiled inference function, made once a network."""
     kept = getattr(network, "_fkd_forward", None)
@@ -476,6 +549,17 @@ def _forward(network: keras.Model) -> Callable[[np.ndarray], Any]:
         # A plain attribute on purpose: Keras would track a model set on a model as its layer.
         object.__setattr__(network, "_fkd_forward", kept)
     return kept
+
+
+def _maps(network: keras.Model, recipe: Recipe) -> Any:
+    """Return the output of the network's layer of maps."""
+    try:
+        return network.get_layer("maps").output
+    except ValueError:
+        raise RecipeError(
+            f"recipe {recipe.name}: heatmap_loss needs an architecture with heatmaps, "
+            f"which {recipe.architecture} is not: set it to 0"
+        ) from None
 
 
 class Inference(keras.Model):

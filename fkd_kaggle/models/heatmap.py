@@ -94,8 +94,8 @@ class SoftArgmax(layers.Layer):
         _, height, width, count = maps.shape
         flat = ops.reshape(maps, (-1, height * width, count))
         share = ops.reshape(ops.softmax(flat, axis=1), (-1, height, width, count))
-        x = ops.sum(ops.sum(share, 1) * _centres(width)[None, :, None], 1)
-        y = ops.sum(ops.sum(share, 2) * _centres(height)[None, :, None], 1)
+        x = ops.sum(ops.sum(share, 1) * cell_centres(width)[None, :, None], 1)
+        y = ops.sum(ops.sum(share, 2) * cell_centres(height)[None, :, None], 1)
         return ops.stack([x, y], -1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[Any, ...]:
@@ -103,7 +103,7 @@ class SoftArgmax(layers.Layer):
         return (input_shape[0], input_shape[-1], 2)
 
 
-def _centres(cells: int) -> Any:
+def cell_centres(cells: int) -> Any:
     """Return the pixel coordinate of each map cell's centre."""
     stride = SIZE / cells
     return (ops.arange(cells, dtype="float32") + 0.5) * stride - 0.5

@@ -79,6 +79,8 @@ class Recipe:
     loss: str = "smooth-l1"
     loss_width: float = 1.0
     """Where smooth-L1 turns from quadratic to linear and Wing from logarithmic, in pixels."""
+    heatmap_loss: float = 0.0
+    """Weight of the cross-entropy between maps and Gaussians at the labels; heatmap networks."""
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     schedule: str = "cosine"
@@ -252,7 +254,7 @@ def plan(
             f"recipe {max(twice, key=twice.count)!r} is in the ensemble twice: name it once, "
             "or give the copies names of their own"
         )
-    changes = {
+    changes: dict[str, Any] = {
         key: value
         for key, value in (("epochs", epochs), ("batch_size", batch_size))
         if value is not None
