@@ -20,8 +20,9 @@ import numpy as np
 from fkd_kaggle import faces, files
 from fkd_kaggle.errors import CompetitionError, DataError
 from fkd_kaggle.faces import Faces, Lookup
-from fkd_kaggle.keypoints import COLUMNS, COUNT, PARTIAL_SOURCE, SIZE
-from fkd_kaggle.practice import scoring
+from fkd_kaggle.keypoints import COLUMNS, SIZE
+from fkd_kaggle.practice import packing, scoring
+from fkd_kaggle.practice.hold_out import split
 from fkd_kaggle.practice.scoring import Scorer
 
 SLUG: Final = "facial-keypoints-detection"
@@ -30,7 +31,6 @@ SERVED: Final = ("training.zip", "test.zip", "IdLookupTable.csv", "SampleSubmiss
 HOLD_OUT: Final = 0.2
 """Share of the training faces that becomes the test set where the data has none."""
 
-_CSVS: Final = ("training.csv", "test.csv", "IdLookupTable.csv", "SampleSubmission.csv")
 _VERSION: Final = 1
 
 
@@ -60,9 +60,12 @@ class Dataset:
 class Rendered:
     """How many faces to draw where no data is given."""
 
-    train: int = 3000
-    test: int = 800
+    training: int = 1200
+    test: int = 300
     seed: int = 0
+
+
+DRAWN: Final = Rendered()
 
 
 def prepare(
@@ -70,7 +73,7 @@ def prepare(
     data: Path | None = None,
     solution: Path | None = None,
     hold_out: float | None = None,
-    rendered: Rendered = Rendered(),
+    rendered: Rendered = DRAWN,
 ) -> Dataset:
     """Make data ready to be served, in a folder of its own under ``state_dir``; once.
 
@@ -110,7 +113,7 @@ def _build(
 ) -> None:
     if data is None:
         data, solution = _render(work / "rendered", rendered)
-    found = _find(data, work / "unpacked")
+    found = packing.find(data, work / "unpacked")
     if "training.csv" not in found:
         raise DataError(f"{data} holds no training.csv or training.zip")
     plain = work / "plain"
@@ -120,13 +123,13 @@ def _build(
             raise CompetitionError(f"{data} has no test set that {solution} could answer")
         hold_out = HOLD_OUT
     if hold_out is not None:
-        _plain(found, "training.csv", plain)
-        _split(plain, hold_out)
-        found = {name: plain / name for name in _CSVS[:3]}
+        packing.plain(found, "training.csv", plain)
+        split(plain, hold_out)
+        found = {name: plain / name for name in packing.CSVS[:3]}
         solution = plain / "solution.csv"
     elif "IdLookupTable.csv" not in found:
         raise DataError(f"{data} has a test set and no IdLookupTable.csv to ask for its keypoints")
-    _plain(found, "IdLookupTable.csv", plain)
+    packing.plain(found, "IdLookupTable.csv", plain)
     lookup = faces.read_lookup(plain)
     ready = work / "data"
     (ready / "files").mkdir(parents=True)
@@ -136,16 +139,19 @@ def _build(
     np.save(ready / "row_ids.npy", row_ids)
     if solution is not None:
         np.save(ready / "answers.npy", scoring.read_answers(solution, row_ids))
-        _plain(found, "training.csv", plain)
+        packing.plain(found, "training.csv", plain)
         house = _house_entries(faces.read_training(plain), lookup)
         names = list(house)
         np.save(ready / "house.npy", np.stack(list(house.values())))
-    files.write_json(ready / "ready.json", {"house": names})
+    files.write_json(ready / "ready.json", {"house": names, "hold_out": hold_out})
 
 
 def _open(folder: Path, about: str) -> Dataset:
     ready = folder / "data"
-    names = json.loads((ready / "ready.json").read_text(encoding="utf-8"))["house"]
+    note = json.loads((ready / "ready.json").read_text(encoding="utf-8"))
+    names = note["house"]
+    if note["hold_out"] is not None:
+        about += f", {note['hold_out']:.0%} of the training faces held out as the test set"
     answers = np.load(ready / "answers.npy") if (ready / "answers.npy").exists() else None
     house = dict(zip(names, np.load(ready / "house.npy"), strict=True)) if names else {}
     return Dataset(folder, about, Scorer(np.load(ready / "row_ids.npy"), answers), house)
@@ -156,112 +162,27 @@ def _identify(
 ) -> tuple[str, str]:
     """Return the name of the state folder for this data, and words for people."""
     if data is None:
-        name = f"rendered-{rendered.train}-{rendered.test}-{rendered.seed}"
+        name = f"rendered-{rendered.training}-{rendered.test}-{rendered.seed}"
         return (
             name,
-            f"{rendered.train} rendered training faces, {rendered.test} rendered test faces",
+            f"{rendered.training} rendered training faces, {rendered.test} rendered test faces",
         )
     digest = hashlib.sha256(f"{_VERSION} {hold_out}".encode())
-    for path in _content(data):
+    for path in packing.content(data):
         digest.update(f"{path.name} {files.sha256(path)}".encode())
-    about = f"{data.name}"
+    about = data.name
     if solution is not None:
         if not solution.is_file():
             raise DataError(f"there is no solution file {solution}")
         digest.update(files.sha256(solution).encode())
         about += f", answers of {solution.name}"
-    if hold_out is not None:
-        about += f", {hold_out:.0%} of the training faces held out"
     return f"{data.stem[:40]}-{digest.hexdigest()[:12]}", about
 
 
 def _render(folder: Path, rendered: Rendered) -> tuple[Path, Path]:
     from fkd_kaggle.practice import renderer
 
-    folder.mkdir()
-    renderer.write_competition(folder, rendered.train, rendered.test, rendered.seed)
-    return folder, next(folder.rglob("solution.csv"))
-
-
-# --- finding -----------------------------------------------------------------------------------
-
-
-def _content(data: Path) -> list[Path]:
-    """Return the files that make up the data: the zip, or what counts in the folder."""
-    if data.is_file():
-        return [data]
-    inside = {path.name.lower(): path for path in sorted(data.rglob("*"), reverse=True)}
-    wanted = [name for csv in _CSVS for name in _spellings(csv)]
-    found = [inside[name] for name in wanted if name in inside and inside[name].is_file()]
-    if found:
-        return found
-    zips = sorted(data.glob("*.zip"))
-    if len(zips) == 1:
-        return zips
-    raise DataError(f"{data} holds no training.csv or training.zip")
-
-
-def _find(data: Path, work: Path) -> dict[str, Path]:
-    """Return where each of the competition's CSVs is, plain or zipped, unpacking as needed."""
-    found: dict[str, Path] = {}
-    for path in _content(data):
-        name = next((csv for csv in _CSVS if path.name.lower() in _spellings(csv)), None)
-        if name is not None:
-            found.setdefault(name, path)
-        elif path.is_file():
-            found.update(_find_in_zip(path, work))
-    return found
-
-
-def _find_in_zip(path: Path, work: Path) -> dict[str, Path]:
-    work.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Path] = {}
-    with _opened(path) as archive:
-        members = {Path(name).name.lower(): name for name in archive.namelist()}
-        for csv in _CSVS:
-            for spelling in _spellings(csv):
-                if spelling in members and csv not in found:
-                    found[csv] = _extract(archive, members[spelling], work / spelling)
-        inner = [name for name in members if name.endswith(".zip")]
-        if not found and len(inner) == 1:
-            nested = _extract(archive, members[inner[0]], work / "inner.zip")
-            return _find_in_zip(nested, work / "inner")
-    return found
-
-
-def _spellings(csv: str) -> tuple[str, str]:
-    return csv.lower(), csv.lower().removesuffix(".csv") + ".zip"
-
-
-def _plain(found: dict[str, Path], name: str, into: Path) -> None:
-    """Put the plain CSV ``name`` into a folder, out of its zip where it is in one."""
-    source, target = found[name], into / name
-    if target.exists():
-        return
-    if source.suffix.lower() != ".zip":
-        shutil.copyfile(source, target)
-        return
-    with _opened(source) as archive:
-        members = [one for one in archive.namelist() if Path(one).name.lower() == name.lower()]
-        if not members:
-            raise DataError(f"{source} holds no {name}")
-        _extract(archive, members[0], target)
-
-
-def _opened(path: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{path} cannot be read as a zip: {error}") from error
-
-
-def _extract(archive: zipfile.ZipFile, member: str, target: Path) -> Path:
-    try:
-        with archive.open(member) as source, target.open("wb") as sink:
-            shutil.copyfileobj(source, sink, 1 << 20)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise DataError(f"{archive.filename}: {member} is damaged ({error})") from error
-    return target
+    return renderer.write_competition(folder, rendered.training, rendered.test, rendered.seed)
 
 
 # --- writing -----------------------------------------------------------------------------------
@@ -276,7 +197,7 @@ def _write_served(found: dict[str, Path], lookup: Lookup, ready: Path, data: Pat
             rows = "".join(f"{row},0\r\n" for row in lookup.row_ids)
             files.write_text(target, "RowId,Location\r\n" + rows)
         elif name.endswith(".csv"):
-            _plain(found, csv, target.parent)
+            packing.plain(found, csv, target.parent)
         elif found[csv].suffix.lower() == ".zip":
             shutil.copyfile(found[csv], target)
         else:
@@ -293,49 +214,8 @@ def _write_served(found: dict[str, Path], lookup: Lookup, ready: Path, data: Pat
 
 
 def _is_as_kaggle_packs(data: Path) -> bool:
-    with _opened(data) as archive:
+    with packing.opened(data) as archive:
         return sorted(archive.namelist()) == sorted(SERVED)
-
-
-def _split(folder: Path, share: float) -> None:
-    """Turn a share of training.csv into a test set with answers; near-duplicates stay together."""
-    everything = faces.read_training(folder)
-    test_rows = _choose(everything, share)
-    if not test_rows.any() or test_rows.all():
-        raise DataError(f"training.csv has too few faces to hold out {share:.0%} of them")
-    test = everything.take(test_rows)
-    test = Faces(test.images, test.keypoints, np.arange(1, len(test.images) + 1))
-    faces.write_test_csv(folder / "test.csv", test)
-    # COLUMNS has x and y of each keypoint in turn, as the last two axes do when flattened.
-    positions, features = np.nonzero(np.isfinite(test.keypoints.reshape(-1, 2 * COUNT)))
-    row_ids = np.arange(1, len(features) + 1)
-    lookup = Lookup(row_ids, test.ids[positions], features.astype(np.int16))
-    faces.write_lookup_csv(folder / "IdLookupTable.csv", lookup)
-    answers = test.keypoints.reshape(-1, 2 * COUNT)[positions, features]
-    rows = "".join(f"{row},{value}\n" for row, value in zip(row_ids, answers, strict=True))
-    files.write_text(folder / "solution.csv", "RowId,Location\n" + rows)
-    kept = everything.take(~test_rows)
-    kept = Faces(np.array(kept.images), kept.keypoints, kept.ids)
-    faces.write_training_csv(folder / "training.csv", kept)
-
-
-def _choose(everything: Faces, share: float) -> np.ndarray:
-    """Return (N,) bool: whole groups of near-duplicates, ``share`` of each annotation source."""
-    from fkd_kaggle import folds
-
-    groups = folds.groups(everything)
-    labelled = np.isfinite(everything.keypoints).any((1, 2))
-    sources = np.eye(2, dtype=np.int64)[everything.sources]
-    wanted = np.ceil(share * sources[labelled].sum(0))
-    taken = np.zeros(2)
-    chosen = np.zeros(len(groups), bool)
-    for group in np.random.default_rng(0).permutation(np.unique(groups)):
-        rows = groups == group
-        after = taken + sources[rows & labelled].sum(0)
-        if (after <= wanted).all():
-            chosen |= rows
-            taken = after
-    return chosen & labelled
 
 
 def _house_entries(training: Faces, lookup: Lookup) -> dict[str, np.ndarray]:
@@ -346,7 +226,6 @@ def _house_entries(training: Faces, lookup: Lookup) -> dict[str, np.ndarray]:
     overall = _column_means(flat, np.full(len(COLUMNS), (SIZE - 1) / 2))
     of_source = np.stack([_column_means(flat[training.sources == one], overall) for one in (0, 1)])
     sources = lookup.sources(image_ids)
-    assert PARTIAL_SOURCE == 1
     return {
         "column means (house)": overall[features],
         "column means per annotator (house)": of_source[sources, features],

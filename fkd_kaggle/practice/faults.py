@@ -34,6 +34,7 @@ KINDS: Final = {
     "503": "service unavailable",
     "cut-download": "the connection breaks after=BYTES of a file",
     "cut-upload": "the connection breaks after=BYTES of an upload",
+    "lost-answer": "what was asked is done, then the connection breaks before the answer",
     "truncated": "files end after=BYTES, and their Content-Length says so",
     "corrupt": "bytes in the middle of files are wrong",
     "limit": "the day's submissions are used up",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,7 +36,13 @@ def install(app: flask.Flask, faults: Faults) -> None:
                 headers["Retry-After"] = f"{fault.retry_after:g}"
             raise KaggleRefusal(status, message, headers)
 
+    def lose(answer: flask.Response) -> flask.Response:
+        if faults.take(flask.request.path, ["lost-answer"]) is not None:
+            hang_up(_connection())
+        return answer
+
     app.before_request(meet)
+    app.after_request(lose)
 
 
 def take(*kinds: str) -> Fault | None:
@@ -52,7 +59,7 @@ def send_file(path: Path, download_name: str) -> flask.Response:
     answer = flask.send_file(path, download_name=download_name, conditional=True, max_age=0)
     cut = take("cut-download")
     if cut is not None:
-        answer.response = _cut(answer.iter_encoded(), cut.after, _connection())
+        answer.response = _cut(answer.response, cut.after, _connection())
         answer.direct_passthrough = False
     return answer
 
@@ -87,7 +94,7 @@ def _damaged(path: Path, fault: Fault) -> flask.Response:
         content[middle : middle + 64] = bytes(byte ^ 0xFF for byte in content[middle : middle + 64])
     answer = flask.Response(bytes(content), mimetype="application/zip")
     answer.set_etag(f"damaged-{fault.kind}-{fault.after}")
-    answer.last_modified = path.stat().st_mtime
+    answer.last_modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     answer.headers["Accept-Ranges"] = "bytes"
     return answer
 

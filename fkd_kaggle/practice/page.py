@@ -12,9 +12,9 @@ from typing import Any
 import flask
 
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.practice.competitions import TITLE, Host
 from fkd_kaggle.practice.dataset import SERVED, SLUG
 from fkd_kaggle.practice.faults import KINDS, Faults
+from fkd_kaggle.practice.host import TITLE, Host
 from fkd_kaggle.practice.wire import refuse
 
 

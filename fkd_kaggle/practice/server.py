@@ -19,9 +19,9 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.practice import competitions, dataset, misbehaviour, page, uploads
-from fkd_kaggle.practice.competitions import Host
-from fkd_kaggle.practice.dataset import Rendered
+from fkd_kaggle.practice.dataset import DRAWN, Rendered
 from fkd_kaggle.practice.faults import Fault, Faults
+from fkd_kaggle.practice.host import Host
 from fkd_kaggle.practice.store import Store
 from fkd_kaggle.practice.wire import KaggleRefusal, refuse
 
@@ -50,6 +50,19 @@ class PracticeKaggle:
         0 for any free one.
     faults
         How to misbehave from the start; see faults.py. ``kaggle.faults`` changes it later.
+    daily_limit
+        Submissions a user has from one midnight UTC to the next.
+    rendered
+        How many faces to draw where ``data`` is None.
+    now
+        The clock.
+
+    Raises
+    ------
+    CompetitionError
+        The port is taken, the arguments contradict each other, or there is no such data.
+    DataError
+        The data or the answers are not in the competition's format.
     """
 
     def __init__(
@@ -62,12 +75,13 @@ class PracticeKaggle:
         port: int = PORT,
         faults: Iterable[Fault | str] = (),
         daily_limit: int = DAILY_LIMIT,
-        rendered: Rendered = Rendered(),
+        rendered: Rendered = DRAWN,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.faults = Faults(faults)
         # The port first: making data ready takes a while, and all for nothing if it is taken.
         self._socket = _bind(port)
+        self.port: int = self._socket.getsockname()[1]
         try:
             self.dataset = dataset.prepare(state_dir, data, solution, hold_out, rendered)
             self.store = Store(self.dataset.folder, now)
@@ -77,11 +91,6 @@ class PracticeKaggle:
             self._socket.close()
             raise
         self._thread: threading.Thread | None = None
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return int(self._socket.getsockname()[1])
 
     @property
     def url(self) -> str:
@@ -145,6 +154,7 @@ def make_app(host: Host, faults: Faults) -> flask.Flask:
     misbehaviour.install(app, faults)
     app.before_request(_authenticate)
     app.register_error_handler(KaggleRefusal, KaggleRefusal.response)
+    app.register_error_handler(ConnectionError, lambda _: flask.Response())  # nobody hears it
     app.register_error_handler(404, lambda _: KaggleRefusal(404, "Not found").response())
     app.register_blueprint(competitions.blueprint(host))
     app.register_blueprint(uploads.blueprint(host.store))
