@@ -1,0 +1,163 @@
+"""Pictures of a run: curves, predictions, errors per keypoint, doubtful labels, and a page of them.
+
+Draws into files with matplotlib's object interface; computes only what it draws.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from fkd_kaggle import faces, files
+from fkd_kaggle.events import Scores
+from fkd_kaggle.faces import Faces
+from fkd_kaggle.keypoints import COMPLETE, NAMES, PARTIAL_SOURCE
+from fkd_kaggle.run import Run
+
+_PICTURES = {
+    "curves.png": "Training curves: loss, and RMSE in pixels on each member's held-out faces.",
+    "faces.png": "Held-out faces: labels (green) and out-of-fold predictions (red).",
+    "keypoints.png": "Out-of-fold RMSE of each keypoint, by annotation source.",
+    "doubtful.png": "Where labels and predictions disagree most: look for wrong labels here.",
+}
+
+
+def write(run: Run, data_dir: Path) -> Path:
+    """Draw a run's pictures into its folder and return the page that holds them.
+
+    The run must have been blended: ``ensemble.train`` leaves it so.
+    """
+    everything = faces.read_training(data_dir)
+    with np.load(run.path / "out_of_fold.npz") as kept:
+        predictions = kept["predictions"]
+    draw_curves(sorted((run.path / "members").glob("*/history.csv")), run.path / "curves.png")
+    errors = residuals(predictions, everything.keypoints)
+    known = np.flatnonzero(np.isfinite(errors))
+    typical = known[np.argsort(np.abs(errors[known] - np.median(errors[known])))[:18]]
+    draw_faces(everything, predictions, typical, run.path / "faces.png")
+    draw_keypoints(everything, predictions, run.path / "keypoints.png")
+    worst = known[np.argsort(-errors[known])[:18]]
+    draw_faces(everything, predictions, worst, run.path / "doubtful.png")
+    page = run.path / "report.html"
+    files.write_text(page, _page(Run.open(run.path)))
+    return page
+
+
+def residuals(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return (N,) float32: each face's RMSE in pixels over its labelled keypoints, NaN if none.
+
+    Parameters
+    ----------
+    predictions, labels
+        (N, 15, 2) float32 pixels.
+    """
+    squares = np.square(predictions - labels).reshape(len(labels), -1)
+    known = np.isfinite(squares)
+    counts = known.sum(1)
+    mean = np.where(known, squares, 0).sum(1) / np.maximum(counts, 1)
+    return np.where(counts > 0, np.sqrt(mean), np.nan)
+
+
+def draw_curves(histories: list[Path], target: Path) -> None:
+    """Draw loss and held-out RMSE over epochs, a line a member."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    loss, score = figure.subplots(1, 2)
+    for path in histories:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        epochs = np.array([int(row["epoch"]) for row in rows])
+        values = np.array([float(row["rmse"] or "nan") for row in rows])
+        loss.plot(epochs, [float(row["loss"]) for row in rows], label=path.parent.name)
+        seen = np.isfinite(values)
+        score.plot(epochs[seen], values[seen], marker=".", label=path.parent.name)
+    loss.set(title="training loss", xlabel="epoch", yscale="log")
+    score.set(title="held-out RMSE, pixels", xlabel="epoch", yscale="log")
+    for axes in (loss, score):
+        axes.grid(alpha=0.3, which="both")
+    score.legend(fontsize=7, ncols=2)
+    _save(figure, target)
+
+
+def draw_faces(everything: Faces, predictions: np.ndarray, rows: np.ndarray, target: Path) -> None:
+    """Draw faces with labels in green and predictions in red, titled with row and error."""
+    figure = Figure(figsize=(12, 6.4), layout="constrained")
+    errors = residuals(predictions, everything.keypoints)
+    for axes, row in zip(figure.subplots(3, 6).flat, rows, strict=False):
+        axes.imshow(everything.images[row], cmap="gray", vmin=0, vmax=255)
+        axes.scatter(*predictions[row].T, s=9, c="red", marker="x", linewidths=0.8)
+        axes.scatter(*everything.keypoints[row].T, s=9, c="lime", marker="+", linewidths=0.8)
+        axes.set_title(f"row {everything.ids[row]}: {errors[row]:.2f} px", fontsize=8)
+    for axes in figure.axes:
+        axes.axis("off")
+        axes.set(xlim=(-0.5, 95.5), ylim=(95.5, -0.5))
+    _save(figure, target)
+
+
+def draw_keypoints(everything: Faces, predictions: np.ndarray, target: Path) -> None:
+    """Draw each keypoint's RMSE in pixels, a bar a source."""
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    squares = np.square(predictions - everything.keypoints)
+    places = np.arange(len(NAMES))
+    for source, label, shift in ((COMPLETE, "complete", -0.2), (PARTIAL_SOURCE, "partial", 0.2)):
+        block = squares[everything.sources == source]
+        known = np.isfinite(block)
+        total = np.where(known, block, 0).sum((0, 2))
+        counts = known.sum((0, 2))
+        rmse = np.sqrt(np.where(counts > 0, total / np.maximum(counts, 1), np.nan))
+        axes.barh(places + shift, rmse, height=0.4, label=f"{label} source")
+    axes.set_yticks(places, [name.replace("_", " ") for name in NAMES])
+    axes.invert_yaxis()
+    axes.set_xlabel("RMSE, pixels")
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend()
+    _save(figure, target)
+
+
+def _save(figure: Figure, target: Path) -> None:
+    FigureCanvasAgg(figure)
+    with files.atomic_path(target) as path:
+        figure.savefig(path, dpi=110)
+
+
+def _page(run: Run) -> str:
+    """Return the page: scores, then the pictures, embedded so that the file can be sent alone."""
+    rows = "".join(
+        f"<tr><td>{html.escape(label)}</td><td>{'–' if value is None else f'{value:.3f}'}</td></tr>"
+        for label, value in _score_rows(run.scores)
+    )
+    figures = "".join(
+        f'<figure><img alt="" src="data:image/png;base64,{_embedded(run.path / name)}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        for name, caption in _PICTURES.items()
+    )
+    title = html.escape(f"run {run.name}")
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>'
+        "body{font:15px/1.5 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em}"
+        "img{max-width:100%}figure{margin:2em 0}td{padding:0 1em 0 0}"
+        f"</style><h1>{title}</h1><p>{html.escape(run.status)}, made {run.info['created']}, "
+        f"RMSE in pixels, cross-validated:</p><table>{rows}</table>{figures}</html>\n"
+    )
+
+
+def _score_rows(scores: Scores | None) -> list[tuple[str, float | None]]:
+    if scores is None:
+        return []
+    return [
+        ("complete source", scores.complete),
+        ("partial source", scores.partial),
+        ("both, as the lookup table asks", scores.combined),
+        ("expected on the leaderboard", scores.expected),
+        *((f"{name} alone", value) for name, value in scores.by_member.items()),
+    ]
+
+
+def _embedded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode("ascii")
