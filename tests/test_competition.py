@@ -1,0 +1,571 @@
+"""The door to Kaggle: the real official client against a real practice Kaggle that misbehaves."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+import requests
+
+from fkd_kaggle import kaggle_client, kaggle_download, kaggle_errors
+from fkd_kaggle.competition import COMPETITION, Competition
+from fkd_kaggle.errors import CompetitionError
+from fkd_kaggle.kaggle_client import Patience
+from fkd_kaggle.kaggle_errors import Doing
+from fkd_kaggle.practice.server import PracticeKaggle
+from tests.conftest import PracticeFactory, write_competition
+
+ATTEMPTS = 3
+SECRET = "s3cr3t-k3y"
+
+
+class Waits(list[float]):
+    """Records how long we would have slept."""
+
+    def patience(self) -> Patience:
+        return Patience(attempts=ATTEMPTS, first_wait=1.0, sleep=self.append)
+
+
+@pytest.fixture
+def waits() -> Waits:
+    return Waits()
+
+
+@pytest.fixture
+def competition(practice: PracticeKaggle, waits: Waits) -> Competition:
+    """A session with the practice Kaggle that does not really sleep."""
+    return Competition.open(patience=waits.patience())
+
+
+@pytest.fixture
+def csv(tmp_path: Path, solution_csv: Path) -> Path:
+    """A submission that scores 0."""
+    path = tmp_path / "20260301-140509-run.csv"
+    path.write_bytes(solution_csv.read_bytes())
+    return path
+
+
+def refused(call: Callable[[], object]) -> CompetitionError:
+    """Return the error that ``call`` ends with; it must be one line."""
+    with pytest.raises(CompetitionError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+# --- opening ----------------------------------------------------------------------------------
+
+
+def test_on_a_practice_kaggle_one_needs_no_credentials(
+    practice: PracticeKaggle, capfd: pytest.CaptureFixture[str]
+) -> None:
+    competition = Competition.open()
+    assert competition.user == "practice"
+    assert competition.practice_url == practice.url
+    assert competition.submissions() == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_kaggle_itself_without_credentials_says_where_to_get_some(
+    practice: PracticeKaggle, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("KAGGLE_API_ENVIRONMENT")
+    message = str(refused(Competition.open))
+    assert "no Kaggle credentials found" in message
+    assert "https://www.kaggle.com/settings/api" in message
+    assert "fkd-kaggle rehearse" in message
+    assert capfd.readouterr() == ("", "")
+
+
+SOURCES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
+    "nothing": ({}, {}, "practice"),
+    "name and key": ({"KAGGLE_USERNAME": "ada", "KAGGLE_KEY": SECRET}, {}, "ada"),
+    "kaggle.json": ({}, {"kaggle.json": json.dumps({"username": "ada", "key": SECRET})}, "ada"),
+    "token variable": ({"KAGGLE_API_TOKEN": SECRET}, {}, "practice"),
+    "token file": ({}, {"access_token": SECRET}, "practice"),
+    "empty variables": ({"KAGGLE_USERNAME": "", "KAGGLE_KEY": ""}, {}, "practice"),
+    # Asks the client to be as talkative as it can, which includes the Authorization header.
+    "verbose": ({"KAGGLE_USERNAME": "ada", "KAGGLE_KEY": SECRET, "VERBOSE": "1"}, {}, "ada"),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_of_credentials_works_and_none_is_shown(
+    practice: PracticeKaggle, tmp_path: Path, source: str
+) -> None:
+    variables, home_files, user = SOURCES[source]
+    folder = tmp_path / "home" / ".kaggle"
+    folder.mkdir()
+    for name, content in home_files.items():
+        (folder / name).write_text(content)
+        (folder / name).chmod(0o600)
+    done = run_python(
+        "from fkd_kaggle.competition import Competition\n"
+        "competition = Competition.open()\n"
+        "print(competition.user, competition.submissions())\n",
+        **variables,
+    )
+    assert done.stdout == f"{user} []\n"
+    assert SECRET not in done.stderr
+    assert done.stderr == "" or source == "verbose"
+
+
+def test_practising_leaves_a_login_with_kaggle_as_it_is(
+    practice: PracticeKaggle, tmp_path: Path
+) -> None:
+    """The client would renew an expired login with the practice Kaggle, or delete it."""
+    login = tmp_path / "home" / ".kaggle" / "credentials.json"
+    login.parent.mkdir()
+    login.write_text(json.dumps({"refresh_token": SECRET, "username": "ada"}))
+    before = login.read_text()
+    done = run_python(
+        "from fkd_kaggle.competition import Competition\nprint(Competition.open().submissions())\n"
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert login.read_text() == before
+
+
+def test_a_misspelt_environment_is_not_taken_for_kaggle_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "Tset")
+    assert "use TEST for a practice Kaggle" in str(refused(Competition.open))
+
+
+def test_credentials_do_not_leave_the_machine_for_a_practice_kaggle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
+    monkeypatch.setenv("FKD_PRACTICE_URL", "http://example.com:7777")
+    assert "is not on this machine" in str(refused(Competition.open))
+
+
+def test_a_practice_kaggle_that_does_not_run_is_said_at_once(
+    practice: PracticeKaggle, competition: Competition, waits: Waits
+) -> None:
+    url = practice.url
+    practice.stop()
+    message = str(refused(competition.submissions))
+    assert f"no practice Kaggle answers at {url}" in message
+    assert "fkd-kaggle practice" in message
+    assert waits == []
+
+
+def test_a_live_display_stays_visible_while_the_client_is_hushed(
+    practice: PracticeKaggle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = kaggle_client.connect(Patience())
+    with client.quietly() as heard:
+        print("noise of the client")
+        display = threading.Thread(target=print, args=("display",))
+        display.start()
+        display.join()
+    assert capsys.readouterr().out == "display\n"
+    assert heard.getvalue() == "noise of the client\n"
+
+
+# --- Kaggle says no ---------------------------------------------------------------------------
+
+
+def test_wrong_credentials_are_said_without_showing_them(
+    practice: PracticeKaggle, waits: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAGGLE_USERNAME", "ada")
+    monkeypatch.setenv("KAGGLE_KEY", SECRET)
+    practice.faults.add("401")
+    error = refused(Competition.open(patience=waits.patience()).submissions)
+    assert error.status == 401
+    assert "user name and key of ada" in str(error)
+    assert "create a new token" in str(error)
+    assert SECRET not in str(error)
+    assert waits == []
+
+
+def test_rules_that_are_not_accepted_name_the_page_to_open(
+    practice: PracticeKaggle, competition: Competition, tmp_path: Path
+) -> None:
+    practice.faults.add("403")
+    error = refused(lambda: competition.download(tmp_path / "data"))
+    assert error.status == 403
+    assert f"https://www.kaggle.com/c/{COMPETITION}/rules" in str(error)
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_an_unknown_competition_is_named(practice: PracticeKaggle) -> None:
+    error = refused(Competition.open("facial-keypoint").leaderboard)
+    assert error.status == 404
+    assert "no competition named 'facial-keypoint'" in str(error)
+
+
+def test_kaggle_is_given_the_time_it_asks_for(
+    practice: PracticeKaggle, competition: Competition, waits: Waits
+) -> None:
+    practice.faults.add("429:times=2,retry_after=7")
+    assert competition.submissions() == []
+    assert waits == [7.0, 7.0]
+
+
+def test_waits_grow_when_kaggle_names_no_time(
+    practice: PracticeKaggle, competition: Competition, waits: Waits
+) -> None:
+    practice.faults.add("503:times=2")
+    assert competition.submissions() == []
+    assert 0.75 <= waits[0] <= 1.25
+    assert 1.5 <= waits[1] <= 2.5
+
+
+def test_who_waits_is_told_why_and_for_how_long(practice: PracticeKaggle) -> None:
+    told: list[tuple[str, float]] = []
+    patience = Patience(
+        sleep=lambda seconds: None, on_wait=lambda what, seconds: told.append((what, seconds))
+    )
+    competition = Competition.open(patience=patience)
+    practice.faults.add("429:retry_after=5")
+    competition.leaderboard()
+    assert told == [("reading the leaderboard", 5.0)]
+
+
+def test_a_kaggle_that_stays_broken_is_given_up_with_the_reason(
+    practice: PracticeKaggle, competition: Competition, waits: Waits
+) -> None:
+    practice.faults.add("500:times=all")
+    error = refused(competition.submissions)
+    assert error.status == 500
+    assert f"gave up after {ATTEMPTS} attempts" in str(error)
+    assert "internal server error" in str(error)
+    assert len(waits) == ATTEMPTS - 1
+
+
+def test_a_break_of_an_hour_is_not_slept_through(
+    practice: PracticeKaggle, competition: Competition, waits: Waits
+) -> None:
+    practice.faults.add("429:times=all,retry_after=3600")
+    assert "it asks to wait 3600 s" in str(refused(competition.submissions))
+    assert waits == []
+
+
+def http_error(status: int, message: str = "", **headers: str) -> requests.HTTPError:
+    """What the client raises for an answer that the practice Kaggle does not give."""
+    response = requests.Response()
+    response.status_code = status
+    response.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+    response._content = json.dumps({"code": status, "message": message}).encode()
+    return requests.HTTPError(message, response=response)
+
+
+def test_the_time_to_wait_may_be_given_as_a_date() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    seconds = kaggle_errors.retry_after(http_error(429, Retry_After=date))
+    assert seconds is not None
+    assert 85 < seconds <= 90
+    past = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
+    assert kaggle_errors.retry_after(http_error(429, Retry_After=past)) == 0.0
+    assert kaggle_errors.retry_after(http_error(429, Retry_After="soon")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (http_error(403, "Phone verification is required"), "phone number verified"),
+        (http_error(403, "Permission 'competitions.get' was denied"), "rules are not accepted"),
+        (http_error(400, "Bad\nthing"), "(400): Bad thing"),
+        (http_error(418), "(418): i'm a teapot"),
+        (requests.exceptions.JSONDecodeError("x", "<html>", 0), "a proxy or a login page"),
+        (requests.exceptions.SSLError("x"), "certificate is not trusted"),
+        (requests.exceptions.ReadTimeout("x"), "timed out"),
+        (ValueError("Title must be at least five characters"), "Title must be at least five"),
+    ],
+)
+def test_other_refusals_are_put_in_plain_words(error: Exception, words: str) -> None:
+    message = str(kaggle_errors.explain(error, Doing("trying", COMPETITION)))
+    assert words in message
+    assert "\n" not in message
+
+
+def test_a_refused_kernel_is_named_and_not_the_competition() -> None:
+    doing = Doing("reading its status", COMPETITION, kernel="ada/train-ensemble")
+    message = str(kaggle_errors.explain(http_error(403, "Permission denied"), doing))
+    assert "ada/train-ensemble" in message
+    assert "rules" not in message
+
+
+# --- download ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(start_practice: PracticeFactory, tmp_path: Path) -> PracticeKaggle:
+    """A practice Kaggle whose zip takes several of the client's chunks of 1 MiB."""
+    write_competition(tmp_path / "large" / "data", train=150)
+    return start_practice(tmp_path / "large" / "data", solution=tmp_path / "large/solution.csv")
+
+
+@pytest.fixture
+def answers(caplog: pytest.LogCaptureFixture) -> Callable[[], list[int]]:
+    """The statuses with which the practice Kaggle answered GET requests, as urllib3 logs them."""
+    caplog.set_level(logging.DEBUG, logger="urllib3.connectionpool")
+
+    def statuses() -> list[int]:
+        rows = [record.args for record in caplog.records if record.name.startswith("urllib3")]
+        return [int(str(row[6])) for row in rows if isinstance(row, tuple) and "GET" in row]
+
+    return statuses
+
+
+def test_all_files_come_as_one_whole_zip(
+    competition: Competition, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    progress: list[tuple[int, int | None]] = []
+    path = competition.download(tmp_path, lambda done, total: progress.append((done, total)))
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+    assert {"training.zip", "test.zip", "IdLookupTable.csv", "SampleSubmission.csv"} <= names
+    assert progress[-1] == (path.stat().st_size, path.stat().st_size)
+    assert capfd.readouterr() == ("", "")
+    assert not (tmp_path / ".fetch").exists()
+
+
+def test_what_is_there_is_not_fetched_again_unless_forced(
+    competition: Competition, tmp_path: Path, answers: Callable[[], list[int]]
+) -> None:
+    path = competition.download(tmp_path)
+    competition.download(tmp_path)
+    assert answers() == [200]
+    path.write_bytes(b"old")
+    competition.download(tmp_path, force=True)
+    assert answers() == [200, 200]
+    assert zipfile.is_zipfile(path)
+
+
+def test_a_download_that_is_cut_goes_on_where_it_stopped(
+    large: PracticeKaggle, tmp_path: Path, answers: Callable[[], list[int]]
+) -> None:
+    progress: list[tuple[int, int | None]] = []
+    large.faults.add("cut-download:after=1500000")
+    path = Competition.open().download(tmp_path, lambda *now: progress.append(now))
+    kaggle_download.check_zip(path)
+    assert answers() == [200, 206]
+    size = path.stat().st_size
+    assert (1 << 20, size) in progress
+
+
+def test_a_download_that_was_killed_is_resumed_by_the_next(
+    large: PracticeKaggle, tmp_path: Path, answers: Callable[[], list[int]]
+) -> None:
+    large.faults.add("cut-download:after=1500000")
+    code = (
+        "import sys, pathlib\nfrom fkd_kaggle.competition import Competition\n"
+        "Competition.open().download(pathlib.Path(sys.argv[1]))\n"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    partial = tmp_path / ".fetch" / f"{COMPETITION}.zip"
+    deadline = time.monotonic() + 30
+    while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    killed.kill()  # While the client sleeps before it tries again.
+    killed.wait()
+    assert not (tmp_path / f"{COMPETITION}.zip").exists()
+    kaggle_download.check_zip(Competition.open().download(tmp_path))
+    assert 206 in answers()
+
+
+def test_a_damaged_zip_is_fetched_once_more(
+    practice: PracticeKaggle, competition: Competition, tmp_path: Path
+) -> None:
+    practice.faults.add("corrupt")
+    kaggle_download.check_zip(competition.download(tmp_path))
+
+
+@pytest.mark.parametrize("fault", ["truncated:after=5000,times=all", "corrupt:times=all"])
+def test_a_zip_that_stays_damaged_is_refused_and_not_left_behind(
+    practice: PracticeKaggle, competition: Competition, tmp_path: Path, fault: str
+) -> None:
+    practice.faults.add(fault)
+    message = str(refused(lambda: competition.download(tmp_path / "data")))
+    assert "is not a whole zip" in message or "has a damaged file in it" in message
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_too_little_room_is_said_before_the_download(
+    competition: Competition,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: Callable[[], list[int]],
+) -> None:
+    usage = kaggle_download.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(kaggle_download.shutil, "disk_usage", lambda path: usage)
+    message = str(refused(lambda: competition.download(tmp_path)))
+    assert message.startswith("disk full")
+    assert answers() == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_disk_that_fills_up_meanwhile_leaves_no_half_file(
+    practice: PracticeKaggle, tmp_path: Path
+) -> None:
+    def fill(api: object, staged: Path) -> None:
+        staged.symlink_to("/dev/full")
+        staged.write_bytes(b"x" * 100_000)
+
+    client, target = kaggle_client.connect(Patience()), tmp_path / "c.zip"
+    error = refused(
+        lambda: kaggle_download.fetch(
+            client, Doing("downloading", COMPETITION), fill, target, lambda path: None
+        )
+    )
+    assert str(error).startswith("disk full while downloading")
+    assert isinstance(error.__cause__, OSError)
+    assert error.__cause__.errno == errno.ENOSPC
+    assert not target.exists()
+
+
+# --- submissions ------------------------------------------------------------------------------
+
+
+def test_a_submission_is_scored_and_listed(
+    competition: Competition, csv: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ref = competition.submit(csv, "first try")
+    record = competition.wait_for_score(ref)
+    assert (record.status, record.public_score, record.private_score) == ("complete", 0.0, 0.0)
+    assert (record.file_name, record.message) == (csv.name, "first try")
+    assert record.submitted is not None
+    assert abs(record.submitted - datetime.now(UTC)) < timedelta(minutes=1)
+    assert competition.submissions() == [record]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_leaderboard_ranks_teams_by_score(competition: Competition, csv: Path) -> None:
+    competition.wait_for_score(competition.submit(csv, ""))
+    rows = competition.leaderboard()
+    assert (rows[0].rank, rows[0].team, rows[0].score) == (1, "practice", 0.0)
+    assert competition.leaderboard(limit=1) == rows[:1]
+
+
+def test_more_submissions_than_a_page_are_all_listed(
+    start_practice: PracticeFactory, csv: Path
+) -> None:
+    start_practice(daily_limit=200)
+    competition = Competition.open()
+    refs = [competition.submit(csv, str(number)) for number in range(23)]
+    # The client's own default is a page of 20; ours asks for more, so list them by the default too.
+    assert [record.ref for record in competition.submissions()] == refs[::-1]
+
+
+def test_submissions_left_today_count_down(competition: Competition, csv: Path) -> None:
+    before = competition.submissions_left()
+    competition.submit(csv, "")
+    assert before is not None
+    assert competition.submissions_left() == before - 1
+
+
+def test_the_daily_limit_is_said_before_anything_is_uploaded(
+    start_practice: PracticeFactory, csv: Path
+) -> None:
+    start_practice(daily_limit=1)
+    competition = Competition.open()
+    competition.submit(csv, "")
+    message = str(refused(lambda: competition.submit(csv, "")))
+    assert "today's submissions" in message
+    assert "midnight UTC, in" in message
+
+
+def test_the_daily_limit_is_understood_when_it_is_met_while_submitting(
+    practice: PracticeKaggle, competition: Competition, csv: Path
+) -> None:
+    practice.faults.add("limit:path=CreateSubmission")
+    error = refused(lambda: competition.submit(csv, ""))
+    assert error.status == 400
+    assert "today's submissions" in str(error)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "cut-upload:after=500",
+        "503:path=/storage/uploads",
+        "503:path=StartSubmissionUpload",
+        "429:path=CreateSubmission,retry_after=2",
+        "lost-answer:path=CreateSubmission",
+        "lost-answer:path=StartSubmissionUpload",
+    ],
+)
+def test_whatever_breaks_on_the_way_one_submission_arrives(
+    practice: PracticeKaggle, competition: Competition, csv: Path, fault: str
+) -> None:
+    practice.faults.add(fault)
+    ref = competition.submit(csv, "once")
+    assert [record.ref for record in competition.submissions()] == [ref]
+    assert competition.wait_for_score(ref).public_score == 0.0
+
+
+def test_an_upload_that_is_always_refused_is_given_up(
+    practice: PracticeKaggle, competition: Competition, csv: Path
+) -> None:
+    practice.faults.add("500:path=/storage/uploads,times=all")
+    message = str(refused(lambda: competition.submit(csv, "")))
+    assert "storage does not take the upload" in message
+    assert competition.submissions() == []
+
+
+def test_a_file_that_kaggle_cannot_score_ends_with_its_reason(
+    competition: Competition, csv: Path
+) -> None:
+    csv.write_text("RowId,Location\n1,2\n")
+    ref = competition.submit(csv, "")
+    assert f"could not score {csv.name}: " in str(refused(lambda: competition.wait_for_score(ref)))
+
+
+def test_waiting_for_a_score_ends(competition: Competition, waits: Waits) -> None:
+    told: list[float] = []
+    message = str(refused(lambda: competition.wait_for_score(99, timeout=60, on_wait=told.append)))
+    assert "has not scored submission 99" in message
+    assert 60 <= sum(waits) < 80
+    assert told == sorted(told)
+
+
+def test_a_missing_file_is_said_before_kaggle_is_asked(
+    competition: Competition, tmp_path: Path
+) -> None:
+    message = str(refused(lambda: competition.submit(tmp_path / "none.csv", "")))
+    assert "there is no submission file" in message
+
+
+# --- kernels (what they do on a practice Kaggle is tested with kernel.py) -------------------------
+
+
+def test_a_kernel_that_the_client_refuses_says_why(
+    competition: Competition, tmp_path: Path
+) -> None:
+    metadata = {"id": "ada/abc", "title": "abc", "code_file": "k.py", "language": "python"}
+    (tmp_path / "kernel-metadata.json").write_text(json.dumps(metadata))
+    message = str(refused(lambda: competition.kernel_push(tmp_path)))
+    assert "Title must be at least five characters" in message
+
+
+def test_stopping_a_kernel_says_where_it_can_be_done(competition: Competition) -> None:
+    message = str(refused(lambda: competition.kernel_stop("ada/train-ensemble")))
+    assert "https://www.kaggle.com/code/ada/train-ensemble" in message
+
+
+def run_python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh process: the client looks for credentials when it is imported."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
