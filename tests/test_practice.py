@@ -609,6 +609,15 @@ def test_a_taken_port_is_named(start_practice: PracticeFactory) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_two_do_not_share_a_state_folder(start_practice: PracticeFactory, tmp_path: Path) -> None:
+    first = start_practice()
+    with pytest.raises(CompetitionError, match=r"in use by another .*--state-dir"):
+        start_practice()
+    start_practice(state_dir=tmp_path / "another")
+    first.stop()
+    start_practice()
+
+
 def test_a_stopped_practice_kaggle_frees_its_port(start_practice: PracticeFactory) -> None:
     first = start_practice()
     first.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import zipfile
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from kagglesdk.security.types.oauth_service import IntrospectTokenRequest, Intro
 
 from fkd_kaggle.practice import misbehaviour, uploads
 from fkd_kaggle.practice.dataset import SERVED, SLUG
-from fkd_kaggle.practice.host import NOT_SCORED, TITLE, Host, Standing
+from fkd_kaggle.practice.host import NOT_SCORED, TITLE, Host, Standing, kernels
 from fkd_kaggle.practice.store import Submission
 from fkd_kaggle.practice.wire import moment, read, refuse, write
 
@@ -180,11 +179,11 @@ def _create_code_submission(host: Host) -> flask.Response:
 
 def _kernel_output(host: Host, request: Any, file_name: str) -> Path | None:
     """Ask kernels.py for a file that a version of a kernel left."""
-    if importlib.util.find_spec("fkd_kaggle.practice.kernels") is None:
+    known = kernels()
+    if known is None:
         refuse(501, "this practice Kaggle runs no kernels")
-    kernels = importlib.import_module("fkd_kaggle.practice.kernels")
     version = request.kernel_version or None
-    path: Path | None = kernels.output_file(
+    path: Path | None = known.output_file(
         host.store, request.kernel_owner, request.kernel_slug, version, file_name
     )
     return path

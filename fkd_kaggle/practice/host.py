@@ -5,10 +5,12 @@ Knows the rules and no wire format; competitions.py puts them on the wire.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+import importlib.util
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fkd_kaggle.practice import misbehaviour
 from fkd_kaggle.practice.dataset import Dataset
@@ -87,17 +89,22 @@ class Host:
         )
 
 
-def _bests(submissions: Sequence[Submission]) -> list[Standing]:
-    bests: dict[str, Standing] = {}
-    for one in submissions:
-        if one.public_score is None or one.private_score is None:
-            continue
-        scores = (one.public_score, one.private_score)
-        best = bests.get(one.user)
-        entries = 1 + (best.entries if best else 0)
-        if best is not None and (best.public_score, -best.date) <= (scores[0], -one.date):
-            scores, date = (best.public_score, best.private_score), best.date
-        else:
-            date = one.date
-        bests[one.user] = Standing(one.user, *scores, date, entries, False)
-    return list(bests.values())
+def kernels() -> Any | None:
+    """Return kernels.py, where this practice Kaggle has it.
+
+    It gives ``blueprint(store, dataset)`` (its routes; who asks is ``flask.g.user``),
+    ``output_file(store, owner, slug, version, name) -> Path | None`` (for code submissions;
+    version None is the newest), ``overview(store)`` ((kernel, version, status) rows for the page)
+    and ``close(store)`` (stops what runs).
+    """
+    name = "fkd_kaggle.practice.kernels"
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+
+
+def _bests(submissions: Sequence[Submission]) -> Iterator[Standing]:
+    scored = [one for one in submissions if one.public_score is not None]
+    for user in dict.fromkeys(one.user for one in scored):
+        mine = [one for one in scored if one.user == user]
+        best = min(mine, key=lambda one: (one.public_score, one.date))
+        public, private = float(best.public_score or 0), float(best.private_score or 0)
+        yield Standing(user, public, private, best.date, len(mine), False)

@@ -5,7 +5,6 @@ Everything shown is escaped by the template; nothing is loaded from elsewhere.
 
 from __future__ import annotations
 
-import importlib.util
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +13,7 @@ import flask
 from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.practice.dataset import SERVED, SLUG
 from fkd_kaggle.practice.faults import KINDS, Faults
-from fkd_kaggle.practice.host import TITLE, Host
+from fkd_kaggle.practice.host import TITLE, Host, kernels
 from fkd_kaggle.practice.wire import refuse
 
 
@@ -71,10 +70,8 @@ def blueprint(host: Host, faults: Faults) -> flask.Blueprint:
 
 def _kernels(host: Host) -> list[Any]:
     """Ask kernels.py for what it wants shown: (kernel, version, status) rows."""
-    if importlib.util.find_spec("fkd_kaggle.practice.kernels") is None:
-        return []
-    kernels = importlib.import_module("fkd_kaggle.practice.kernels")
-    return list(kernels.overview(host.store))
+    known = kernels()
+    return list(known.overview(host.store)) if known is not None else []
 
 
 def _time(seconds: float) -> str:

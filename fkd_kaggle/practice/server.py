@@ -6,13 +6,12 @@ and truly scores submissions, and misbehaves when told to. What kernels need is 
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
@@ -21,8 +20,8 @@ from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.practice import competitions, dataset, misbehaviour, page, uploads
 from fkd_kaggle.practice.dataset import DRAWN, Rendered
 from fkd_kaggle.practice.faults import Fault, Faults
-from fkd_kaggle.practice.host import Host
-from fkd_kaggle.practice.store import Store
+from fkd_kaggle.practice.host import Host, kernels
+from fkd_kaggle.practice.store import Store, claim
 from fkd_kaggle.practice.wire import KaggleRefusal, refuse
 
 PORT: Final = 7777
@@ -82,13 +81,17 @@ class PracticeKaggle:
         # The port first: making data ready takes a while, and all for nothing if it is taken.
         self._socket = _bind(port)
         self.port: int = self._socket.getsockname()[1]
+        self._claim: TextIO | None = None
         try:
+            self._claim = claim(state_dir)
             self.dataset = dataset.prepare(state_dir, data, solution, hold_out, rendered)
             self.store = Store(self.dataset.folder, now)
             app = make_app(Host(self.dataset, self.store, daily_limit), self.faults)
             self._server = _serve_on(self._socket, app)
         except BaseException:
             self._socket.close()
+            if self._claim is not None:
+                self._claim.close()
             raise
         self._thread: threading.Thread | None = None
 
@@ -117,8 +120,13 @@ class PracticeKaggle:
             self._server.shutdown()
             self._thread.join()
             self._thread = None
+        known = kernels()
+        if known is not None:
+            known.close(self.store)
         self._server.server_close()
         self._socket.close()
+        if self._claim is not None:
+            self._claim.close()
 
     def __enter__(self) -> PracticeKaggle:
         return self.start()
@@ -159,9 +167,9 @@ def make_app(host: Host, faults: Faults) -> flask.Flask:
     app.register_blueprint(competitions.blueprint(host))
     app.register_blueprint(uploads.blueprint(host.store))
     app.register_blueprint(page.blueprint(host, faults))
-    if importlib.util.find_spec("fkd_kaggle.practice.kernels") is not None:
-        kernels = importlib.import_module("fkd_kaggle.practice.kernels")
-        app.register_blueprint(kernels.blueprint(host.store, host.dataset))
+    known = kernels()
+    if known is not None:
+        app.register_blueprint(known.blueprint(host.store, host.dataset))
     return app
 
 

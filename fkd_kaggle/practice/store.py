@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TextIO
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import CompetitionError
@@ -51,6 +51,31 @@ class Upload:
     size: int
     path: Path
     """Where its bytes are gathered."""
+
+
+def claim(state_dir: Path) -> TextIO:
+    """Take a state folder for this process alone, until the returned file is closed.
+
+    Raises
+    ------
+    CompetitionError
+        Another practice Kaggle has it: both would write what they remember over the other's.
+    """
+    state_dir.mkdir(parents=True, exist_ok=True)
+    lock = (state_dir / ".lock").open("a")
+    try:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        pass  # Windows has no flock; there, two at once are the user's to avoid
+    except OSError as error:
+        lock.close()
+        raise CompetitionError(
+            f"{state_dir} is in use by another practice Kaggle: stop that, or choose another "
+            "folder with --state-dir"
+        ) from error
+    return lock
 
 
 class Store:
