@@ -609,6 +609,17 @@ def test_a_taken_port_is_named(start_practice: PracticeFactory) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_state_folder_may_be_given_relatively(
+    start_practice: PracticeFactory,
+    connect: Connect,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    api = connect(start_practice(state_dir=Path("state")))
+    assert "training.csv" in download(api, tmp_path / "all")
+
+
 def test_two_do_not_share_a_state_folder(start_practice: PracticeFactory, tmp_path: Path) -> None:
     first = start_practice()
     with pytest.raises(CompetitionError, match=r"in use by another .*--state-dir"):

@@ -153,6 +153,8 @@ def _open(folder: Path, about: str) -> Dataset:
     if note["hold_out"] is not None:
         about += f", {note['hold_out']:.0%} of the training faces held out as the test set"
     answers = np.load(ready / "answers.npy") if (ready / "answers.npy").exists() else None
+    if answers is None:
+        about += ", without answers: submissions are checked, not scored (--solution)"
     house = dict(zip(names, np.load(ready / "house.npy"), strict=True)) if names else {}
     return Dataset(folder, about, Scorer(np.load(ready / "row_ids.npy"), answers), house)
 

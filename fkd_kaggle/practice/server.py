@@ -78,6 +78,7 @@ class PracticeKaggle:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.faults = Faults(faults)
+        state_dir = state_dir.resolve()  # Flask looks for relative paths beside its own code
         # The port first: making data ready takes a while, and all for nothing if it is taken.
         self._socket = _bind(port)
         self.port: int = self._socket.getsockname()[1]
