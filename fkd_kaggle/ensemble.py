@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fkd_kaggle import blend, faces, files, folds
+from fkd_kaggle import backend, blend, faces, files, folds
 from fkd_kaggle.errors import DataError, RunError
 from fkd_kaggle.events import EnsembleEnded, EnsembleStarted, MemberEnded, OnEvent, Scores, ignore
 from fkd_kaggle.faces import Faces
@@ -74,7 +74,7 @@ def train(
     limit = time_limit if time_limit is not None else plan.time_limit
     run = run.update(status="training")
     asked, test = _asked(data_dir, training_faces), _test_faces(data_dir)
-    policy = _set_up(plan.precision)
+    policy = backend.start(plan.precision)
     todo = [member for member in members if not _is_finished(run, member)]
     on_event(
         EnsembleStarted(
@@ -281,17 +281,6 @@ def _asked(data_dir: Path, training_faces: Faces) -> np.ndarray:
     return asked
 
 
-def _set_up(precision: str) -> str:
-    """Set the dtype policy for what follows and return its name."""
-    import keras
-
-    from fkd_kaggle.training import compute_policy
-
-    policy = compute_policy(precision)
-    keras.config.set_dtype_policy(policy)
-    return policy
-
-
 def _predict_held_out(
     run: Run, member: Member, training_faces: Faces, held_out: np.ndarray
 ) -> None:
@@ -327,9 +316,9 @@ def _member_predictions(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Return (M, N, 15, 2) float32 predictions of each member, kept ones where they are true."""
+    backend.start(run.plan.precision)
     from fkd_kaggle import training
 
-    _set_up(run.plan.precision)
     result = np.empty((len(members), len(wanted.images), COUNT, 2), np.float32)
     digest = _digest(wanted, sources)
     for index, member in enumerate(members):

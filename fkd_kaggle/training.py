@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from fkd_kaggle import files, models, views
+from fkd_kaggle import backend, files, models, views
 from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.events import EpochEnded, MemberStarted, OnEvent, StepEnded
 from fkd_kaggle.faces import Faces
@@ -43,17 +43,6 @@ class Progress:
     learning_rate: float = 0.0
     stopped: str = ""
     """Why training ended; empty while it may go on."""
-
-
-def compute_policy(precision: str) -> str:
-    """Return the Keras dtype policy for ``precision``; "auto" looks at the device.
-
-    bfloat16 where the CPU multiplies it natively or the GPU is Ampere or later, mixed float16 on
-    older GPUs such as Kaggle's T4, float32 elsewhere.
-    """
-    if precision == "auto":
-        precision = _native_precision()
-    return precision if precision == "float32" else f"mixed_{precision}"
 
 
 def build_network(recipe: Recipe) -> keras.Model:
@@ -281,8 +270,7 @@ def train(
         use_ema=member.recipe.averaging > 0,
         ema_momentum=member.recipe.averaging or 0.99,
     )
-    # XLA on a CPU is slower than oneDNN's kernels for these networks (EXPERIMENTS.md).
-    learner.compile(optimizer=optimizer, jit_compile=_has_gpu())
+    learner.compile(optimizer=optimizer, jit_compile=backend.compiles())
     steps = max(1, len(training.images) // member.recipe.batch_size)
     session = _Session(learner, member, folder, validation, score, budget, on_event, steps)
     session.restore()
@@ -544,7 +532,7 @@ def _forward(network: keras.Model) -> Callable[[np.ndarray], Any]:
     kept = getattr(network, "_fkd_forward", None)
     if kept is None:
         inference = Inference(network)
-        inference.compile(jit_compile=_has_gpu())
+        inference.compile(jit_compile=backend.compiles())
         kept = inference.predict_on_batch
         # A plain attribute on purpose: Keras would track a model set on a model as its layer.
         object.__setattr__(network, "_fkd_forward", kept)
@@ -572,39 +560,3 @@ class Inference(keras.Model):
     def call(self, faces: Any, training: bool = False) -> Any:
         """Return (B, P, 2) float32 points in face pixels."""
         return self.network(to_grey(faces), training=False)
-
-
-def _has_gpu() -> bool:
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return bool(tf.config.list_physical_devices("GPU"))
-    if backend == "jax":
-        import jax
-
-        # jax compiles everything anyway; "True" on its CPU too is what Keras expects.
-        return bool(jax.devices())
-    return False
-
-
-def _native_precision() -> str:
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        gpus = tf.config.list_physical_devices("GPU")
-        if gpus:
-            detail = tf.config.experimental.get_device_details(gpus[0])
-            return "bfloat16" if detail.get("compute_capability", (0, 0)) >= (8, 0) else "float16"
-    elif backend == "jax":
-        import jax
-
-        device = jax.devices()[0]
-        if device.platform == "gpu":
-            capability = float(getattr(device, "compute_capability", 0) or 0)
-            return "bfloat16" if capability >= 8 else "float16"
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text(errors="ignore") if cpuinfo.exists() else ""
-    native = ("avx512_bf16", "amx_bf16", " bf16 ")
-    return "bfloat16" if any(flag in flags for flag in native) else "float32"

@@ -41,7 +41,9 @@ def build(
         24 or 48: the maps' height and width.
     """
     image = keras.Input((SIZE, SIZE, 1), name="image")
-    fine = _conv(image, width // 2, kernel=5, stride=2)
+    # Each face to zero mean and unit spread: bright and dark photos look alike to the stem.
+    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1e-3)(image)
+    fine = _conv(x, width // 2, kernel=5, stride=2)
     x = _conv(fine, width, stride=2)
     skips = []
     channels = width

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Set everything up in .venv, then run one thing: ``python3 dev.py rehearse`` or ``… test``.
+
+Needs Python 3.11 or later and nothing else. The first call installs the locked packages; later
+calls go straight to work. Anything else on the command line is passed to fkd-kaggle:
+``python3 dev.py train-ensemble --help``.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+VENV = HERE / ".venv"
+LOCK = HERE / "requirements.lock"
+STAMP = VENV / ".installed"
+CHECKS = (
+    ("ruff", "check"),
+    ("ruff", "format", "--check"),
+    ("mypy",),
+    ("pytest",),
+)
+
+
+def main() -> int:
+    """Install what is missing, then run the checks or the command; return its exit code."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__)
+        return 0 if len(sys.argv) > 1 else 2
+    if sys.version_info < (3, 11):  # noqa: UP036 - older Pythons do get this far
+        print(f"error: Python 3.11 or later is needed, this is {sys.version.split()[0]}")
+        return 2
+    set_up()
+    if sys.argv[1] == "test":
+        codes = [run(python(), "-m", *check) for check in CHECKS]
+        return max(codes)
+    return run(python(), "-m", "fkd_kaggle", *sys.argv[1:], cwd=None)
+
+
+def set_up() -> None:
+    """Make .venv as the lock file says, unless it already is."""
+    wanted = hashlib.sha256(LOCK.read_bytes() + (HERE / "pyproject.toml").read_bytes()).hexdigest()
+    if STAMP.exists() and STAMP.read_text() == wanted:
+        return
+    print("setting up .venv (once; a few minutes and about 2 GB)", flush=True)
+    shutil.rmtree(VENV, ignore_errors=True)
+    if subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False).returncode:
+        sys.exit("error: python3 -m venv failed: install your system's python3-venv package")
+    pip = (python(), "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+    steps = (
+        # Every package is checked against the lock file's hashes.
+        (*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)),
+        # The build tool is in the lock file too, so nothing unlocked is fetched to build with.
+        (*pip, "--no-deps", "--no-build-isolation", "--editable", str(HERE)),
+    )
+    for step in steps:
+        if subprocess.run(step, check=False).returncode:
+            sys.exit("error: installing failed; see the lines above, then run this again")
+    STAMP.write_text(wanted)
+
+
+def run(*command: str, cwd: Path | None = HERE) -> int:
+    """Run a command and return its exit code; Ctrl-C is the command's to handle."""
+    print("$", *("python" if part == python() else part for part in command), flush=True)
+    with subprocess.Popen(command, cwd=cwd) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+def python() -> str:
+    """Return the path of .venv's Python."""
+    return str(VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
