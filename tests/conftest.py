@@ -24,7 +24,6 @@ PracticeFactory = Callable[..., PracticeKaggle]
 def make_faces(count: int, seed: int, first_id: int = 1) -> Faces:
     """Return noise images with made-up keypoints; every second face has the four points only."""
     random = np.random.default_rng(seed)
-    # Blurred differently per face: pure noise would do, but no two faces may look alike.
     images = random.integers(0, 256, (count, 96, 96), dtype=np.uint8)
     middle = np.linspace(20, 76, COUNT)[None, :, None]
     keypoints = (middle + random.normal(0, 3, (count, COUNT, 2))).astype(np.float32)

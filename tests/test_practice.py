@@ -620,6 +620,45 @@ def test_a_state_folder_may_be_given_relatively(
     assert "training.csv" in download(api, tmp_path / "all")
 
 
+def test_a_state_folder_that_cannot_be_written_is_named(
+    start_practice: PracticeFactory, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CompetitionError, match=r"file/state cannot be written .*--state-dir"):
+        start_practice(state_dir=tmp_path / "file" / "state")
+
+
+def test_a_damaged_memory_is_named_and_left_alone(
+    start_practice: PracticeFactory, connect: Connect, solution_csv: Path
+) -> None:
+    first = start_practice()
+    connect(first).competition_submit(str(solution_csv), "", SLUG, quiet=True)
+    first.stop()
+    memory = first.store.folder / "state.json"
+    memory.write_text(memory.read_text()[:-20])
+    with pytest.raises(CompetitionError, match=r"state\.json is damaged"):
+        start_practice()
+    assert memory.exists()
+
+
+def test_a_full_disk_is_said_in_plain_words(
+    competition_dir: Path, solution_csv: Path, tmp_path: Path
+) -> None:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("needs root on Linux, to mount a small disk")
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine mounts nothing")
+    try:
+        with pytest.raises(CompetitionError, match="disk full while preparing"):
+            PracticeKaggle(competition_dir, solution_csv, state_dir=small / "state", port=0)
+        assert not list(small.rglob("*.csv"))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
 def test_two_do_not_share_a_state_folder(start_practice: PracticeFactory, tmp_path: Path) -> None:
     first = start_practice()
     with pytest.raises(CompetitionError, match=r"in use by another .*--state-dir"):

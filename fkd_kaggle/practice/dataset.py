@@ -6,11 +6,14 @@ is held out and becomes one. Answers are kept apart from what is served. Parses 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -94,11 +97,27 @@ def prepare(
     folder = state_dir / name
     if not (folder / "data" / "ready.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".preparing-", dir=folder) as work:
+        with (
+            _disk_full_in_plain_words(folder),
+            tempfile.TemporaryDirectory(prefix=".preparing-", dir=folder) as work,
+        ):
             _build(Path(work), data, solution, hold_out, rendered)
             shutil.rmtree(folder / "data", ignore_errors=True)
             (Path(work) / "data").replace(folder / "data")
     return _open(folder, about)
+
+
+@contextmanager
+def _disk_full_in_plain_words(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise CompetitionError(
+            f"disk full while preparing practice data in {folder}: free some space or choose "
+            "another folder with --state-dir"
+        ) from error
 
 
 # --- building ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -95,6 +96,6 @@ def _extract(archive: zipfile.ZipFile, member: str, target: Path) -> Path:
     try:
         with archive.open(member) as source, target.open("wb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise DataError(f"{archive.filename}: {member} is damaged ({error})") from error
     return target

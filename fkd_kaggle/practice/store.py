@@ -61,8 +61,14 @@ def claim(state_dir: Path) -> TextIO:
     CompetitionError
         Another practice Kaggle has it: both would write what they remember over the other's.
     """
-    state_dir.mkdir(parents=True, exist_ok=True)
-    lock = (state_dir / ".lock").open("a")
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        lock = (state_dir / ".lock").open("a")
+    except OSError as error:
+        raise CompetitionError(
+            f"the state folder {state_dir} cannot be written ({error.strerror}): choose another "
+            "with --state-dir"
+        ) from error
     try:
         import fcntl
 
