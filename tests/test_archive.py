@@ -1,0 +1,93 @@
+"""Unpacking: Kaggle's nesting comes apart whole, a damaged zip leaves nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fkd_kaggle import archive, files
+from fkd_kaggle.errors import DataError, FkdError
+from fkd_kaggle.practice import renderer
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return renderer.write_competition(tmp_path_factory.mktemp("packed"), 12, 6, 0)[0]
+
+
+def test_nested_zips_become_plain_files(packed: Path, tmp_path: Path) -> None:
+    placed = archive.unpack(packed, tmp_path / "data")
+    assert sorted(path.name for path in placed) == sorted(archive.CONTENTS)
+    assert all(path.stat().st_size for path in placed)
+    assert not [path for path in (tmp_path / "data").iterdir() if path.name.startswith(".tmp")]
+
+
+def test_unpacking_again_touches_only_what_changed(packed: Path, tmp_path: Path) -> None:
+    archive.unpack(packed, tmp_path)
+    before = (tmp_path / "training.csv").stat().st_mtime_ns
+    spoilt = (tmp_path / "test.csv").read_bytes()
+    (tmp_path / "test.csv").write_bytes(b"x" * len(spoilt))
+    archive.unpack(packed, tmp_path)
+    assert (tmp_path / "training.csv").stat().st_mtime_ns == before
+    assert (tmp_path / "test.csv").read_bytes() == spoilt
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "text"])
+def test_a_damaged_zip_is_one_clear_line(packed: Path, tmp_path: Path, damage: str) -> None:
+    content = bytearray(packed.read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    elif damage == "flipped":
+        for place in range(len(content) // 4, len(content) // 4 + 400):
+            content[place] ^= 0xFF
+    else:
+        content = bytearray(b"<html>Not found</html>")
+    path = tmp_path / "bad.zip"
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataError, match="is damaged .*fetch --force") as caught:
+        archive.unpack(path, tmp_path / "data")
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "data").glob(".tmp*"))
+
+
+def test_another_zip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.zip"
+    with zipfile.ZipFile(path, "w") as other:
+        other.writestr("IdLookupTable.csv", "RowId\n")
+    with pytest.raises(DataError, match=r"holds no training\.csv, no test\.csv"):
+        archive.unpack(path, tmp_path / "data")
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "kept.txt"
+    target.write_text("old")
+
+    def write() -> Any:
+        with files.atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(FkdError, match="disk full while writing"):
+        write()
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_really_full_device_is_one_clear_line(packed: Path, tmp_path: Path) -> None:
+    """/dev/full answers every write with ENOSPC; a link makes it the temporary file."""
+    target = tmp_path / "kept.txt"
+
+    def write() -> Any:
+        with files.atomic_path(target) as temporary:
+            temporary.unlink()
+            temporary.symlink_to("/dev/full")
+            temporary.write_text("more than fits")
+
+    with pytest.raises(FkdError, match="disk full while writing"):
+        write()
+    assert not target.exists()
