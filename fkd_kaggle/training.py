@@ -267,8 +267,6 @@ def train(
         member.recipe.learning_rate,
         weight_decay=member.recipe.weight_decay,
         clipnorm=1.0,
-        use_ema=member.recipe.averaging > 0,
-        ema_momentum=member.recipe.averaging or 0.99,
     )
     learner.compile(optimizer=optimizer, jit_compile=backend.compiles())
     steps = max(1, len(training.images) // member.recipe.batch_size)
@@ -280,11 +278,7 @@ def train(
             len(training.images), len(validation.images), session.progress.epoch,
         )
     )  # fmt: skip
-    callbacks: list[keras.callbacks.Callback] = []
-    if member.recipe.averaging > 0:
-        # Before ours: validation and checkpoints then see the averaged weights.
-        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    callbacks.append(session)
+    callbacks: list[keras.callbacks.Callback] = [session]
     if tensorboard is not None:
         callbacks.append(keras.callbacks.TensorBoard(str(tensorboard / member.name)))
     if not session.progress.stopped:
@@ -438,8 +432,7 @@ class _Session(keras.callbacks.Callback):
             best is None or rmse < best or self.recipe.schedule == "cosine"
         )
         if better:
-            with files.atomic_path(self.folder / "best.weights.h5") as path:
-                self.learner.network.save_weights(path)
+            self._keep_weights()
         self.waited = 0 if better else self.waited + 1
         if self.recipe.schedule == "plateau" and self.waited and self.waited % 5 == 0:
             self.reduction = max(self.reduction * 0.5, 1e-3)
@@ -481,12 +474,11 @@ class _Session(keras.callbacks.Callback):
         self.saved = time.monotonic()
 
     def interrupted(self) -> None:
-        """Keep what the epochs before the interruption reached."""
+        """Keep what the whole epochs before the interruption reached, to use or to go on from."""
         if self.progress.epoch:
             if not (self.folder / "best.weights.h5").exists():
-                with files.atomic_path(self.folder / "best.weights.h5") as path:
-                    self.learner.network.save_weights(path)
-            files.write_json(self.folder / "progress.json", asdict(self.progress))
+                self._keep_weights()
+            self.save()
 
     def finish(self) -> None:
         """Say why training ended and drop what only a resumption needs."""
@@ -494,6 +486,10 @@ class _Session(keras.callbacks.Callback):
         self.progress = replace(self.progress, stopped=why)
         files.write_json(self.folder / "progress.json", asdict(self.progress))
         (self.folder / "checkpoint.npz").unlink(missing_ok=True)
+
+    def _keep_weights(self) -> None:
+        with files.atomic_path(self.folder / "best.weights.h5") as path:
+            self.learner.network.save_weights(path)
 
     def _validate_now(self, epoch: int) -> bool:
         """Say whether to look at the held-out faces: always, or every fifth epoch of a cosine."""

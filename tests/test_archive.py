@@ -48,7 +48,7 @@ def test_a_damaged_zip_is_one_clear_line(packed: Path, tmp_path: Path, damage: s
         content = bytearray(b"<html>Not found</html>")
     path = tmp_path / "bad.zip"
     path.write_bytes(bytes(content))
-    with pytest.raises(DataError, match="is damaged .*fetch --force") as caught:
+    with pytest.raises(DataError, match=r"is damaged .*fetch --force") as caught:
         archive.unpack(path, tmp_path / "data")
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "data").glob(".tmp*"))

@@ -139,7 +139,7 @@ def test_a_row_with_too_few_fields_is_named(data: Path) -> None:
     lines = path.read_text().split("\n")
     lines[3] = lines[3].split(",", 1)[1]
     path.write_text("\n".join(lines))
-    with pytest.raises(DataError, match="row 3.*30 fields where 31 are due"):
+    with pytest.raises(DataError, match=r"row 3.*30 fields where 31 are due"):
         faces.read_training(data)
 
 

@@ -16,7 +16,7 @@ def doubled(count: int) -> Faces:
     """Return faces each of which comes twice, the second time brighter and two pixels lower."""
     images, keypoints = renderer.render(count, seed=0)
     again = np.clip(np.roll(images, 2, axis=1) * 1.15, 0, 255).astype(np.uint8)
-    points = np.concatenate([keypoints, keypoints + [0, 2]]).astype(np.float32)
+    points = np.concatenate([keypoints, keypoints + np.array([0, 2])]).astype(np.float32)
     others = [point for point in range(COUNT) if point not in PARTIAL]
     points[::3][:, others] = np.nan
     points[:3] = np.nan

@@ -86,8 +86,6 @@ class Recipe:
     schedule: str = "cosine"
     patience: int = 0
     """Epochs without a better validation score before training stops; 0 never stops early."""
-    averaging: float = 0.0
-    """Momentum of the running average of weights that is kept (EMA); 0 keeps the last weights."""
     epochs: int = 60
     batch_size: int = 64
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -351,8 +349,6 @@ def _check(recipe: Recipe, where: str) -> None:
     ):
         if value not in known:
             raise RecipeError(f"{where}: " + unknown(what, value, known))
-    if recipe.averaging < 0 or recipe.averaging >= 1:
-        raise RecipeError(f"{where}: averaging must be in [0, 1), not {recipe.averaging}")
     for key in ("epochs", "batch_size", "learning_rate", "loss_width"):
         if getattr(recipe, key) <= 0:
             raise RecipeError(f"{where}: {key} must be above 0, not {getattr(recipe, key)}")

@@ -1,0 +1,206 @@
+"""The ensemble: whole runs on small data, resumed, split into shards, refused on other data."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_competition
+
+from fkd_kaggle import ensemble, faces, recipes
+from fkd_kaggle.errors import RunError
+from fkd_kaggle.events import (
+    EnsembleEnded,
+    EnsembleStarted,
+    EpochEnded,
+    Event,
+    MemberEnded,
+    Scores,
+)
+from fkd_kaggle.run import Run, all_runs, latest
+
+TINY = """
+architecture = "heatmap"
+epochs = 2
+batch_size = 8
+heatmap_loss = 0.5
+options = { width = 8, depth = 1 }
+"""
+NOSE = """
+architecture = "region"
+region = "eyes-nose"
+epochs = 1
+batch_size = 8
+options = { filters = [4, 8], dense = 8 }
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ensemble") / "data"
+    write_competition(folder, train=40, test=12)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> recipes.Plan:
+    folder = tmp_path_factory.mktemp("recipes")
+    (folder / "tiny.toml").write_text(TINY)
+    (folder / "nose.toml").write_text(NOSE)
+    names = [str(folder / "tiny.toml"), str(folder / "nose.toml")]
+    return recipes.plan(names, folds=2, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, data: Path, plan: recipes.Plan
+) -> tuple[Run, Scores, list[Event]]:
+    run = ensemble.start(tmp_path_factory.mktemp("runs"), "whole", plan, data)
+    events: list[Event] = []
+    scores = ensemble.train(run, data, on_event=events.append)
+    return Run.open(run.path), scores, events
+
+
+def predicted(run: Run, data: Path) -> np.ndarray:
+    test, lookup = faces.read_test(data), faces.read_lookup(data)
+    return ensemble.predict(run, data, test, lookup.sources(test.ids))
+
+
+def test_a_run_folder_is_complete(trained: tuple[Run, Scores, list[Event]]) -> None:
+    run, scores, events = trained
+    assert run.status == "finished"
+    assert run.scores == scores
+    assert scores.combined is not None
+    assert scores.expected is not None
+    assert set(scores.by_member) == {"tiny", "nose"}
+    members = ["tiny-f0", "nose-f0", "tiny-f1", "nose-f1"]
+    for member in members:
+        files = {path.name for path in run.member(member).iterdir()}
+        assert {"history.csv", "progress.json", "best.weights.h5", "out_of_fold.npz"} <= files
+        assert "checkpoint.npz" not in files
+    recipe = recipes.load(str(run.path / "recipes" / "tiny.toml"))
+    assert isinstance(recipe, recipes.Recipe)
+    assert recipe.digest == run.info["recipes"]["tiny"]
+    assert isinstance(events[0], EnsembleStarted)
+    assert isinstance(events[-1], EnsembleEnded)
+    assert [event.member for event in events if isinstance(event, MemberEnded)] == members
+
+
+def test_out_of_fold_means_held_out(trained: tuple[Run, Scores, list[Event]], data: Path) -> None:
+    run, _, _ = trained
+    held_out = np.load(run.path / "folds.npy")
+    for fold in (0, 1):
+        with np.load(run.member(f"tiny-f{fold}") / "out_of_fold.npz") as kept:
+            np.testing.assert_array_equal(np.sort(kept["ids"] - 1), np.nonzero(held_out == fold)[0])
+
+
+def test_predictions_are_whole_and_the_same_again(
+    trained: tuple[Run, Scores, list[Event]], data: Path
+) -> None:
+    run, _, _ = trained
+    first = predicted(run, data)
+    assert first.shape == (12, 15, 2)
+    assert np.isfinite(first).all()
+    for kept in run.path.glob("members/*/test.npz"):
+        kept.unlink()  # from the weights this time, not from what training left
+    np.testing.assert_allclose(predicted(run, data), first, atol=1e-3)
+
+
+def test_shards_and_one_run_give_the_same_submission(
+    trained: tuple[Run, Scores, list[Event]], data: Path, plan: recipes.Plan, tmp_path: Path
+) -> None:
+    whole, scores, _ = trained
+    for number, only in enumerate((["tiny-f0", "nose-f0"], ["tiny-f1", "nose-f1"])):
+        shard = ensemble.start(tmp_path / f"shard{number}", "shard", plan, data)
+        ensemble.train(shard, data, only=only)
+    merged = ensemble.start(tmp_path / "merged", "merged", plan, data)
+    for number in range(2):
+        members = tmp_path / f"shard{number}" / "shard" / "members"
+        shutil.copytree(members, merged.path / "members", dirs_exist_ok=True)
+    blended = ensemble.finish(merged, data)
+    np.testing.assert_allclose(predicted(merged, data), predicted(whole, data), atol=1e-2)
+    assert blended.combined == pytest.approx(scores.combined, rel=1e-3)
+
+
+def test_ctrl_c_keeps_what_is_trained_and_resume_goes_on(
+    data: Path, plan: recipes.Plan, tmp_path: Path
+) -> None:
+    run = ensemble.start(tmp_path, None, plan, data)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, EpochEnded) and event.member == "tiny-f1" and event.epoch == 1:
+            raise KeyboardInterrupt
+
+    scores = ensemble.train(run, data, on_event=interrupt)
+    stopped = Run.open(run.path)
+    assert stopped.status == "interrupted"
+    assert scores.combined is not None
+    assert np.isfinite(predicted(stopped, data)).all()
+    events: list[Event] = []
+    ensemble.train(stopped, data, on_event=events.append)
+    assert Run.open(run.path).status == "finished"
+    # The first two members were finished and are not trained again.
+    assert [event.member for event in events if isinstance(event, MemberEnded)] == [
+        "tiny-f1",
+        "nose-f1",
+    ]
+
+
+def test_an_interruption_before_anything_is_usable_says_so(
+    data: Path, plan: recipes.Plan, tmp_path: Path
+) -> None:
+    run = ensemble.start(tmp_path, None, plan, data)
+
+    def interrupt(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises((RunError, KeyboardInterrupt)):
+        ensemble.train(run, data, on_event=interrupt)
+    with pytest.raises(RunError, match="no trained member yet"):
+        predicted(run, data)
+
+
+def test_a_time_limit_is_kept(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "long.toml").write_text(TINY.replace("epochs = 2", "epochs = 100000"))
+    plan = recipes.plan([str(tmp_path / "long.toml")], folds=2, precision="float32", time_limit=40)
+    run = ensemble.start(tmp_path / "runs", None, plan, data)
+    events: list[Event] = []
+    ensemble.train(run, data, on_event=events.append)
+    ended = events[-1]
+    assert isinstance(ended, EnsembleEnded)
+    assert ended.finished == 2
+    assert ended.seconds < 75
+    assert {event.stopped for event in events if isinstance(event, MemberEnded)} == {"time limit"}
+
+
+def test_a_run_of_another_data_set_is_refused(
+    trained: tuple[Run, Scores, list[Event]], tmp_path: Path
+) -> None:
+    run, _, _ = trained
+    other = tmp_path / "other"
+    write_competition(other, train=41, test=12)
+    with pytest.raises(RunError, match="made on another data set"):
+        predicted(run, other)
+    with pytest.raises(RunError, match="made on another data set"):
+        ensemble.train(run, other)
+
+
+def test_runs_are_found_newest_last(
+    trained: tuple[Run, Scores, list[Event]], plan: recipes.Plan, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match="no run in"):
+        latest(tmp_path)
+    first = ensemble.start(tmp_path, None, plan, data)
+    second = ensemble.start(tmp_path, None, plan, data)
+    assert first.name != second.name
+    assert {run.name for run in all_runs(tmp_path)} == {first.name, second.name}
+    with pytest.raises(RunError, match="exists in"):
+        ensemble.start(tmp_path, first.name, plan, data)
+    with pytest.raises(RunError, match="cannot name a folder"):
+        ensemble.start(tmp_path, "../escape", plan, data)
+    (second.path / "run.json").write_text("{")
+    assert [run.name for run in all_runs(tmp_path)] == [first.name]
+    with pytest.raises(RunError, match="is damaged"):
+        Run.open(second.path)

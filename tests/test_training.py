@@ -1,0 +1,240 @@
+"""Training one member: targets, masked losses, networks as described, checkpoints that resume."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_faces
+from keras import ops
+
+from fkd_kaggle import models, recipes, training
+from fkd_kaggle.errors import RecipeError, RunError
+from fkd_kaggle.events import EpochEnded, Event, MemberStarted, OnEvent, ignore
+from fkd_kaggle.faces import Faces
+from fkd_kaggle.keypoints import COUNT, FLIP, PARTIAL, REGIONS
+from fkd_kaggle.recipes import Augmentation, Member, Recipe
+
+TINY = Recipe(
+    "tiny", architecture="heatmap", options={"width": 8, "depth": 1}, heatmap_loss=0.5,
+    epochs=2, batch_size=8,
+)  # fmt: skip
+
+
+def shipped(name: str) -> Recipe:
+    recipe = recipes.load(name)
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def convolutions(network: keras.Model) -> list[keras.layers.Layer]:
+    return [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
+
+
+@pytest.fixture(autouse=True)
+def float32() -> None:
+    keras.config.set_dtype_policy("float32")
+
+
+def test_deep15_is_the_network_the_mission_describes() -> None:
+    network = training.build_network(shipped("deep15"))
+    layers = convolutions(network)
+    filters = [32, 32, 64, 64, 96, 96, 128, 128, 256, 256, 512, 512, 1024, 1024, 1024]
+    assert [layer.filters for layer in layers] == filters
+    assert {layer.kernel_size for layer in layers} == {(3, 3)}
+    kinds = [type(layer).__name__ for layer in network.layers]
+    assert kinds.count("BatchNormalization") == kinds.count("LeakyReLU") == 15
+    assert kinds.count("MaxPooling2D") == 5
+    dropouts = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
+    assert [layer.rate for layer in dropouts] == [0.1]
+    dense = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense)]
+    # The complete source's 30 outputs and the partial source's 8, both linear.
+    assert sorted(layer.units for layer in dense) == [8, 30]
+    assert {layer.activation.__name__ for layer in dense} == {"linear"}
+
+
+@pytest.mark.parametrize(("name", "outputs"), [("eyes-nose", 14), ("mouth-eyebrows", 16)])
+def test_region_networks_have_their_outputs(name: str, outputs: int) -> None:
+    network = training.build_network(shipped(name))
+    head = network.get_layer("head0")
+    assert head.units == outputs
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_architecture_answers_in_pixels(name: str) -> None:
+    network = models.build(name, (15, 4), {})
+    points = ops.convert_to_numpy(network(np.zeros((2, 96, 96, 1), "float32")))
+    assert points.shape == (2, 19, 2)
+    assert points.dtype == np.float32
+    # Untrained, it guesses near the middle rather than anywhere.
+    assert np.abs(points - 47.5).max() < 48
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(RecipeError, match="did you mean 'width'"):
+        models.build("heatmap", (15,), {"widht": 3})
+
+
+def test_targets_keep_each_sources_habits_apart() -> None:
+    faces = make_faces(4, seed=0)
+    labels = training.targets(faces, TINY)
+    assert labels.shape == (4, COUNT + len(PARTIAL), 2)
+    np.testing.assert_array_equal(labels[0, :COUNT], faces.keypoints[0])
+    assert np.isnan(labels[0, COUNT:]).all()
+    assert np.isnan(labels[1, :COUNT]).all()
+    np.testing.assert_array_equal(labels[1, COUNT:], faces.keypoints[1, PARTIAL])
+
+
+def test_outputs_are_read_by_the_faces_own_source() -> None:
+    points = np.arange(2 * 19 * 2, dtype=np.float32).reshape(2, 19, 2)
+    answers = training.to_keypoints(points, TINY, np.array([0, 1], np.uint8))
+    np.testing.assert_array_equal(answers[0], points[0, :COUNT])
+    np.testing.assert_array_equal(answers[1, PARTIAL], points[1, COUNT:])
+    assert np.isfinite(answers).all()
+    region = replace(TINY, region="mouth-eyebrows")
+    answers = training.to_keypoints(points[:, :9], region, np.array([0, 1], np.uint8))
+    assert np.isnan(answers[:, REGIONS["eyes-nose"]]).all()
+
+
+@pytest.mark.parametrize("region", sorted(REGIONS))
+def test_flipping_outputs_twice_is_no_change(region: str) -> None:
+    order = training.flip_order(replace(TINY, region=region))
+    assert [order[place] for place in order] == list(range(len(order)))
+    if region == "all":
+        assert tuple(order[:COUNT]) == FLIP
+
+
+@pytest.mark.parametrize("loss", recipes.LOSSES)
+def test_the_loss_looks_at_labelled_points_only(loss: str) -> None:
+    function = training.masked_loss(replace(TINY, loss=loss))
+    labels = np.full((2, 3, 2), 40.0, "float32")
+    points = labels + 2.0
+    whole = float(function(labels, points))
+    assert whole > 0
+    labels[1, 2] = np.nan
+    points[1, 2] = 1e6
+    assert float(function(labels, points)) == pytest.approx(whole, rel=1e-5)
+    labels[:] = np.nan
+    assert float(function(labels, points)) == 0.0
+
+
+def test_a_zero_target_is_a_label() -> None:
+    """A point at the frame's corner counts; only NaN means missing."""
+    function = training.masked_loss(replace(TINY, loss="mae"))
+    assert (
+        float(function(np.zeros((1, 1, 2), "float32"), np.full((1, 1, 2), 3.0, "float32"))) == 3.0
+    )
+
+
+def test_the_map_loss_falls_when_the_peak_is_right() -> None:
+    labels = np.array([[[40.0, 20.0]]], "float32")
+    flat = np.zeros((1, 24, 24, 1), "float32")
+    right, wrong = flat.copy(), flat.copy()
+    right[0, 5, 10, 0] = wrong[0, 10, 5, 0] = 5.0
+    losses = [float(training.map_loss(labels, maps)) for maps in (right, flat, wrong)]
+    assert losses[0] < losses[1] < losses[2]
+    assert float(training.map_loss(np.full_like(labels, np.nan), right)) == 0.0
+
+
+def train(
+    recipe: Recipe,
+    folder: Path,
+    faces: Faces,
+    on_event: OnEvent = ignore,
+    budget: float | None = None,
+) -> tuple[keras.Model, training.Progress]:
+    def score(predictions: np.ndarray) -> float:
+        return float(np.sqrt(np.nanmean(np.square(predictions - faces.keypoints))))
+
+    member = Member("tiny-f0", recipe, fold=0, seed=1, share=1.0)
+    return training.train(member, folder, faces, faces, score, budget=budget, on_event=on_event)
+
+
+def test_training_learns_and_leaves_a_whole_folder(tmp_path: Path) -> None:
+    faces = make_faces(16, seed=0)
+    still = Augmentation(rotation=0, scale=0, shift=0, flip=0, noise=0)
+    recipe = replace(TINY, epochs=30, augmentation=still, learning_rate=1e-2)
+    events: list[Event] = []
+    network, progress = train(recipe, tmp_path, faces, events.append)
+    assert progress.stopped == "finished"
+    assert progress.epoch == 30
+    losses = [event.loss for event in events if isinstance(event, EpochEnded)]
+    assert losses[-1] < 0.7 * losses[0]
+    history = (tmp_path / "history.csv").read_text().splitlines()
+    assert history[0] == ",".join(training.HISTORY)
+    assert len(history) == 31
+    assert not (tmp_path / "checkpoint.npz").exists()
+    again = training.load_network(recipe, tmp_path)
+    order = training.flip_order(recipe)
+    np.testing.assert_allclose(
+        training.predict_points(again, faces.images, order),
+        training.predict_points(network, faces.images, order),
+        atol=1e-4,
+    )
+
+
+def test_an_interrupted_member_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    faces = make_faces(16, seed=0)
+    recipe = replace(TINY, epochs=6)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, EpochEnded) and event.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path, faces, interrupt)
+    kept = training.read_progress(tmp_path)
+    assert kept.epoch == 3
+    assert not kept.stopped
+    assert (tmp_path / "best.weights.h5").exists()
+    events: list[Event] = []
+    _, progress = train(recipe, tmp_path, faces, events.append)
+    started = next(event for event in events if isinstance(event, MemberStarted))
+    assert started.resumed_epoch == 3
+    assert progress.epoch == 6
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 7
+
+
+def test_a_budget_ends_training_with_usable_weights(tmp_path: Path) -> None:
+    faces = make_faces(16, seed=0)
+    _, progress = train(replace(TINY, epochs=10_000), tmp_path, faces, budget=8.0)
+    assert progress.stopped == "time limit"
+    assert progress.seconds < 20
+    assert (tmp_path / "best.weights.h5").exists()
+
+
+def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
+    faces = make_faces(16, seed=0)
+    recipe = replace(TINY, epochs=50, schedule="plateau", patience=2, learning_rate=1e-9)
+    _, progress = train(recipe, tmp_path, faces)
+    assert progress.stopped == "early stopping"
+    assert progress.best_epoch < progress.epoch < 50
+
+
+def test_damaged_weights_are_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "best.weights.h5").write_bytes(b"junk")
+    with pytest.raises(RunError, match="missing or damaged"):
+        training.load_network(TINY, tmp_path)
+
+
+def test_prediction_does_not_depend_on_batches_or_neighbours() -> None:
+    network = training.build_network(TINY)
+    images = make_faces(300, seed=5).images
+    order = training.flip_order(TINY)
+    together = training.predict_points(network, images, order)
+    alone = training.predict_points(network, images[290:], order)
+    np.testing.assert_allclose(together[290:], alone, atol=1e-3)
+
+
+def test_a_mirrored_face_gets_the_mirrored_answer() -> None:
+    """Averaging over a face and its mirror image makes the answer symmetric by construction."""
+    network = training.build_network(TINY)
+    images = make_faces(4, seed=5).images
+    order = training.flip_order(TINY)
+    straight = training.predict_points(network, images, order)
+    mirrored = training.predict_points(network, images[:, :, ::-1], order)[:, order]
+    mirrored[..., 0] = 95 - mirrored[..., 0]
+    np.testing.assert_allclose(mirrored, straight, atol=1e-3)
