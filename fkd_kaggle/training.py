@@ -24,6 +24,7 @@ from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.events import EpochEnded, MemberStarted, OnEvent, StepEnded
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COUNT, FLIP, SIZE
+from fkd_kaggle.models._dense import start_from
 from fkd_kaggle.models.heatmap import cell_centres
 from fkd_kaggle.recipes import Member, Recipe
 
@@ -262,6 +263,7 @@ def train(
     """
     keras.utils.set_random_seed(member.seed)
     network = build_network(member.recipe)
+    start_from(network, _mean_points(targets(training, member.recipe)))
     learner = Learner(network, member.recipe, member.seed)
     optimizer = keras.optimizers.AdamW(
         member.recipe.learning_rate,
@@ -505,6 +507,14 @@ class _Session(keras.callbacks.Callback):
     def _variables(self) -> list[Any]:
         optimizer = self.learner.optimizer
         return [*self.learner.network.variables, *optimizer.variables, self.learner.view_seed.state]
+
+
+def _mean_points(labels: np.ndarray) -> np.ndarray:
+    """Return (P, 2): each target's mean over the faces that have it, the middle where none has."""
+    known = np.isfinite(labels)
+    total = np.where(known, labels, 0).sum(0)
+    counts = known.sum(0)
+    return np.where(counts > 0, total / np.maximum(counts, 1), (SIZE - 1) / 2)
 
 
 def _batches(faces: Faces, recipe: Recipe, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -16,6 +16,7 @@ from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.events import EpochEnded, Event, MemberStarted, OnEvent, ignore
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COUNT, FLIP, PARTIAL, REGIONS
+from fkd_kaggle.models._dense import start_from
 from fkd_kaggle.recipes import Augmentation, Member, Recipe
 
 TINY = Recipe(
@@ -71,6 +72,16 @@ def test_every_architecture_answers_in_pixels(name: str) -> None:
     assert points.dtype == np.float32
     # Untrained, it guesses near the middle rather than anywhere.
     assert np.abs(points - 47.5).max() < 48
+
+
+@pytest.mark.parametrize("name", ["deep15", "eyes-nose"])
+def test_a_regressor_starts_from_the_mean_face(name: str) -> None:
+    recipe = shipped(name)
+    network = training.build_network(recipe)
+    mean = np.random.default_rng(0).uniform(20, 70, (network.output.shape[1], 2))
+    start_from(network, mean)
+    points = ops.convert_to_numpy(network(np.full((1, 96, 96, 1), 0.5, "float32")))[0]
+    assert np.abs(points - mean).max() < 5
 
 
 def test_an_unknown_option_is_named() -> None:

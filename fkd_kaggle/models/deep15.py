@@ -8,12 +8,12 @@ directly, each annotation source from a dense layer of its own on the shared tru
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import layers
 
 from fkd_kaggle.keypoints import SIZE
+from fkd_kaggle.models._dense import regress
 
 FILTERS = (32, 32, 64, 64, 96, 96, 128, 128, 256, 256, 512, 512, 1024, 1024, 1024)
 
@@ -52,17 +52,3 @@ def build(
         x = layers.Dense(units, activation="relu")(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(image, regress(x, heads), name="deep15")
-
-
-def regress(features: Any, heads: tuple[int, ...]) -> Any:
-    """Return (B, sum(heads), 2) float32 pixels from (B, F) features, a linear layer per source."""
-    points = [
-        layers.Reshape((count, 2))(
-            # Small and centred: the first guess is the middle of the frame, whatever the seed.
-            layers.Dense(2 * count, kernel_initializer=keras.initializers.RandomNormal(stddev=1e-3),
-                         dtype="float32", name=f"head{position}")(features)
-        )
-        for position, count in enumerate(heads)
-    ]  # fmt: skip
-    joined = points[0] if len(points) == 1 else layers.Concatenate(axis=1, dtype="float32")(points)
-    return layers.Rescaling(SIZE / 2, (SIZE - 1) / 2, dtype="float32", name="points")(joined)

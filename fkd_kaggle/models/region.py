@@ -12,7 +12,7 @@ import keras
 from keras import layers
 
 from fkd_kaggle.keypoints import SIZE
-from fkd_kaggle.models.deep15 import regress
+from fkd_kaggle.models._dense import regress
 
 
 def build(

@@ -1,0 +1,44 @@
+"""The last layers of networks that regress coordinates directly."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from fkd_kaggle.keypoints import SIZE
+
+
+def regress(features: Any, heads: tuple[int, ...]) -> Any:
+    """Return (B, sum(heads), 2) float32 pixels from (B, F) features, a linear layer per source."""
+    points = []
+    for position, count in enumerate(heads):
+        # Small weights: the first guess is the bias, which ``start_from`` sets to a mean face.
+        head = layers.Dense(
+            2 * count,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=1e-3),
+            dtype="float32",
+            name=f"head{position}",
+        )
+        points.append(layers.Reshape((count, 2))(head(features)))
+    joined = points[0] if len(points) == 1 else layers.Concatenate(axis=1, dtype="float32")(points)
+    return layers.Rescaling(SIZE / 2, (SIZE - 1) / 2, dtype="float32", name="points")(joined)
+
+
+def start_from(network: keras.Model, points: np.ndarray) -> None:
+    """Make an untrained regressor answer ``points``, (sum(heads), 2) pixels, for every face.
+
+    Networks without heads of this kind, such as heatmap networks, are left as they are.
+    """
+    named = {layer.name: layer for layer in network.layers}
+    place = 0
+    for position in itertools.count():
+        head = named.get(f"head{position}")
+        if head is None:
+            return
+        block = points[place : place + head.units // 2]
+        head.bias.assign(((block - (SIZE - 1) / 2) / (SIZE / 2)).reshape(-1))
+        place += head.units // 2
