@@ -282,7 +282,9 @@ def train(
     )  # fmt: skip
     callbacks: list[keras.callbacks.Callback] = [session]
     if tensorboard is not None:
-        callbacks.append(keras.callbacks.TensorBoard(str(tensorboard / member.name)))
+        callbacks.append(
+            keras.callbacks.TensorBoard(str(tensorboard / member.name), write_graph=False)
+        )
     if not session.progress.stopped:
         batches = _batches(training, member.recipe, member.seed + session.progress.epoch)
         try:

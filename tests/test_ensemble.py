@@ -59,7 +59,7 @@ def trained(
 ) -> tuple[Run, Scores, list[Event]]:
     run = ensemble.start(tmp_path_factory.mktemp("runs"), "whole", plan, data)
     events: list[Event] = []
-    scores = ensemble.train(run, data, on_event=events.append)
+    scores = ensemble.train(run, data, on_event=events.append, tensorboard=True)
     return Run.open(run.path), scores, events
 
 
@@ -80,6 +80,7 @@ def test_a_run_folder_is_complete(trained: tuple[Run, Scores, list[Event]]) -> N
         files = {path.name for path in run.member(member).iterdir()}
         assert {"history.csv", "progress.json", "best.weights.h5", "out_of_fold.npz"} <= files
         assert "checkpoint.npz" not in files
+    assert list((run.path / "tensorboard" / "tiny-f0").rglob("events.out.tfevents.*"))
     recipe = recipes.load(str(run.path / "recipes" / "tiny.toml"))
     assert isinstance(recipe, recipes.Recipe)
     assert recipe.digest == run.info["recipes"]["tiny"]
