@@ -1,258 +1,189 @@
 """The command line: options in, one room called, its result printed. No logic of its own.
 
-Imports nothing heavy until a command runs, so that ``--help`` is instant.
+Nothing heavy is imported until a command runs, so that ``--help`` is instant.
 """
 
 from __future__ import annotations
 
 import os
-import re
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fkd_kaggle import __version__
+from fkd_kaggle import options as opt
 from fkd_kaggle.errors import FkdError, RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from fkd_kaggle.competition import Competition
-    from fkd_kaggle.recipes import Plan
     from fkd_kaggle.run import Run
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 app = typer.Typer(
     name="fkd-kaggle",
     help="Win Kaggle's Facial Keypoints Detection from the command line.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    # Rich help takes 0.3 s to import, three times as long as everything else together.
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-DataDir = Annotated[
-    Path, typer.Option("--data-dir", help="Folder of the competition's files.", show_default=True)
-]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.")]
-SubmissionsDir = Annotated[
-    Path, typer.Option("--submissions-dir", help="Folder of the submission files.")
-]
-Recipes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--recipe",
-        "-r",
-        help="A network or an ensemble by name (see `fkd-kaggle recipes`), or a .toml file of "
-        "your own; may be repeated.",
-    ),
-]
-TimeLimit = Annotated[
-    str | None,
-    typer.Option("--time-limit", "-t", help="For the whole training: 90s, 20m, 1.5h."),
-]
-DATA, RUNS, SUBMISSIONS = Path("data"), Path("runs"), Path("submissions")
 
 
 @app.command()
-def fetch(
-    data_dir: DataDir = DATA,
-    force: Annotated[
-        bool, typer.Option("--force", help="Download again what is already there.")
-    ] = False,
-) -> None:
-    """Download, unpack and check the competition's files."""
-    from fkd_kaggle import pipeline
+def fetch(data_dir: opt.DataDir = opt.DATA, force: opt.Force = False) -> None:
+    """Download the competition's files, unpack and check them."""
+    from fkd_kaggle import pipeline, tables
 
     console = _console()
     if pipeline.is_fetched(data_dir) and not force:
-        console.print(f"{data_dir} has the competition's files already; --force fetches again")
+        _say(console, f"{data_dir} holds the competition's files already; --force fetches anew")
         summary = pipeline.check(data_dir)
     else:
-        competition = _competition()
+        competition = _competition(console)
         with _bytes_progress(console) as on_progress:
             summary = pipeline.fetch(competition, data_dir, force=force, on_progress=on_progress)
-    console.print(
-        f"training: {summary.complete + summary.partial} faces, {summary.complete} of the complete "
-        f"source (15 points), {summary.partial} of the partial one (4)\n"
-        f"test: {summary.test_complete + summary.test_partial} faces, {summary.test_complete} "
-        f"asked for 15 points, {summary.test_partial} for 4; {summary.asked} values in all",
-        highlight=False,
-    )
+    console.print(tables.faces(summary))
+    _say(console, "next: fkd-kaggle train-ensemble")
 
 
 @app.command("train-ensemble")
 def train_ensemble(
-    recipe: Recipes = None,
-    data_dir: DataDir = DATA,
-    runs_dir: RunsDir = RUNS,
-    name: Annotated[str | None, typer.Option("--run", help="Name of the new run.")] = None,
-    resume: Annotated[
-        str | None, typer.Option("--resume", help="Go on with a run that was interrupted.")
-    ] = None,
-    folds: Annotated[
-        int | None, typer.Option(help="Parts of the faces, each held out in turn.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of every network.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Faces in a batch.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of folds, weights and views.")] = None,
-    precision: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16 or float16; auto looks at the device.")
-    ] = "auto",
-    time_limit: TimeLimit = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write logs for TensorBoard into the run.")
-    ] = False,
+    recipe: opt.Recipes = None,
+    time_limit: opt.TimeLimit = None,
+    folds: opt.Folds = None,
+    epochs: opt.Epochs = None,
+    batch_size: opt.BatchSize = None,
+    seed: opt.Seed = None,
+    precision: opt.Precision = None,
+    name: opt.RunName = None,
+    resume: opt.Resume = None,
+    tensorboard: opt.TensorBoard = False,
+    data_dir: opt.DataDir = opt.DATA,
+    runs_dir: opt.RunsDir = opt.RUNS,
 ) -> None:
-    """Train an ensemble on partly labelled faces; Ctrl-C keeps what is trained."""
-    from fkd_kaggle import recipes
-    from fkd_kaggle.run import Run
+    """Train an ensemble; Ctrl-C keeps what is trained."""
+    seconds = opt.duration(time_limit)
+    planned = {
+        "recipe": recipe, "folds": folds, "epochs": epochs, "batch-size": batch_size, "seed": seed,
+        "precision": precision, "run": name,
+    }  # fmt: skip
+    if resume is None:
+        from fkd_kaggle import ensemble, recipes
 
-    seconds = parse_duration(time_limit)
-    if resume is not None:
-        run = Run.open(_run_path(resume, runs_dir))
-    else:
         plan = recipes.plan(
             recipe or (), folds=folds, epochs=epochs, batch_size=batch_size, seed=seed,
-            precision=precision, time_limit=seconds,
+            precision=precision or "auto", time_limit=seconds,
         )  # fmt: skip
-        run = _new_run(runs_dir, name, plan, data_dir)
+        run = ensemble.start(runs_dir, name, plan, data_dir)
+    elif extra := [f"--{key}" for key, value in planned.items() if value not in (None, [])]:
+        raise FkdError(f"--resume goes on as the run was planned: leave out {', '.join(extra)}")
+    else:
+        run = _find_run(resume, runs_dir)
     _train(run, data_dir, seconds, tensorboard)
 
 
 @app.command()
 def submit(
-    run: Annotated[
-        str | None, typer.Argument(help="Name or folder of a run; the newest by default.")
-    ] = None,
-    data_dir: DataDir = DATA,
-    runs_dir: RunsDir = RUNS,
-    submissions_dir: SubmissionsDir = SUBMISSIONS,
-    file: Annotated[
-        Path | None, typer.Option("--file", help="Submit this CSV file instead of a run.")
-    ] = None,
-    message: Annotated[str | None, typer.Option("--message", "-m", help="For your list.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write and check the file, upload nothing.")
-    ] = False,
+    run: opt.RunArgument = None,
+    file: opt.File = None,
+    message: opt.Message = None,
+    dry_run: opt.DryRun = False,
+    data_dir: opt.DataDir = opt.DATA,
+    runs_dir: opt.RunsDir = opt.RUNS,
+    submissions_dir: opt.SubmissionsDir = opt.SUBMISSIONS,
 ) -> None:
-    """Predict the test faces, check the submission, upload it and report the score."""
+    """Predict the test faces, upload, wait for the score."""
     from fkd_kaggle import pipeline
 
     console = _console()
+    if file is not None and run is not None:
+        raise FkdError(f"either run {run} or --file {file} can be submitted, not both")
+    # Before the predicting: who has no credentials learns it at once.
+    competition = None if dry_run else _competition(console)
     if file is not None:
         pipeline.check_submission(file, data_dir)
         path, expected = file, None
     else:
         chosen = _find_run(run, runs_dir)
         path = _predicted(console, chosen, data_dir, submissions_dir)
-        expected = _opened(chosen).scores
-    if dry_run:
-        console.print("dry run: nothing was uploaded")
-        return
-    competition = _competition()
-    with console.status("uploading and waiting for the score…"):
-        record = pipeline.upload(competition, path, message or path.stem)
-    if record.public_score is None and record.private_score is None:
-        console.print("accepted, but not scored: this Kaggle has no answers for the test set")
+        scores = _reopened(chosen).scores
+        expected = scores.expected if scores else None
+    if competition is None:
+        _say(console, f"dry run: {path.name} is valid and was not uploaded")
     else:
-        from fkd_kaggle.display import pixels
-
-        line = (
-            f"score: public {pixels(record.public_score)}, private {pixels(record.private_score)}"
-        )
-        if expected and expected.expected:
-            line += f" (expected {pixels(expected.expected)})"
-        console.print(line, highlight=False)
-    left = competition.submissions_left()
-    if left is not None:
-        console.print(f"{left} submissions left today", highlight=False)
+        _upload(console, competition, path, message or path.stem, expected)
 
 
 @app.command()
 def predict(
-    run: Annotated[
-        str | None, typer.Argument(help="Name or folder of a run; the newest by default.")
-    ] = None,
-    data_dir: DataDir = DATA,
-    runs_dir: RunsDir = RUNS,
-    submissions_dir: SubmissionsDir = SUBMISSIONS,
+    run: opt.RunArgument = None,
+    data_dir: opt.DataDir = opt.DATA,
+    runs_dir: opt.RunsDir = opt.RUNS,
+    submissions_dir: opt.SubmissionsDir = opt.SUBMISSIONS,
 ) -> None:
-    """Write the submission file of a run and upload nothing."""
+    """Write a run's submission file; upload nothing."""
     _predicted(_console(), _find_run(run, runs_dir), data_dir, submissions_dir)
 
 
 @app.command()
 def submissions(
-    submissions_dir: SubmissionsDir = SUBMISSIONS,
-    local: Annotated[bool, typer.Option("--local", help="Ask Kaggle nothing.")] = False,
+    local: opt.Local = False, submissions_dir: opt.SubmissionsDir = opt.SUBMISSIONS
 ) -> None:
-    """List submissions and their scores, those on this disk and those Kaggle knows."""
-    from rich.table import Table
+    """List submissions and scores, here and on Kaggle."""
+    from fkd_kaggle import submission, tables
 
-    from fkd_kaggle import submission
-    from fkd_kaggle.display import pixels
-
-    remote = {} if local else {one.ref: one for one in _competition().submissions()}
-    table = Table("file", "run", "expected", "public", "private", "status", box=None)
-    for mine in submission.history(submissions_dir):
-        theirs = remote.pop(mine.ref, None) if mine.ref else None
-        public = theirs.public_score if theirs else mine.public_score
-        private = theirs.private_score if theirs else mine.private_score
-        status = theirs.status if theirs else ("uploaded" if mine.ref else "not uploaded")
-        table.add_row(mine.path.name, mine.run, pixels(mine.expected), pixels(public),
-                      pixels(private), status)  # fmt: skip
-    for theirs in remote.values():
-        table.add_row(theirs.file_name, "[dim]elsewhere[/]", "–", pixels(theirs.public_score),
-                      pixels(theirs.private_score), theirs.status)  # fmt: skip
-    _console().print(table if table.row_count else "no submissions yet")
+    console = _console()
+    remote = None if local else _competition(console).submissions()
+    table = tables.submissions(submission.history(submissions_dir), remote)
+    console.print(table if table.row_count else "no submissions yet: fkd-kaggle submit")
 
 
 @app.command()
-def leaderboard(
-    rows: Annotated[int, typer.Option(help="How many teams.")] = 20,
-) -> None:
-    """Show the first teams of the leaderboard."""
-    _console().print(_leaderboard(_competition(), rows))
+def leaderboard(rows: opt.Rows = 20) -> None:
+    """Show the top of the leaderboard."""
+    from fkd_kaggle import tables
+
+    console = _console()
+    competition = _competition(console)
+    table = tables.leaderboard(competition.leaderboard(rows), competition.user)
+    console.print(table if table.row_count else "nobody is on the leaderboard yet")
 
 
 @app.command()
 def practice(
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder or zip in the competition's format; drawn faces by default."),
-    ] = None,
-    solution: Annotated[
-        Path | None, typer.Option(help="CSV of the answers (RowId,Location) to score by.")
-    ] = None,
-    hold_out: Annotated[
-        float | None,
-        typer.Option(help="Make this share of the training faces the test set, with answers."),
-    ] = None,
-    port: Annotated[int, typer.Option(help="Where the client looks is 7777.")] = 7777,
-    state_dir: Annotated[Path, typer.Option(help="Keeps submissions between runs.")] = Path(
-        "practice"
-    ),
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(help="Misbehave: 401, 403, 404, 429:times=2, 503, cut-download:after=1000, …"),
-    ] = None,
+    data: opt.PracticeData = None,
+    solution: opt.Solution = None,
+    hold_out: opt.HoldOut = None,
+    port: opt.Port = 7777,
+    state_dir: opt.StateDir = opt.PRACTICE,
+    fault: opt.FaultOption = None,
 ) -> None:
-    """Run a practice Kaggle on this machine, which the official client talks to unchanged."""
+    """Run a practice Kaggle on this machine until Ctrl-C."""
     from fkd_kaggle.practice import server
 
     console = _console()
 
     def ready(kaggle: server.PracticeKaggle) -> None:
-        console.print(f"practice Kaggle at {kaggle.url}: {kaggle.dataset.about}", highlight=False)
         variables = dict(kaggle.environment)
         if kaggle.port == server.PORT:
             variables.pop("FKD_PRACTICE_URL")
         settings = " ".join(f"{key}={value}" for key, value in variables.items())
-        console.print(f"in another terminal: export {settings}", highlight=False)
-        console.print("Ctrl-C ends it; submissions are kept")
+        _say(
+            console,
+            f"practice Kaggle at {kaggle.url}: {kaggle.dataset.about}\n"
+            f"use it from another terminal with: export {settings}\n"
+            "Ctrl-C ends it; submissions are kept",
+        )
 
     server.serve(
         data, solution, hold_out, state_dir=state_dir, port=port, faults=fault or (),
@@ -262,71 +193,42 @@ def practice(
 
 @app.command()
 def rehearse(
-    recipe: Recipes = None,
-    time_limit: TimeLimit = None,
-    keep: Annotated[
-        Path | None, typer.Option(help="Keep data, run and submission in this folder.")
-    ] = None,
+    recipe: opt.Recipes = None, time_limit: opt.TimeLimit = None, keep: opt.Keep = None
 ) -> None:
-    """Go the whole way on this machine: practice Kaggle, fetch, train, submit, leaderboard."""
-    from fkd_kaggle import recipes, rehearsal
-    from fkd_kaggle.display import TrainingDisplay, pixels, scores_table
+    """Go the whole way once on drawn faces, on this machine."""
+    from fkd_kaggle import recipes, rehearsal, tables
+    from fkd_kaggle.display import TrainingDisplay
 
     console = _console()
-    plan = recipes.plan(recipe or ("smoke",), time_limit=parse_duration(time_limit))
+    plan = recipes.plan(recipe or ("smoke",), time_limit=opt.duration(time_limit))
     with TrainingDisplay(console) as display:
-        result = rehearsal.rehearse(plan, keep=keep, on_event=display, tell=_teller(console))
-    console.print(scores_table(result.scores))
-    console.print(_leaderboard_table(result.leaderboard))
-    console.print(
-        f"score {pixels(result.score)}, {result.score / result.mean_score:.2f} × the mean "
-        f"predictor's {pixels(result.mean_score)}",
-        highlight=False,
-    )
-    if keep is None:
-        console.print("nothing was kept; --keep FOLDER keeps it")
-    if result.score > result.mean_score / 2:
-        raise FkdError(
-            f"rehearsal failed: the score {result.score:.3f} is more than half of the mean "
-            f"predictor's {result.mean_score:.3f}; give it more time with --time-limit"
+        result = rehearsal.rehearse(
+            plan, keep=keep, on_event=display, tell=lambda line: _say(console, line)
         )
+    console.print(tables.scores(result.scores))
+    console.print(tables.leaderboard(result.leaderboard, result.ours.team))
+    _say(console, result.verdict)
+    if keep is not None:
+        _say(console, f"all of it is in {keep}")
+    result.check()
 
 
 @app.command()
 def recipes() -> None:
-    """List the networks and ensembles that can be trained by name."""
-    from rich.table import Table
-
+    """List what can be trained by name."""
     from fkd_kaggle import recipes as shelf
+    from fkd_kaggle import tables
 
-    table = Table("name", "kind", "what", "reached", box=None)
-    for name in shelf.names():
-        item = shelf.load(name)
-        if isinstance(item, shelf.Ensemble):
-            kind = f"ensemble of {len(item.members)}"
-        else:
-            kind = item.architecture
-        reached = ", ".join(f"{key} {value}" for key, value in item.reached.items())
-        table.add_row(name, kind, item.description, reached)
-    _console().print(table)
+    _console().print(tables.recipes([shelf.load(name) for name in shelf.names()]))
 
 
 @app.command()
-def runs(runs_dir: RunsDir = RUNS) -> None:
-    """List the runs with their cross-validated scores."""
-    from rich.table import Table
-
+def runs(runs_dir: opt.RunsDir = opt.RUNS) -> None:
+    """List runs with their cross-validated scores."""
     from fkd_kaggle import run as folder
-    from fkd_kaggle.display import pixels
+    from fkd_kaggle import tables
 
-    table = Table("run", "created", "status", "recipes", "cross-validated", "expected", box=None)
-    for one in folder.all_runs(runs_dir):
-        scores = one.scores
-        table.add_row(
-            one.name, str(one.info["created"])[:16], one.status, ", ".join(one.info["recipes"]),
-            pixels(scores.combined if scores else None),
-            pixels(scores.expected if scores else None),
-        )  # fmt: skip
+    table = tables.runs(folder.all_runs(runs_dir))
     _console().print(table if table.row_count else f"no run in {runs_dir} yet")
 
 
@@ -344,51 +246,39 @@ def main() -> None:
     # TensorFlow's start-up chatter is for its developers; set before anything imports it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    # Whoever ends a training by SIGTERM (a batch system, docker stop) gets what Ctrl-C gives.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except FkdError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-
-
-def parse_duration(text: str | None) -> float | None:
-    """Return seconds from 90s, 20m, 1.5h or plain seconds.
-
-    Raises
-    ------
-    FkdError
-        It is none of these, or not above zero.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([smh]?)", text.strip())
-    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if seconds <= 0:
-        raise FkdError(f"{text!r} is not a duration: write 90s, 20m or 1.5h")
-    return seconds
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("interrupted", file=sys.stderr)
+        raise
 
 
 def _train(run: Run, data_dir: Path, seconds: float | None, tensorboard: bool) -> None:
-    from fkd_kaggle import ensemble, report
-    from fkd_kaggle.display import TrainingDisplay, scores_table
+    from fkd_kaggle import ensemble, report, tables
+    from fkd_kaggle.display import TrainingDisplay
 
     console = _console()
     with TrainingDisplay(console) as display:
         scores = ensemble.train(
             run, data_dir, time_limit=seconds, on_event=display, tensorboard=tensorboard
         )
-    console.print(scores_table(scores))
-    pages = report.write(run, data_dir)
-    console.print(f"report: {pages}", highlight=False, soft_wrap=True)
-    status = _opened(run).status
+    console.print(tables.scores(scores))
+    page = report.write(run, data_dir)
+    _say(console, f"report: {page}")
+    status = _reopened(run).status
     if status != "finished":
-        console.print(
-            f"stopped by {status}; go on with: fkd-kaggle train-ensemble --resume {run.name}"
-        )
-    console.print(f"next: fkd-kaggle submit {run.name}", highlight=False)
+        why = "the time limit" if status == "time limit" else "an interruption"
+        _say(console, f"stopped by {why}; to go on: fkd-kaggle train-ensemble --resume {run.name}")
+    _say(console, f"next: fkd-kaggle submit {run.name}")
+    if status == "interrupted":
+        # What was typed after && should not run as if all had been trained.
+        raise typer.Exit(INTERRUPTED)
 
 
 def _predicted(console: Console, run: Run, data_dir: Path, submissions_dir: Path) -> Path:
@@ -399,66 +289,70 @@ def _predicted(console: Console, run: Run, data_dir: Path, submissions_dir: Path
             run, data_dir, submissions_dir,
             lambda done, count: status.update(f"predicting: {done} of {count} networks"),
         )  # fmt: skip
-    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    _say(console, f"wrote {path}")
     return path
 
 
-def _new_run(runs_dir: Path, name: str | None, plan: Plan, data_dir: Path) -> Run:
-    from fkd_kaggle import ensemble
+def _upload(
+    console: Console, competition: Competition, path: Path, message: str, expected: float | None
+) -> None:
+    from fkd_kaggle import pipeline
+    from fkd_kaggle.tables import pixels
 
-    return ensemble.start(runs_dir, name, plan, data_dir)
+    with console.status(f"uploading {path.name}…") as status:
+        record = pipeline.upload(
+            competition, path, message,
+            lambda waited: status.update(f"waiting for the score, {waited:.0f} s…"),
+        )  # fmt: skip
+    if record.public_score is None and record.private_score is None:
+        line = "taken, but not scored: this Kaggle has no answers to its test set"
+    else:
+        line = f"score: {pixels(record.public_score)} public"
+        if record.private_score is not None:
+            line += f", {pixels(record.private_score)} private"
+    if expected is not None:
+        line += f" (expected {pixels(expected)})"
+    left = competition.submissions_left()
+    if left is not None:
+        line += f"\nsubmissions left today: {left}"
+    _say(console, line)
 
 
 def _find_run(name: str | None, runs_dir: Path) -> Run:
+    """Return a run by name or by path, the newest where there is no name."""
     from fkd_kaggle import run as folder
 
-    return folder.Run.open(_run_path(name, runs_dir)) if name else folder.latest(runs_dir)
-
-
-def _run_path(name: str, runs_dir: Path) -> Path:
-    """Return the folder of a run given by name or by path."""
+    if name is None:
+        return folder.latest(runs_dir)
     for path in (runs_dir / name, Path(name)):
         if (path / "run.json").exists():
-            return path
+            return folder.Run.open(path)
     raise RunError(f"no run {name!r} in {runs_dir}: `fkd-kaggle runs` lists them")
 
 
-def _opened(run: Run) -> Run:
-    """Return the run as its folder says now."""
-    from fkd_kaggle.run import Run
-
-    return Run.open(run.path)
-
-
-def _competition() -> Competition:
+def _competition(console: Console) -> Competition:
+    """Open the door to Kaggle; waits for a busy Kaggle are told."""
     from fkd_kaggle.competition import Competition
+    from fkd_kaggle.kaggle_client import Patience
 
-    return Competition.open()
+    def waiting(what: str, seconds: float) -> None:
+        _say(console, f"{what}: no luck yet, trying again in {seconds:.0f} s")
 
-
-def _leaderboard(competition: Competition, rows: int) -> Any:
-    return _leaderboard_table(competition.leaderboard(rows))
-
-
-def _leaderboard_table(rows: Any) -> Any:
-    from rich.table import Table
-
-    from fkd_kaggle.display import pixels
-
-    table = Table(title="leaderboard", title_justify="left", box=None)
-    for name in ("#", "team", "score"):
-        table.add_column(name, justify="left" if name == "team" else "right")
-    for row in rows:
-        table.add_row(str(row.rank), row.team, pixels(row.score))
-    return table
+    return Competition.open(patience=Patience(on_wait=waiting))
 
 
-def _teller(console: Console) -> Any:
-    return lambda line: console.print(line, highlight=False)
+def _reopened(run: Run) -> Run:
+    """Return the run as its folder says now."""
+    return type(run).open(run.path)
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line as it is: no colours for numbers, no breaks in paths."""
+    console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager
-def _bytes_progress(console: Console) -> Iterator[Any]:
+def _bytes_progress(console: Console) -> Iterator[Callable[[int, int | None], None]]:
     """Show a download bar; yields what to call with (bytes so far, bytes in all or None)."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
@@ -466,7 +360,11 @@ def _bytes_progress(console: Console) -> Iterator[Any]:
         "downloading", BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console
     ) as progress:
         task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+        def show(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield show
 
 
 def _console() -> Console:

@@ -1,6 +1,6 @@
 """Showing training: a live view on a terminal, plain lines in a log.
 
-Turns ``events`` into what people read; decides nothing.
+Turns ``events`` into what people read while they wait; decides nothing and keeps no record.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -23,16 +23,20 @@ from fkd_kaggle.events import (
     Event,
     MemberEnded,
     MemberStarted,
-    Scores,
     StepEnded,
 )
+from fkd_kaggle.tables import pixels
 
 _PLAIN_SECONDS = 15.0
 """A log gets an epoch line no more often than this, and a member's first and last always."""
+_SHOWN = 8
+"""Finished members in the live view; the last ones."""
 
 
 class TrainingDisplay:
     """Watch ``ensemble.train``: pass the display itself as ``on_event``.
+
+    Use it as a context manager, so that the terminal is left in order whatever happens.
 
     Parameters
     ----------
@@ -41,19 +45,17 @@ class TrainingDisplay:
     """
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
-        self.started = time.monotonic()
-        self.told = -math.inf
-        self.start: EnsembleStarted | None = None
-        self.member: MemberStarted | None = None
-        self.step: StepEnded | None = None
-        self.epoch: EpochEnded | None = None
-        self.ended: list[MemberEnded] = []
+        self._console = console
+        on_terminal = console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(self, console=console, refresh_per_second=4) if on_terminal else None
+        self._began = self._told = 0.0
+        self._start: EnsembleStarted | None = None
+        self._member: MemberStarted | None = None
+        self._step: StepEnded | None = None
+        self._epoch: EpochEnded | None = None
+        self._ended: list[MemberEnded] = []
 
     def __enter__(self) -> Self:
-        if self.live:
-            self.live.start()
         return self
 
     def __exit__(
@@ -62,58 +64,80 @@ class TrainingDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.live:
-            self.live.stop()
+        if self._live:
+            self._live.stop()
 
     def __call__(self, event: Event) -> None:
         """Take in an event and show it."""
-        if isinstance(event, EnsembleStarted):
-            self.start = event
-        elif isinstance(event, MemberStarted):
-            self.member, self.step, self.epoch = event, None, None
-        elif isinstance(event, StepEnded):
-            self.step = event
-        elif isinstance(event, EpochEnded):
-            self.epoch = event
-        elif isinstance(event, MemberEnded):
-            self.ended.append(event)
-        if self.live:
-            self.live.update(self._view())
-        else:
-            line = self._line(event)
-            if line:
-                self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._take(event)
+        if self._live is None:
+            self._print(event)
+        elif isinstance(event, EnsembleStarted):
+            self._live.start()
+        elif isinstance(event, EnsembleEnded):
+            self._live.stop()
 
-    # --- plain ----------------------------------------------------------------------------------
+    def __rich__(self) -> RenderableType:
+        """Return the live view as of now; rich asks four times a second."""
+        parts: list[RenderableType] = []
+        if self._start is not None:
+            parts.append(self._header(self._start))
+        bars = Table.grid(padding=(0, 1))
+        if self._start is not None:
+            bars.add_row(*self._members_bar(self._start))
+        if self._member is not None:
+            bars.add_row(*self._epochs_bar(self._member))
+        parts.append(bars)
+        if self._member is not None:
+            parts.append(self._numbers())
+        if self._ended:
+            parts.append(_members_table(self._ended[-_SHOWN:]))
+        return Group(*parts)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, EnsembleStarted):
+            self._start, self._began = event, time.monotonic()
+            self._member, self._ended = None, []
+        elif isinstance(event, MemberStarted):
+            self._member, self._step, self._epoch, self._told = event, None, None, -math.inf
+        elif isinstance(event, StepEnded):
+            self._step = event
+        elif isinstance(event, EpochEnded):
+            self._epoch, self._step = event, None
+        elif isinstance(event, MemberEnded):
+            self._ended.append(event)
+            self._member = None
+
+    # --- plain --------------------------------------------------------------------------------
+
+    def _print(self, event: Event) -> None:
+        line = self._line(event)
+        if line is not None:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if isinstance(event, EnsembleEnded) and self._ended:
+            self._console.print(_members_table(self._ended))
 
     def _line(self, event: Event) -> str | None:
         if isinstance(event, EnsembleStarted):
-            limit = f", limit {duration(event.seconds_limit)}" if event.seconds_limit else ""
+            limit = f", at most {duration(event.seconds_limit)}" if event.seconds_limit else ""
+            before = f", {event.finished} of them finished before" if event.finished else ""
             return (
-                f"run {event.run}: {len(event.members)} members on {event.faces} faces, "
-                f"{event.precision}{limit}, {event.finished} finished before"
+                f"run {event.run}: {len(event.members)} members{before}, {event.faces} faces, "
+                f"{event.precision}{limit}"
             )
         if isinstance(event, MemberStarted):
-            self.told = -math.inf
-            resumed = f", resumed after epoch {event.resumed_epoch}" if event.resumed_epoch else ""
+            resumed = f", goes on after epoch {event.resumed_epoch}" if event.resumed_epoch else ""
             return (
-                f"{self._place()} {event.member}: {event.parameters:,} parameters, "
-                f"{event.training_faces} faces, {event.validation_faces} held out{resumed}"
+                f"{self._place(event.member)} {event.member}: {event.parameters:,} parameters, "
+                f"{event.training_faces} faces to learn from, {event.validation_faces} held out"
+                f"{resumed}"
             )
         if isinstance(event, EpochEnded):
-            last = event.epoch >= event.epochs
-            if time.monotonic() - self.told < _PLAIN_SECONDS and not last:
-                return None
-            self.told = time.monotonic()
-            return (
-                f"{self._place()} {event.member} epoch {event.epoch}/{event.epochs} "
-                f"loss {event.loss:.3f} rmse {pixels(event.rmse)} "
-                f"{event.images_per_second:.0f} images/s, {duration(event.seconds_left)} left"
-            )
+            return self._epoch_line(event)
         if isinstance(event, MemberEnded):
             return (
-                f"{self._place()} {event.member} done: {pixels(event.rmse)} px held out, "
-                f"{duration(event.seconds)} ({event.stopped})"
+                f"{self._place(event.member)} {event.member}: {pixels(event.rmse)} px on held-out "
+                f"faces after {duration(event.seconds)} ({event.stopped})"
             )
         if isinstance(event, EnsembleEnded):
             return (
@@ -122,80 +146,72 @@ class TrainingDisplay:
             )
         return None
 
-    # --- live -----------------------------------------------------------------------------------
+    def _epoch_line(self, event: EpochEnded) -> str | None:
+        now = time.monotonic()
+        if now - self._told < _PLAIN_SECONDS and event.epoch < event.epochs:
+            return None
+        self._told = now
+        score = "" if event.rmse is None else f"rmse {pixels(event.rmse)} px, "
+        return (
+            f"{self._place(event.member)} {event.member} epoch {event.epoch}/{event.epochs}: "
+            f"loss {event.loss:.3f}, {score}{event.images_per_second:.0f} images/s, "
+            f"{duration(event.seconds_left)} left"
+        )
 
-    def _view(self) -> Group:
-        parts: list[Table | Text | ProgressBar] = [self._header()]
-        if self.ended:
-            table = Table(box=None, pad_edge=False, header_style="dim")
-            for name in ("member", "held out, px", "time", ""):
-                table.add_column(name, justify="left" if name in ("member", "") else "right")
-            for one in self.ended[-8:]:
-                table.add_row(one.member, pixels(one.rmse), duration(one.seconds), one.stopped)
-            parts.append(table)
-        if self.member and not (self.ended and self.ended[-1].member == self.member.member):
-            parts += self._current(self.member)
-        return Group(*parts)
+    def _place(self, member: str) -> str:
+        names = self._start.members if self._start else ()
+        return f"[{names.index(member) + 1}/{len(names)}]" if member in names else "[–]"
 
-    def _header(self) -> Text:
-        if self.start is None:
-            return Text("reading the faces…")
-        limit = f" of {duration(self.start.seconds_limit)}" if self.start.seconds_limit else ""
-        elapsed = duration(time.monotonic() - self.started)
+    # --- live ---------------------------------------------------------------------------------
+
+    def _header(self, start: EnsembleStarted) -> Text:
         return Text.assemble(
-            ("run ", "dim"), (self.start.run, "bold"), "  ",
-            f"{self.start.finished + len(self.ended)}/{len(self.start.members)} members  ",
-            f"{self.start.faces} faces  {self.start.precision}  {elapsed}{limit}",
+            ("run ", "dim"), (start.run, "bold"),
+            (f"  {start.faces:,} faces  {start.precision}", "dim"),
         )  # fmt: skip
 
-    def _current(self, member: MemberStarted) -> list[Table | Text | ProgressBar]:
-        done = self.epoch.epoch if self.epoch else member.resumed_epoch
-        loss, speed, left, epochs = math.nan, math.nan, math.nan, 0
-        if self.epoch:
-            loss, speed = self.epoch.loss, self.epoch.images_per_second
-            left, epochs = self.epoch.seconds_left, self.epoch.epochs
-        share = 0.0
-        if self.step and self.step.epoch > done:
-            loss, speed, left = self.step.loss, self.step.images_per_second, self.step.seconds_left
-            share = self.step.step / max(self.step.steps, 1)
-        rmse = self.epoch.rmse if self.epoch and self.epoch.rmse is not None else None
-        best = self.epoch.best_rmse if self.epoch else None
-        line = Text.assemble(
-            (member.member, "bold cyan"), f"  fold {member.fold}  epoch {done + 1}",
-            f"/{epochs}" if epochs else "", f"  loss {number(loss)}",
-            f"  rmse {pixels(rmse)} px (best {pixels(best)})",
-            f"  {number(speed, 0)} images/s  {duration(left)} left",
+    def _members_bar(self, start: EnsembleStarted) -> tuple[RenderableType, ...]:
+        done, count = start.finished + len(self._ended), len(start.members)
+        elapsed = time.monotonic() - self._began
+        limit = f" of at most {duration(start.seconds_limit)}" if start.seconds_limit else ""
+        running = self._done_share() if self._member else 0.0
+        return (
+            "members", _bar((done + running) / max(count, 1)), f"{done}/{count}",
+            f"{duration(elapsed)}{limit}",
         )  # fmt: skip
-        return [line, ProgressBar(total=1.0, completed=share, width=40)]
 
-    def _place(self) -> str:
-        if not (self.start and self.member):
-            return ""
-        return f"[{self.member.position + 1}/{len(self.start.members)}]"
+    def _epochs_bar(self, member: MemberStarted) -> tuple[RenderableType, ...]:
+        latest = self._step or self._epoch
+        done = self._epoch.epoch if self._epoch else member.resumed_epoch
+        epochs = f"/{self._epoch.epochs}" if self._epoch else ""
+        left = f"{duration(latest.seconds_left)} left" if latest else "starting"
+        return (
+            Text(member.member, "bold cyan"), _bar(self._done_share()), f"epoch {done}{epochs}",
+            left,
+        )  # fmt: skip
 
+    def _done_share(self) -> float:
+        """Return how much of the current member is behind us, by time: epochs may be cut short."""
+        latest = self._step or self._epoch
+        if latest is None or self._member is None or not math.isfinite(latest.seconds_left):
+            return 0.0
+        spent = self._member_seconds()
+        return spent / max(spent + latest.seconds_left, 1e-9)
 
-def scores_table(scores: Scores) -> Table:
-    """Return the cross-validated scores as a table; RMSE in pixels."""
-    table = Table(title="cross-validated RMSE, pixels", title_justify="left", box=None)
-    table.add_column("faces")
-    table.add_column("RMSE", justify="right")
-    table.add_row("complete source (15 points)", pixels(scores.complete))
-    table.add_row("partial source (4 points)", pixels(scores.partial))
-    table.add_row("both, as the lookup table asks", pixels(scores.combined))
-    table.add_row("[bold]expected on the leaderboard[/]", f"[bold]{pixels(scores.expected)}[/]")
-    for name, value in sorted(scores.by_member.items(), key=lambda item: item[1]):
-        table.add_row(f"[dim]  {name} alone[/]", f"[dim]{pixels(value)}[/]")
-    return table
+    def _member_seconds(self) -> float:
+        before = sum(one.seconds for one in self._ended)
+        return max(0.0, time.monotonic() - self._began - before)
 
-
-def pixels(value: float | None) -> str:
-    """Return an RMSE with three decimals; a dash where there is none."""
-    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
-
-
-def number(value: float, decimals: int = 3) -> str:
-    """Return a number, or a dash for NaN."""
-    return "–" if math.isnan(value) else f"{value:.{decimals}f}"
+    def _numbers(self) -> Text:
+        latest = self._step or self._epoch
+        best = self._epoch.best_rmse if self._epoch else None
+        rmse = self._epoch.rmse if self._epoch else None
+        return Text.assemble(
+            ("loss ", "dim"), _number(latest.loss if latest else None, 3),
+            ("   held-out RMSE ", "dim"), pixels(rmse), (" px, best ", "dim"), pixels(best),
+            ("   ", ""), _number(latest.images_per_second if latest else None, 0),
+            (" images/s", "dim"),
+        )  # fmt: skip
 
 
 def duration(seconds: float | None) -> str:
@@ -208,3 +224,20 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02d} min"
     return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+
+
+def _members_table(ended: list[MemberEnded]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("member", "held-out RMSE, px", "time", "ended by"):
+        table.add_column(name, justify="left" if name in ("member", "ended by") else "right")
+    for one in ended:
+        table.add_row(one.member, pixels(one.rmse), duration(one.seconds), one.stopped)
+    return table
+
+
+def _bar(share: float) -> ProgressBar:
+    return ProgressBar(total=1.0, completed=min(share, 1.0), width=32)
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.{decimals}f}"

@@ -1,0 +1,140 @@
+"""What commands print as tables: faces, scores, submissions, leaderboard, runs, recipes.
+
+Lays out values it is given; asks and computes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from fkd_kaggle.competition import LeaderboardRow, SubmissionRecord
+    from fkd_kaggle.events import Scores
+    from fkd_kaggle.pipeline import DataSummary
+    from fkd_kaggle.recipes import Ensemble, Recipe
+    from fkd_kaggle.run import Run
+    from fkd_kaggle.submission import LocalSubmission
+
+
+def faces(summary: DataSummary) -> Table:
+    """Return how many faces a data set has, by the source that annotated them."""
+    table = _table("", ">complete source", ">partial source", ">together")
+    for name, complete, partial in (
+        ("training faces", summary.complete, summary.partial),
+        ("test faces", summary.test_complete, summary.test_partial),
+    ):
+        table.add_row(name, f"{complete:,}", f"{partial:,}", f"{complete + partial:,}")
+    table.add_row("keypoints each", "15", "4", "")
+    table.add_row("values asked for", "", "", f"{summary.asked:,}")
+    return table
+
+
+def scores(values: Scores) -> Table:
+    """Return a run's cross-validated scores."""
+    table = _table("cross-validated RMSE", ">pixels")
+    table.add_row("complete source (15 keypoints)", pixels(values.complete))
+    table.add_row("partial source (4 keypoints)", pixels(values.partial))
+    table.add_row("both, as the lookup table asks", pixels(values.combined))
+    for name, value in sorted(values.by_member.items(), key=lambda item: item[1]):
+        table.add_row(f"[dim]  {escape(name)} alone[/]", f"[dim]{pixels(value)}[/]")
+    table.add_row("[bold]expected on the leaderboard[/]", f"[bold]{pixels(values.expected)}[/]")
+    return table
+
+
+def leaderboard(rows: Iterable[LeaderboardRow], ours: str = "") -> Table:
+    """Return the leaderboard, the team named ``ours`` in bold."""
+    table = _table(">#", "team", ">score")
+    for row in rows:
+        style = "bold" if row.team == ours else ""
+        table.add_row(str(row.rank), escape(row.team), pixels(row.score), style=style)
+    return table
+
+
+def submissions(
+    local: Sequence[LocalSubmission], remote: Sequence[SubmissionRecord] | None
+) -> Table:
+    """Return the submissions on this disk and those Kaggle knows, newest first.
+
+    Parameters
+    ----------
+    remote
+        None where Kaggle was not asked.
+    """
+    table = _table("time (UTC)", "file", "run", ">expected", ">public", ">private", "state")
+    theirs = {record.ref: record for record in remote or ()}
+    rows = [_local_row(mine, theirs.pop(mine.ref or 0, None)) for mine in local]
+    for record in theirs.values():
+        rows.append(
+            (record.submitted, record.file_name, "", None, record.public_score,
+             record.private_score, f"{record.status}, not on this disk")
+        )  # fmt: skip
+    rows.sort(key=lambda row: row[0] or datetime.min.replace(tzinfo=UTC), reverse=True)
+    for when, file_name, run, expected, public, private, state in rows:
+        table.add_row(
+            _time(when), escape(file_name), escape(run) or "–", pixels(expected), pixels(public),
+            pixels(private), state,
+        )  # fmt: skip
+    return table
+
+
+def runs(items: Iterable[Run]) -> Table:
+    """Return runs with their scores, oldest first."""
+    table = _table("run", "made (UTC)", "status", "recipes", ">cross-validated", ">expected")
+    for run in items:
+        values = run.scores
+        table.add_row(
+            escape(run.name), str(run.info["created"])[:16].replace("T", " "), run.status,
+            ", ".join(run.info["recipes"]), pixels(values.combined if values else None),
+            pixels(values.expected if values else None),
+        )  # fmt: skip
+    return table
+
+
+def recipes(items: Iterable[Recipe | Ensemble]) -> Table:
+    """Return recipes and ensembles with what they are and what they reached where measured."""
+    table = _table("name", "kind", "what it is", "reached")
+    for item in items:
+        members = getattr(item, "members", None)
+        kind = f"ensemble of {len(members)}" if members else "network"
+        reached = ", ".join(f"{key} {value}" for key, value in item.reached.items())
+        table.add_row(f"[bold]{escape(item.name)}[/]", kind, escape(item.description), reached)
+    return table
+
+
+def pixels(value: float | None) -> str:
+    """Return an RMSE with three decimals; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+_SubmissionRow = tuple[
+    datetime | None, str, str, float | None, float | None, float | None, str
+]  # fmt: skip
+
+
+def _local_row(mine: LocalSubmission, theirs: SubmissionRecord | None) -> _SubmissionRow:
+    """Return a submission of this disk, with Kaggle's word on it where it has one."""
+    known = theirs or mine
+    state = theirs.status if theirs else ("uploaded" if mine.ref else "not uploaded")
+    return (
+        mine.created, mine.path.name, mine.run, mine.expected, known.public_score,
+        known.private_score, state,
+    )  # fmt: skip
+
+
+def _table(*columns: str) -> Table:
+    """Return an empty table; a column that begins with > is aligned to the right."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in columns:
+        right = name.startswith(">")
+        table.add_column(name.lstrip(">"), justify="right" if right else "left")
+    return table
+
+
+def _time(when: datetime | None) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if when else "–"
