@@ -218,11 +218,21 @@ def test_a_budget_ends_training_with_usable_weights(tmp_path: Path) -> None:
 
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
+    scores = iter([5.0, 4.0, 4.5, 4.4, 9.0])
+    recipe = replace(TINY, epochs=50, schedule="plateau", patience=2)
     faces = make_faces(16, seed=0)
-    recipe = replace(TINY, epochs=50, schedule="plateau", patience=2, learning_rate=1e-9)
-    _, progress = train(recipe, tmp_path, faces)
+    member = Member("tiny-f0", recipe, fold=0, seed=1, share=1.0)
+    kept: list[float] = []
+
+    def score(predictions: np.ndarray) -> float:
+        value = next(scores)
+        kept.append(value)
+        return value
+
+    _, progress = training.train(member, tmp_path, faces, faces, score, on_event=ignore)
     assert progress.stopped == "early stopping"
-    assert progress.best_epoch < progress.epoch < 50
+    assert kept == [5.0, 4.0, 4.5, 4.4]
+    assert (progress.best_epoch, progress.best_rmse, progress.epoch) == (2, 4.0, 4)
 
 
 def test_damaged_weights_are_one_clear_line(tmp_path: Path) -> None:
