@@ -370,4 +370,5 @@ def _bytes_progress(console: Console) -> Iterator[Callable[[int, int | None], No
 def _console() -> Console:
     from rich.console import Console
 
-    return Console()
+    # A log or a pipe has no width to keep to; rich would assume 80 columns.
+    return Console(width=None if sys.stdout.isatty() else 160)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import base64
 import csv
 import html
+import re
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from fkd_kaggle import faces, files
 from fkd_kaggle.events import Scores
@@ -37,13 +40,12 @@ def write(run: Run, data_dir: Path) -> Path:
     with np.load(run.path / "out_of_fold.npz") as kept:
         predictions = kept["predictions"]
     draw_curves(sorted((run.path / "members").glob("*/history.csv")), run.path / "curves.png")
-    errors = residuals(predictions, everything.keypoints)
-    known = np.flatnonzero(np.isfinite(errors))
-    typical = known[np.argsort(np.abs(errors[known] - np.median(errors[known])))[:18]]
-    draw_faces(everything, predictions, typical, run.path / "faces.png")
+    best_first = by_residual(predictions, everything.keypoints)
+    # From the 5th to the 95th percentile: what to expect, not what to boast of.
+    shown = np.linspace(0.05, 0.95, 12) * (len(best_first) - 1)
+    draw_faces(everything, predictions, best_first[shown.astype(int)], run.path / "faces.png")
     draw_keypoints(everything, predictions, run.path / "keypoints.png")
-    worst = known[np.argsort(-errors[known])[:18]]
-    draw_faces(everything, predictions, worst, run.path / "doubtful.png")
+    draw_faces(everything, predictions, best_first[::-1][:18], run.path / "doubtful.png")
     page = run.path / "report.html"
     files.write_text(page, _page(Run.open(run.path)))
     return page
@@ -64,34 +66,67 @@ def residuals(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, np.sqrt(mean), np.nan)
 
 
+def by_residual(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the positions of the faces that have a residual, the smallest first."""
+    errors = residuals(predictions, labels)
+    known = np.flatnonzero(np.isfinite(errors))
+    return known[np.argsort(errors[known], kind="stable")]
+
+
 def draw_curves(histories: list[Path], target: Path) -> None:
-    """Draw loss and held-out RMSE over epochs, a line a member."""
+    """Draw loss and held-out RMSE over epochs, a line a member and a colour a recipe.
+
+    Parameters
+    ----------
+    histories
+        ``members/<member>/history.csv`` of each member.
+    """
     figure = Figure(figsize=(11, 4), layout="constrained")
     loss, score = figure.subplots(1, 2)
+    recipes = list(dict.fromkeys(_recipe_of(path) for path in histories))
+    labelled: set[str] = set()
     for path in histories:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        epochs = np.array([int(row["epoch"]) for row in rows])
-        values = np.array([float(row["rmse"] or "nan") for row in rows])
-        loss.plot(epochs, [float(row["loss"]) for row in rows], label=path.parent.name)
+        recipe = _recipe_of(path)
+        style = {
+            "color": f"C{recipes.index(recipe) % 10}", "marker": ".", "markersize": 4,
+            "linewidth": 1, "label": None if recipe in labelled else recipe,
+        }  # fmt: skip
+        labelled.add(recipe)
+        epochs, losses, values = _history(path)
+        loss.plot(epochs, losses, **style)
         seen = np.isfinite(values)
-        score.plot(epochs[seen], values[seen], marker=".", label=path.parent.name)
-    loss.set(title="training loss", xlabel="epoch", yscale="log")
-    score.set(title="held-out RMSE, pixels", xlabel="epoch", yscale="log")
+        score.plot(epochs[seen], values[seen], **style)
+    loss.set_title("training loss (recipes may differ in what it is)")
+    score.set_title("RMSE on held-out faces, pixels")
     for axes in (loss, score):
+        _logarithmic(axes)
+        axes.set_xlabel("epoch")
         axes.grid(alpha=0.3, which="both")
-    score.legend(fontsize=7, ncols=2)
+    if histories:
+        score.legend(fontsize=8)
     _save(figure, target)
 
 
 def draw_faces(everything: Faces, predictions: np.ndarray, rows: np.ndarray, target: Path) -> None:
-    """Draw faces with labels in green and predictions in red, titled with row and error."""
-    figure = Figure(figsize=(12, 6.4), layout="constrained")
+    """Draw faces with labels in green and predictions in red, titled with row and error.
+
+    Parameters
+    ----------
+    everything
+        N faces with their labels.
+    predictions
+        (N, 15, 2) float32 pixels.
+    rows
+        (K,) positions of the faces to draw, six in a line.
+    """
+    lines = max(1, -(-len(rows) // 6))
+    figure = Figure(figsize=(12, 2.15 * lines), layout="constrained")
     errors = residuals(predictions, everything.keypoints)
-    for axes, row in zip(figure.subplots(3, 6).flat, rows, strict=False):
+    grid = figure.subplots(lines, 6, squeeze=False).flat
+    for axes, row in zip(grid, rows, strict=False):
         axes.imshow(everything.images[row], cmap="gray", vmin=0, vmax=255)
-        axes.scatter(*predictions[row].T, s=9, c="red", marker="x", linewidths=0.8)
-        axes.scatter(*everything.keypoints[row].T, s=9, c="lime", marker="+", linewidths=0.8)
+        axes.scatter(*predictions[row].T, s=12, c="red", marker="x", linewidths=0.8)
+        axes.scatter(*everything.keypoints[row].T, s=12, c="lime", marker="+", linewidths=0.8)
         axes.set_title(f"row {everything.ids[row]}: {errors[row]:.2f} px", fontsize=8)
     for axes in figure.axes:
         axes.axis("off")
@@ -120,10 +155,33 @@ def draw_keypoints(everything: Faces, predictions: np.ndarray, target: Path) -> 
     _save(figure, target)
 
 
+def _recipe_of(history: Path) -> str:
+    """Return the recipe of a member's history: the folder is <recipe>-f<fold>[-s<seed>]."""
+    return re.sub(r"-f\d+(-s\d+)?$", "", history.parent.name)
+
+
+def _history(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return epochs, losses and RMSE (NaN where not evaluated) of a member, (E,) each."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    columns = ("epoch", "loss", "rmse")
+    table = np.array([[float(row[name] or "nan") for name in columns] for row in rows])
+    epochs, losses, values = table.reshape(-1, 3).T
+    return epochs, losses, values
+
+
+def _logarithmic(axes: Axes) -> None:
+    """Make the y axis logarithmic with plain numbers at 1, 2 and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter("")
+
+
 def _save(figure: Figure, target: Path) -> None:
     FigureCanvasAgg(figure)
     with files.atomic_path(target) as path:
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=90)
 
 
 def _page(run: Run) -> str:

@@ -132,7 +132,8 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in columns:
         right = name.startswith(">")
-        table.add_column(name.lstrip(">"), justify="right" if right else "left")
+        # Folded where a terminal is narrow, never cut: names are there to be copied.
+        table.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold")
     return table
 
 
