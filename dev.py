@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Set everything up in .venv, then run one thing: ``python3 dev.py rehearse`` or ``… test``.
 
-Needs Python 3.11 or later and nothing else. The first call installs the locked packages; later
-calls go straight to work. Anything else on the command line is passed to fkd-kaggle:
-``python3 dev.py train-ensemble --help``.
+Needs Python 3.11, 3.12 or 3.13 and nothing else. The first call installs the locked packages; later
+calls go straight to work. What follows ``test`` is passed to pytest, any other command line to
+fkd-kaggle: ``python3 dev.py train-ensemble --help``.
 """
+
+from __future__ import annotations
 
 import hashlib
 import os
@@ -21,7 +23,6 @@ CHECKS = (
     ("ruff", "check"),
     ("ruff", "format", "--check"),
     ("mypy",),
-    ("pytest",),
 )
 
 
@@ -30,20 +31,24 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print(__doc__)
         return 0 if len(sys.argv) > 1 else 2
-    if sys.version_info < (3, 11):  # noqa: UP036 - older Pythons do get this far
-        print(f"error: Python 3.11 or later is needed, this is {sys.version.split()[0]}")
+    if not (3, 11) <= sys.version_info < (3, 14):
+        print(
+            f"error: this is Python {sys.version.split()[0]}, and TensorFlow comes for 3.11, 3.12 "
+            "and 3.13 here: run dev.py with one of them, for instance python3.13 dev.py",
+            file=sys.stderr,
+        )
         return 2
     set_up()
     if sys.argv[1] == "test":
-        codes = [run(python(), "-m", *check) for check in CHECKS]
-        return max(codes)
+        codes = [run(python(), "-m", *check) for check in (*CHECKS, ("pytest", *sys.argv[2:]))]
+        return next((code for code in codes if code), 0)
     return run(python(), "-m", "fkd_kaggle", *sys.argv[1:], cwd=None)
 
 
 def set_up() -> None:
     """Make .venv as the lock file says, unless it already is."""
     wanted = hashlib.sha256(LOCK.read_bytes() + (HERE / "pyproject.toml").read_bytes()).hexdigest()
-    if STAMP.exists() and STAMP.read_text() == wanted:
+    if STAMP.exists() and STAMP.read_text() == wanted and Path(python()).exists():
         return
     print("setting up .venv (once; a few minutes and about 2 GB)", flush=True)
     shutil.rmtree(VENV, ignore_errors=True)
@@ -68,7 +73,8 @@ def run(*command: str, cwd: Path | None = HERE) -> int:
     with subprocess.Popen(command, cwd=cwd) as process:
         while True:
             try:
-                return process.wait()
+                code = process.wait()
+                return code if code >= 0 else 128 - code  # as shells say that a signal ended it
             except KeyboardInterrupt:
                 continue
 
