@@ -50,7 +50,7 @@ def set_up() -> None:
     wanted = hashlib.sha256(LOCK.read_bytes() + (HERE / "pyproject.toml").read_bytes()).hexdigest()
     if STAMP.exists() and STAMP.read_text() == wanted and Path(python()).exists():
         return
-    print("setting up .venv (once; a few minutes and about 2 GB)", flush=True)
+    print("setting up .venv (once; a few minutes and about 3 GB)", flush=True)
     shutil.rmtree(VENV, ignore_errors=True)
     if subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False).returncode:
         sys.exit("error: python3 -m venv failed: install your system's python3-venv package")
