@@ -194,8 +194,10 @@ def _cached(path: Path, parse: Any) -> dict[str, np.ndarray]:
         if arrays is not None:
             return arrays
     content = path.read_bytes()
-    arrays = parse(path, content)
-    _store_arrays(path, arrays, stamp, hashlib.sha256(content).hexdigest())
+    with ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(hashlib.sha256, content)  # releases the interpreter lock
+        arrays = parse(path, content)
+        _store_arrays(path, arrays, stamp, digest.result().hexdigest())
     return arrays
 
 
@@ -334,7 +336,7 @@ class _Rows:
 
 def _rows(path: Path, content: bytes, wanted: Sequence[str]) -> _Rows:
     """Find the rows of a file whose columns must be just ``wanted``, in any order."""
-    if not content.strip():
+    if not content or content.isspace():
         raise DataError(f"{path} is empty: run `fkd-kaggle fetch --force`")
     head = content[: content.find(b"\n")] if b"\n" in content else content
     columns = [name.strip().strip('"') for name in _decode(path, head).split(",")]
@@ -359,14 +361,14 @@ def _split_images(path: Path, rows: _Rows) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the other columns as text and the (N, 96, 96) uint8 images."""
     if rows.columns[-1] != "Image" or b'"' in rows.content:
         return _split_images_slowly(path, rows)
-    commas = np.flatnonzero(np.frombuffer(rows.content, np.uint8) == ord(","))
-    first = np.searchsorted(commas, rows.starts)
-    count = np.searchsorted(commas, rows.ends) - first
     due = len(rows.columns) - 1
-    if (count != due).any():
-        row = int((count != due).argmax())
-        _fail(path, row, "Image", f"{count[row] + 1} fields where {due + 1} are due")
-    cuts = commas[first + due - 1]
+    cuts = np.empty_like(rows.starts)
+    for row, (start, end) in enumerate(zip(rows.starts.tolist(), rows.ends.tolist(), strict=True)):
+        # The last comma is before the image, unless there are too many.
+        cuts[row] = cut = rows.content.rfind(b",", start, end)
+        count = 0 if cut < 0 else rows.content.count(b",", start, cut) + 1
+        if count != due:
+            _fail(path, row, "Image", f"{count + 1} fields where {due + 1} are due")
     others = b"\n".join(
         rows.content[start:cut] for start, cut in zip(rows.starts, cuts, strict=True)
     )
@@ -420,10 +422,14 @@ def _parse_pixels(
         return None
     last = is_digit
     last[:-1] &= ~is_digit[1:]
-    counts = np.add.reduceat(last, starts - starts[0], dtype=np.int64)
-    if (counts != PIXELS).any():
+    # Their positions first: picking by the mask itself takes three times as long.
+    found = np.flatnonzero(last)
+    if len(found) != len(starts) * PIXELS:
         return None
-    return value[last].reshape(-1, PIXELS)
+    found = found.reshape(-1, PIXELS)
+    if (found[:, 0] < starts - starts[0]).any() or (found[:, -1] > ends - starts[0]).any():
+        return None
+    return value.take(found)
 
 
 def _split_images_slowly(path: Path, rows: _Rows) -> tuple[pd.DataFrame, np.ndarray]:
