@@ -169,7 +169,11 @@ def write(
         "kaggle": None,
     }
     files.write_json(path.with_suffix(".json"), note)
-    files.write_text(path, text)
+    try:
+        files.write_text(path, text)
+    except BaseException:
+        path.with_suffix(".json").unlink(missing_ok=True)  # a note of nothing
+        raise
     return path
 
 

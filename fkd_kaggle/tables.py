@@ -72,7 +72,7 @@ def submissions(
     for record in theirs.values():
         rows.append(
             (record.submitted, record.file_name, "", None, record.public_score,
-             record.private_score, f"{record.status}, not on this disk")
+             record.private_score, f"{_state(record)}, not on this disk")
         )  # fmt: skip
     rows.sort(key=lambda row: row[0] or datetime.min.replace(tzinfo=UTC), reverse=True)
     for when, file_name, run, expected, public, private, state in rows:
@@ -120,11 +120,18 @@ _SubmissionRow = tuple[
 def _local_row(mine: LocalSubmission, theirs: SubmissionRecord | None) -> _SubmissionRow:
     """Return a submission of this disk, with Kaggle's word on it where it has one."""
     known = theirs or mine
-    state = theirs.status if theirs else ("uploaded" if mine.ref else "not uploaded")
+    state = _state(theirs) if theirs else ("uploaded" if mine.ref else "not uploaded")
+    when = mine.created or (theirs.submitted if theirs else None)
     return (
-        mine.created, mine.path.name, mine.run, mine.expected, known.public_score,
+        when, mine.path.name, mine.run, mine.expected, known.public_score,
         known.private_score, state,
     )  # fmt: skip
+
+
+def _state(record: SubmissionRecord) -> str:
+    """Return what became of a submission, in a word or two."""
+    scored = record.public_score is not None or record.private_score is not None
+    return "not scored" if record.status == "complete" and not scored else record.status
 
 
 def _table(*columns: str) -> Table:

@@ -1,0 +1,537 @@
+"""The command line as users meet it: real commands, a real practice Kaggle, plain answers."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fkd_kaggle import cli
+from fkd_kaggle.faces import write_training_csv
+from fkd_kaggle.practice.server import PracticeKaggle
+from tests.conftest import PracticeFactory, make_faces, write_competition
+
+TINY = """
+architecture = "region"
+region = "eyes-nose"
+epochs = 1
+batch_size = 8
+options = { filters = [4], dense = 4 }
+"""
+WHOLE = """
+architecture = "heatmap"
+epochs = 1
+batch_size = 8
+heatmap_loss = 0.5
+options = { width = 8, depth = 1 }
+"""
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+"""Where commands of their own find the package, installed or not."""
+HELP_SECONDS = 0.4
+"""What ``--help`` may take on an idle machine."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def all(self) -> str:
+        return self.out + self.err
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def fkd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """Run ``fkd-kaggle`` in this process, in an empty folder, through its real entry point."""
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["fkd-kaggle", *map(str, arguments)])
+        capfd.readouterr()
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = capfd.readouterr()
+        assert isinstance(code, int)
+        return Said(code, out, err)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+def refused(said: Said, *words: str) -> str:
+    """Check that a command ended with one line for its user, and return the line."""
+    assert said.code == 2, said.all
+    line = said.err.removesuffix("\n")
+    assert "\n" not in line, line
+    assert "Traceback" not in said.all
+    for word in words:
+        assert word in line, line
+    return line
+
+
+def recipe(text: str = TINY, name: str = "tiny") -> Path:
+    """Write a recipe of one's own into the current folder."""
+    path = Path(f"{name}.toml")
+    path.write_text(text)
+    return path
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return what a write that failed would leave behind."""
+    return [str(path) for path in folder.rglob(".tmp-*")]
+
+
+# --- start ----------------------------------------------------------------------------------------
+
+
+def test_help_is_instant_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from fkd_kaggle import cli; sys.argv = ['fkd-kaggle', '--help']\n"
+        "try:\n    cli.main()\n"
+        "except SystemExit:\n"
+        "    heavy = ('tensorflow', 'keras', 'kaggle', 'numpy', 'pandas', 'flask', 'matplotlib')\n"
+        "    print(sorted(name for name in heavy if name in sys.modules), file=sys.stderr)\n"
+    )
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                              env=ENVIRONMENT)  # fmt: skip
+        times.append(time.perf_counter() - began)
+        assert done.stderr == "[]\n"
+        assert "train-ensemble" in done.stdout
+    print(f"fkd-kaggle --help: {min(times):.2f} s, at most {HELP_SECONDS} s on an idle machine")
+    assert min(times) < 3 * HELP_SECONDS  # other tests may be running beside this one
+
+
+COMMANDS = (
+    "fetch", "train-ensemble", "submit", "predict", "submissions", "leaderboard", "practice",
+    "rehearse", "recipes", "runs",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(fkd: Command, command: str) -> None:
+    said = fkd(command, "--help")
+    assert said.code == 0
+    assert "Usage" in said.out
+    assert "--help" in said.out
+
+
+def test_the_version_is_the_packages(fkd: Command) -> None:
+    from fkd_kaggle import __version__
+
+    assert fkd("--version").out == f"fkd-kaggle {__version__}\n"
+
+
+def test_recipes_lists_networks_and_ensembles(fkd: Command) -> None:
+    out = fkd("recipes").out
+    for name in ("deep15", "eyes-nose", "mouth-eyebrows", "smoke"):
+        assert name in out
+
+
+# --- the whole way --------------------------------------------------------------------------------
+
+
+def test_from_nothing_to_a_scored_submission(fkd: Command, practice: PracticeKaggle) -> None:
+    said = fkd("fetch")
+    assert said.code == 0, said.all
+    assert "training faces" in said.out
+    files = {path.name for path in Path("data").iterdir()}
+    assert {"training.csv", "test.csv", "IdLookupTable.csv", "SampleSubmission.csv"} <= files
+
+    before = Path("data/training.csv").stat().st_mtime_ns
+    practice.faults.add("503:times=all")  # a second fetch asks Kaggle nothing
+    assert "--force" in fkd("fetch").out
+    practice.faults.clear()
+    assert Path("data/training.csv").stat().st_mtime_ns == before
+    assert fkd("fetch", "--force").code == 0
+
+    said = fkd("train-ensemble", "-r", recipe(WHOLE, "whole"), "-r", recipe(), "--folds", "2",
+               "--precision", "float32", "--name", "first")  # fmt: skip
+    assert said.code == 0, said.all
+    assert "expected on the leaderboard" in said.out
+    assert "whole alone" in said.out
+    assert "next: fkd-kaggle submit first" in said.out
+    for name in ("report.html", "curves.png", "run.json"):
+        assert (Path("runs/first") / name).stat().st_size > 0
+    assert "finished" in fkd("runs").out
+
+    dry = fkd("submit", "--dry-run")
+    assert dry.code == 0, dry.all
+    assert "not uploaded" in dry.out
+    assert practice.store.submissions() == []
+    assert "not uploaded" in fkd("submissions", "--local").out
+
+    said = fkd("submit", "first", "-m", "hello")
+    assert said.code == 0, said.all
+    assert "score: " in said.out and "public" in said.out and "expected" in said.out
+    assert "submissions left today: 4" in said.out
+    (kept,) = practice.store.submissions()
+    assert kept.message == "hello"
+
+    note = json.loads(Path("submissions", kept.file_name).with_suffix(".json").read_text())
+    info = json.loads(Path("runs/first/run.json").read_text())
+    assert note["run"] == "first"
+    assert note["recipes"] == info["recipes"]
+    assert set(note["recipes"]) == {"whole", "tiny"}
+    assert note["scores"]["combined"] == info["scores"]["combined"]
+    assert note["kaggle"]["public_score"] == pytest.approx(kept.public_score, abs=1e-4)
+
+    said = fkd("predict", "first")
+    assert said.code == 0, said.all
+    (written,) = [Path(line.split()[-1]) for line in said.out.splitlines() if "wrote" in line]
+    assert len(practice.store.submissions()) == 1
+    said = fkd("submit", "--file", written)
+    assert said.code == 0, said.all
+    assert "submissions left today: 3" in said.out
+
+    listed = fkd("submissions").out
+    assert kept.file_name in listed and written.name in listed
+    assert f"{kept.public_score:.3f}" in listed
+    board = fkd("leaderboard").out
+    assert "practice" in board and f"{kept.public_score:.3f}" in board
+    assert leftovers(Path()) == []
+
+
+def test_a_kaggle_without_answers_is_said_plainly(
+    fkd: Command, start_practice: PracticeFactory, competition_dir: Path
+) -> None:
+    start_practice(competition_dir, solution=None)
+    fkd("fetch")
+    said = fkd("submit", "--file", zeros())
+    assert said.code == 0, said.all
+    assert "not scored" in said.out
+    assert "submissions left today: 4" in said.out
+    assert "not scored" in fkd("submissions").out
+
+
+def zeros() -> Path:
+    """Write a submission that answers 1 to everything; return it."""
+    sample = Path("data/SampleSubmission.csv").read_text()
+    path = Path("submissions/ones.csv")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(sample.replace(",0\n", ",1\n"))
+    return path
+
+
+def test_empty_lists_say_what_to_do(fkd: Command, practice: PracticeKaggle) -> None:
+    assert "no run in runs yet" in fkd("runs").out
+    assert "fkd-kaggle submit" in fkd("submissions").out
+
+
+# --- Kaggle says no -------------------------------------------------------------------------------
+
+
+def test_without_credentials_one_learns_where_to_get_them(
+    fkd: Command, practice: PracticeKaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KAGGLE_API_ENVIRONMENT")
+    for command in ("fetch", "submit", "submissions", "leaderboard"):
+        refused(fkd(command), "credentials", "https://www.kaggle.com/settings")
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("401", ["credentials"]),
+        ("403", ["rules", "https://www.kaggle.com/c/facial-keypoints-detection/rules"]),
+        ("404", ["facial-keypoints-detection"]),
+        ("429:times=all,retry_after=9999", ["429"]),
+    ],
+)
+def test_a_refusal_is_one_line_and_leaves_nothing(
+    fkd: Command,
+    practice: PracticeKaggle,
+    fault: str,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KAGGLE_USERNAME", "ada")
+    monkeypatch.setenv("KAGGLE_KEY", "s3cr3t")
+    practice.faults.add(fault)
+    said = fkd("fetch")
+    refused(said, *words)
+    assert "s3cr3t" not in said.all
+    assert [path for path in Path().rglob("*") if path.is_file()] == []
+    refused(fkd("leaderboard"), *words)
+
+
+def test_waiting_for_a_busy_kaggle_is_told(fkd: Command, practice: PracticeKaggle) -> None:
+    practice.faults.add("429:times=1,retry_after=1")
+    said = fkd("leaderboard")
+    assert said.code == 0, said.all
+    assert "trying again in 1 s" in said.out
+
+
+def test_a_cut_download_is_resumed(fkd: Command, practice: PracticeKaggle) -> None:
+    practice.faults.add("cut-download:after=2000")
+    said = fkd("fetch")
+    assert said.code == 0, said.all
+    assert "24" in said.out
+
+
+def test_a_corrupt_download_is_refused_and_not_kept(fkd: Command, practice: PracticeKaggle) -> None:
+    practice.faults.add("corrupt:times=all")
+    refused(fkd("fetch"), "damaged")
+    assert [path for path in Path().rglob("*") if path.is_file()] == []
+
+
+def test_the_daily_limit_is_said(fkd: Command, practice: PracticeKaggle) -> None:
+    fkd("fetch")
+    practice.faults.add("limit")
+    refused(fkd("submit", "--file", zeros()), "submissions")
+    assert practice.store.submissions() == []
+
+
+def test_a_practice_kaggle_that_does_not_run_is_said(
+    fkd: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
+    monkeypatch.setenv("FKD_PRACTICE_URL", f"http://localhost:{port}")
+    refused(fkd("leaderboard"), str(port), "fkd-kaggle practice")
+
+
+def test_a_taken_port_is_said(fkd: Command) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused(fkd("practice", "--port", port), f"port {port} is taken", "--port")
+    assert not Path("practice").exists()
+
+
+# --- data that is wrong ---------------------------------------------------------------------------
+
+
+def spoil_training(folder: Path) -> None:
+    path = folder / "training.csv"
+    header, first, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([header, first.rsplit(" ", 1)[0] + " 256\n", *rest]))
+
+
+def spoil_lookup(folder: Path) -> None:
+    path = folder / "IdLookupTable.csv"
+    path.write_text(path.read_text().replace(",16,", ",999,"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [(spoil_training, ["training.csv", "256"]), (spoil_lookup, ["999"])],
+)
+def test_wrong_data_is_named_by_whoever_meets_it(
+    fkd: Command, tmp_path: Path, spoil: Callable[[Path], None], words: list[str]
+) -> None:
+    write_competition(Path("data").resolve())
+    spoil(Path("data"))
+    refused(fkd("fetch"), *words)
+    if spoil is spoil_training:
+        refused(fkd("train-ensemble", "-r", recipe(), "--folds", "2"), *words)
+
+
+def test_a_run_of_another_data_set_is_refused(fkd: Command, tmp_path: Path) -> None:
+    write_competition(Path("data").resolve())
+    assert train(fkd).code == 0
+    write_training_csv(Path("data/training.csv"), make_faces(24, seed=9))
+    refused(fkd("train-ensemble", "--resume", "tiny-1"), "another data set", "--data-dir")
+    refused(fkd("submit", "--dry-run"), "another data set")
+    assert not Path("submissions").exists()
+
+
+def train(fkd: Command, *more: str | Path) -> Said:
+    """Train something whole as fast as possible."""
+    return fkd("train-ensemble", "-r", recipe(WHOLE), "--folds", "2", "--precision", "float32",
+               "--name", "tiny-1", *more)  # fmt: skip
+
+
+# --- what was typed is wrong ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train-ensemble", "--recipe", "deep51"], ["deep51", "deep15"]),
+        (["train-ensemble", "--recipe", "none.toml"], ["none.toml"]),
+        (["train-ensemble", "--time-limit", "soon"], ["soon", "20m"]),
+        (["train-ensemble", "--time-limit", "0m"], ["0m"]),
+        (["train-ensemble", "--folds", "1"], ["folds"]),
+        (["train-ensemble", "--epochs", "0"], ["epochs"]),
+        (["train-ensemble", "--batch-size", "0"], ["batch"]),
+        (["train-ensemble", "--precision", "float8"], ["float8"]),
+        (["train-ensemble", "--resume", "nowhere"], ["nowhere", "fkd-kaggle runs"]),
+        (["train-ensemble", "--resume", "x", "--epochs", "3"], ["--epochs"]),
+        (["train-ensemble"], ["training.csv", "fkd-kaggle fetch"]),
+        (["submit", "--dry-run"], ["no run in runs", "train-ensemble"]),
+        (["submit", "nowhere", "--dry-run"], ["nowhere"]),
+        (["submit", "--file", "no.csv", "--dry-run"], ["no.csv"]),
+        (["submit", "a", "--file", "no.csv"], ["not both"]),
+        (["predict", "nowhere"], ["nowhere"]),
+        (["practice", "--data", "nowhere.zip", "--port", "0"], ["nowhere.zip"]),
+        (["practice", "--fault", "flood", "--port", "0"], ["flood"]),
+    ],
+)
+def test_a_mistake_is_one_line(fkd: Command, arguments: list[str], words: list[str]) -> None:
+    refused(fkd(*arguments), *words)
+    assert not Path("runs").exists()
+
+
+# --- disks that say no ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["--data-dir", "--runs-dir", "--submissions-dir"])
+def test_a_folder_that_cannot_be_written_is_named(
+    fkd: Command, practice: PracticeKaggle, option: str
+) -> None:
+    Path("file").write_text("")
+    where = "file/inside"
+    if option == "--data-dir":
+        refused(fkd("fetch", option, where), where)
+        return
+    write_competition(Path("data").resolve())
+    if option == "--runs-dir":
+        refused(train(fkd, option, where), where)
+        return
+    assert train(fkd).code == 0
+    refused(fkd("predict", option, where), where)
+
+
+@pytest.mark.parametrize("name", ["data", "submissions"])
+def test_a_full_disk_is_said_and_nothing_is_half_written(
+    fkd: Command, practice: PracticeKaggle, small_disk: Path, name: str
+) -> None:
+    """Room for 100 kB: the download says so at once, a submission when it does not fit."""
+    if name == "data":
+        refused(fkd("fetch", "--data-dir", small_disk), "disk full", "free some space")
+    else:
+        fkd("fetch")
+        assert train(fkd).code == 0
+        (small_disk / "film.mp4").write_bytes(bytes(95_000))
+        refused(fkd("predict", "--submissions-dir", small_disk), "disk full", "free some space")
+    left = [path.name for path in small_disk.rglob("*") if path.is_file()]
+    assert left == ([] if name == "data" else ["film.mp4"])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 100 kB, where we may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or os.getuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(place)])
+    if done.returncode != 0:
+        pytest.skip("this machine lets nobody mount a disk")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_an_error_of_the_disk_without_a_name_is_no_traceback(
+    fkd: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fkd_kaggle import run
+
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run, "all_runs", full)
+    refused(fkd("runs"), "No space left on device")
+
+
+# --- stopping -------------------------------------------------------------------------------------
+
+LONG = WHOLE.replace("epochs = 1", "epochs = 10000") + "patience = 100000\n"
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "fkd_kaggle", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+    )  # fmt: skip
+
+
+def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        if process.poll() is not None:
+            pytest.fail(f"ended early: {process.communicate()}")
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.05)
+
+
+def epochs_of(run: Path) -> int:
+    (note,) = run.glob("members/*-f0/progress.json")
+    return int(json.loads(note.read_text())["epoch"])
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_usable_run_and_resume_goes_on(fkd: Command) -> None:
+    write_competition(Path("data").resolve())
+    path = recipe(LONG, "long")
+    process = started("train-ensemble", "-r", str(path), "--folds", "2", "--name", "long",
+                      "--precision", "float32")  # fmt: skip
+    run = Path("runs/long")
+    wait_for(run / "members/long-f0/best.weights.h5", process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED, out + err
+    assert "Traceback" not in err
+    assert "--resume long" in out
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    assert fkd("submit", "--dry-run").code == 0
+    before = epochs_of(run)
+    said = fkd("train-ensemble", "--resume", "long", "--time-limit", "20s")
+    assert said.code == 0, said.all
+    assert f"goes on after epoch {before}" in said.out
+    assert epochs_of(run) > before
+    assert leftovers(run) == []
+
+
+@pytest.mark.slow
+def test_kill_9_leaves_a_run_that_resumes(fkd: Command) -> None:
+    write_competition(Path("data").resolve())
+    path = recipe(LONG, "long")
+    process = started("train-ensemble", "-r", str(path), "--folds", "2", "--name", "long",
+                      "--precision", "float32")  # fmt: skip
+    run = Path("runs/long")
+    wait_for(run / "members/long-f0/progress.json", process)
+    process.kill()
+    process.communicate()
+    began = time.monotonic()
+    said = fkd("train-ensemble", "--resume", "long", "--time-limit", "25s")
+    seconds = time.monotonic() - began
+    assert said.code == 0, said.all
+    assert "stopped by the time limit" in said.out
+    assert seconds < 60  # 25 s and the start of TensorFlow, on a machine that others use too
+    assert fkd("submit", "--dry-run").code == 0
