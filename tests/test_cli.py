@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from conftest import PracticeFactory, make_faces, write_competition
 
 from fkd_kaggle import cli
 from fkd_kaggle.faces import write_training_csv
 from fkd_kaggle.practice.server import PracticeKaggle
-from tests.conftest import PracticeFactory, make_faces, write_competition
 
 TINY = """
 architecture = "region"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from conftest import PracticeFactory, write_competition
 
 from fkd_kaggle import kaggle_client, kaggle_download, kaggle_errors
 from fkd_kaggle.competition import COMPETITION, Competition
@@ -25,7 +26,6 @@ from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.kaggle_client import Patience
 from fkd_kaggle.kaggle_errors import Doing
 from fkd_kaggle.practice.server import PracticeKaggle
-from tests.conftest import PracticeFactory, write_competition
 
 ATTEMPTS = 3
 SECRET = "s3cr3t-k3y"

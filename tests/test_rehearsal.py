@@ -1,0 +1,74 @@
+"""The rehearsal: the whole way on few drawn faces, judged as it will judge others."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fkd_kaggle import recipes, rehearsal
+from fkd_kaggle.competition import SubmissionRecord
+from fkd_kaggle.errors import FkdError
+from fkd_kaggle.events import EnsembleEnded, Event, Scores
+from fkd_kaggle.practice.dataset import Rendered
+from fkd_kaggle.rehearsal import Rehearsal
+
+TINY = """
+architecture = "heatmap"
+epochs = 1
+batch_size = 8
+heatmap_loss = 0.5
+options = { width = 8, depth = 1 }
+"""
+
+
+def record(private: float | None) -> SubmissionRecord:
+    return SubmissionRecord(1, "a.csv", "", None, "complete", "", private, private, "practice")
+
+
+def ended(ours: float | None, mean: float | None) -> Rehearsal:
+    return Rehearsal(Scores(None, None, None, None, {}), record(ours), record(mean), [])
+
+
+@pytest.mark.slow
+def test_the_whole_way_leaves_everything_where_it_is_asked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("KAGGLE_API_ENVIRONMENT", "FKD_PRACTICE_URL", "KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    events: list[Event] = []
+    told: list[str] = []
+    keep = tmp_path / "kept"
+    plan = recipes.plan([str(path)], folds=2, precision="float32")
+    faces = Rendered(training=24, test=12, seed=0)
+    result = rehearsal.rehearse(
+        plan, keep=keep, on_event=events.append, tell=told.append, rendered=faces
+    )
+    assert isinstance(events[-1], EnsembleEnded)
+    assert result.scores.expected is not None
+    assert result.ours.private_score is not None
+    assert result.mean.private_score is not None
+    assert "practice" in [row.team for row in result.leaderboard]
+    assert f"{result.mean.private_score:.3f}" in result.verdict
+    assert any("http://localhost:" in line for line in told)
+    assert len(list((keep / "submissions").glob("*.csv"))) == 2
+    assert list((keep / "runs").glob("*/report.html"))
+    assert os.environ.get("KAGGLE_API_ENVIRONMENT") == before.get("KAGGLE_API_ENVIRONMENT")
+    assert os.environ.get("FKD_PRACTICE_URL") == before.get("FKD_PRACTICE_URL")
+
+
+def test_half_of_the_mean_predictors_error_is_passed() -> None:
+    ended(1.0, 2.0).check()
+    with pytest.raises(FkdError, match=r"rehearsal failed: the score is 0\.51 ×"):
+        ended(1.02, 2.0).check()
+
+
+def test_a_rehearsal_without_scores_is_no_success() -> None:
+    with pytest.raises(FkdError, match="not scored"):
+        ended(None, 2.0).check()
+    assert ended(1.0, 4.0).share == 0.25
