@@ -195,9 +195,9 @@ def _cached(path: Path, parse: Any) -> dict[str, np.ndarray]:
             return arrays
     content = path.read_bytes()
     with ThreadPoolExecutor(1) as pool:
-        digest = pool.submit(hashlib.sha256, content)  # releases the interpreter lock
+        hashed = pool.submit(hashlib.sha256, content)  # releases the interpreter lock
         arrays = parse(path, content)
-        _store_arrays(path, arrays, stamp, digest.result().hexdigest())
+        _store_arrays(path, arrays, stamp, hashed.result().hexdigest())
     return arrays
 
 
@@ -426,10 +426,10 @@ def _parse_pixels(
     found = np.flatnonzero(last)
     if len(found) != len(starts) * PIXELS:
         return None
-    found = found.reshape(-1, PIXELS)
-    if (found[:, 0] < starts - starts[0]).any() or (found[:, -1] > ends - starts[0]).any():
+    by_row = found.reshape(-1, PIXELS)
+    if (by_row[:, 0] < starts - starts[0]).any() or (by_row[:, -1] > ends - starts[0]).any():
         return None
-    return value.take(found)
+    return value.take(by_row)
 
 
 def _split_images_slowly(path: Path, rows: _Rows) -> tuple[pd.DataFrame, np.ndarray]:

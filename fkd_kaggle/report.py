@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
 
 from fkd_kaggle import faces, files
 from fkd_kaggle.events import Scores
@@ -101,6 +101,7 @@ def draw_curves(histories: list[Path], target: Path) -> None:
     for axes in (loss, score):
         _logarithmic(axes)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3, which="both")
     if histories:
         score.legend(fontsize=8)
