@@ -1,72 +1,165 @@
-"""What is installed is whole: the wheel's files, and a lock that keeps its word."""
+"""What people install: a wheel that is whole, a lock file that can be trusted, two commands."""
 
 from __future__ import annotations
 
+import ast
+import importlib.util
+import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
-LOCK = ROOT / "requirements.lock"
+LOCK = (ROOT / "requirements.lock").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+pytestmark = pytest.mark.skipif(not (ROOT / "dev.py").exists(), reason="not a source checkout")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Return the names in a wheel built from this checkout, without a network."""
-    pytest.importorskip("hatchling")
-    work = tmp_path_factory.mktemp("checkout")
-    for name in ("fkd_kaggle", "kernels"):
-        shutil.copytree(ROOT / name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, work)
-    target = work / "dist"
-    done = subprocess.run(
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return the names of the files in a freshly built wheel."""
+    target = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)],
-        cwd=work, capture_output=True, text=True,
+        cwd=ROOT, check=True, capture_output=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (path,) = target.glob("*.whl")
-    with zipfile.ZipFile(path) as archive:
-        return set(archive.namelist())
+    (built,) = target.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        return archive.namelist()
 
 
-def test_the_wheel_holds_everything_that_runs(wheel: set[str]) -> None:
-    package = ROOT / "fkd_kaggle"
-    wanted = {
+def test_the_wheel_holds_the_package_and_its_data(wheel: list[str]) -> None:
+    sources = {
         path.relative_to(ROOT).as_posix()
-        for path in package.rglob("*")
-        if path.suffix in (".py", ".toml", ".html") or path.name == "py.typed"
+        for path in (ROOT / "fkd_kaggle").rglob("*")
+        if path.is_file() and path.suffix in (".py", ".toml", ".html", ".md", ".typed")
     }
-    assert {"fkd_kaggle/recipes/smoke.toml", "fkd_kaggle/practice/page.html"} <= wanted
-    assert "fkd_kaggle/py.typed" in wanted
-    assert wanted <= wheel
+    assert sources <= set(wheel)
+    assert "fkd_kaggle/recipes/smoke.toml" in wheel
+    assert "fkd_kaggle/practice/page.html" in wheel
 
 
-def test_the_wheel_holds_nothing_of_ours_to_hide(wheel: set[str]) -> None:
-    assert not [name for name in wheel if name.startswith("tests/") or name.endswith(".csv")]
+def test_the_wheel_holds_the_kernels(wheel: list[str]) -> None:
+    kernels = {
+        f"fkd_kaggle/_kernels/{path.relative_to(ROOT / 'kernels').as_posix()}"
+        for path in (ROOT / "kernels").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert kernels
+    assert kernels <= set(wheel)
 
 
-def test_the_lock_satisfies_what_the_package_needs() -> None:
-    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", LOCK.read_text(), re.MULTILINE))
-    locked = {name.lower().replace("_", "-"): version for name, version in locked.items()}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    for line in project["project"]["dependencies"] + project["dependency-groups"]["dev"]:
-        needed = Requirement(line)
-        assert needed.name in locked, f"{needed.name} is not locked"
-        assert needed.specifier.contains(locked[needed.name]), line
+def test_the_wheel_holds_nothing_that_users_make(wheel: list[str]) -> None:
+    outside = [name for name in wheel if not name.startswith(("fkd_kaggle/", "fkd_kaggle-"))]
+    assert outside == []
+    assert not [name for name in wheel if name.endswith((".csv", ".h5", ".npz", ".pyc"))]
 
 
-def test_the_lock_has_a_hash_for_everything_and_names_no_host() -> None:
-    text = LOCK.read_text()
-    assert "://" not in text
-    assert "index-url" not in text
-    for block in re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE):
-        if "==" in block.partition("\n")[0]:
-            assert "--hash=sha256:" in block, block.partition("\n")[0]
+def test_the_lock_file_names_no_host() -> None:
+    assert "://" not in LOCK
+    assert "index" not in re.sub(r"(?m)^\s*#.*$", "", LOCK)
+
+
+def test_every_locked_package_is_hashed() -> None:
+    entries = [block for block in re.split(r"(?m)^(?=[A-Za-z0-9])", LOCK) if block.strip()]
+    assert len(entries) > 50
+    assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        *PROJECT["project"]["dependencies"],
+        *PROJECT["dependency-groups"]["dev"],
+        *PROJECT["build-system"]["requires"],
+    ],
+)
+def test_the_lock_file_has_what_the_project_asks_for(requirement: str) -> None:
+    needed = Requirement(requirement)
+    found = re.findall(rf"(?m)^{re.escape(needed.name)}==(\S+)", LOCK)
+    assert found, f"{needed.name} is not locked: make requirements.lock anew (README, Development)"
+    for version in found:  # one for each range of Pythons
+        assert needed.specifier.contains(version)
+
+
+def test_a_python_that_is_too_old_reaches_its_message() -> None:
+    ast.parse((ROOT / "dev.py").read_text(), feature_version=(3, 7))
+    assert "from __future__ import annotations" in (ROOT / "dev.py").read_text()
+
+
+def dev() -> ModuleType:
+    """Return dev.py as a module."""
+    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_dev_refuses_other_pythons(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = dev()
+    monkeypatch.setattr(module, "set_up", lambda: pytest.fail("set up with a wrong Python"))
+    monkeypatch.setattr(sys, "argv", ["dev.py", "test"])
+    for version in ((3, 10, 9), (3, 14, 0)):
+        monkeypatch.setattr(sys, "version_info", version)
+        assert module.main() == 2
+    assert capsys.readouterr().err.count("error:") == 2
+
+
+def test_dev_ends_with_the_first_failure(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    module = dev()
+    monkeypatch.setattr(module, "set_up", lambda: None)
+    monkeypatch.setattr(module, "python", lambda: sys.executable)
+    quit_with = ("-c", "import sys; sys.exit(int(sys.argv[1]))")
+    assert module.run(sys.executable, *quit_with, "3") == 3
+    assert module.run(sys.executable, "-c", "import os; os.kill(os.getpid(), 9)") == 128 + 9
+    monkeypatch.setattr(sys, "argv", ["dev.py", "test", "--version"])
+    monkeypatch.setattr(module, "CHECKS", ())
+    assert module.main() == 0  # pytest --version
+    monkeypatch.setattr(module, "CHECKS", (("no_such_module_anywhere",),))
+    assert module.main() == 1
+    assert "pytest" in capfd.readouterr().out
+
+
+def test_dev_installs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = dev()
+    steps: list[list[str]] = []
+
+    def install(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        steps.append([str(part) for part in command])
+        Path(module.python()).parent.mkdir(parents=True, exist_ok=True)
+        Path(module.python()).touch()
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(module, "VENV", tmp_path / "venv")
+    monkeypatch.setattr(module, "STAMP", tmp_path / "venv" / ".installed")
+    monkeypatch.setattr(module.subprocess, "run", install)
+    module.set_up()
+    assert [step[1:3] for step in steps] == [["-m", "venv"], ["-m", "pip"], ["-m", "pip"]]
+    assert "--require-hashes" in steps[1]
+    module.set_up()
+    assert len(steps) == 3
+    (tmp_path / "lock").write_text(LOCK + "# changed\n")
+    monkeypatch.setattr(module, "LOCK", tmp_path / "lock")
+    module.set_up()
+    assert len(steps) == 6
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    script = ROOT / ".ci" / "run"
+    readme = (ROOT / "README.md").read_text()
+    assert os.access(script, os.X_OK)
+    assert script.read_text().rstrip().endswith("python3 dev.py test")
+    assert "python3 dev.py test" in readme
+    assert "python3 dev.py rehearse" in readme

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +15,9 @@ import pytest
 from fkd_kaggle import recipes, rehearsal
 from fkd_kaggle.competition import SubmissionRecord
 from fkd_kaggle.errors import FkdError
-from fkd_kaggle.events import EnsembleEnded, Event, Scores
+from fkd_kaggle.events import EnsembleEnded, EpochEnded, Event, Scores
 from fkd_kaggle.practice.dataset import Rendered
+from fkd_kaggle.practice.server import PORT
 from fkd_kaggle.rehearsal import Rehearsal
 
 TINY = """
@@ -60,6 +66,42 @@ def test_the_whole_way_leaves_everything_where_it_is_asked_to(
     assert list((keep / "runs").glob("*/report.html"))
     assert os.environ.get("KAGGLE_API_ENVIRONMENT") == before.get("KAGGLE_API_ENVIRONMENT")
     assert os.environ.get("FKD_PRACTICE_URL") == before.get("FKD_PRACTICE_URL")
+
+
+@pytest.fixture
+def taken_port() -> Iterator[None]:
+    """Somebody else is where a practice Kaggle usually is."""
+    with socket.socket() as taken:
+        with suppress(OSError):  # somebody is already
+            taken.bind(("127.0.0.1", PORT))
+            taken.listen()
+        yield
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_of_it_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken_port: None
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    plan = recipes.plan([str(path)], folds=2, precision="float32")
+    plan = replace(plan, ensemble=replace(plan.ensemble, trained_folds=1))
+    told: list[str] = []
+
+    def impatient(event: Event) -> None:
+        if isinstance(event, EpochEnded):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rehearsal.rehearse(
+            plan, on_event=impatient, tell=told.append, rendered=Rendered(24, 12, seed=0)
+        )
+    assert not any("submitting" in line for line in told)
+    assert not any(f":{PORT}" in line for line in told)  # it went where it found room
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_half_of_the_mean_predictors_error_is_passed() -> None:
