@@ -40,7 +40,7 @@ def unpack(archive: Path, data_dir: Path) -> list[Path]:
                     _place(outer, name, data_dir, unpacked)
     except FileNotFoundError:
         raise DataError(f"{archive} does not exist: get it with `fkd-kaggle fetch`") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise DataError(
             f"{archive} is damaged ({error}): download it again with `fkd-kaggle fetch --force`"
         ) from error

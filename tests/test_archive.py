@@ -91,3 +91,17 @@ def test_a_really_full_device_is_one_clear_line(packed: Path, tmp_path: Path) ->
     with pytest.raises(FkdError, match="disk full while writing"):
         write()
     assert not target.exists()
+
+
+def test_a_locked_zip_is_one_clear_line(packed: Path, tmp_path: Path) -> None:
+    content = bytearray(packed.read_bytes())
+    # The flag "encrypted" of each entry, in its own header and in the directory at the end.
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.find(mark)
+        while at >= 0:
+            content[at + offset] |= 1
+            at = content.find(mark, at + 4)
+    packed = tmp_path / "locked.zip"
+    packed.write_bytes(content)
+    with pytest.raises(DataError, match="damaged"):
+        archive.unpack(packed, tmp_path / "data")

@@ -21,6 +21,7 @@ from typing import Final
 import numpy as np
 
 from fkd_kaggle import faces, files
+from fkd_kaggle.archive import CONTENTS
 from fkd_kaggle.errors import CompetitionError, DataError
 from fkd_kaggle.faces import Faces, Lookup
 from fkd_kaggle.keypoints import COLUMNS, SIZE
@@ -144,7 +145,7 @@ def _build(
     if hold_out is not None:
         packing.plain(found, "training.csv", plain)
         split(plain, hold_out)
-        found = {name: plain / name for name in packing.CSVS[:3]}
+        found = {name: plain / name for name in CONTENTS[:3]}
         solution = plain / "solution.csv"
     elif "IdLookupTable.csv" not in found:
         raise DataError(f"{data} has a test set and no IdLookupTable.csv to ask for its keypoints")

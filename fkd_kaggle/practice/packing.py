@@ -9,12 +9,9 @@ import shutil
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Final
 
+from fkd_kaggle.archive import CONTENTS
 from fkd_kaggle.errors import DataError
-
-CSVS: Final = ("training.csv", "test.csv", "IdLookupTable.csv", "SampleSubmission.csv")
-"""The competition's files, unpacked."""
 
 
 def content(data: Path) -> list[Path]:
@@ -24,7 +21,7 @@ def content(data: Path) -> list[Path]:
     # The shallowest of equal names; hidden folders hold caches and downloads that broke off.
     paths = sorted(data.rglob("*"), key=lambda path: (-len(path.parts), path))
     inside = {path.name.lower(): path for path in paths if not _is_hidden(path, data)}
-    wanted = [name for csv in CSVS for name in _spellings(csv)]
+    wanted = [name for csv in CONTENTS for name in _spellings(csv)]
     found = [inside[name] for name in wanted if name in inside and inside[name].is_file()]
     if found:
         return found
@@ -42,7 +39,7 @@ def find(data: Path, work: Path) -> dict[str, Path]:
     """Return where each of the competition's CSVs is, plain or zipped, unpacking as needed."""
     found: dict[str, Path] = {}
     for path in content(data):
-        name = next((csv for csv in CSVS if path.name.lower() in _spellings(csv)), None)
+        name = next((csv for csv in CONTENTS if path.name.lower() in _spellings(csv)), None)
         if name is not None:
             found.setdefault(name, path)
         elif path.is_file():
@@ -55,7 +52,7 @@ def _find_in_zip(path: Path, work: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     with opened(path) as archive:
         members = {Path(name).name.lower(): name for name in archive.namelist()}
-        for csv in CSVS:
+        for csv in CONTENTS:
             for spelling in _spellings(csv):
                 if spelling in members and csv not in found:
                     found[csv] = _extract(archive, members[spelling], work / spelling)
