@@ -317,7 +317,7 @@ def _member_predictions(
 ) -> np.ndarray:
     """Return (M, N, 15, 2) float32 predictions of each member, kept ones where they are true."""
     backend.start(run.plan.precision)
-    from fkd_kaggle import training
+    from fkd_kaggle import networks
 
     result = np.empty((len(members), len(wanted.images), COUNT, 2), np.float32)
     digest = _digest(wanted, sources)
@@ -326,7 +326,7 @@ def _member_predictions(
             on_progress(index, len(members))
         kept = _kept_answers(run, member, digest)
         if kept is None:
-            network = training.load_network(member.recipe, run.member(member.name))
+            network = networks.load_network(member.recipe, run.member(member.name))
             kept = _answers(network, member, wanted, sources)
         result[index] = kept
     if on_progress:
@@ -338,10 +338,10 @@ def _answers(
     network: keras.Model, member: Member, wanted: Faces, sources: np.ndarray
 ) -> np.ndarray:
     """Return (N, 15, 2) float32 pixels: one network's flip-averaged answer."""
-    from fkd_kaggle import training
+    from fkd_kaggle import networks
 
-    points = training.predict_points(network, wanted.images, training.flip_order(member.recipe))
-    return training.to_keypoints(points, member.recipe, sources)
+    points = networks.predict_points(network, wanted.images, networks.flip_order(member.recipe))
+    return networks.to_keypoints(points, member.recipe, sources)
 
 
 def _store_answers(

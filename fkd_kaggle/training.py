@@ -10,7 +10,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from fkd_kaggle import backend, files, models, views
-from fkd_kaggle.errors import RecipeError, RunError
+from fkd_kaggle import backend, files, losses, networks, views
+from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.events import EpochEnded, MemberStarted, OnEvent, StepEnded
 from fkd_kaggle.faces import Faces
-from fkd_kaggle.keypoints import COUNT, FLIP, SIZE
+from fkd_kaggle.keypoints import SIZE
 from fkd_kaggle.models._dense import start_from
-from fkd_kaggle.models.heatmap import cell_centres
 from fkd_kaggle.recipes import Member, Recipe
 
 HISTORY = ("epoch", "loss", "rmse", "learning_rate", "images_per_second", "seconds")
 _CHECKPOINT_SECONDS = 30.0
-_PREDICT_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -46,78 +44,6 @@ class Progress:
     """Why training ended; empty while it may go on."""
 
 
-def build_network(recipe: Recipe) -> keras.Model:
-    """Return the recipe's network, untrained."""
-    heads = [len(points) for points in recipe.outputs()]
-    return models.build(recipe.architecture, heads, recipe.options)
-
-
-def targets(faces: Faces, recipe: Recipe) -> np.ndarray:
-    """Return (N, P, 2) float32 pixels: each face's labels in the outputs of its own source.
-
-    NaN where the loss must not look: unlabelled points, and the other source's outputs.
-    """
-    blocks = []
-    for source, points in enumerate(recipe.outputs()):
-        block = faces.keypoints[:, points].astype(np.float32)
-        if len(recipe.outputs()) > 1:
-            block = np.where((faces.sources == source)[:, None, None], block, np.nan)
-        blocks.append(block)
-    return np.concatenate(blocks, axis=1, dtype=np.float32)
-
-
-def flip_order(recipe: Recipe) -> list[int]:
-    """Return (P,) positions: which output answers for which in a mirrored face."""
-    order: list[int] = []
-    for points in recipe.outputs():
-        start = len(order)
-        order += [start + points.index(FLIP[point]) for point in points]
-    return order
-
-
-def to_keypoints(points: np.ndarray, recipe: Recipe, sources: np.ndarray) -> np.ndarray:
-    """Return (N, 15, 2) float32 from (N, P, 2) outputs, read by each face's source.
-
-    Where the face's source has no output for a point, the complete source's is taken; NaN where
-    the recipe does not answer for it at all.
-    """
-    result = np.full((len(points), COUNT, 2), np.nan, np.float32)
-    start = 0
-    for source, answered in enumerate(recipe.outputs()):
-        block = points[:, start : start + len(answered)]
-        rows = np.ones(len(points), bool) if source == 0 else sources == source
-        result[np.ix_(rows, np.array(answered))] = block[rows]
-        start += len(answered)
-    return result
-
-
-def predict_points(network: keras.Model, images: np.ndarray, flip: Sequence[int]) -> np.ndarray:
-    """Return (N, P, 2) float32 pixels: the mean over each face and its mirror image.
-
-    Parameters
-    ----------
-    images
-        (N, 96, 96) uint8.
-    flip
-        (P,) from ``flip_order``.
-    """
-    function = _forward(network)
-    result = np.empty((len(images), len(flip), 2), np.float32)
-    for start in range(0, len(images), _PREDICT_BATCH):
-        batch = images[start : start + _PREDICT_BATCH]
-        both = np.concatenate([batch, batch[:, :, ::-1]])
-        if len(batch) < _PREDICT_BATCH and start:
-            # Padded to the size the function was compiled for: one shape, one compilation.
-            short = 2 * _PREDICT_BATCH - len(both)
-            both = np.concatenate([both, np.zeros((short, SIZE, SIZE), np.uint8)])
-        points = ops.convert_to_numpy(function(both))
-        straight = points[: len(batch)]
-        mirrored = points[len(batch) : 2 * len(batch)][:, flip].copy()
-        mirrored[..., 0] = SIZE - 1 - mirrored[..., 0]
-        result[start : start + len(batch)] = (straight + mirrored) / 2
-    return result
-
-
 class Learner(keras.Model):
     """A network together with the random views it is trained through.
 
@@ -129,8 +55,8 @@ class Learner(keras.Model):
         super().__init__(name="learner")
         self.network = network
         self.recipe = recipe
-        self.point_loss = masked_loss(recipe)
-        self.flip = flip_order(recipe)
+        self.point_loss = losses.masked_loss(recipe)
+        self.flip = networks.flip_order(recipe)
         self.view_seed = keras.random.SeedGenerator(seed)
         # Points and the maps they come from; without a heatmap loss the points stand in for maps.
         maps = _maps(network, recipe) if recipe.heatmap_loss else network.output
@@ -138,7 +64,7 @@ class Learner(keras.Model):
 
     def call(self, faces: Any, training: bool = False) -> Any:
         """Return (B, P, 2) float32 points in face pixels; in training the view and maps as well."""
-        images = to_grey(faces)
+        images = networks.to_grey(faces)
         if not training:
             return self.network(images, training=False)
         view = views.draw(ops.shape(images)[0], self.recipe.augmentation, self.view_seed)
@@ -164,66 +90,8 @@ class Learner(keras.Model):
         if self.recipe.heatmap_loss:
             view = views.View(y_pred["matrix"], y_pred["mirrored"])
             labels = view.to_view(y, self.flip)
-            loss = loss + self.recipe.heatmap_loss * map_loss(labels, y_pred["maps"])
+            loss = loss + self.recipe.heatmap_loss * losses.map_loss(labels, y_pred["maps"])
         return loss
-
-
-def map_loss(labels: Any, maps: Any, sigma: float = 1.0) -> Any:
-    """Return the mean cross-entropy between maps and Gaussians around the labels.
-
-    The expectation alone leaves a map's shape free; asking for a compact peak speeds the first
-    epochs up (the regularisation of DSNT, Nibali et al. 2018, with cross-entropy for divergence).
-
-    Parameters
-    ----------
-    labels
-        (B, P, 2) pixels of the view; NaN where unknown.
-    maps
-        (B, H, W, P) logits.
-    sigma
-        The Gaussians' standard deviation in map cells.
-    """
-    _, height, width, count = maps.shape
-    known = ops.logical_not(ops.isnan(labels[..., 0]))
-    labels = ops.where(known[..., None], labels, ops.zeros_like(labels))
-    spread = 2.0 * (sigma * SIZE / width) ** 2
-    across = ops.softmax(-ops.square(labels[..., :1] - cell_centres(width)) / spread, -1)
-    down = ops.softmax(-ops.square(labels[..., 1:] - cell_centres(height)) / spread, -1)
-    shares = ops.log_softmax(ops.reshape(maps, (-1, height * width, count)), axis=1)
-    shares = ops.reshape(shares, (-1, height, width, count))
-    entropy = -ops.einsum("bhwp,bph,bpw->bp", shares, down, across)
-    total = ops.sum(ops.where(known, entropy, ops.zeros_like(entropy)))
-    return total / ops.maximum(ops.sum(ops.cast(known, "float32")), 1.0)
-
-
-def to_grey(faces: Any) -> Any:
-    """Return (B, 96, 96, 1) float32 in [0, 1] from (B, 96, 96) uint8."""
-    return ops.cast(faces, "float32")[..., None] / 255.0
-
-
-def masked_loss(recipe: Recipe) -> Callable[[Any, Any], Any]:
-    """Return the recipe's loss: mean over labelled coordinates, NaN targets left out."""
-    width = recipe.loss_width
-
-    def per_coordinate(error: Any) -> Any:
-        if recipe.loss == "mse":
-            return ops.square(error)
-        if recipe.loss == "mae":
-            return error
-        if recipe.loss == "wing":
-            # Feng et al. 2018: logarithmic near zero, so that small errors keep their pull.
-            offset = width - width * math.log1p(width)
-            return ops.where(error < width, width * ops.log(1.0 + error), error - offset)
-        return ops.where(error < width, 0.5 * ops.square(error) / width, error - 0.5 * width)
-
-    def loss(labels: Any, points: Any) -> Any:
-        labelled = ops.logical_not(ops.isnan(labels))
-        # Zeros go in before the arithmetic: a NaN that is masked afterwards still spoils gradients.
-        error = ops.abs(ops.where(labelled, labels - points, ops.zeros_like(points)))
-        count = ops.maximum(ops.sum(ops.cast(labelled, "float32")), 1.0)
-        return ops.sum(ops.where(labelled, per_coordinate(error), 0.0)) / count
-
-    return loss
 
 
 def train(
@@ -262,8 +130,8 @@ def train(
         After the checkpoint is written; what was trained so far is in the folder.
     """
     keras.utils.set_random_seed(member.seed)
-    network = build_network(member.recipe)
-    start_from(network, _mean_points(targets(training, member.recipe)))
+    network = networks.build_network(member.recipe)
+    start_from(network, _mean_points(networks.targets(training, member.recipe)))
     learner = Learner(network, member.recipe, member.seed)
     optimizer = keras.optimizers.AdamW(
         member.recipe.learning_rate,
@@ -297,32 +165,8 @@ def train(
             session.interrupted()
             raise
         session.finish()
-    load_weights(network, folder)
+    networks.load_weights(network, folder)
     return network, session.progress
-
-
-def load_network(recipe: Recipe, folder: Path) -> keras.Model:
-    """Return the trained network of a member's folder."""
-    network = build_network(recipe)
-    load_weights(network, folder)
-    return network
-
-
-def load_weights(network: keras.Model, folder: Path) -> None:
-    """Load a member's kept weights into its network.
-
-    Raises
-    ------
-    RunError
-        The file is missing or does not fit the network.
-    """
-    path = folder / "best.weights.h5"
-    try:
-        network.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(
-            f"{path} is missing or damaged: delete {folder} and resume the run to train it again"
-        ) from error
 
 
 def read_progress(folder: Path) -> Progress:
@@ -355,7 +199,7 @@ class _Session(keras.callbacks.Callback):
         self.budget, self.on_event = budget, on_event
         self.progress = Progress()
         self.history: list[dict[str, Any]] = []
-        self.flip = flip_order(member.recipe)
+        self.flip = networks.flip_order(member.recipe)
         self.waited = 0
         self.reduction = 1.0
         self.out_of_time = False
@@ -427,8 +271,10 @@ class _Session(keras.callbacks.Callback):
         last = self.learner.stop_training or epoch + 1 >= self.recipe.epochs
         rmse = None
         if last or self._validate_now(epoch):
-            points = predict_points(self.learner.network, self.validation.images, self.flip)
-            rmse = self.score(to_keypoints(points, self.recipe, self.validation.sources))
+            points = networks.predict_points(
+                self.learner.network, self.validation.images, self.flip
+            )
+            rmse = self.score(networks.to_keypoints(points, self.recipe, self.validation.sources))
         loss = float((logs or {}).get("loss", math.nan))
         best = self.progress.best_rmse
         # A cosine ends on its best weights by design; choosing among epochs would flatter.
@@ -526,25 +372,13 @@ def _batches(faces: Faces, recipe: Recipe, seed: int) -> Iterator[tuple[np.ndarr
     which took 5 s a time here, and a last, smaller batch would be compiled for as well.
     """
     rng = np.random.default_rng(seed)
-    labels = targets(faces, recipe)
+    labels = networks.targets(faces, recipe)
     order = np.empty(0, np.int64)
     while True:
         while len(order) < recipe.batch_size:
             order = np.concatenate([order, rng.permutation(len(faces.images))])
         rows, order = order[: recipe.batch_size], order[recipe.batch_size :]
         yield faces.images[rows], labels[rows]
-
-
-def _forward(network: keras.Model) -> Callable[[np.ndarray], Any]:
-    """Return the network's compiled inference function, made once a network."""
-    kept = getattr(network, "_fkd_forward", None)
-    if kept is None:
-        inference = Inference(network)
-        inference.compile(jit_compile=backend.compiles())
-        kept = inference.predict_on_batch
-        # A plain attribute on purpose: Keras would track a model set on a model as its layer.
-        object.__setattr__(network, "_fkd_forward", kept)
-    return kept
 
 
 def _maps(network: keras.Model, recipe: Recipe) -> Any:
@@ -556,15 +390,3 @@ def _maps(network: keras.Model, recipe: Recipe) -> Any:
             f"recipe {recipe.name}: heatmap_loss needs an architecture with heatmaps, "
             f"which {recipe.architecture} is not: set it to 0"
         ) from None
-
-
-class Inference(keras.Model):
-    """A network fed with raw faces, for prediction: (B, 96, 96) uint8 → (B, P, 2) pixels."""
-
-    def __init__(self, network: keras.Model) -> None:
-        super().__init__(name="inference")
-        self.network = network
-
-    def call(self, faces: Any, training: bool = False) -> Any:
-        """Return (B, P, 2) float32 points in face pixels."""
-        return self.network(to_grey(faces), training=False)

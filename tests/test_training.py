@@ -11,7 +11,7 @@ import pytest
 from conftest import make_faces
 from keras import ops
 
-from fkd_kaggle import models, recipes, training
+from fkd_kaggle import losses, models, networks, recipes, training
 from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.events import EpochEnded, Event, MemberStarted, OnEvent, ignore
 from fkd_kaggle.faces import Faces
@@ -41,7 +41,7 @@ def float32() -> None:
 
 
 def test_deep15_is_the_network_the_mission_describes() -> None:
-    network = training.build_network(shipped("deep15"))
+    network = networks.build_network(shipped("deep15"))
     layers = convolutions(network)
     filters = [32, 32, 64, 64, 96, 96, 128, 128, 256, 256, 512, 512, 1024, 1024, 1024]
     assert [layer.filters for layer in layers] == filters
@@ -59,7 +59,7 @@ def test_deep15_is_the_network_the_mission_describes() -> None:
 
 @pytest.mark.parametrize(("name", "outputs"), [("eyes-nose", 14), ("mouth-eyebrows", 16)])
 def test_region_networks_have_their_outputs(name: str, outputs: int) -> None:
-    network = training.build_network(shipped(name))
+    network = networks.build_network(shipped(name))
     head = network.get_layer("head0")
     assert head.units == outputs
 
@@ -77,7 +77,7 @@ def test_every_architecture_answers_in_pixels(name: str) -> None:
 @pytest.mark.parametrize("name", ["deep15", "eyes-nose"])
 def test_a_regressor_starts_from_the_mean_face(name: str) -> None:
     recipe = shipped(name)
-    network = training.build_network(recipe)
+    network = networks.build_network(recipe)
     mean = np.random.default_rng(0).uniform(20, 70, (network.output.shape[1], 2))
     start_from(network, mean)
     points = ops.convert_to_numpy(network(np.full((1, 96, 96, 1), 0.5, "float32")))[0]
@@ -91,7 +91,7 @@ def test_an_unknown_option_is_named() -> None:
 
 def test_targets_keep_each_sources_habits_apart() -> None:
     faces = make_faces(4, seed=0)
-    labels = training.targets(faces, TINY)
+    labels = networks.targets(faces, TINY)
     assert labels.shape == (4, COUNT + len(PARTIAL), 2)
     np.testing.assert_array_equal(labels[0, :COUNT], faces.keypoints[0])
     assert np.isnan(labels[0, COUNT:]).all()
@@ -101,18 +101,18 @@ def test_targets_keep_each_sources_habits_apart() -> None:
 
 def test_outputs_are_read_by_the_faces_own_source() -> None:
     points = np.arange(2 * 19 * 2, dtype=np.float32).reshape(2, 19, 2)
-    answers = training.to_keypoints(points, TINY, np.array([0, 1], np.uint8))
+    answers = networks.to_keypoints(points, TINY, np.array([0, 1], np.uint8))
     np.testing.assert_array_equal(answers[0], points[0, :COUNT])
     np.testing.assert_array_equal(answers[1, PARTIAL], points[1, COUNT:])
     assert np.isfinite(answers).all()
     region = replace(TINY, region="mouth-eyebrows")
-    answers = training.to_keypoints(points[:, :9], region, np.array([0, 1], np.uint8))
+    answers = networks.to_keypoints(points[:, :9], region, np.array([0, 1], np.uint8))
     assert np.isnan(answers[:, REGIONS["eyes-nose"]]).all()
 
 
 @pytest.mark.parametrize("region", sorted(REGIONS))
 def test_flipping_outputs_twice_is_no_change(region: str) -> None:
-    order = training.flip_order(replace(TINY, region=region))
+    order = networks.flip_order(replace(TINY, region=region))
     assert [order[place] for place in order] == list(range(len(order)))
     if region == "all":
         assert tuple(order[:COUNT]) == FLIP
@@ -120,7 +120,7 @@ def test_flipping_outputs_twice_is_no_change(region: str) -> None:
 
 @pytest.mark.parametrize("loss", recipes.LOSSES)
 def test_the_loss_looks_at_labelled_points_only(loss: str) -> None:
-    function = training.masked_loss(replace(TINY, loss=loss))
+    function = losses.masked_loss(replace(TINY, loss=loss))
     labels = np.full((2, 3, 2), 40.0, "float32")
     points = labels + 2.0
     whole = float(function(labels, points))
@@ -134,7 +134,7 @@ def test_the_loss_looks_at_labelled_points_only(loss: str) -> None:
 
 def test_a_zero_target_is_a_label() -> None:
     """A point at the frame's corner counts; only NaN means missing."""
-    function = training.masked_loss(replace(TINY, loss="mae"))
+    function = losses.masked_loss(replace(TINY, loss="mae"))
     assert (
         float(function(np.zeros((1, 1, 2), "float32"), np.full((1, 1, 2), 3.0, "float32"))) == 3.0
     )
@@ -145,9 +145,9 @@ def test_the_map_loss_falls_when_the_peak_is_right() -> None:
     flat = np.zeros((1, 24, 24, 1), "float32")
     right, wrong = flat.copy(), flat.copy()
     right[0, 5, 10, 0] = wrong[0, 10, 5, 0] = 5.0
-    losses = [float(training.map_loss(labels, maps)) for maps in (right, flat, wrong)]
-    assert losses[0] < losses[1] < losses[2]
-    assert float(training.map_loss(np.full_like(labels, np.nan), right)) == 0.0
+    values = [float(losses.map_loss(labels, maps)) for maps in (right, flat, wrong)]
+    assert values[0] < values[1] < values[2]
+    assert float(losses.map_loss(np.full_like(labels, np.nan), right)) == 0.0
 
 
 def train(
@@ -172,17 +172,17 @@ def test_training_learns_and_leaves_a_whole_folder(tmp_path: Path) -> None:
     network, progress = train(recipe, tmp_path, faces, events.append)
     assert progress.stopped == "finished"
     assert progress.epoch == 30
-    losses = [event.loss for event in events if isinstance(event, EpochEnded)]
-    assert losses[-1] < 0.7 * losses[0]
+    values = [event.loss for event in events if isinstance(event, EpochEnded)]
+    assert values[-1] < 0.7 * values[0]
     history = (tmp_path / "history.csv").read_text().splitlines()
     assert history[0] == ",".join(training.HISTORY)
     assert len(history) == 31
     assert not (tmp_path / "checkpoint.npz").exists()
-    again = training.load_network(recipe, tmp_path)
-    order = training.flip_order(recipe)
+    again = networks.load_network(recipe, tmp_path)
+    order = networks.flip_order(recipe)
     np.testing.assert_allclose(
-        training.predict_points(again, faces.images, order),
-        training.predict_points(network, faces.images, order),
+        networks.predict_points(again, faces.images, order),
+        networks.predict_points(network, faces.images, order),
         atol=1e-4,
     )
 
@@ -238,24 +238,24 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
 def test_damaged_weights_are_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "best.weights.h5").write_bytes(b"junk")
     with pytest.raises(RunError, match="missing or damaged"):
-        training.load_network(TINY, tmp_path)
+        networks.load_network(TINY, tmp_path)
 
 
 def test_prediction_does_not_depend_on_batches_or_neighbours() -> None:
-    network = training.build_network(TINY)
+    network = networks.build_network(TINY)
     images = make_faces(300, seed=5).images
-    order = training.flip_order(TINY)
-    together = training.predict_points(network, images, order)
-    alone = training.predict_points(network, images[290:], order)
+    order = networks.flip_order(TINY)
+    together = networks.predict_points(network, images, order)
+    alone = networks.predict_points(network, images[290:], order)
     np.testing.assert_allclose(together[290:], alone, atol=1e-3)
 
 
 def test_a_mirrored_face_gets_the_mirrored_answer() -> None:
     """Averaging over a face and its mirror image makes the answer symmetric by construction."""
-    network = training.build_network(TINY)
+    network = networks.build_network(TINY)
     images = make_faces(4, seed=5).images
-    order = training.flip_order(TINY)
-    straight = training.predict_points(network, images, order)
-    mirrored = training.predict_points(network, images[:, :, ::-1], order)[:, order]
+    order = networks.flip_order(TINY)
+    straight = networks.predict_points(network, images, order)
+    mirrored = networks.predict_points(network, images[:, :, ::-1], order)[:, order]
     mirrored[..., 0] = 95 - mirrored[..., 0]
     np.testing.assert_allclose(mirrored, straight, atol=1e-3)

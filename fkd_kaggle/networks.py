@@ -1,0 +1,147 @@
+"""A recipe's network: made, loaded, and read by keypoint and annotation source.
+
+Knows what a network's outputs mean and how to ask it; how it is trained is ``training``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from fkd_kaggle import backend, models
+from fkd_kaggle.errors import RunError
+from fkd_kaggle.faces import Faces
+from fkd_kaggle.keypoints import COUNT, FLIP, SIZE
+from fkd_kaggle.recipes import Recipe
+
+_PREDICT_BATCH = 256
+
+
+def build_network(recipe: Recipe) -> keras.Model:
+    """Return the recipe's network, untrained."""
+    heads = [len(points) for points in recipe.outputs()]
+    return models.build(recipe.architecture, heads, recipe.options)
+
+
+def load_network(recipe: Recipe, folder: Path) -> keras.Model:
+    """Return the trained network of a member's folder."""
+    network = build_network(recipe)
+    load_weights(network, folder)
+    return network
+
+
+def load_weights(network: keras.Model, folder: Path) -> None:
+    """Load a member's kept weights into its network.
+
+    Raises
+    ------
+    RunError
+        The file is missing or does not fit the network.
+    """
+    path = folder / "best.weights.h5"
+    try:
+        network.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(
+            f"{path} is missing or damaged: delete {folder} and resume the run to train it again"
+        ) from error
+
+
+def targets(faces: Faces, recipe: Recipe) -> np.ndarray:
+    """Return (N, P, 2) float32 pixels: each face's labels in the outputs of its own source.
+
+    NaN where the loss must not look: unlabelled points, and the other source's outputs.
+    """
+    blocks = []
+    for source, points in enumerate(recipe.outputs()):
+        block = faces.keypoints[:, points].astype(np.float32)
+        if len(recipe.outputs()) > 1:
+            block = np.where((faces.sources == source)[:, None, None], block, np.nan)
+        blocks.append(block)
+    return np.concatenate(blocks, axis=1, dtype=np.float32)
+
+
+def flip_order(recipe: Recipe) -> list[int]:
+    """Return (P,) positions: which output answers for which in a mirrored face."""
+    order: list[int] = []
+    for points in recipe.outputs():
+        start = len(order)
+        order += [start + points.index(FLIP[point]) for point in points]
+    return order
+
+
+def to_keypoints(points: np.ndarray, recipe: Recipe, sources: np.ndarray) -> np.ndarray:
+    """Return (N, 15, 2) float32 from (N, P, 2) outputs, read by each face's source.
+
+    Where the face's source has no output for a point, the complete source's is taken; NaN where
+    the recipe does not answer for it at all.
+    """
+    result = np.full((len(points), COUNT, 2), np.nan, np.float32)
+    start = 0
+    for source, answered in enumerate(recipe.outputs()):
+        block = points[:, start : start + len(answered)]
+        rows = np.ones(len(points), bool) if source == 0 else sources == source
+        result[np.ix_(rows, np.array(answered))] = block[rows]
+        start += len(answered)
+    return result
+
+
+def predict_points(network: keras.Model, images: np.ndarray, flip: Sequence[int]) -> np.ndarray:
+    """Return (N, P, 2) float32 pixels: the mean over each face and its mirror image.
+
+    Parameters
+    ----------
+    images
+        (N, 96, 96) uint8.
+    flip
+        (P,) from ``flip_order``.
+    """
+    function = _forward(network)
+    result = np.empty((len(images), len(flip), 2), np.float32)
+    for start in range(0, len(images), _PREDICT_BATCH):
+        batch = images[start : start + _PREDICT_BATCH]
+        both = np.concatenate([batch, batch[:, :, ::-1]])
+        if len(batch) < _PREDICT_BATCH and start:
+            # Padded to the size the function was compiled for: one shape, one compilation.
+            short = 2 * _PREDICT_BATCH - len(both)
+            both = np.concatenate([both, np.zeros((short, SIZE, SIZE), np.uint8)])
+        points = ops.convert_to_numpy(function(both))
+        straight = points[: len(batch)]
+        mirrored = points[len(batch) : 2 * len(batch)][:, flip].copy()
+        mirrored[..., 0] = SIZE - 1 - mirrored[..., 0]
+        result[start : start + len(batch)] = (straight + mirrored) / 2
+    return result
+
+
+def to_grey(faces: Any) -> Any:
+    """Return (B, 96, 96, 1) float32 in [0, 1] from (B, 96, 96) uint8."""
+    return ops.cast(faces, "float32")[..., None] / 255.0
+
+
+def _forward(network: keras.Model) -> Callable[[np.ndarray], Any]:
+    """Return the network's compiled inference function, made once a network."""
+    kept = getattr(network, "_fkd_forward", None)
+    if kept is None:
+        inference = Inference(network)
+        inference.compile(jit_compile=backend.compiles())
+        kept = inference.predict_on_batch
+        # A plain attribute on purpose: Keras would track a model set on a model as its layer.
+        object.__setattr__(network, "_fkd_forward", kept)
+    return kept
+
+
+class Inference(keras.Model):
+    """A network fed with raw faces, for prediction: (B, 96, 96) uint8 → (B, P, 2) pixels."""
+
+    def __init__(self, network: keras.Model) -> None:
+        super().__init__(name="inference")
+        self.network = network
+
+    def call(self, faces: Any, training: bool = False) -> Any:
+        """Return (B, P, 2) float32 points in face pixels."""
+        return self.network(to_grey(faces), training=False)
