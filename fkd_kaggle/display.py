@@ -56,6 +56,8 @@ class TrainingDisplay:
         self._ended: list[MemberEnded] = []
 
     def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(
@@ -65,6 +67,8 @@ class TrainingDisplay:
         trace: TracebackType | None,
     ) -> None:
         if self._live:
+            # What never began leaves no trace above the error.
+            self._live.transient = self._start is None
             self._live.stop()
 
     def __call__(self, event: Event) -> None:
@@ -72,23 +76,18 @@ class TrainingDisplay:
         self._take(event)
         if self._live is None:
             self._print(event)
-        elif isinstance(event, EnsembleStarted):
-            self._live.start()
         elif isinstance(event, EnsembleEnded):
             self._live.stop()
 
     def __rich__(self) -> RenderableType:
         """Return the live view as of now; rich asks four times a second."""
-        parts: list[RenderableType] = []
-        if self._start is not None:
-            parts.append(self._header(self._start))
+        if self._start is None:
+            return Text("getting ready…", "dim")
         bars = Table.grid(padding=(0, 1))
-        if self._start is not None:
-            bars.add_row(*self._members_bar(self._start))
+        bars.add_row(*self._members_bar(self._start))
+        parts: list[RenderableType] = [self._header(self._start), bars]
         if self._member is not None:
             bars.add_row(*self._epochs_bar(self._member))
-        parts.append(bars)
-        if self._member is not None:
             parts.append(self._numbers())
         if self._ended:
             parts.append(_members_table(self._ended[-_SHOWN:]))

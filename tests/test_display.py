@@ -105,6 +105,16 @@ def test_a_failure_leaves_the_terminal_in_order() -> None:
     assert written.getvalue().rfind(visible) > written.getvalue().rfind(hidden) >= 0
 
 
+def test_what_never_began_leaves_no_trace() -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=100, _environ={})
+    with pytest.raises(ZeroDivisionError), TrainingDisplay(console):
+        raise ZeroDivisionError
+    text = written.getvalue()
+    assert "getting ready" in text
+    assert "\x1b[2K" in text[text.rfind("getting ready") :]  # the line is erased
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1:00 min"), (187, "3:07 min"), (3599.7, "1:00 h"),
