@@ -139,8 +139,13 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in columns:
         right = name.startswith(">")
-        # Folded where a terminal is narrow, never cut: names are there to be copied.
-        table.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold")
+        # Text is folded where a terminal is narrow, never cut: names are there to be copied.
+        table.add_column(
+            name.lstrip(">"),
+            justify="right" if right else "left",
+            no_wrap=right,
+            overflow="fold",
+        )
     return table
 
 
