@@ -9,8 +9,11 @@ from __future__ import annotations
 import csv
 import json
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -156,11 +159,12 @@ def train(
     if not session.progress.stopped:
         batches = _batches(training, member.recipe, member.seed + session.progress.epoch)
         try:
-            learner.fit(
-                batches, steps_per_epoch=session.steps, epochs=member.recipe.epochs,
-                initial_epoch=session.progress.epoch, callbacks=callbacks, verbose=0,
-                shuffle=False,
-            )  # fmt: skip
+            with _heard(session):
+                learner.fit(
+                    batches, steps_per_epoch=session.steps, epochs=member.recipe.epochs,
+                    initial_epoch=session.progress.epoch, callbacks=callbacks, verbose=0,
+                    shuffle=False,
+                )  # fmt: skip
         except KeyboardInterrupt:
             session.interrupted()
             raise
@@ -202,7 +206,7 @@ class _Session(keras.callbacks.Callback):
         self.flip = networks.flip_order(member.recipe)
         self.waited = 0
         self.reduction = 1.0
-        self.out_of_time = False
+        self.out_of_time = self.called_off = False
         self.started = self.told = self.saved = time.monotonic()
         self.epoch_started, self.step, self.images = self.started, 0, 0
 
@@ -250,6 +254,8 @@ class _Session(keras.callbacks.Callback):
         self.learner.optimizer.learning_rate = rate
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.called_off:
+            raise KeyboardInterrupt
         self.step += 1
         now = time.monotonic()
         if self.budget and self.seconds >= self.budget:
@@ -355,6 +361,29 @@ class _Session(keras.callbacks.Callback):
     def _variables(self) -> list[Any]:
         optimizer = self.learner.optimizer
         return [*self.learner.network.variables, *optimizer.variables, self.learner.view_seed.state]
+
+
+@contextmanager
+def _heard(session: _Session) -> Iterator[None]:
+    """Make sure that Ctrl-C ends ``fit``, whatever Python was doing when it was pressed.
+
+    A KeyboardInterrupt that falls into a finalizer or a callback of the C++ side is printed and
+    dropped there; the session therefore looks again after each batch.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(number: int, frame: Any) -> None:
+        session.called_off = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _mean_points(labels: np.ndarray) -> np.ndarray:

@@ -504,7 +504,7 @@ def test_ctrl_c_leaves_a_usable_run_and_resume_goes_on(fkd: Command) -> None:
     run = Path("runs/long")
     wait_for(run / "members/long-f0/best.weights.h5", process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == cli.INTERRUPTED, out + err
     assert "Traceback" not in err
     assert "--resume long" in out
@@ -528,10 +528,12 @@ def test_kill_9_leaves_a_run_that_resumes(fkd: Command) -> None:
     wait_for(run / "members/long-f0/progress.json", process)
     process.kill()
     process.communicate()
+    before = epochs_of(run)
     began = time.monotonic()
     said = fkd("train-ensemble", "--resume", "long", "--time-limit", "25s")
     seconds = time.monotonic() - began
     assert said.code == 0, said.all
-    assert "stopped by the time limit" in said.out
-    assert seconds < 60  # 25 s and the start of TensorFlow, on a machine that others use too
+    # Whether the second member still got a turn depends on how busy the machine is.
+    assert f"goes on after epoch {before}" in said.out
+    assert seconds < 90  # 25 s and the start of TensorFlow, on a machine that others use too
     assert fkd("submit", "--dry-run").code == 0
