@@ -193,7 +193,10 @@ def _cached(path: Path, parse: Any) -> dict[str, np.ndarray]:
         arrays = _load_arrays(path, note)
         if arrays is not None:
             return arrays
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
     with ThreadPoolExecutor(1) as pool:
         hashed = pool.submit(hashlib.sha256, content)  # releases the interpreter lock
         arrays = parse(path, content)
@@ -218,8 +221,9 @@ def _cache_file(path: Path, name: str) -> Path:
 def _read_note(path: Path) -> dict[str, Any] | None:
     try:
         note = json.loads(_cache_file(path, "json").read_text(encoding="utf-8"))
-        return note if note["version"] == _CACHE_VERSION else None
-    except (OSError, ValueError, KeyError, TypeError):
+        whole = {"stamp", "sha256", "arrays"} <= note.keys()
+        return note if whole and note["version"] == _CACHE_VERSION else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -285,7 +289,7 @@ def _parse_test(path: Path, content: bytes) -> dict[str, np.ndarray]:
 def _parse_lookup(path: Path, content: bytes) -> dict[str, np.ndarray]:
     wanted = ("RowId", "ImageId", "FeatureName", "Location")
     text = _decode(path, content)
-    records = list(csv.reader(io.StringIO(text)))
+    records = _records(path, text)
     if not records or not any(records[0]):
         raise DataError(f"{path} is empty: run `fkd-kaggle fetch --force`")
     header = [name.strip() for name in records[0]]
@@ -306,7 +310,7 @@ def _parse_lookup(path: Path, content: bytes) -> dict[str, np.ndarray]:
     features = table["FeatureName"].str.strip().map(known)
     if features.isna().any():
         row = int(features.isna().to_numpy().argmax())
-        _fail(path, row, "FeatureName", unknown("feature", body[row][places[2]], COLUMNS))
+        _fail(path, row, "FeatureName", unknown("feature", body[row][places[2]][:60], COLUMNS))
     row_ids = _integers(path, table, "RowId")
     _unique(path, row_ids, "RowId")
     return {
@@ -345,7 +349,9 @@ def _rows(path: Path, content: bytes, wanted: Sequence[str]) -> _Rows:
             raise DataError(f"{path} has no column {name}: its header is {_short(columns)}")
     for name in columns:
         if name not in wanted:
-            raise DataError(f"{path}: " + unknown("column", name, wanted))
+            raise DataError(f"{path}: " + unknown("column", name[:80], wanted))
+        if columns.count(name) > 1:
+            raise DataError(f"{path} has column {name} twice")
     start = len(head) + 1
     ends = np.flatnonzero(np.frombuffer(content, np.uint8)[start:] == 10) + start
     if not len(ends) or ends[-1] != len(content) - 1:
@@ -376,6 +382,8 @@ def _split_images(path: Path, rows: _Rows) -> tuple[pd.DataFrame, np.ndarray]:
     table = pd.read_csv(
         io.BytesIO(others), header=None, names=rows.columns[:-1], dtype=str,
         keep_default_na=False, skip_blank_lines=False,
+        # A lone carriage return is a wrong character in a cell, not a row; so is any odd byte.
+        lineterminator="\n", encoding="latin-1",
     )  # fmt: skip
     images = np.empty((len(cuts), PIXELS), np.uint8)
 
@@ -435,11 +443,7 @@ def _parse_pixels(
 def _split_images_slowly(path: Path, rows: _Rows) -> tuple[pd.DataFrame, np.ndarray]:
     """Do as ``_split_images`` for quoted fields or an Image column that is not the last."""
     csv.field_size_limit(1 << 24)
-    records = [
-        record
-        for record in csv.reader(io.StringIO(_decode(path, rows.content), newline=""))
-        if record
-    ][1:]
+    records = [record for record in _records(path, _decode(path, rows.content)) if record][1:]
     for row, record in enumerate(records):
         if len(record) != len(rows.columns):
             due = len(rows.columns)
@@ -489,6 +493,14 @@ def _unique(path: Path, values: np.ndarray, column: str) -> None:
         again = values[first[counts > 1].min()]
         row = int(np.flatnonzero(values == again)[1])
         _fail(path, row, column, f"{again} stands twice")
+
+
+def _records(path: Path, text: str) -> list[list[str]]:
+    """Return the fields of every row of a CSV, quotes and all."""
+    try:
+        return list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise DataError(f"{path} is not a CSV file: {error}; look for a stray quote") from error
 
 
 def _short(columns: Sequence[str]) -> str:

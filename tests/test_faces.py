@@ -258,3 +258,41 @@ def test_the_stand_in_is_read_as_described(tmp_path: Path) -> None:
     assert len(lookup.row_ids) == 26340
     assert (lookup.sources(test.ids) == COMPLETE).sum() == 626
     assert len(COLUMNS) == 30
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (b"\n2,", b"\n2\r2,", "is not a whole number"),
+        (b"\n2,", b"\n\xff,", "is not a whole number"),
+        (b"ImageId,Image", b"ImageId,ImageId,Image", "has column ImageId twice"),
+    ],
+)
+def test_odd_bytes_are_one_clear_line(data: Path, old: bytes, new: bytes, says: str) -> None:
+    path = data / "test.csv"
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    with pytest.raises(DataError, match=says):
+        faces.read_test(data)
+
+
+def test_a_folder_in_place_of_a_file_is_one_clear_line(data: Path) -> None:
+    (data / "training.csv").unlink()
+    (data / "training.csv").mkdir()
+    with pytest.raises(DataError, match="cannot read"):
+        faces.read_training(data)
+
+
+def test_a_stray_quote_in_a_long_file_is_one_short_line(data: Path) -> None:
+    path = data / "IdLookupTable.csv"
+    path.write_text(path.read_text() + '1,1,"' + "x" * 200_000)
+    with pytest.raises(DataError) as caught:
+        faces.read_lookup(data)
+    assert len(str(caught.value)) < 2000
+
+
+def test_a_cache_note_without_its_keys_changes_nothing(data: Path) -> None:
+    before = faces.read_training(data).images.copy()
+    for note in (data / ".cache").glob("*.json"):
+        note.write_text('{"version": 2}')
+    np.testing.assert_array_equal(faces.read_training(data).images, before)
+    assert faces.fingerprint(data)
