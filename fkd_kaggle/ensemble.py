@@ -267,17 +267,14 @@ def _folds(run: Run, training_faces: Faces) -> np.ndarray:
 def _asked(data_dir: Path, training_faces: Faces) -> np.ndarray:
     """Return (2, 15) how many values the lookup table asks for, by source and keypoint."""
     asked = np.zeros((2, COUNT))
-    try:
-        lookup, test = faces.read_lookup(data_dir), faces.read_test(data_dir)
-    except DataError:
+    if _test_faces(data_dir) is None:
         # Training needs no test set; without one the labels' own proportions stand in.
         for own in (COMPLETE, PARTIAL_SOURCE):
             rows = training_faces.keypoints[training_faces.sources == own, :, 0]
             asked[own] = 2 * (~np.isnan(rows)).sum(0)
         return asked
-    source_of = dict(zip(test.ids.tolist(), lookup.sources(test.ids).tolist(), strict=True))
-    source = np.array([source_of.get(image, COMPLETE) for image in lookup.image_ids.tolist()])
-    np.add.at(asked, (source, lookup.features // 2), 1)
+    lookup = faces.read_lookup(data_dir)
+    np.add.at(asked, (lookup.sources(lookup.image_ids), lookup.features // 2), 1)
     return asked
 
 

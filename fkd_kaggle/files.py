@@ -14,9 +14,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fkd_kaggle.errors import FkdError
+
+DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -44,7 +46,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(target)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in DISK_FULL:
             raise FkdError(
                 f"disk full while writing {target}: free some space and run the command again"
             ) from error
@@ -54,6 +56,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_full_as(failure: FkdError) -> Iterator[None]:
+    """Raise ``failure`` in place of the OSError that says the disk is full; others pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise failure from error
 
 
 def write_text(target: Path, text: str) -> None:

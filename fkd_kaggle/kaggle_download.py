@@ -6,7 +6,6 @@ process; only a file that has been checked is moved to where others look for it.
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 import threading
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from fkd_kaggle import kaggle_errors
+from fkd_kaggle import files, kaggle_errors
 from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.kaggle_client import Client
 from fkd_kaggle.kaggle_errors import Doing
@@ -56,7 +55,7 @@ def fetch(
     staged = target.parent / STAGING / target.name
     staged.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _disk_full_in_plain_words(target):
+        with files.disk_full_as(_no_room(target)):
             with _watched(staged, on_progress):
                 _fetch_staged(client, doing, download, staged, check)
             if on_progress is not None:
@@ -154,17 +153,11 @@ def _watched(staged: Path, on_progress: OnProgress | None) -> Iterator[None]:
         watcher.join()
 
 
-@contextmanager
-def _disk_full_in_plain_words(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise CompetitionError(
-            f"disk full while downloading {target}: free some space and run the command again, "
-            "it goes on where it stopped"
-        ) from error
+def _no_room(target: Path) -> CompetitionError:
+    return CompetitionError(
+        f"disk full while downloading {target}: free some space and run the command again, "
+        "it goes on where it stopped"
+    )
 
 
 def _marker(staged: Path) -> Path:

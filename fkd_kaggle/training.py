@@ -208,7 +208,7 @@ class _Session(keras.callbacks.Callback):
         self.reduction = 1.0
         self.out_of_time = self.called_off = False
         self.started = self.told = self.saved = time.monotonic()
-        self.epoch_started, self.step, self.images = self.started, 0, 0
+        self.epoch_started, self.step = self.started, 0
 
     @property
     def seconds(self) -> float:
@@ -242,8 +242,8 @@ class _Session(keras.callbacks.Callback):
             self.history = list(csv.DictReader(stream))[: progress.epoch]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.epoch_started, self.step, self.images = time.monotonic(), 0, 0
-        rate = self.recipe.learning_rate * self.reduction
+        self.epoch_started, self.step = time.monotonic(), 0
+        rate = self._kept_rate()
         if self.recipe.schedule == "cosine":
             # Aimed at the epoch's middle, so that the last one is not trained at zero.
             middle = self.done(epoch + 0.5)

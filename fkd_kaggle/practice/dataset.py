@@ -6,14 +6,11 @@ is held out and becomes one. Answers are kept apart from what is served. Parses 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -99,7 +96,7 @@ def prepare(
     if not (folder / "data" / "ready.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         with (
-            _disk_full_in_plain_words(folder),
+            files.disk_full_as(_no_room(folder)),
             tempfile.TemporaryDirectory(prefix=".preparing-", dir=folder) as work,
         ):
             _build(Path(work), data, solution, hold_out, rendered)
@@ -108,17 +105,11 @@ def prepare(
     return _open(folder, about)
 
 
-@contextmanager
-def _disk_full_in_plain_words(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise CompetitionError(
-            f"disk full while preparing practice data in {folder}: free some space or choose "
-            "another folder with --state-dir"
-        ) from error
+def _no_room(folder: Path) -> CompetitionError:
+    return CompetitionError(
+        f"disk full while preparing practice data in {folder}: free some space or choose "
+        "another folder with --state-dir"
+    )
 
 
 # --- building ----------------------------------------------------------------------------------
