@@ -16,6 +16,8 @@ from fkd_kaggle.errors import DataError
 
 CONTENTS = ("training.csv", "test.csv", "IdLookupTable.csv", "SampleSubmission.csv")
 """What the competition's zip must hold, plain or in a zip of its own."""
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""What Python raises for a zip that is cut, broken or locked."""
 
 
 def unpack(archive: Path, data_dir: Path) -> list[Path]:
@@ -28,19 +30,11 @@ def unpack(archive: Path, data_dir: Path) -> list[Path]:
     DataError
         The zip is missing, damaged or lacks a file; says which.
     """
-    unpacked: dict[str, Path] = {}
     try:
-        with zipfile.ZipFile(archive) as outer:
-            for name in outer.namelist():
-                if name.endswith(".zip"):
-                    with outer.open(name) as inner_stream, zipfile.ZipFile(inner_stream) as inner:
-                        for inner_name in inner.namelist():
-                            _place(inner, inner_name, data_dir, unpacked)
-                else:
-                    _place(outer, name, data_dir, unpacked)
+        unpacked = extract(archive, data_dir)
     except FileNotFoundError:
         raise DataError(f"{archive} does not exist: get it with `fkd-kaggle fetch`") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except DAMAGED as error:
         raise DataError(
             f"{archive} is damaged ({error}): download it again with `fkd-kaggle fetch --force`"
         ) from error
@@ -51,6 +45,26 @@ def unpack(archive: Path, data_dir: Path) -> list[Path]:
             "run `fkd-kaggle fetch --force`"
         )
     return list(unpacked.values())
+
+
+def extract(archive: Path, data_dir: Path) -> dict[str, Path]:
+    """Unpack whatever a zip holds of the competition's files, and return where by their names.
+
+    Raises
+    ------
+    BadZipFile, zlib.error, EOFError, RuntimeError
+        ``DAMAGED``, all of them: the zip is cut, broken or locked.
+    """
+    unpacked: dict[str, Path] = {}
+    with zipfile.ZipFile(archive) as outer:
+        for name in outer.namelist():
+            if name.endswith(".zip"):
+                with outer.open(name) as inner_stream, zipfile.ZipFile(inner_stream) as inner:
+                    for inner_name in inner.namelist():
+                        _place(inner, inner_name, data_dir, unpacked)
+            else:
+                _place(outer, name, data_dir, unpacked)
+    return unpacked
 
 
 def _place(archive: zipfile.ZipFile, name: str, data_dir: Path, placed: dict[str, Path]) -> None:

@@ -10,16 +10,20 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fkd_kaggle import archive, ensemble, faces, files, submission
-from fkd_kaggle.competition import Competition, SubmissionRecord
 from fkd_kaggle.errors import DataError
 from fkd_kaggle.faces import Faces, Lookup
-from fkd_kaggle.kaggle_download import OnProgress
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL_SOURCE
 from fkd_kaggle.run import Run
+
+if TYPE_CHECKING:
+    # Not imported at run time: inside a kernel there may be no Kaggle client.
+    from fkd_kaggle.competition import Competition, SubmissionRecord
+    from fkd_kaggle.kaggle_download import OnProgress
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""What a kernel needs of the machine's image: packages and GPUs.
+
+Looks; imports and starts nothing heavy, so that a GPU is not taken before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import subprocess
+from typing import Final
+
+from fkd_kaggle.errors import KernelError
+
+OLDEST: Final = {
+    "keras": "3.8",
+    "tensorflow": "2.18",
+    "numpy": "1.26",
+    "pandas": "2.2",
+    "scipy": "1.13",
+    "sklearn": "1.2.2",
+    "rich": "13",
+}
+"""Import names and the oldest versions that tests/image_versions.py trains with; Kaggle holds
+scikit-learn back at 1.2.2 (Kaggle/docker-python, kaggle_requirements.txt)."""
+
+
+def check() -> None:
+    """Refuse an image that lacks a package or has one that is too old.
+
+    Raises
+    ------
+    KernelError
+        Names each package, what was found and the oldest version that will do.
+    """
+    installed = importlib.metadata.packages_distributions()
+    wrong = []
+    for name, oldest in OLDEST.items():
+        if name not in installed:
+            wrong.append(f"{name} is missing (at least {oldest} is needed)")
+            continue
+        found = importlib.metadata.version(installed[name][0])
+        if _numbers(found) < _numbers(oldest):
+            wrong.append(f"{name} is {found} (at least {oldest} is needed)")
+    if wrong:
+        raise KernelError(
+            f"this machine's image will not do: {', '.join(wrong)}; "
+            "choose the latest environment in the kernel's settings on Kaggle"
+        )
+
+
+def gpus() -> list[str]:
+    """Return the GPUs' numbers as CUDA_VISIBLE_DEVICES takes them; empty where there are none."""
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return answer.stdout.split()
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version.split("+")[0])[:3])

@@ -1,0 +1,84 @@
+"""What a kernel finds mounted: the competition's files, and run folders that other kernels left.
+
+Kaggle has changed where it mounts what, and whether it unpacks zips, more than once; so everything
+below the input folder is looked through. Nothing is written there: it is mounted read-only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from fkd_kaggle import archive
+from fkd_kaggle.errors import DataError, RunError
+from fkd_kaggle.run import Run
+
+_COMPETITION = "facial-keypoints-detection"
+
+
+def competition_files(input_dir: Path, data_dir: Path) -> Path:
+    """Lay out the competition's files in ``data_dir``, linked or unpacked, and return it.
+
+    Raises
+    ------
+    DataError
+        A file is nowhere below ``input_dir``, plain or zipped; tells what is there instead.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    everything = sorted(_walk(input_dir), key=_preference)
+    for path in everything:
+        if path.name in archive.CONTENTS and not (data_dir / path.name).exists():
+            # A link, not a copy: what is cached beside it then lies in data_dir.
+            (data_dir / path.name).symlink_to(path)
+    zips = (path for path in everything if path.suffix == ".zip")
+    while missing := [name for name in archive.CONTENTS[:3] if not (data_dir / name).exists()]:
+        packed = next(zips, None)
+        if packed is None:
+            raise DataError(_nowhere(missing, input_dir, everything))
+        try:
+            archive.extract(packed, data_dir)
+        except archive.DAMAGED as error:
+            raise DataError(f"{packed} is damaged ({error}): run the kernel again") from error
+    return data_dir
+
+
+def runs(input_dir: Path, name: str) -> list[Run]:
+    """Return the run folders of that name below ``input_dir``, as shards left them.
+
+    Raises
+    ------
+    RunError
+        There is none, or one is damaged.
+    """
+    found = [
+        Run.open(path.parent)
+        for path in sorted(_walk(input_dir))
+        if path.name == "run.json" and path.parent.name == name
+    ]
+    if not found:
+        raise RunError(
+            f"no kernel has left a run {name} among the inputs in {input_dir}: "
+            "have its shards finished, and are they this kernel's kernel_sources?"
+        )
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for place, _, names in os.walk(folder, followlinks=True):
+        yield from (Path(place) / name for name in names)
+
+
+def _preference(path: Path) -> tuple[bool, int, str]:
+    """Order candidates: the competition's own folder first, then what lies least deep."""
+    return _COMPETITION not in path.parts, len(path.parts), str(path)
+
+
+def _nowhere(missing: list[str], input_dir: Path, everything: list[Path]) -> str:
+    seen = [str(path.relative_to(input_dir)) for path in everything]
+    there = ", ".join(seen[:12]) + (f" and {len(seen) - 12} more" if len(seen) > 12 else "")
+    return (
+        f"no {', no '.join(missing)} below {input_dir}, plain or zipped; "
+        f"what is there: {there or 'nothing'}. Have you joined the competition, and does "
+        f"kernel-metadata.json list {_COMPETITION} in competition_sources?"
+    )

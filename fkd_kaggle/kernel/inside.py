@@ -1,0 +1,147 @@
+"""What runs inside a kernel: find the data, train or gather, write the submission.
+
+Called by the kernel's script with the package unpacked. Prints plain lines, since a kernel's log
+knows no cursor; writes to the kernel's working folder and a temporary one only.
+
+``FKD_KAGGLE_ROOT`` stands in for ``/kaggle`` where a kernel runs elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fkd_kaggle import files
+from fkd_kaggle.errors import FkdError, KernelError
+from fkd_kaggle.kernel import image, inputs
+from fkd_kaggle.kernel.job import Job
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fkd_kaggle.events import Scores
+    from fkd_kaggle.run import Run
+
+_INTERRUPTED = 130
+
+
+def main(job_json: str) -> int:
+    """Do a kernel's job and return its exit code: 0, or 2 after one line on what is wrong."""
+    began = time.monotonic()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    # A batch system that ends us gets what Ctrl-C gives: what is trained so far, blended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    root = Path(os.environ.get("FKD_KAGGLE_ROOT", "/kaggle"))
+    try:
+        image.check()
+        with tempfile.TemporaryDirectory(prefix="fkd-data-") as temporary:
+            return _do(Job.from_json(job_json), root, Path(temporary), began)
+    except FkdError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        return _INTERRUPTED
+
+
+def _do(job: Job, root: Path, temporary: Path, began: float) -> int:
+    from rich.console import Console
+
+    console = Console(force_terminal=False, no_color=True, width=120)
+    working = root / "working"
+    data_dir = inputs.competition_files(root / "input", temporary / "data")
+    run, scores = (_gather if job.gather else _train)(job, root, data_dir, console, began)
+    status = str(type(run).open(run.path).status)
+    if job.submits:
+        _submission(run, data_dir, temporary, working / "submission.csv", console)
+        _report(run, data_dir, console)
+        _table(scores, console)
+    _say(console, f"{run.name}: {status} after {time.monotonic() - began:.0f} s")
+    return _INTERRUPTED if status == "interrupted" else 0
+
+
+def _train(
+    job: Job, root: Path, data_dir: Path, console: Console, began: float
+) -> tuple[Run, Scores]:
+    """Train the job's members within its time; blend them if they are all there is."""
+    from fkd_kaggle import ensemble
+    from fkd_kaggle.display import TrainingDisplay
+
+    run = ensemble.start(root / "working", job.run_name, job.plan, data_dir)
+    only = None if job.shard is None else [member.name for member in job.members]
+    with TrainingDisplay(console) as display:
+        scores = ensemble.train(
+            run, data_dir, time_limit=_time_limit(job, began), only=only, on_event=display
+        )
+    return run, scores
+
+
+def _gather(
+    job: Job, root: Path, data_dir: Path, console: Console, began: float
+) -> tuple[Run, Scores]:
+    """Put the shards' members into one run and blend them."""
+    from fkd_kaggle import ensemble
+
+    run = ensemble.start(root / "working", job.run_name, job.plan, data_dir)
+    for shard in inputs.runs(root / "input", job.run_name):
+        shard.check_data(run.info["data"])
+        if shard.plan.members != run.plan.members:
+            raise KernelError(
+                f"{shard.path} was trained to another plan than {job.run_name} is to be blended by"
+            )
+        shutil.copyfile(shard.path / "folds.npy", run.path / "folds.npy")
+        shutil.copytree(shard.path / "members", run.path / "members", dirs_exist_ok=True)
+    missing = [one.name for one in job.members if not run.member(one.name).is_dir()]
+    there = len(job.members) - len(missing)
+    _say(
+        console,
+        f"run {run.name}: {there} of {len(job.members)} members from {len(job.gather)} kernels",
+    )
+    if missing:
+        _say(console, f"not trained, the blend goes without them: {', '.join(missing)}")
+    return run, ensemble.finish(run, data_dir)
+
+
+def _time_limit(job: Job, began: float) -> float:
+    """Return the seconds training may take: the plan's, but no more than the session leaves."""
+    margin = min(300.0, 0.1 * job.session_limit)  # for blend, submission and report
+    left = job.session_limit - margin - (time.monotonic() - began)
+    return min(left, job.plan.time_limit or left)
+
+
+def _submission(run: Run, data_dir: Path, temporary: Path, target: Path, console: Console) -> None:
+    from fkd_kaggle import pipeline
+
+    written = pipeline.write_submission(run, data_dir, temporary / "submissions")
+    with files.atomic_path(target) as path:
+        shutil.copyfile(written, path)
+    _say(console, f"wrote {target}")
+
+
+def _report(run: Run, data_dir: Path, console: Console) -> None:
+    """Draw the run's page; a picture that fails does not spoil hours of training."""
+    try:
+        from fkd_kaggle import report
+
+        page = report.write(run, data_dir)
+    except Exception as error:
+        _say(console, f"no report ({type(error).__name__}: {error})")
+    else:
+        _say(console, f"report: {page}")
+
+
+def _table(scores: Scores, console: Console) -> None:
+    from fkd_kaggle import tables
+
+    console.print(tables.scores(scores))
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True, markup=False)
