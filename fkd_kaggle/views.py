@@ -90,22 +90,24 @@ def compose(
 def draw(batch: Any, strength: Augmentation, seed: keras.random.SeedGenerator) -> View:
     """Draw a random view for each of ``batch`` faces."""
 
-    def normal(spread: float) -> Any:
+    def stray(spread: float) -> Any:
+        if strength.distribution == "uniform":
+            return keras.random.uniform((batch,), -spread, spread, seed=seed)
         return spread * ops.clip(keras.random.normal((batch,), seed=seed), -2.5, 2.5)
 
     return compose(
-        angle=normal(strength.rotation * pi / 180),
-        zoom=ops.exp(normal(strength.scale)),
-        aspect=ops.exp(normal(strength.stretch)),
-        shear=normal(strength.shear),
-        shift_x=normal(strength.shift),
-        shift_y=normal(strength.shift),
+        angle=stray(strength.rotation * pi / 180),
+        zoom=ops.exp(stray(strength.scale)),
+        aspect=ops.exp(stray(strength.stretch)),
+        shear=stray(strength.shear),
+        shift_x=stray(strength.shift),
+        shift_y=stray(strength.shift),
         mirrored=keras.random.uniform((batch,), seed=seed) < strength.flip,
     )
 
 
 def relight(images: Any, strength: Augmentation, seed: keras.random.SeedGenerator) -> Any:
-    """Change brightness, contrast, gamma and noise of (B, 96, 96, 1) float images in [0, 1]."""
+    """Change the light, and add the noise, of (B, 96, 96, 1) float images in [0, 1]."""
     batch = ops.shape(images)[0]
 
     def uniform(reach: float) -> Any:
@@ -113,6 +115,8 @@ def relight(images: Any, strength: Augmentation, seed: keras.random.SeedGenerato
 
     if strength.gamma:
         images = ops.power(ops.maximum(images, 1e-3), ops.exp(uniform(strength.gamma)))
+    if strength.gain:
+        images = images * (1.0 + uniform(strength.gain))
     if strength.contrast:
         images = (images - 0.5) * ops.exp(uniform(strength.contrast)) + 0.5
     if strength.brightness:

@@ -76,6 +76,27 @@ def test_the_digest_tells_training_changes_from_words(tmp_path: Path) -> None:
         ("epochs = ", "not valid TOML"),
         ("members = []", "members is empty"),
         ('members = [{ recipe = "nope" }]', "unknown recipe 'nope'"),
+        ('missing = "ffil"', "did you mean 'ffill'"),
+        ('own_metric = "rmse"', "did you mean 'rmse-px'"),
+        ("[published]\naccuracy = 1", "did you mean 'keras-accuracy'"),
+        ('target_scale = "centered"', "did you mean 'centred'"),
+        ('split = "grouped-first"', "unknown split"),
+        ("held_out = 1.0", "held_out is a share"),
+        ("validation = -0.1", "validation is a share"),
+        ('split = "enlarged-first"', "needs enlarge and held_out"),
+        ("[options]\nwidht = 3", "did you mean 'width'"),
+        ("options = 3", "options must be a table"),
+        ("learning_rate = inf", "learning_rate must be a number"),
+        ("learning_rate = nan", "learning_rate must be a number"),
+        ("augmentation = 3", "augmentation must be"),
+        ('[augmentation]\ndistribution = "unifrom"', "did you mean 'uniform'"),
+        ("[augmentation]\nflip = 2", "at most 1"),
+        ("[augmentation]\ngain = 1.5", "below 1"),
+        ("enlarge = [{ rotaton = 3.0 }]", "did you mean 'rotation'"),
+        ("enlarge = [3]", "each of enlarge"),
+        ("enlarge = [{ flip = 1 }]", "true or false"),
+        ("enlarge = [{ gain = 0.0 }]", "gain must be above 0"),
+        ("clip_norm = -1.0", "clip_norm must not be negative"),
     ],
 )
 def test_a_wrong_file_gets_one_clear_line(tmp_path: Path, text: str, says: str) -> None:
@@ -85,6 +106,60 @@ def test_a_wrong_file_gets_one_clear_line(tmp_path: Path, text: str, says: str) 
         recipes.load(str(path))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_gets_one_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"description = '\xff'")
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        recipes.load(str(path))
+
+
+def test_a_recipe_is_varied_in_place(tmp_path: Path) -> None:
+    recipe = recipes.load("deep15:missing=knn,augmentation.flip=0,options.dense=[64, 32]")
+    assert isinstance(recipe, Recipe)
+    assert recipe.missing == "knn"
+    assert recipe.augmentation.flip == 0
+    assert recipe.augmentation.rotation == 8.0  # the file's own, as everything not named
+    assert recipe.options["dense"] == [64, 32]
+    path = tmp_path / "mine.toml"
+    path.write_text("epochs = 3\n", encoding="utf-8")
+    varied = recipes.load(f"{path}:batch_size=5")
+    assert isinstance(varied, Recipe)
+    assert (varied.epochs, varied.batch_size) == (3, 5)
+    both = recipes.plan(["deep15", "deep15:missing=knn"]).ensemble.members
+    assert [line.recipe.name for line in both] == ["deep15", "deep15-missing-knn"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("deep15:missing=kn", "did you mean 'knn'"),
+        ("deep15:mising=knn", "did you mean 'missing'"),
+        ("deep15:missing", "KEY=VALUE"),
+        ("deep15:", "KEY=VALUE"),
+        ("deep15:epochs.x=1", "epochs is not a table"),
+        ("deep15:epochs=ten", "epochs must be a whole number"),
+        ("deep51:epochs=1", "did you mean 'deep15'"),
+    ],
+)
+def test_an_impossible_variation_is_one_clear_line(name: str, says: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipes.load(name)
+    assert says in str(caught.value)
+
+
+def test_a_recipe_alone_follows_its_own_split_and_in_company_the_common_folds(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('split = "random"\nheld_out = 0.15\n', encoding="utf-8")
+    alone = recipes.plan([str(path)])
+    assert (alone.ensemble.split, alone.ensemble.held_out) == ("random", 0.15)
+    assert [member.fold for member in alone.members] == [0]
+    for plan in (recipes.plan([str(path), "deep15"]), recipes.plan([str(path)], folds=3)):
+        assert (plan.ensemble.split, plan.ensemble.held_out) == ("grouped", 0.0)
+        assert len({member.fold for member in plan.members}) == plan.ensemble.folds
 
 
 def test_options_override_every_member() -> None:

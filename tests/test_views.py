@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -68,11 +71,29 @@ def test_zero_strength_is_the_identity() -> None:
     np.testing.assert_allclose(ops.convert_to_numpy(seen), images, atol=1e-5)
 
 
-@pytest.mark.parametrize("part", ["brightness", "contrast", "gamma", "noise", "erase"])
+def test_a_gain_multiplies_grey_values_within_its_range() -> None:
+    strength = replace(STILL, gain=0.2)
+    images = np.full((64, SIZE, SIZE, 1), 0.5, "float32")
+    changed = ops.convert_to_numpy(views.relight(images, strength, seed()))
+    factors = changed[:, 0, 0, 0] / 0.5
+    assert np.ptp(changed, axis=(1, 2)).max() < 1e-6
+    assert 0.8 <= factors.min() < 0.86
+    assert 1.14 < factors.max() <= 1.2
+
+
+def test_a_uniform_distribution_keeps_within_its_range_and_fills_it() -> None:
+    strength = replace(STILL, distribution="uniform", rotation=15.0)
+    matrix = ops.convert_to_numpy(views.draw(400, strength, seed()).matrix)
+    angles = np.degrees(np.arctan2(matrix[:, 1, 0], matrix[:, 1, 1]))
+    assert 14.5 < np.abs(angles).max() <= 15.0
+    assert np.abs(angles).mean() == pytest.approx(7.5, abs=0.7)
+
+
+@pytest.mark.parametrize("part", ["brightness", "contrast", "gamma", "noise", "erase", "gain"])
 def test_each_photometric_change_changes_pixels_and_nothing_else(part: str) -> None:
-    strength = Augmentation(
-        **{"brightness": 0, "contrast": 0, "gamma": 0, "noise": 0, "erase": 0} | {part: 0.9}
-    )
+    none = Augmentation(brightness=0, contrast=0, gamma=0, noise=0, erase=0)
+    changes: dict[str, Any] = {part: 0.9}
+    strength = replace(none, **changes)
     images = np.random.default_rng(0).uniform(0.2, 0.8, (16, SIZE, SIZE, 1)).astype("float32")
     changed = ops.convert_to_numpy(views.relight(images, strength, seed()))
     assert changed.shape == images.shape

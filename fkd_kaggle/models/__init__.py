@@ -8,10 +8,12 @@ trained.
 
 from __future__ import annotations
 
+import ast
 import importlib
-import inspect
 import pkgutil
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from fkd_kaggle.errors import RecipeError, unknown
@@ -29,8 +31,21 @@ def names() -> list[str]:
     )
 
 
-def build(architecture: str, heads: Sequence[int], options: Mapping[str, Any]) -> keras.Model:
-    """Build the named architecture.
+@cache
+def options(architecture: str) -> tuple[str, ...]:
+    """Return the keyword arguments of an architecture's ``build``.
+
+    Read from its source: importing it would start Keras, seconds before anybody needs it.
+    """
+    source = resources.files(__name__) / f"{architecture.replace('-', '_')}.py"
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == "build":
+            return tuple(argument.arg for argument in node.args.kwonlyargs)
+    raise RecipeError(f"architecture {architecture} has no build function")
+
+
+def build(architecture: str, heads: Sequence[int], chosen: Mapping[str, Any]) -> keras.Model:
+    """Build the named architecture with the ``chosen`` ones of its options.
 
     Raises
     ------
@@ -40,8 +55,8 @@ def build(architecture: str, heads: Sequence[int], options: Mapping[str, Any]) -
     if architecture not in names():
         raise RecipeError(unknown("architecture", architecture, names()))
     module = importlib.import_module(f"{__name__}.{architecture.replace('-', '_')}")
-    accepted = [name for name in inspect.signature(module.build).parameters if name != "heads"]
-    for option in options:
+    accepted = options(architecture)
+    for option in chosen:
         if option not in accepted:
             raise RecipeError(unknown(f"option of architecture {architecture}", option, accepted))
-    return module.build(tuple(heads), **options)
+    return module.build(tuple(heads), **chosen)

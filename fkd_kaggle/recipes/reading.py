@@ -1,0 +1,216 @@
+"""Reading and writing recipe files, checked at the door: wrong keys, unknown names, bad values."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_origin, get_type_hints
+
+import tomli_w
+
+from fkd_kaggle.errors import RecipeError, unknown
+from fkd_kaggle.keypoints import REGIONS
+from fkd_kaggle.recipes.schema import (
+    DISTRIBUTIONS,
+    LOSSES,
+    MISSING,
+    SCHEDULES,
+    SOURCE_OUTPUTS,
+    SPLITS,
+    TARGET_SCALES,
+    Augmentation,
+    Copy,
+    Ensemble,
+    EnsembleMember,
+    Recipe,
+)
+
+_SHELF = "fkd_kaggle.recipes"
+_ABOVE_ZERO = ("epochs", "batch_size", "learning_rate", "loss_width")
+_AT_LEAST_ZERO = ("weight_decay", "clip_norm", "patience", "heatmap_loss", "parameters")
+
+
+def names() -> list[str]:
+    """Return the shipped networks and ensembles."""
+    folder = resources.files(_SHELF)
+    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def load(name: str) -> Recipe | Ensemble:
+    """Read a shipped recipe or ensemble by name, or a user's own by the path of its file.
+
+    Either may be varied in place: ``farhat:missing=knn,augmentation.flip=0`` is farhat with these
+    keys changed, under the name farhat-missing-knn-augmentation.flip-0.
+
+    Raises
+    ------
+    RecipeError
+        No such name or file, or the file has a wrong key, an unknown name or an impossible value.
+    """
+    found = re.fullmatch(r"(.+?\.toml|[^:]+)(?::(.*))?", name, re.DOTALL)
+    stem, changes = (found[1], found[2]) if found else (name, None)
+    if stem.endswith(".toml"):
+        path = Path(stem)
+        if not path.is_file():
+            raise RecipeError(f"recipe file {stem} does not exist")
+        try:
+            text, title, where = path.read_text(encoding="utf-8"), path.stem, stem
+        except UnicodeDecodeError:
+            raise RecipeError(f"{stem} is not valid TOML: it is not UTF-8 text") from None
+    elif stem in names():
+        text = (resources.files(_SHELF) / f"{stem}.toml").read_text(encoding="utf-8")
+        title, where = stem, f"recipe {stem}"
+    else:
+        raise RecipeError(unknown("recipe", stem, names()) + "; or give the path of a .toml file")
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where} is not valid TOML: {error}") from None
+    if changes is not None:
+        where = f"recipe {name}"
+        _vary(values, changes, where)
+        title = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{title}-{changes}").strip("-")
+    return _ensemble(values, title, where) if "members" in values else _recipe(values, title, where)
+
+
+def to_toml(recipe: Recipe) -> str:
+    """Return a recipe as the text of a file that ``load`` reads back."""
+    values = {key: value for key, value in asdict(recipe).items() if key != "name"}
+    return tomli_w.dumps(values)
+
+
+def from_fields(values: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that ``asdict`` took apart."""
+    augmentation = Augmentation(**values.get("augmentation", {}))
+    copies = tuple(Copy(**copy) for copy in values.get("enlarge", ()))
+    return Recipe(**{**values, "augmentation": augmentation, "enlarge": copies})
+
+
+def check(recipe: Recipe, where: str) -> None:
+    """Refuse unknown names and impossible values; ``where`` says whose they are.
+
+    Raises
+    ------
+    RecipeError
+        Names the key and what it may be.
+    """
+    from fkd_kaggle import metrics, models
+
+    for what, value, known in (
+        ("architecture", recipe.architecture, models.names()),
+        ("region", recipe.region, REGIONS),
+        ("loss", recipe.loss, LOSSES),
+        ("schedule", recipe.schedule, SCHEDULES),
+        ("source_outputs", recipe.source_outputs, SOURCE_OUTPUTS),
+        ("target_scale", recipe.target_scale, TARGET_SCALES),
+        ("missing", recipe.missing, MISSING),
+        ("split", recipe.split, SPLITS),
+        ("distribution", recipe.augmentation.distribution, DISTRIBUTIONS),
+        *(("metric", metric, metrics.METRICS) for metric in recipe.metrics),
+    ):
+        if value not in known:
+            raise RecipeError(f"{where}: " + unknown(what, value, known))
+    accepted = models.options(recipe.architecture)
+    for option in recipe.options:
+        if option not in accepted:
+            what = f"option of architecture {recipe.architecture}"
+            raise RecipeError(f"{where}: " + unknown(what, option, accepted))
+    for key in _ABOVE_ZERO:
+        if getattr(recipe, key) <= 0:
+            raise RecipeError(f"{where}: {key} must be above 0, not {getattr(recipe, key)}")
+    for key in _AT_LEAST_ZERO:
+        if getattr(recipe, key) < 0:
+            raise RecipeError(f"{where}: {key} must not be negative")
+    for key in ("held_out", "validation"):
+        if not 0 <= getattr(recipe, key) < 1:
+            raise RecipeError(f"{where}: {key} is a share of the faces: 0 or more, below 1")
+    for strength in fields(recipe.augmentation):
+        value = getattr(recipe.augmentation, strength.name)
+        if not isinstance(value, str) and value < 0:
+            raise RecipeError(f"{where}: augmentation.{strength.name} must not be negative")
+    if recipe.augmentation.flip > 1 or recipe.augmentation.erase > 1:
+        raise RecipeError(f"{where}: augmentation.flip and erase are probabilities: at most 1")
+    if recipe.augmentation.gain >= 1:
+        raise RecipeError(f"{where}: augmentation.gain must be below 1: 0.2 is ×0.8 to ×1.2")
+    for copy in recipe.enlarge:
+        if copy.gain <= 0 or copy.noise < 0:
+            raise RecipeError(f"{where}: enlarge: gain must be above 0 and noise not negative")
+    if recipe.split == "enlarged-first" and not (recipe.enlarge and recipe.held_out):
+        raise RecipeError(f"{where}: split = 'enlarged-first' needs enlarge and held_out")
+
+
+def _vary(values: dict[str, Any], changes: str, where: str) -> None:
+    """Put ``key=value,table.key=value`` into a file's values; a value is TOML, or plain text."""
+    for change in re.split(r",(?![^\[\]{}]*[\]}])", changes):
+        key, equals, text = change.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(f"{where}: {change!r} should be KEY=VALUE, as in epochs=20")
+        *tables, last = key.strip().split(".")
+        place = values
+        for table in tables:
+            place = place.setdefault(table, {})
+            if not isinstance(place, dict):
+                raise RecipeError(f"{where}: {table} is not a table: {key} cannot be set")
+        try:
+            place[last] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            place[last] = text.strip()
+
+
+def _recipe(values: dict[str, Any], name: str, where: str) -> Recipe:
+    _check_keys(values, Recipe, where)
+    _check_keys(values.get("augmentation", {}), Augmentation, f"{where}, [augmentation]")
+    for copy in values.get("enlarge", ()):
+        if not isinstance(copy, dict):
+            raise RecipeError(f"{where}: each of enlarge must look like {{rotation = 12.0}}")
+        _check_keys(copy, Copy, f"{where}, enlarge")
+    recipe = from_fields({"name": name, **values})
+    check(recipe, where)
+    return recipe
+
+
+def _ensemble(values: dict[str, Any], name: str, where: str) -> Ensemble:
+    _check_keys(values, Ensemble, where)
+    lines = []
+    for line in values["members"]:
+        if not isinstance(line, dict) or not isinstance(line.get("recipe"), str):
+            raise RecipeError(f'{where}: each of members must look like {{recipe = "heatmap"}}')
+        _check_keys(line, EnsembleMember, f"{where}, members")
+        recipe = load(line["recipe"])
+        if not isinstance(recipe, Recipe):
+            raise RecipeError(f"{where}: member {line['recipe']!r} is itself an ensemble")
+        lines.append(EnsembleMember(**{**line, "recipe": recipe}))
+    if not lines:
+        raise RecipeError(f"{where}: members is empty")
+    return Ensemble(**{"name": name, **values, "members": tuple(lines)})
+
+
+def _check_keys(values: Mapping[str, Any], kind: type, where: str) -> None:
+    """Refuse keys the dataclass ``kind`` lacks and values of another type."""
+    types = get_type_hints(kind)
+    for key, value in values.items():
+        if key not in types or key == "name":
+            raise RecipeError(f"{where}: " + unknown("key", key, [k for k in types if k != "name"]))
+        if (kind, key) == (EnsembleMember, "recipe"):
+            continue
+        kept_as = get_origin(types[key]) or types[key]
+        text, accepted = _MEANT.get(kept_as, ("a table", dict))
+        if not isinstance(value, accepted) or (isinstance(value, bool) and accepted is not bool):
+            raise RecipeError(f"{where}: {key} must be {text}, not {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RecipeError(f"{where}: {key} must be {text}, not {value}")
+
+
+_MEANT: Mapping[Any, tuple[str, Any]] = {
+    float: ("a number", int | float),
+    int: ("a whole number", int),
+    str: ("text", str),
+    bool: ("true or false", bool),
+    tuple: ("a list", list),
+}
+"""What a value must be, in words and as a type, by the field's type; a table where not here."""
