@@ -59,6 +59,19 @@ def fetch(data_dir: opt.DataDir = opt.DATA, force: opt.Force = False) -> None:
     _say(console, "next: fkd-kaggle train-ensemble")
 
 
+@app.command()
+def explore(data_dir: opt.DataDir = opt.DATA, output: opt.ExploreOutput = opt.EXPLORE) -> None:
+    """Draw what is in a data set: gaps, pixels, samples, near-duplicates, suspicious labels."""
+    from fkd_kaggle import explore as room
+    from fkd_kaggle import tables
+
+    console = _console()
+    with console.status(f"looking at {data_dir}…"):
+        found = room.explore(data_dir, output)
+    console.print(tables.exploration(found))
+    _say(console, f"pictures: {found.page}")
+
+
 @app.command("train-ensemble")
 def train_ensemble(
     recipe: opt.Recipes = None,

@@ -17,6 +17,7 @@ DATA: Final = Path("data")
 RUNS: Final = Path("runs")
 SUBMISSIONS: Final = Path("submissions")
 PRACTICE: Final = Path("practice")
+EXPLORE: Final = Path("explore")
 
 
 def complete_recipe(incomplete: str) -> list[str]:
@@ -64,6 +65,12 @@ SubmissionsDir = Annotated[
 # --- fetch ----------------------------------------------------------------------------------------
 
 Force = Annotated[bool, typer.Option("--force", help="Download everything anew.")]
+
+# --- explore --------------------------------------------------------------------------------------
+
+ExploreOutput = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the pictures.")
+]
 
 # --- train-ensemble, rehearse ---------------------------------------------------------------------
 

@@ -1,23 +1,19 @@
 """Pictures of a run: curves, predictions, errors per keypoint, doubtful labels, and a page of them.
 
-Draws into files with matplotlib's object interface; computes only what it draws.
+Draws into files through ``pictures``; computes only what it draws.
 """
 
 from __future__ import annotations
 
-import base64
 import csv
-import html
 import re
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
-from fkd_kaggle import faces, files
+from fkd_kaggle import faces, pictures
 from fkd_kaggle.events import Scores
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COMPLETE, NAMES, PARTIAL_SOURCE
@@ -47,7 +43,15 @@ def write(run: Run, data_dir: Path) -> Path:
     draw_keypoints(everything, predictions, run.path / "keypoints.png")
     draw_faces(everything, predictions, best_first[::-1][:18], run.path / "doubtful.png")
     page = run.path / "report.html"
-    files.write_text(page, _page(Run.open(run.path)))
+    run = Run.open(run.path)
+    pictures.write_page(
+        page,
+        f"run {run.name}",
+        f"{run.status}, made {run.info['created']}, RMSE in pixels, cross-validated:",
+        [(label, "–" if value is None else f"{value:.3f}")
+         for label, value in _score_rows(run.scores)],
+        _PICTURES,
+    )  # fmt: skip
     return page
 
 
@@ -99,13 +103,13 @@ def draw_curves(histories: list[Path], target: Path) -> None:
     loss.set_title("training loss (recipes may differ in what it is)")
     score.set_title("RMSE on held-out faces, pixels")
     for axes in (loss, score):
-        _logarithmic(axes)
+        pictures.logarithmic(axes)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3, which="both")
     if histories:
         score.legend(fontsize=8)
-    _save(figure, target)
+    pictures.save(figure, target)
 
 
 def draw_faces(everything: Faces, predictions: np.ndarray, rows: np.ndarray, target: Path) -> None:
@@ -120,19 +124,14 @@ def draw_faces(everything: Faces, predictions: np.ndarray, rows: np.ndarray, tar
     rows
         (K,) positions of the faces to draw, six in a line.
     """
-    lines = max(1, -(-len(rows) // 6))
-    figure = Figure(figsize=(12, 2.15 * lines), layout="constrained")
-    errors = residuals(predictions, everything.keypoints)
-    grid = figure.subplots(lines, 6, squeeze=False).flat
-    for axes, row in zip(grid, rows, strict=False):
-        axes.imshow(everything.images[row], cmap="gray", vmin=0, vmax=255)
-        axes.scatter(*predictions[row].T, s=12, c="red", marker="x", linewidths=0.8)
-        axes.scatter(*everything.keypoints[row].T, s=12, c="lime", marker="+", linewidths=0.8)
-        axes.set_title(f"row {everything.ids[row]}: {errors[row]:.2f} px", fontsize=8)
-    for axes in figure.axes:
-        axes.axis("off")
-        axes.set(xlim=(-0.5, 95.5), ylim=(95.5, -0.5))
-    _save(figure, target)
+    errors = residuals(predictions[rows], everything.keypoints[rows])
+    pictures.draw_faces(
+        everything.images[rows],
+        [f"row {everything.ids[row]}: {error:.2f} px"
+         for row, error in zip(rows, errors, strict=True)],
+        target,
+        [pictures.answers(predictions[rows]), pictures.labels(everything.keypoints[rows])],
+    )  # fmt: skip
 
 
 def draw_keypoints(everything: Faces, predictions: np.ndarray, target: Path) -> None:
@@ -153,7 +152,7 @@ def draw_keypoints(everything: Faces, predictions: np.ndarray, target: Path) -> 
     axes.set_xlabel("RMSE, pixels")
     axes.grid(alpha=0.3, axis="x")
     axes.legend()
-    _save(figure, target)
+    pictures.save(figure, target)
 
 
 def _recipe_of(history: Path) -> str:
@@ -171,41 +170,6 @@ def _history(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return epochs, losses, values
 
 
-def _logarithmic(axes: Axes) -> None:
-    """Make the y axis logarithmic with plain numbers at 1, 2 and 5."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.yaxis.set_minor_formatter("")
-
-
-def _save(figure: Figure, target: Path) -> None:
-    FigureCanvasAgg(figure)
-    with files.atomic_path(target) as path:
-        figure.savefig(path, dpi=90)
-
-
-def _page(run: Run) -> str:
-    """Return the page: scores, then the pictures, embedded so that the file can be sent alone."""
-    rows = "".join(
-        f"<tr><td>{html.escape(label)}</td><td>{'–' if value is None else f'{value:.3f}'}</td></tr>"
-        for label, value in _score_rows(run.scores)
-    )
-    figures = "".join(
-        f'<figure><img alt="" src="data:image/png;base64,{_embedded(run.path / name)}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        for name, caption in _PICTURES.items()
-    )
-    title = html.escape(f"run {run.name}")
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>'
-        "body{font:15px/1.5 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em}"
-        "img{max-width:100%}figure{margin:2em 0}td{padding:0 1em 0 0}"
-        f"</style><h1>{title}</h1><p>{html.escape(run.status)}, made {run.info['created']}, "
-        f"RMSE in pixels, cross-validated:</p><table>{rows}</table>{figures}</html>\n"
-    )
-
-
 def _score_rows(scores: Scores | None) -> list[tuple[str, float | None]]:
     if scores is None:
         return []
@@ -216,7 +180,3 @@ def _score_rows(scores: Scores | None) -> list[tuple[str, float | None]]:
         ("expected on the leaderboard", scores.expected),
         *((f"{name} alone", value) for name, value in scores.by_member.items()),
     ]
-
-
-def _embedded(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode("ascii")

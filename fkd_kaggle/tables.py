@@ -1,4 +1,4 @@
-"""What commands print as tables: faces, scores, submissions, leaderboard, runs, recipes.
+"""What commands print as tables: faces, a data set's quirks, scores, submissions, runs and more.
 
 Lays out values it is given; asks and computes nothing.
 """
@@ -16,6 +16,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from fkd_kaggle.competition import LeaderboardRow, SubmissionRecord
     from fkd_kaggle.events import Scores
+    from fkd_kaggle.explore import Exploration
     from fkd_kaggle.pipeline import DataSummary
     from fkd_kaggle.recipes import Ensemble, Recipe
     from fkd_kaggle.run import Run
@@ -32,6 +33,19 @@ def faces(summary: DataSummary) -> Table:
         table.add_row(name, f"{complete:,}", f"{partial:,}", f"{complete + partial:,}")
     table.add_row("keypoints each", "15", "4", "")
     table.add_row("values asked for", "", "", f"{summary.asked:,}")
+    return table
+
+
+def exploration(found: Exploration) -> Table:
+    """Return a data set's counts and its most suspicious labels."""
+    table = _table("", ">", "")
+    for name, value in found.counts:
+        table.add_row(name, value, "")
+    for number, one in enumerate(found.suspicions[:5]):
+        table.add_row(
+            "" if number else "most suspicious labels", f"row {one.row}",
+            f"{one.keypoint}: {one.distance:.1f} px off where the others expect it",
+        )  # fmt: skip
     return table
 
 

@@ -1,0 +1,88 @@
+"""Exploring a data set: what is counted and drawn is what is in it, with or without a test set."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_faces, write_competition
+from matplotlib.image import imread
+
+from fkd_kaggle import explore, faces
+from fkd_kaggle.errors import DataError
+from fkd_kaggle.faces import Faces
+from fkd_kaggle.keypoints import COUNT, PARTIAL
+from fkd_kaggle.practice import renderer
+
+PICTURES = {"missing", "pixels", "samples", "shapes", "duplicates", "suspicious"}
+
+
+def written(folder: Path, data: Faces) -> Path:
+    folder.mkdir()
+    faces.write_training_csv(folder / "training.csv", data)
+    return folder
+
+
+def test_counts_pictures_and_a_wrong_label_are_on_the_page(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_competition(data, train=20)
+    images, keypoints = renderer.render(60, seed=5)
+    keypoints[30:, [point for point in range(COUNT) if point not in PARTIAL]] = np.nan
+    keypoints[12, 10] += (12, -12)
+    training = Faces(images, keypoints, np.arange(1, 61))
+    faces.write_training_csv(data / "training.csv", training)
+    found = explore.explore(data, tmp_path / "out")
+    counts = dict(found.counts)
+    assert counts["training faces"] == "60"
+    assert counts["of the partial source"] == "30"
+    assert counts["labels missing"] == f"{100 * 11 / 30:.1f} %"
+    assert counts["test faces"] == "16"
+    assert {path.stem for path in found.page.parent.glob("*.png")} == PICTURES
+    page = found.page.read_text()
+    assert page.count("data:image/png") == len(PICTURES)
+    assert "http" not in page
+    assert (found.suspicions[0].row, found.suspicions[0].keypoint) == (13, "nose_tip")
+    assert found.suspicions[0].distance == pytest.approx(17, abs=5)
+    with (tmp_path / "out" / "suspicious.csv").open(newline="") as stream:
+        first = next(csv.DictReader(stream))
+    assert (first["row"], first["keypoint"]) == ("13", "nose_tip")
+
+
+def test_training_faces_are_enough(tmp_path: Path) -> None:
+    data = written(tmp_path / "data", make_faces(7, seed=3).take(np.array([0, 2, 4])))
+    counts = dict(explore.explore(data, tmp_path / "out").counts)
+    assert counts["test faces"] == "no test.csv"
+    assert counts["of the partial source"] == "0"
+    assert {path.stem for path in (tmp_path / "out").glob("*.png")} == PICTURES
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    data = written(tmp_path / "data", make_faces(7, seed=3))
+    text = (data / "training.csv").read_text()
+    (data / "training.csv").write_text(text.replace("nose_tip_x", "nose_tip_z", 1))
+    with pytest.raises(DataError, match="no column nose_tip_x"):
+        explore.explore(data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_patterns_are_counted_the_most_frequent_first() -> None:
+    data = make_faces(9, seed=1)
+    data.keypoints[0, 3] = np.nan
+    patterns, counts = explore.patterns(data.keypoints)
+    assert counts.tolist() == [4, 4, 1]
+    assert (~patterns[2]).nonzero()[0].tolist() == [3]
+    assert sorted(patterns[:2].sum(1)) == [4, 15]
+
+
+def test_near_duplicates_are_counted_and_drawn(tmp_path: Path) -> None:
+    data = make_faces(12, seed=1)
+    data.images[6:9] = data.images[5]
+    data.keypoints[6:9] = data.keypoints[5]
+    counts = dict(explore.explore(written(tmp_path / "data", data), tmp_path / "out").counts)
+    assert counts["pictures that occur twice or more, byte for byte"] == "3"
+    assert int(counts["faces in them"]) >= 4
+    explore.draw_duplicates(data, np.arange(12), tmp_path / "none.png")
+    height = imread(tmp_path / "none.png").shape[0]
+    assert imread(tmp_path / "out" / "duplicates.png").shape[0] > height

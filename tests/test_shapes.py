@@ -1,0 +1,76 @@
+"""Labels that do not fit a face's shape: found wherever the face is, however large and turned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fkd_kaggle import shapes
+from fkd_kaggle.keypoints import COUNT, PARTIAL
+
+OTHERS = [point for point in range(COUNT) if point not in PARTIAL]
+
+
+def turned(base: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return ``count`` copies of a shape, turned, resized, moved and with half a pixel of noise."""
+    random = np.random.default_rng(seed)
+    turn = np.exp(random.normal(0, 0.3, count) * 1j + random.normal(0, 0.2, count))
+    moved = (base @ [1, 1j])[None] * turn[:, None] + random.normal(0, 15, (count, 1)) * (1 + 1j)
+    noise = random.normal(0, 0.5, (count, COUNT, 2))
+    return (np.stack([moved.real, moved.imag], -1) + noise).astype(np.float32)
+
+
+def faces(seed: int = 0, count: int = 120) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels of two sources, the second with four points of another habit, and sources."""
+    random = np.random.default_rng(seed)
+    base = random.uniform(-40, 40, (COUNT, 2))
+    labels = turned(base, count, seed + 1)
+    labels[count // 2 :] = turned(base + random.normal(0, 5, base.shape), count // 2, seed + 2)
+    labels[count // 2 :, OTHERS] = np.nan
+    return labels, np.repeat(np.array([0, 1], np.uint8), count // 2)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 1000), st.integers(0, 59), st.sampled_from(range(COUNT)))
+def test_a_label_that_was_moved_is_the_most_surprising(seed: int, row: int, point: int) -> None:
+    labels, sources = faces(seed)
+    truth = labels[row, point].copy()
+    labels[row, point] += (14, -14)
+    expected, surprise = shapes.expect(labels, sources)
+    assert np.nanargmax(surprise) == row * COUNT + point
+    assert np.hypot(*(expected[row, point] - truth)) < 7
+
+
+def test_the_sources_habits_are_not_mixed() -> None:
+    labels, sources = faces()
+    _, surprise = shapes.expect(labels, sources)
+    assert np.nanmedian(surprise[sources == 1]) < 2
+    assert np.isnan(surprise[np.ix_(sources == 1, OTHERS)]).all()
+    # Judged by the other source's habits the same labels are far off.
+    _, mixed = shapes.expect(np.concatenate([labels[:60], labels[60:65]]), np.zeros(65, np.uint8))
+    own = np.nanmedian(surprise[60:65][:, PARTIAL])
+    assert np.nanmedian(mixed[60:, PARTIAL]) > 2 * own
+
+
+@pytest.mark.parametrize("labelled", [0, 1, 3])
+def test_too_few_labels_are_not_judged(labelled: int) -> None:
+    labels, sources = faces()
+    labels[5, labelled:] = np.nan
+    expected, surprise = shapes.expect(labels, sources)
+    assert np.isnan(surprise[5]).all()
+    assert np.isnan(expected[5]).all()
+    assert np.isfinite(surprise[6]).all()
+
+
+def test_too_few_faces_are_not_judged() -> None:
+    labels, sources = faces()
+    few = np.array([0, 1, 2, 60, 61])
+    assert np.isnan(shapes.expect(labels[few], sources[few])[1]).all()
+
+
+def test_identical_faces_are_not_surprising() -> None:
+    labels = np.broadcast_to(faces()[0][:1], (40, COUNT, 2))
+    _, surprise = shapes.expect(labels, np.zeros(40, np.uint8))
+    assert np.nanmax(surprise) < 1
