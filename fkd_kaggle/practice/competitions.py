@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import flask
 from kagglesdk.competitions.types import competition_api_service as types
@@ -16,15 +16,11 @@ from kagglesdk.security.types.oauth_service import IntrospectTokenRequest, Intro
 
 from fkd_kaggle.practice import misbehaviour, uploads
 from fkd_kaggle.practice.dataset import SERVED, SLUG
-from fkd_kaggle.practice.host import NOT_SCORED, TITLE, Host, Standing, kernels
+from fkd_kaggle.practice.host import NOT_SCORED, TITLE, Host, Standing
 from fkd_kaggle.practice.store import Submission
-from fkd_kaggle.practice.wire import moment, read, refuse, write
+from fkd_kaggle.practice.wire import moment, page, read, refuse, see, write
 
-_PAGE: Final = 20
-_LARGEST_PAGE: Final = 200
 _STATUS: Final = {"complete": SubmissionStatus.COMPLETE, "error": SubmissionStatus.ERROR}
-
-T = TypeVar("T")
 
 
 def blueprint(host: Host) -> flask.Blueprint:
@@ -110,7 +106,7 @@ def _competition(host: Host) -> Any:
 def _list_data_files(host: Host) -> flask.Response:
     request = read(types.ApiListDataFilesRequest)
     _check(request)
-    names, token = _page(SERVED, request)
+    names, token = page(SERVED, request)
     answer = types.ApiListDataFilesResponse()
     answer.files = [_data_file(host.dataset.file(name)) for name in names]
     answer.next_page_token = token
@@ -127,7 +123,7 @@ def _data_file(path: Path) -> Any:
 
 def _download_data_files() -> flask.Response:
     _check(read(types.ApiDownloadDataFilesRequest))
-    return _see(f"storage/{SLUG}/archive.zip")
+    return see(f"storage/{SLUG}/archive.zip")
 
 
 def _download_data_file() -> flask.Response:
@@ -135,7 +131,7 @@ def _download_data_file() -> flask.Response:
     _check(request)
     if request.file_name not in SERVED:
         refuse(404, "Not found")
-    return _see(f"storage/{SLUG}/files/{request.file_name}")
+    return see(f"storage/{SLUG}/files/{request.file_name}")
 
 
 # --- submissions --------------------------------------------------------------------------------
@@ -167,7 +163,9 @@ def _create_code_submission(host: Host) -> flask.Response:
     request = read(types.ApiCreateCodeSubmissionRequest)
     _check(request)
     file_name = request.file_name or "submission.csv"
-    content = _kernel_output(host, request, file_name)
+    content = host.kernels.output_file(
+        request.kernel_owner, request.kernel_slug, request.kernel_version or None, file_name
+    )
     if content is None:
         refuse(404, "Not found: that version of the kernel left no such file")
     message = request.submission_description
@@ -175,18 +173,6 @@ def _create_code_submission(host: Host) -> flask.Response:
     answer = types.ApiCreateCodeSubmissionResponse()
     answer.message, answer.ref = _accepted(submission), submission.ref
     return write(answer)
-
-
-def _kernel_output(host: Host, request: Any, file_name: str) -> Path | None:
-    """Ask kernels.py for a file that a version of a kernel left."""
-    known = kernels()
-    if known is None:
-        refuse(501, "this practice Kaggle runs no kernels")
-    version = request.kernel_version or None
-    path: Path | None = known.output_file(
-        host.store, request.kernel_owner, request.kernel_slug, version, file_name
-    )
-    return path
 
 
 def _accepted(submission: Submission) -> str:
@@ -204,9 +190,9 @@ def _list_submissions(host: Host) -> flask.Response:
         mine.sort(key=lambda one: one.file_name)
     elif "SCORE" in request.sort_by.name:
         mine.sort(key=lambda one: (one.public_score is None, one.public_score))
-    page, token = _page(mine, request)
+    rows, token = page(mine, request)
     answer = types.ApiListSubmissionsResponse()
-    answer.submissions = [_submission(one) for one in page]
+    answer.submissions = [_submission(one) for one in rows]
     answer.next_page_token = token
     return write(answer)
 
@@ -261,9 +247,9 @@ def _get_leaderboard(host: Host) -> flask.Response:
     request = read(types.ApiGetLeaderboardRequest)
     _check(request)
     board = list(enumerate(host.leaderboard(), start=1))
-    page, token = _page(board, request)
+    rows, token = page(board, request)
     answer = types.ApiGetLeaderboardResponse()
-    answer.submissions = [_leaderboard_row(number, one) for number, one in page]
+    answer.submissions = [_leaderboard_row(number, one) for number, one in rows]
     answer.next_page_token = token
     return write(answer)
 
@@ -299,26 +285,5 @@ def _check(request: Any) -> None:
         refuse(404, "Not found")
 
 
-def _see(path: str) -> flask.Response:
-    """Send the client to the storage, as Kaggle does."""
-    answer = flask.Response(status=302)
-    answer.headers["Location"] = f"{flask.request.host_url}{path}"
-    return answer
-
-
 def _score(score: float | None) -> str:
     return "" if score is None else f"{score:.5f}"
-
-
-def _page(rows: Sequence[T], request: Any) -> tuple[Sequence[T], str]:
-    """Return the asked page of rows and the token of the next one, empty on the last."""
-    size = min(request.page_size or _PAGE, _LARGEST_PAGE)
-    number = getattr(request, "page", None) or 1
-    if request.page_token:
-        if not request.page_token.isdecimal():
-            refuse(400, "Bad page token")
-        start = int(request.page_token)
-    else:
-        start = max(0, number - 1) * max(1, size)
-    end = start + max(1, size)
-    return rows[start:end], str(end) if end < len(rows) else ""

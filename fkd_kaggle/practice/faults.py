@@ -38,10 +38,14 @@ KINDS: Final = {
     "truncated": "files end after=BYTES, and their Content-Length says so",
     "corrupt": "bytes in the middle of files are wrong",
     "limit": "the day's submissions are used up",
+    "phone": "pushing a kernel with GPU or internet needs a verified phone number",
+    "gpu-quota": "the week's GPU hours are used up",
+    "stuck-queue": "kernels that are not running yet stay in the queue",
+    "cut-log": "the connection breaks after=EVENTS of a kernel's log stream",
     "slow": "each answer takes seconds=SECONDS",
 }
 _ALIASES: Final = {"rules": "403"}
-_LASTING: Final = ("401", "403", "404", "limit", "slow")
+_LASTING: Final = ("401", "403", "404", "limit", "phone", "gpu-quota", "stuck-queue", "slow")
 """Kinds that last until cleared unless ``times`` is given; others happen once."""
 
 
@@ -55,7 +59,7 @@ class Fault:
     times: int | None = None
     """For so many requests; None for all."""
     after: int = 1000
-    """Bytes before a cut or a truncation."""
+    """Bytes before a cut or a truncation; of a log stream, events."""
     seconds: float = 1.0
     retry_after: float | None = None
 

@@ -5,15 +5,14 @@ Knows the rules and no wire format; competitions.py puts them on the wire.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fkd_kaggle.practice import misbehaviour
 from fkd_kaggle.practice.dataset import Dataset
+from fkd_kaggle.practice.kernel_host import Kernels
 from fkd_kaggle.practice.scoring import MalformedSubmissionError
 from fkd_kaggle.practice.store import DAY, Store, Submission
 from fkd_kaggle.practice.wire import refuse
@@ -41,6 +40,7 @@ class Host:
 
     dataset: Dataset
     store: Store
+    kernels: Kernels
     daily_limit: int
 
     def left_today(self, user: str) -> int:
@@ -87,18 +87,6 @@ class Host:
         return Submission(
             ref, user, file_name, message, now, size, "complete", "", scores.public, scores.private
         )
-
-
-def kernels() -> Any | None:
-    """Return kernels.py, where this practice Kaggle has it.
-
-    It gives ``blueprint(store, dataset)`` (its routes; who asks is ``flask.g.user``),
-    ``output_file(store, owner, slug, version, name) -> Path | None`` (for code submissions;
-    version None is the newest), ``overview(store)`` ((kernel, version, status) rows for the page)
-    and ``close(store)`` (stops what runs).
-    """
-    name = "fkd_kaggle.practice.kernels"
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None
 
 
 def _bests(submissions: Sequence[Submission]) -> Iterator[Standing]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import time
 from collections.abc import Iterator
@@ -79,6 +80,12 @@ def read_upload(size: int) -> Iterator[bytes]:
         hang_up(_connection())
 
 
+def cut_events(events: Iterator[str]) -> Iterator[str]:
+    """Return a stream of events, up to where a fault cuts the connection."""
+    cut = take("cut-log")
+    return events if cut is None else _cut_events(events, cut.after, _connection())
+
+
 def hang_up(connection: Any) -> NoReturn:
     """Break the connection without an answer."""
     connection.shutdown(socket.SHUT_RDWR)
@@ -106,6 +113,11 @@ def _cut(chunks: Any, after: int, connection: Any) -> Iterator[bytes]:
             hang_up(connection)
         yield chunk
         after -= len(chunk)
+
+
+def _cut_events(events: Iterator[str], after: int, connection: Any) -> Iterator[str]:
+    yield from itertools.islice(events, after)
+    hang_up(connection)
 
 
 def _connection() -> Any:

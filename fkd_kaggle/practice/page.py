@@ -13,7 +13,7 @@ import flask
 from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.practice.dataset import SERVED, SLUG
 from fkd_kaggle.practice.faults import KINDS, Faults
-from fkd_kaggle.practice.host import TITLE, Host, kernels
+from fkd_kaggle.practice.host import TITLE, Host
 from fkd_kaggle.practice.wire import refuse
 
 
@@ -33,7 +33,7 @@ def blueprint(host: Host, faults: Faults) -> flask.Blueprint:
             leaderboard=host.leaderboard(),
             submissions=host.store.submissions(),
             daily_limit=host.daily_limit,
-            kernels=_kernels(host),
+            kernels=host.kernels.versions.all(),
             faults=[(str(fault), KINDS[fault.kind]) for fault in faults.all()],
             time=_time,
         )
@@ -66,12 +66,6 @@ def blueprint(host: Host, faults: Faults) -> flask.Blueprint:
         return list_faults()
 
     return routes
-
-
-def _kernels(host: Host) -> list[Any]:
-    """Ask kernels.py for what it wants shown: (kernel, version, status) rows."""
-    known = kernels()
-    return list(known.overview(host.store)) if known is not None else []
 
 
 def _time(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """The practice Kaggle's server: Kaggle's wire API on this machine, for the official client.
 
 Binds loopback only, takes any credentials and keeps none, serves the competition's files, takes
-and truly scores submissions, and misbehaves when told to. What kernels need is kernels.py's.
+and truly scores submissions, runs kernels, and misbehaves when told to.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.practice import competitions, dataset, misbehaviour, page, uploads
+from fkd_kaggle.practice import competitions, dataset, kernels, misbehaviour, page, uploads
 from fkd_kaggle.practice.dataset import DRAWN, Rendered
 from fkd_kaggle.practice.faults import Fault, Faults
-from fkd_kaggle.practice.host import Host, kernels
+from fkd_kaggle.practice.host import Host
+from fkd_kaggle.practice.kernel_host import AT_ONCE, Kernels
 from fkd_kaggle.practice.store import Store, claim
 from fkd_kaggle.practice.wire import KaggleRefusal, refuse
 
@@ -51,6 +52,8 @@ class PracticeKaggle:
         How to misbehave from the start; see faults.py. ``kaggle.faults`` changes it later.
     daily_limit
         Submissions a user has from one midnight UTC to the next.
+    kernels_at_once
+        How many kernels run at the same time; others wait in the queue.
     rendered
         How many faces to draw where ``data`` is None.
     now
@@ -74,6 +77,7 @@ class PracticeKaggle:
         port: int = PORT,
         faults: Iterable[Fault | str] = (),
         daily_limit: int = DAILY_LIMIT,
+        kernels_at_once: int = AT_ONCE,
         rendered: Rendered = DRAWN,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -87,7 +91,9 @@ class PracticeKaggle:
             self._claim = claim(state_dir)
             self.dataset = dataset.prepare(state_dir, data, solution, hold_out, rendered)
             self.store = Store(self.dataset.folder, now)
-            app = make_app(Host(self.dataset, self.store, daily_limit), self.faults)
+            self.kernels = Kernels(self.store, self.dataset, self.faults, kernels_at_once)
+            host = Host(self.dataset, self.store, self.kernels, daily_limit)
+            app = make_app(host, self.faults)
             self._server = _serve_on(self._socket, app)
         except BaseException:
             self._socket.close()
@@ -121,9 +127,7 @@ class PracticeKaggle:
             self._server.shutdown()
             self._thread.join()
             self._thread = None
-        known = kernels()
-        if known is not None:
-            known.close(self.store)
+        self.kernels.close()
         self._server.server_close()
         self._socket.close()
         if self._claim is not None:
@@ -168,9 +172,7 @@ def make_app(host: Host, faults: Faults) -> flask.Flask:
     app.register_blueprint(competitions.blueprint(host))
     app.register_blueprint(uploads.blueprint(host.store))
     app.register_blueprint(page.blueprint(host, faults))
-    known = kernels()
-    if known is not None:
-        app.register_blueprint(known.blueprint(host.store, host.dataset))
+    app.register_blueprint(kernels.blueprint(host.kernels))
     return app
 
 

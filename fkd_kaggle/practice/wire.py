@@ -6,12 +6,16 @@ with the same classes, so the format is theirs and not our guess.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import flask
 
 T = TypeVar("T")
+
+_PAGE: Final = 20
+_LARGEST_PAGE: Final = 200
 
 
 class KaggleRefusal(Exception):  # noqa: N818 - it is an answer, not a fault of ours
@@ -27,6 +31,15 @@ class KaggleRefusal(Exception):  # noqa: N818 - it is an answer, not a fault of 
         answer.status_code = self.status
         answer.headers.extend(self.headers)
         return answer
+
+
+def refuse_argument(message: str) -> NoReturn:
+    """End the request as Kaggle does where it reads a request's values and takes them not.
+
+    The client finds no message in this form and shows the HTTP status alone.
+    """
+    answer = {"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}}
+    flask.abort(flask.make_response(flask.jsonify(answer), 400))
 
 
 def refuse(status: int, message: str) -> NoReturn:
@@ -50,6 +63,27 @@ def read(request_type: type[T]) -> T:
 def write(message: Any) -> flask.Response:
     """Return one of kagglesdk's responses as JSON."""
     return flask.jsonify(message.to_dict())
+
+
+def see(path: str) -> flask.Response:
+    """Send the client to the storage, as Kaggle does."""
+    answer = flask.Response(status=302)
+    answer.headers["Location"] = f"{flask.request.host_url}{path}"
+    return answer
+
+
+def page(rows: Sequence[T], request: Any) -> tuple[Sequence[T], str]:
+    """Return the asked page of rows and the token of the next one, empty on the last."""
+    size = min(request.page_size or _PAGE, _LARGEST_PAGE)
+    number = getattr(request, "page", None) or 1
+    if request.page_token:
+        if not request.page_token.isdecimal():
+            refuse(400, "Bad page token")
+        start = int(request.page_token)
+    else:
+        start = max(0, number - 1) * max(1, size)
+    end = start + max(1, size)
+    return rows[start:end], str(end) if end < len(rows) else ""
 
 
 def moment(seconds: float) -> datetime:

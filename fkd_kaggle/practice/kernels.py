@@ -1,0 +1,368 @@
+"""Kaggle's KernelsApiService: push, status, log, output, cancel, quota."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import flask
+from kagglesdk.kernels.types import kernels_api_service as types
+from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus
+from slugify import slugify
+
+from fkd_kaggle.practice import misbehaviour
+from fkd_kaggle.practice.dataset import SLUG
+from fkd_kaggle.practice.kernel_host import (
+    GPU_WEEK,
+    LARGEST_SOURCE,
+    Kernels,
+    Push,
+    PushRefusedError,
+)
+from fkd_kaggle.practice.kernel_store import KernelVersion
+from fkd_kaggle.practice.wire import moment, page, read, refuse, refuse_argument, see, write
+
+_SHAPES: Final = ("NvidiaTeslaT4", "NvidiaTeslaP100", "Tpu1VmV38")
+_POLL: Final = 0.1
+_SILENCE: Final = 15.0
+"""Seconds after which a silent log stream says that it lives."""
+
+
+def blueprint(kernels: Kernels) -> flask.Blueprint:
+    """Return the routes of kernels."""
+    routes = flask.Blueprint("kernels", __name__)
+    methods: dict[str, Callable[[], flask.Response]] = {
+        "SaveKernel": lambda: _save(kernels),
+        "GetKernelSessionStatus": lambda: _status(kernels),
+        "ListKernelSessionOutput": lambda: _output(kernels),
+        "ListKernelFiles": lambda: _files(kernels),
+        "DownloadKernelOutput": lambda: _download(kernels),
+        "GetKernelSessionLogsStream": lambda: _log_stream(kernels),
+        "CancelKernelSession": lambda: _cancel(kernels),
+        "DeleteKernel": lambda: _delete(kernels),
+        "GetKernel": lambda: _get(kernels),
+        "ListKernels": lambda: _list(kernels),
+        "GetAcceleratorQuotaStatistics": lambda: _quota(kernels),
+    }
+
+    @routes.post("/api/v1/kernels.KernelsApiService/<method>")
+    def kernel(method: str) -> flask.Response:
+        if method not in methods:
+            refuse(501, f"a practice Kaggle does not know {method}")
+        return methods[method]()
+
+    @routes.get("/api/v1/kernels/logs/stream/<owner>/<slug>")
+    def log_stream(owner: str, slug: str) -> flask.Response:
+        return _stream(kernels, _find(kernels, owner, slug))
+
+    # Kaggle's own links are signed; here the page's address is as good.
+    @routes.get("/storage/kernels/<int:session>/<path:name>")
+    def output_file(session: int, name: str) -> flask.Response:
+        version = kernels.versions.session(session)
+        path = kernels.versions.output_file(version, name) if version else None
+        if path is None:
+            refuse(404, "Not found")
+        return misbehaviour.send_file(path, path.name)
+
+    return routes
+
+
+# --- pushing ------------------------------------------------------------------------------------
+
+
+def _save(kernels: Kernels) -> flask.Response:
+    request = read(types.ApiSaveKernelRequest)
+    if len(request.text.encode()) >= LARGEST_SOURCE:
+        refuse_argument("The kernel source must be less than 1 megabytes in size.")
+    if (request.enable_gpu or request.enable_internet) and misbehaviour.take("phone"):
+        refuse(403, "Verify your phone number to use GPUs or the internet in notebooks.")
+    answer = types.ApiSaveKernelResponse()
+    answer.invalid_competition_sources = [
+        one for one in request.competition_data_sources if one != SLUG
+    ]
+    answer.invalid_dataset_sources = list(request.dataset_data_sources)
+    answer.invalid_model_sources = list(request.model_data_sources)
+    answer.invalid_kernel_sources = [
+        one for one in request.kernel_data_sources if not _is_source(kernels, one)
+    ]
+    try:
+        version = kernels.push(_push(kernels, request, answer))
+    except PushRefusedError as error:
+        answer.error = str(error)
+        return write(answer)
+    answer.ref = f"/code/{version.ref}"
+    answer.url = _url(version)
+    answer.version_number, answer.kernel_id = version.version, version.kernel_id
+    return write(answer)
+
+
+def _push(kernels: Kernels, request: Any, answer: Any) -> Push:
+    """Return what is asked for, without the sources that ``answer`` calls invalid."""
+    if (request.language, request.kernel_type) != ("python", "script"):
+        raise PushRefusedError("A practice Kaggle runs Python scripts only")
+    if not request.text.strip():
+        raise PushRefusedError("The kernel source must not be empty.")
+    if request.machine_shape and request.machine_shape not in _SHAPES:
+        raise PushRefusedError(f"Invalid machine shape: {request.machine_shape}")
+    owner, slug, title = _name(kernels, request)
+    return Push(
+        owner=owner,
+        slug=slug,
+        title=title,
+        text=request.text,
+        gpu=request.enable_gpu or request.machine_shape.startswith("Nvidia"),
+        internet=request.enable_internet,
+        private=request.is_private,
+        machine_shape=request.machine_shape,
+        docker_image=request.docker_image,
+        limit=float(max(0, request.session_timeout_seconds)),
+        tags=tuple(request.category_ids),
+        competitions=_without(request.competition_data_sources, answer.invalid_competition_sources),
+        kernels=_without(request.kernel_data_sources, answer.invalid_kernel_sources),
+    )
+
+
+def _name(kernels: Kernels, request: Any) -> tuple[str, str, str]:
+    """Return owner, slug and title; a new kernel is named after its title, as on Kaggle."""
+    if request.id:
+        found = [one for one in kernels.versions.all() if one.kernel_id == request.id]
+        owner, slug = (found[0].owner, found[0].slug) if found else ("", "")
+    else:
+        owner, _, slug = request.slug.partition("/")
+    if owner.lower() != flask.g.user.lower() or not re.fullmatch(r"[\w-]+", slug, re.ASCII):
+        raise PushRefusedError("Notebook not found")
+    known = kernels.versions.find(owner, slug)
+    title = request.new_title or (known.title if known else slug)
+    if len(title) < 5:
+        raise PushRefusedError("The title must be at least 5 characters long.")
+    if known:
+        return known.owner, known.slug, title
+    slug = slugify(title)
+    if not slug or kernels.versions.find(owner, slug):
+        raise PushRefusedError(f"The requested title {title!r} is already in use by a notebook.")
+    return owner, slug, title
+
+
+def _is_source(kernels: Kernels, ref: str) -> bool:
+    """Tell whether there is an output of that name to read."""
+    match = re.fullmatch(r"([\w-]+)/([\w-]+)(?:/(\d+))?", ref, re.ASCII)
+    if match is None:
+        return False
+    version = int(match[3]) if match[3] else None
+    return kernels.source(match[1], match[2], version) is not None
+
+
+def _without(names: list[str], invalid: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one for one in names if one not in invalid))
+
+
+# --- what became of it --------------------------------------------------------------------------
+
+
+def _status(kernels: Kernels) -> flask.Response:
+    version = _asked(kernels, read(types.ApiGetKernelSessionStatusRequest))
+    answer = types.ApiGetKernelSessionStatusResponse()
+    answer.status = KernelWorkerStatus[version.status.upper()]
+    answer.failure_message = version.failure or None
+    return write(answer)
+
+
+def _output(kernels: Kernels) -> flask.Response:
+    request = read(types.ApiListKernelSessionOutputRequest)
+    version = _asked(kernels, request)
+    names, token = page(kernels.versions.output(version), request)
+    answer = types.ApiListKernelSessionOutputResponse()
+    answer.files = [_output_item(version, name) for name in names]
+    answer.next_page_token = token or None
+    answer.log = kernels.versions.log(version) if version.over else ""  # Kaggle has none before
+    return write(answer)
+
+
+def _output_item(version: KernelVersion, name: str) -> Any:
+    item = types.ApiKernelSessionOutputFile()
+    item.file_name = name
+    item.url = flask.url_for(
+        "kernels.output_file", session=version.session, name=name, _external=True
+    )
+    return item
+
+
+def _files(kernels: Kernels) -> flask.Response:
+    request = read(types.ApiListKernelFilesRequest)
+    version = _asked(kernels, request)
+    names, token = page(kernels.versions.output(version), request)
+    answer = types.ApiListKernelFilesResponse()
+    answer.files = [_file_item(kernels, version, name) for name in names]
+    answer.next_page_token = token or None
+    return write(answer)
+
+
+def _file_item(kernels: Kernels, version: KernelVersion, name: str) -> Any:
+    item = types.ApiListKernelFilesItem()
+    item.name = name
+    path = kernels.versions.output_file(version, name)
+    if path is not None:
+        item.size = path.stat().st_size
+        item.creation_date = moment(path.stat().st_mtime).isoformat() + "Z"
+    return item
+
+
+def _download(kernels: Kernels) -> flask.Response:
+    request = read(types.ApiDownloadKernelOutputRequest)
+    version = _find(kernels, request.owner_slug, request.kernel_slug, request.version_number)
+    if request.file_path not in kernels.versions.output(version):
+        refuse(404, "Not found")
+    return see(f"storage/kernels/{version.session}/{request.file_path}")
+
+
+def _log_stream(kernels: Kernels) -> flask.Response:
+    request = read(types.ApiGetKernelSessionLogsStreamRequest)
+    if request.kernel_session_id:
+        return _stream(kernels, _session(kernels, request.kernel_session_id))
+    return _stream(kernels, _asked(kernels, request))
+
+
+def _stream(kernels: Kernels, version: KernelVersion) -> flask.Response:
+    """Send the log as it grows, from its beginning; as it is stored where the kernel is over."""
+    if version.over:
+        return flask.Response(kernels.versions.log(version), mimetype="application/json")
+    events = _events(kernels, version)
+    return flask.Response(
+        misbehaviour.cut_events(events), mimetype="text/event-stream",
+        headers={"Cache-Control": "no-cache", "Connection": "close"},
+    )  # fmt: skip
+
+
+def _events(kernels: Kernels, version: KernelVersion) -> Iterator[str]:
+    path, position, heard = kernels.versions.log_file(version), 0, time.monotonic()
+    while not kernels.closed:
+        now = kernels.versions.session(version.session)
+        over = now is None or now.over  # asked before reading: what comes after is the last
+        lines, position = _new_lines(path, position)
+        yield from (f"data: {line}\n\n" for line in lines)
+        if over:
+            yield "data: END_OF_LOG\n\n"
+            return
+        if lines:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > _SILENCE:
+            yield ": still there\n\n"
+            heard = time.monotonic()
+        time.sleep(_POLL)
+
+
+def _new_lines(path: Any, position: int) -> tuple[list[str], int]:
+    """Return the whole lines after ``position`` and where they end."""
+    try:
+        with path.open("rb") as log:
+            log.seek(position)
+            text = log.read()
+    except FileNotFoundError:
+        return [], position
+    whole = text[: text.rfind(b"\n") + 1]
+    return whole.decode().splitlines(), position + len(whole)
+
+
+# --- the rest -----------------------------------------------------------------------------------
+
+
+def _cancel(kernels: Kernels) -> flask.Response:
+    version = _session(kernels, read(types.ApiCancelKernelSessionRequest).kernel_session_id)
+    if version.over:
+        refuse(400, "The session is over already.")
+    kernels.cancel(version)
+    return write(types.ApiCancelKernelSessionResponse())
+
+
+def _delete(kernels: Kernels) -> flask.Response:
+    version = _asked(kernels, read(types.ApiDeleteKernelRequest))
+    kernels.delete(version.owner, version.slug)
+    return write(types.ApiDeleteKernelResponse())
+
+
+def _get(kernels: Kernels) -> flask.Response:
+    request = read(types.ApiGetKernelRequest)
+    slug, _, number = request.kernel_slug.partition("/")
+    version = _find(kernels, request.user_name, slug, int(number) if number.isdecimal() else None)
+    answer = types.ApiGetKernelResponse()
+    answer.metadata = _metadata(version)
+    answer.blob = types.ApiKernelBlob()
+    answer.blob.source = kernels.versions.source(version)
+    answer.blob.language, answer.blob.kernel_type = "python", "script"
+    answer.blob.slug = version.slug
+    return write(answer)
+
+
+def _list(kernels: Kernels) -> flask.Response:
+    request = read(types.ApiListKernelsRequest)
+    newest = {one.ref: one for one in kernels.versions.all()[::-1]}
+    mine = [one for one in newest.values() if one.owner == flask.g.user]
+    if request.user and request.user != flask.g.user:
+        mine = []
+    if request.competition:
+        mine = [one for one in mine if request.competition in one.competitions]
+    mine = [one for one in mine if request.search.lower() in f"{one.ref} {one.title}".lower()]
+    rows, token = page(mine[::-1], request)
+    answer = types.ApiListKernelsResponse()
+    answer.kernels = [_metadata(one) for one in rows]
+    answer.next_page_token = token
+    return write(answer)
+
+
+def _metadata(version: KernelVersion) -> Any:
+    answer = types.ApiKernelMetadata()
+    answer.id, answer.ref = version.kernel_id, version.ref
+    answer.title, answer.slug, answer.author = version.title, version.slug, version.owner
+    answer.last_run_time = moment(version.started or version.pushed)
+    answer.language, answer.kernel_type = "python", "script"
+    answer.is_private = version.private
+    answer.enable_gpu, answer.enable_tpu = version.gpu, version.machine_shape.startswith("Tpu")
+    answer.enable_internet = version.internet
+    answer.category_ids = list(version.tags)
+    answer.competition_data_sources = list(version.competitions)
+    answer.kernel_data_sources = list(version.kernels)
+    answer.current_version_number = version.version
+    answer.docker_image, answer.machine_shape = version.docker_image, version.machine_shape
+    return answer
+
+
+def _quota(kernels: Kernels) -> flask.Response:
+    read(types.ApiGetAcceleratorQuotaStatisticsRequest)
+    answer = types.ApiGetAcceleratorQuotaStatisticsResponse()
+    answer.quota_refresh_time = moment(kernels.week_end())
+    body = answer.to_dict()
+    # Written by hand: kagglesdk 0.1.37 leaves out the days of a duration, and 30 hours have one.
+    body["gpuQuota"] = {
+        "timeUsed": f"{kernels.gpu_seconds(flask.g.user):.0f}s",
+        "timeReserved": "0s",
+        "totalTimeAllowed": f"{GPU_WEEK:.0f}s",
+        "minimumTimeAllowed": f"{GPU_WEEK:.0f}s",
+    }
+    return flask.jsonify(body)
+
+
+def _asked(kernels: Kernels, request: Any) -> KernelVersion:
+    """Return the version that a request names, by its label or the newest."""
+    label = getattr(request, "version_label", "") or ""
+    number = int(label) if label.isdecimal() else None
+    return _find(kernels, request.user_name, request.kernel_slug, number)
+
+
+def _find(kernels: Kernels, owner: str, slug: str, number: int | None = None) -> KernelVersion:
+    version = kernels.versions.find(owner, slug, number or None)
+    if version is None or (version.private and version.owner != flask.g.user):
+        refuse(403, "Permission 'kernels.get' was denied")  # what Kaggle says of unknown ones too
+    return version
+
+
+def _session(kernels: Kernels, session: int) -> KernelVersion:
+    version = kernels.versions.session(session)
+    if version is None or version.owner != flask.g.user:
+        refuse(403, "Permission 'kernelSessions.cancel' was denied")
+    return version
+
+
+def _url(version: KernelVersion) -> str:
+    return f"{flask.request.host_url}code/{version.ref}"
