@@ -16,18 +16,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fkd_kaggle import __version__
+from fkd_kaggle import __version__, cli_kernel, terminal
 from fkd_kaggle import options as opt
 from fkd_kaggle.errors import FkdError, RunError
+from fkd_kaggle.terminal import INTERRUPTED, say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fkd_kaggle.competition import Competition
     from fkd_kaggle.run import Run
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
@@ -40,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.add_typer(cli_kernel.app)
 
 
 @app.command()
@@ -47,16 +45,16 @@ def fetch(data_dir: opt.DataDir = opt.DATA, force: opt.Force = False) -> None:
     """Download the competition's files, unpack and check them."""
     from fkd_kaggle import pipeline, tables
 
-    console = _console()
+    console = terminal.console()
     if pipeline.is_fetched(data_dir) and not force:
-        _say(console, f"{data_dir} holds the competition's files already; --force fetches anew")
+        say(console, f"{data_dir} holds the competition's files already; --force fetches anew")
         summary = pipeline.check(data_dir)
     else:
-        competition = _competition(console)
+        competition = terminal.competition(console)
         with _bytes_progress(console) as on_progress:
             summary = pipeline.fetch(competition, data_dir, force=force, on_progress=on_progress)
     console.print(tables.faces(summary))
-    _say(console, "next: fkd-kaggle train-ensemble")
+    say(console, "next: fkd-kaggle train-ensemble")
 
 
 @app.command()
@@ -65,11 +63,11 @@ def explore(data_dir: opt.DataDir = opt.DATA, output: opt.ExploreOutput = opt.EX
     from fkd_kaggle import explore as room
     from fkd_kaggle import tables
 
-    console = _console()
+    console = terminal.console()
     with console.status(f"looking at {data_dir}…"):
         found = room.explore(data_dir, output)
     console.print(tables.exploration(found))
-    _say(console, f"pictures: {found.page}")
+    say(console, f"pictures: {found.page}")
 
 
 @app.command("train-ensemble")
@@ -114,18 +112,49 @@ def submit(
     file: opt.File = None,
     message: opt.Message = None,
     dry_run: opt.DryRun = False,
+    via: opt.ViaOption = None,
+    recipe: opt.Recipes = None,
+    time_limit: opt.TimeLimit = None,
+    folds: opt.Folds = None,
+    epochs: opt.Epochs = None,
+    batch_size: opt.BatchSize = None,
+    seed: opt.Seed = None,
+    precision: opt.Precision = None,
+    name: opt.RunName = None,
+    accelerator: opt.Accelerator = None,
+    title: opt.Title = None,
+    shards: opt.Shards = 1,
     data_dir: opt.DataDir = opt.DATA,
     runs_dir: opt.RunsDir = opt.RUNS,
     submissions_dir: opt.SubmissionsDir = opt.SUBMISSIONS,
 ) -> None:
-    """Predict the test faces, upload, wait for the score."""
+    """Predict the test faces, upload, wait for the score; --via kernel trains on Kaggle first."""
+    planned = {
+        "recipe": recipe, "time-limit": time_limit, "folds": folds, "epochs": epochs,
+        "batch-size": batch_size, "seed": seed, "precision": precision, "run": name,
+        "accelerator": accelerator, "title": title, "shards": None if shards == 1 else shards,
+    }  # fmt: skip
+    given = [f"--{key}" for key, value in planned.items() if value not in (None, [])]
+    if via is not None:
+        if file is not None:
+            raise FkdError("--file is a submission already: leave out --via kernel")
+        if run is not None and given:
+            raise FkdError(f"run {run} goes on as it was ordered: leave out {', '.join(given)}")
+        order = cli_kernel.make_order(
+            recipe, time_limit, folds, epochs, batch_size, seed, precision, accelerator, title,
+            shards,
+        )  # fmt: skip
+        cli_kernel.submit(run, order, name, message, dry_run, data_dir, runs_dir, submissions_dir)
+        return
+    if given:
+        raise FkdError(f"{', '.join(given)}: only --via kernel trains before it submits")
     from fkd_kaggle import pipeline
 
-    console = _console()
+    console = terminal.console()
     if file is not None and run is not None:
         raise FkdError(f"either run {run} or --file {file} can be submitted, not both")
     # Before the predicting: who has no credentials learns it at once.
-    competition = None if dry_run else _competition(console)
+    competition = None if dry_run else terminal.competition(console)
     if file is not None:
         pipeline.check_submission(file, data_dir)
         path, expected = file, None
@@ -135,9 +164,12 @@ def submit(
         scores = _reopened(chosen).scores
         expected = scores.expected if scores else None
     if competition is None:
-        _say(console, f"dry run: {path.name} is valid and was not uploaded")
+        say(console, f"dry run: {path.name} is valid and was not uploaded")
     else:
-        _upload(console, competition, path, message or path.stem, expected)
+        terminal.upload(
+            console, competition, path, expected,
+            lambda on_wait: pipeline.upload(competition, path, message or path.stem, on_wait),
+        )  # fmt: skip
 
 
 @app.command()
@@ -148,7 +180,7 @@ def predict(
     submissions_dir: opt.SubmissionsDir = opt.SUBMISSIONS,
 ) -> None:
     """Write a run's submission file; upload nothing."""
-    _predicted(_console(), _find_run(run, runs_dir), data_dir, submissions_dir)
+    _predicted(terminal.console(), _find_run(run, runs_dir), data_dir, submissions_dir)
 
 
 @app.command()
@@ -158,8 +190,8 @@ def submissions(
     """List submissions and scores, here and on Kaggle."""
     from fkd_kaggle import submission, tables
 
-    console = _console()
-    remote = None if local else _competition(console).submissions()
+    console = terminal.console()
+    remote = None if local else terminal.competition(console).submissions()
     table = tables.submissions(submission.history(submissions_dir), remote)
     console.print(table if table.row_count else "no submissions yet: fkd-kaggle submit")
 
@@ -169,8 +201,8 @@ def leaderboard(rows: opt.Rows = 20) -> None:
     """Show the top of the leaderboard."""
     from fkd_kaggle import tables
 
-    console = _console()
-    competition = _competition(console)
+    console = terminal.console()
+    competition = terminal.competition(console)
     table = tables.leaderboard(competition.leaderboard(rows), competition.user)
     console.print(table if table.row_count else "nobody is on the leaderboard yet")
 
@@ -187,14 +219,14 @@ def practice(
     """Run a practice Kaggle on this machine until Ctrl-C."""
     from fkd_kaggle.practice import server
 
-    console = _console()
+    console = terminal.console()
 
     def ready(kaggle: server.PracticeKaggle) -> None:
         variables = dict(kaggle.environment)
         if kaggle.port == server.PORT:
             variables.pop("FKD_PRACTICE_URL")
         settings = " ".join(f"{key}={value}" for key, value in variables.items())
-        _say(
+        say(
             console,
             f"practice Kaggle at {kaggle.url}: {kaggle.dataset.about}\n"
             f"use it from another terminal with: export {settings}\n"
@@ -209,23 +241,36 @@ def practice(
 
 @app.command()
 def rehearse(
-    recipe: opt.Recipes = None, time_limit: opt.TimeLimit = None, keep: opt.Keep = None
+    recipe: opt.Recipes = None,
+    time_limit: opt.TimeLimit = None,
+    keep: opt.Keep = None,
+    via: opt.ViaOption = None,
+    shards: opt.Shards = 1,
+    data: opt.PracticeData = None,
+    solution: opt.Solution = None,
+    hold_out: opt.HoldOut = None,
 ) -> None:
-    """Go the whole way once on drawn faces, on this machine."""
+    """Go the whole way once on this machine, on drawn faces or data of yours."""
     from fkd_kaggle import recipes, rehearsal, tables
     from fkd_kaggle.display import TrainingDisplay
+    from fkd_kaggle.kernel.watching import KernelDisplay
 
-    console = _console()
+    console = terminal.console()
     plan = recipes.plan(recipe or ("smoke",), time_limit=opt.duration(time_limit))
-    with TrainingDisplay(console) as display:
+    if via is None and shards > 1:
+        raise FkdError("--shards is for kernels: add --via kernel")
+    display = TrainingDisplay(console) if via is None else KernelDisplay(console)
+    with display:
         result = rehearsal.rehearse(
-            plan, keep=keep, on_event=display, tell=lambda line: _say(console, line)
-        )
+            plan, keep=keep, on_event=display, tell=lambda line: say(console, line),
+            shards=None if via is None else shards,
+            served=rehearsal.Served(data, solution, hold_out),
+        )  # fmt: skip
     console.print(tables.scores(result.scores))
     console.print(tables.leaderboard(result.leaderboard, result.ours.team))
-    _say(console, result.verdict)
+    say(console, result.verdict)
     if keep is not None:
-        _say(console, f"all of it is in {keep}")
+        say(console, f"all of it is in {keep}")
     result.check()
 
 
@@ -235,7 +280,7 @@ def recipes() -> None:
     from fkd_kaggle import recipes as shelf
     from fkd_kaggle import tables
 
-    _console().print(tables.recipes([shelf.load(name) for name in shelf.names()]))
+    terminal.console().print(tables.recipes([shelf.load(name) for name in shelf.names()]))
 
 
 @app.command()
@@ -245,7 +290,7 @@ def runs(runs_dir: opt.RunsDir = opt.RUNS) -> None:
     from fkd_kaggle import tables
 
     table = tables.runs(folder.all_runs(runs_dir))
-    _console().print(table if table.row_count else f"no run in {runs_dir} yet")
+    terminal.console().print(table if table.row_count else f"no run in {runs_dir} yet")
 
 
 @app.callback(invoke_without_command=True)
@@ -286,19 +331,19 @@ def _train(run: Run, data_dir: Path, seconds: float | None, tensorboard: bool) -
     from fkd_kaggle import ensemble, report, tables
     from fkd_kaggle.display import TrainingDisplay
 
-    console = _console()
+    console = terminal.console()
     with TrainingDisplay(console) as display:
         scores = ensemble.train(
             run, data_dir, time_limit=seconds, on_event=display, tensorboard=tensorboard
         )
     console.print(tables.scores(scores))
     page = report.write(run, data_dir)
-    _say(console, f"report: {page}")
+    say(console, f"report: {page}")
     status = _reopened(run).status
     if status != "finished":
         why = "the time limit" if status == "time limit" else "an interruption"
-        _say(console, f"stopped by {why}; to go on: fkd-kaggle train-ensemble --resume {run.name}")
-    _say(console, f"next: fkd-kaggle submit {run.name}")
+        say(console, f"stopped by {why}; to go on: fkd-kaggle train-ensemble --resume {run.name}")
+    say(console, f"next: fkd-kaggle submit {run.name}")
     if status == "interrupted":
         # What was typed after && should not run as if all had been trained.
         raise typer.Exit(INTERRUPTED)
@@ -312,33 +357,8 @@ def _predicted(console: Console, run: Run, data_dir: Path, submissions_dir: Path
             run, data_dir, submissions_dir,
             lambda done, count: status.update(f"predicting: {done} of {count} networks"),
         )  # fmt: skip
-    _say(console, f"wrote {path}")
+    say(console, f"wrote {path}")
     return path
-
-
-def _upload(
-    console: Console, competition: Competition, path: Path, message: str, expected: float | None
-) -> None:
-    from fkd_kaggle import pipeline
-    from fkd_kaggle.tables import pixels
-
-    with console.status(f"uploading {path.name}…") as status:
-        record = pipeline.upload(
-            competition, path, message,
-            lambda waited: status.update(f"waiting for the score, {waited:.0f} s…"),
-        )  # fmt: skip
-    if record.public_score is None and record.private_score is None:
-        line = "taken, but not scored: this Kaggle has no answers to its test set"
-    else:
-        line = f"score: {pixels(record.public_score)} public"
-        if record.private_score is not None:
-            line += f", {pixels(record.private_score)} private"
-    if expected is not None:
-        line += f" (expected {pixels(expected)})"
-    left = competition.submissions_left()
-    if left is not None:
-        line += f"\nsubmissions left today: {left}"
-    _say(console, line)
 
 
 def _find_run(name: str | None, runs_dir: Path) -> Run:
@@ -353,25 +373,9 @@ def _find_run(name: str | None, runs_dir: Path) -> Run:
     raise RunError(f"no run {name!r} in {runs_dir}: `fkd-kaggle runs` lists them")
 
 
-def _competition(console: Console) -> Competition:
-    """Open the door to Kaggle; waits for a busy Kaggle are told."""
-    from fkd_kaggle.competition import Competition
-    from fkd_kaggle.kaggle_client import Patience
-
-    def waiting(what: str, seconds: float) -> None:
-        _say(console, f"{what}: no luck yet, trying again in {seconds:.0f} s")
-
-    return Competition.open(patience=Patience(on_wait=waiting))
-
-
 def _reopened(run: Run) -> Run:
     """Return the run as its folder says now."""
     return type(run).open(run.path)
-
-
-def _say(console: Console, line: str) -> None:
-    """Print a line as it is: no colours for numbers, no breaks in paths."""
-    console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -388,10 +392,3 @@ def _bytes_progress(console: Console) -> Iterator[Callable[[int, int | None], No
             progress.update(task, completed=done, total=total)
 
         yield show
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    # A log or a pipe has no width to keep to; rich would assume 80 columns.
-    return Console(width=None if sys.stdout.isatty() else 160)

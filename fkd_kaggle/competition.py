@@ -18,7 +18,7 @@ from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.kaggle_client import Client, Patience, connect
 from fkd_kaggle.kaggle_download import OnProgress
 from fkd_kaggle.kaggle_errors import Doing
-from fkd_kaggle.kaggle_kernels import KernelLogLine, KernelStatus, KernelVersion
+from fkd_kaggle.kaggle_kernels import KernelLogLine, KernelStatus, KernelVersion, StoredKernel
 
 COMPETITION: Final = "facial-keypoints-detection"
 
@@ -215,7 +215,12 @@ class Competition:
 
     def kernel_push(self, folder: Path, timeout: int | None = None) -> KernelVersion:
         """Push a kernel's folder, which also starts it, for ``timeout`` seconds at most."""
-        return kaggle_kernels.push(self._client, self._doing(f"pushing {folder}"), folder, timeout)
+        doing = Doing(f"pushing {folder}", self.slug, pushing=True)
+        return kaggle_kernels.push(self._client, doing, folder, timeout)
+
+    def kernel_stored(self, kernel: str) -> StoredKernel | None:
+        """Return the newest version of ``kernel``; None where Kaggle shows us no such kernel."""
+        return kaggle_kernels.stored(self._client, self._doing("looking for it", kernel))
 
     def kernel_status(self, kernel: str) -> KernelStatus:
         """Say how the newest version of ``kernel`` ("owner/name") is doing."""
@@ -226,16 +231,21 @@ class Competition:
         read = kaggle_kernels.follow_log if follow else kaggle_kernels.read_log
         return read(self._client, self._doing("reading its log", kernel))
 
-    def kernel_output(self, kernel: str, into: Path) -> list[Path]:
-        """Bring all files that a kernel left to ``into``, and its log as ``<name>.log``."""
-        return kaggle_kernels.output(self._client, self._doing("fetching its output", kernel), into)
+    def kernel_output(self, kernel: str, into: Path, *, keep: bool = False) -> list[Path]:
+        """Bring all files that a kernel left to ``into``, and its log as ``<name>.log``.
+
+        With ``keep``, files that are in ``into`` already stay as they are: an output that was
+        interrupted goes on. Returns all paths.
+        """
+        doing = self._doing("fetching its output", kernel)
+        return kaggle_kernels.output(self._client, doing, into, keep=keep)
 
     def kernel_stop(self, kernel: str, session_id: int | None = None) -> None:
         """Stop a running kernel. Kaggle must be told the session, and tells it to nobody yet."""
         kaggle_kernels.stop(self._client, self._doing("stopping it", kernel), session_id)
 
-    def gpu_hours_left(self) -> float:
-        """Return the hours of GPU that this week's quota has left."""
+    def gpu_hours_left(self) -> float | None:
+        """Return the hours of GPU that this week's quota has left; None if Kaggle does not say."""
         return kaggle_kernels.gpu_hours_left(self._client, self._doing("reading the GPU quota"))
 
     # --- inside -------------------------------------------------------------------------------

@@ -34,6 +34,10 @@ CUTS: Final = (
 PASSING_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 
 
+class GpuSessionsTakenError(CompetitionError):
+    """As many GPU sessions run as Kaggle allows at once; a push may succeed when one has ended."""
+
+
 class UploadFailedError(requests.ConnectionError):
     """An upload did not go through. The client returns no reason: what it printed is all there is.
 
@@ -60,6 +64,8 @@ class Doing:
     credentials: str = "as found by the Kaggle client"
     """Where they come from; never what they are."""
     attempts: int = 1
+    pushing: bool = False
+    """A kernel is being pushed: what Kaggle does not find or allow is the kernel's."""
 
     @property
     def whom(self) -> str:
@@ -147,6 +153,26 @@ def daily_limit(slug: str) -> CompetitionError:
     )
 
 
+def push_refused(said: str) -> CompetitionError:
+    """Say why Kaggle took a kernel's push and did not run it, in the words of its answer."""
+    said = _one_line(said)
+    lower = said.lower()
+    if "session count" in lower or "concurrent" in lower:
+        return GpuSessionsTakenError(
+            f"Kaggle runs no more GPU sessions at once ({said}): wait until one has ended"
+        )
+    if "phone" in lower:
+        return CompetitionError(_phone(said))
+    if "quota" in lower:
+        return CompetitionError(
+            f"this week's GPU quota is used up ({said}): Kaggle fills it up again once a week, "
+            f"see {SETTINGS}; `fkd-kaggle train-ensemble` trains on this machine meanwhile"
+        )
+    return CompetitionError(
+        f"Kaggle refuses the kernel: {said} (title and name come from --title and the run's name)"
+    )
+
+
 def no_credentials() -> CompetitionError:
     """Say where credentials come from and what needs none."""
     return CompetitionError(
@@ -173,13 +199,19 @@ def _explain_status(status: int, error: Exception, doing: Doing) -> str:
     if status == 401:
         return str(bad_credentials(doing.credentials))
     if "phone" in lower:
-        return f"Kaggle wants your phone number verified first ({status}): do so at {SETTINGS}"
+        return _phone(str(status))
     if re.search(r"submission.*(limit|allowance|maximum|per day|today|remaining)", lower):
         return str(daily_limit(doing.slug))
     if status == 403 and "accept" in lower and "rules" in lower:
         return (
             f"you have not accepted the rules of {doing.slug} yet (403): open {rules}, accept "
             "them, then run the command again"
+        )
+    if doing.pushing and status in (400, 403, 404, 409, 413):
+        return (
+            f"{doing.whom} refuses the kernel ({status}{said or f': {_phrase(status)}'}): its "
+            "owner must be you, its title must give its name, and the competition's rules must be "
+            f"accepted, see {rules}"
         )
     if doing.kernel is not None and status in (401, 403, 404):
         return (
@@ -196,6 +228,10 @@ def _explain_status(status: int, error: Exception, doing: Doing) -> str:
     if status in PASSING_STATUSES:
         return _explain_giving_up(status, error, doing)
     return f"{doing.whom} refuses {doing.what} ({status}){said or f': {_phrase(status)}'}"
+
+
+def _phone(said: str) -> str:
+    return f"Kaggle wants your phone number verified first ({said}): do so at {SETTINGS}"
 
 
 def _explain_giving_up(status: int, error: Exception, doing: Doing) -> str:
@@ -272,6 +308,7 @@ def _body(response: requests.Response) -> tuple[int, str]:
     """Return the code and the message of Kaggle's JSON error, (status, "") where it is not one."""
     try:
         body = response.json()
+        body = body.get("error", body)  # Kaggle has two forms; the client knows the flat one
         return int(body.get("code", response.status_code)), str(body.get("message", ""))
     except (requests.RequestException, ValueError, AttributeError, RuntimeError):
         return response.status_code, ""

@@ -1,6 +1,6 @@
 """Kernels through the official client: push, status, log, output, stop.
 
-Thin: what a kernel is for, how it is built and what to make of its output is kernel.py's.
+Thin: what a kernel is for, how it is built and what to make of its output is kernel/'s.
 """
 
 from __future__ import annotations
@@ -35,6 +35,15 @@ class KernelVersion:
 
 
 @dataclass(frozen=True)
+class StoredKernel:
+    """A kernel as Kaggle keeps it: its newest version."""
+
+    version: int
+    source: str
+    """The text of the script."""
+
+
+@dataclass(frozen=True)
 class KernelStatus:
     """How a kernel's newest version is doing."""
 
@@ -65,6 +74,13 @@ def push(client: Client, doing: Doing, folder: Path, timeout: int | None) -> Ker
 
     Only what Kaggle surely has not taken is sent again (429): each push runs, and GPU hours are
     rationed.
+
+    Raises
+    ------
+    GpuSessionsTakenError
+        As many GPU sessions run as Kaggle allows at once: push again when one has ended.
+    CompetitionError
+        Kaggle refuses the kernel for good.
     """
     answer = client.ask(
         doing,
@@ -72,7 +88,7 @@ def push(client: Client, doing: Doing, folder: Path, timeout: int | None) -> Ker
         retry=lambda error: kaggle_errors.status_of(error) == 429,
     )
     if answer.error:
-        raise CompetitionError(f"Kaggle refuses the kernel: {' '.join(answer.error.split())}")
+        raise kaggle_errors.push_refused(answer.error)
     refused = (
         *(answer.invalid_competition_sources or ()),
         *(answer.invalid_dataset_sources or ()),
@@ -82,6 +98,27 @@ def push(client: Client, doing: Doing, folder: Path, timeout: int | None) -> Ker
     )
     kernel = answer.ref.removeprefix("/code/").strip("/")
     return KernelVersion(kernel, answer.version_number or 0, answer.url, refused)
+
+
+def stored(client: Client, doing: Doing) -> StoredKernel | None:
+    """Read the newest version of a kernel as Kaggle keeps it; None where it shows us none."""
+
+    def get(api: Any) -> Any:
+        from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
+
+        request = ApiGetKernelRequest()
+        request.user_name, request.kernel_slug, _ = api.parse_kernel_string(doing.kernel)
+        with api.build_kaggle_client() as kaggle:
+            return kaggle.kernels.kernels_api_client.get_kernel(request)
+
+    try:
+        answer = client.ask(doing, get)
+    except CompetitionError as error:
+        # Kaggle answers 403 for a name that nobody has taken, as for one that is not ours.
+        if error.status in (403, 404):
+            return None
+        raise
+    return StoredKernel(answer.metadata.current_version_number or 0, answer.blob.source or "")
 
 
 def status(client: Client, doing: Doing) -> KernelStatus:
@@ -122,8 +159,8 @@ def follow_log(client: Client, doing: Doing) -> Iterator[KernelLogLine]:
         client.patience.sleep(client.patience.first_wait)
 
 
-def output(client: Client, doing: Doing, into: Path) -> list[Path]:
-    """Fetch a kernel's output files and its log.
+def output(client: Client, doing: Doing, into: Path, *, keep: bool = False) -> list[Path]:
+    """Fetch a kernel's output files and its log; with ``keep``, only files that are not there.
 
     The client lists and downloads; its own ``kernels_output`` saves error pages as files (fixed
     after 2.2.4, github.com/Kaggle/kaggle-cli/pull/1176) and keeps each file in memory.
@@ -135,7 +172,8 @@ def output(client: Client, doing: Doing, into: Path) -> list[Path]:
         log = page.log or log
         for item in page.files or []:
             target = into / _safe(item.file_name)
-            _fetch_file(client, doing, item.url, target)
+            if not (keep and target.exists()):
+                _fetch_file(client, doing, item.url, target)
             paths.append(target)
     if log:
         paths.append(into / f"{doing.kernel.split('/')[-1]}.log")
@@ -168,11 +206,11 @@ def stop(client: Client, doing: Doing, session_id: int | None) -> None:
         raise CompetitionError(f"Kaggle does not stop the kernel: {answer.error_message}")
 
 
-def gpu_hours_left(client: Client, doing: Doing) -> float:
-    """Read this week's GPU quota."""
+def gpu_hours_left(client: Client, doing: Doing) -> float | None:
+    """Read what this week's GPU quota has left; None if Kaggle does not say."""
     quota = client.ask(doing, lambda api: api.quota_view()).gpu_quota
     if quota is None or quota.total_time_allowed is None:
-        return 0.0
+        return None
     used = sum(
         part.total_seconds() for part in (quota.time_used, quota.time_reserved) if part is not None
     )

@@ -6,6 +6,7 @@ A command's signature in ``cli`` names these; what the command does with them is
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -18,6 +19,7 @@ RUNS: Final = Path("runs")
 SUBMISSIONS: Final = Path("submissions")
 PRACTICE: Final = Path("practice")
 EXPLORE: Final = Path("explore")
+KERNEL: Final = Path("kernel")
 
 
 def complete_recipe(incomplete: str) -> list[str]:
@@ -32,6 +34,14 @@ def complete_run(context: typer.Context, incomplete: str) -> list[str]:
     folder = Path(context.params.get("runs_dir") or RUNS)
     names = sorted(note.parent.name for note in folder.glob("*/run.json"))
     return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_kernel(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the runs whose kernels were pushed, that a shell may offer."""
+    from fkd_kaggle.kernel import records
+
+    noted = records.read_all(Path(context.params.get("runs_dir") or RUNS))
+    return [name for name in dict.fromkeys(one.run for one in noted) if name.startswith(incomplete)]
 
 
 def duration(text: str | None) -> float | None:
@@ -179,5 +189,61 @@ FaultOption = Annotated[
         "--fault", metavar="FAULT",
         help="Misbehave: 401, rules, 404, 429:times=2, 503, cut-download:after=1000, limit, "
         "slow:seconds=2 and more; may be repeated.",
+    ),
+]  # fmt: skip
+
+# --- kernel, submit --via kernel, rehearse --via kernel -------------------------------------------
+
+
+class Via(StrEnum):
+    """Where training happens."""
+
+    KERNEL = "kernel"
+
+
+ViaOption = Annotated[
+    Via | None,
+    typer.Option("--via", help="Train on Kaggle's GPUs, in a kernel, instead of on this machine."),
+]
+Shards = Annotated[
+    int,
+    typer.Option(
+        "--shards", metavar="N", min=1,
+        help="Kernels that share the networks; one more blends what they trained.",
+    ),
+]  # fmt: skip
+Accelerator = Annotated[
+    str | None,
+    typer.Option(
+        "--accelerator", metavar="NAME",
+        help="Kaggle's name for the machine: NvidiaTeslaT4 (two T4s, the default), "
+        "NvidiaTeslaP100, None for no GPU.",
+    ),
+]  # fmt: skip
+Title = Annotated[
+    str | None,
+    typer.Option(
+        "--title", metavar="TEXT",
+        help="The kernel's title on Kaggle, which also gives its name; made from the run's name "
+        "where there is none.",
+    ),
+]  # fmt: skip
+Owner = Annotated[
+    str | None,
+    typer.Option("--owner", metavar="USER", help="Whose kernel it is; yours where not given."),
+]
+BuildFolder = Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="Where to write it.")]
+OutputFolder = Annotated[
+    Path | None,
+    typer.Option("--folder", metavar="FOLDER", help="Leave the files there, as they are."),
+]
+Follow = Annotated[
+    bool, typer.Option("--follow", "-f", help="Go on printing until the kernel ends.")
+]
+KernelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="KERNEL", autocompletion=complete_kernel, show_default=False,
+        help="A run or a kernel that was pushed from here; the newest where none is given.",
     ),
 ]  # fmt: skip

@@ -19,6 +19,7 @@ from fkd_kaggle.errors import DataError
 from fkd_kaggle.faces import Faces, Lookup
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL_SOURCE
 from fkd_kaggle.run import Run
+from fkd_kaggle.submission import Submission
 
 if TYPE_CHECKING:
     # Not imported at run time: inside a kernel there may be no Kaggle client.
@@ -99,14 +100,19 @@ def write_submission(
     test, lookup = read_questions(data_dir)
     predictions = ensemble.predict(run, data_dir, test, lookup.sources(test.ids), on_progress)
     answer = submission.build(predictions, test.ids, lookup)
-    submission.validate(answer, lookup)
-    run = Run.open(run.path)
-    notes = {
-        "recipes": run.info["recipes"],
-        "scores": asdict(run.scores) if run.scores else None,
-        "data": run.info["data"],
-    }
-    return submission.write(answer, submissions_dir, run.name, datetime.now(UTC), notes)
+    return _write(answer, lookup, Run.open(run.path), submissions_dir)
+
+
+def adopt_submission(csv: Path, run: Run, data_dir: Path, submissions_dir: Path) -> Path:
+    """Take a submission that a kernel wrote with ``run`` among ours, once it is checked.
+
+    Raises
+    ------
+    SubmissionError
+        Says which row is wrong.
+    """
+    lookup = faces.read_lookup(data_dir)
+    return _write(submission.read(csv), lookup, run, submissions_dir)
 
 
 def read_questions(data_dir: Path) -> tuple[Faces, Lookup]:
@@ -132,9 +138,14 @@ def upload(
     path: Path,
     message: str,
     on_wait: Callable[[float], None] = lambda waited: None,
+    *,
+    send: Callable[[], int] | None = None,
 ) -> SubmissionRecord:
-    """Upload a submission file, wait for its score and note it beside the file."""
-    ref = competition.submit(path, message)
+    """Upload a submission file, wait for its score and note it beside the file.
+
+    ``send``, where given, submits it in another way and returns Kaggle's number for it.
+    """
+    ref = send() if send is not None else competition.submit(path, message)
     submission.record_score(path, ref=ref, public_score=None, private_score=None)
     record = competition.wait_for_score(ref, on_wait=on_wait)
     submission.record_score(
@@ -155,3 +166,14 @@ def mean_submission(data_dir: Path, target: Path) -> None:
         raise DataError(f"{data_dir / 'training.csv'} has a keypoint that no row labels")
     rows = zip(lookup.row_ids.tolist(), means[lookup.features].tolist(), strict=True)
     files.write_text(target, "RowId,Location\n" + "".join(f"{r},{v:.5f}\n" for r, v in rows))
+
+
+def _write(answer: Submission, lookup: Lookup, run: Run, submissions_dir: Path) -> Path:
+    """Write a validated submission with a note of the run it came from."""
+    submission.validate(answer, lookup)
+    notes = {
+        "recipes": run.info["recipes"],
+        "scores": asdict(run.scores) if run.scores else None,
+        "data": run.info["data"],
+    }
+    return submission.write(answer, submissions_dir, run.name, datetime.now(UTC), notes)

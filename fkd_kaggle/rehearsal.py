@@ -1,4 +1,4 @@
-"""The whole way on one machine: practice Kaggle, fetch, train, submit, leaderboard.
+"""The whole way on one machine: practice Kaggle, fetch, train (here or in a kernel), submit.
 
 A rehearsal costs no account, no submission and no GPU quota, and goes through the same doors as
 the real thing: the official client talks to a practice Kaggle over HTTP. Prints nothing itself.
@@ -12,11 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fkd_kaggle import ensemble, pipeline, report
 from fkd_kaggle.competition import Competition, LeaderboardRow, SubmissionRecord
 from fkd_kaggle.errors import CompetitionError, FkdError
 from fkd_kaggle.events import OnEvent, Scores
+from fkd_kaggle.kernel import collecting, remote
+from fkd_kaggle.kernel.following import OnKernelEvent
+from fkd_kaggle.kernel.orders import Order
 from fkd_kaggle.practice.dataset import Rendered
 from fkd_kaggle.practice.server import PORT, PracticeKaggle
 from fkd_kaggle.recipes import Plan
@@ -29,6 +33,21 @@ PASSING = 0.5
 
 
 @dataclass(frozen=True)
+class Served:
+    """What the practice Kaggle of a rehearsal serves: as its own options say, else drawn faces."""
+
+    data: Path | None = None
+    solution: Path | None = None
+    hold_out: float | None = None
+    rendered: Rendered = FACES
+
+
+DRAWN_FACES = Served()
+Submit = Callable[[Competition], SubmissionRecord]
+_NO_SCORES = Scores(None, None, None, None, {})
+
+
+@dataclass(frozen=True)
 class Rehearsal:
     """How a rehearsal went."""
 
@@ -37,6 +56,8 @@ class Rehearsal:
     mean: SubmissionRecord
     """The submission that answers with the training labels' means, whatever the face."""
     leaderboard: list[LeaderboardRow]
+    answers: bool = True
+    """Whether the practice Kaggle had answers to score by."""
 
     @property
     def share(self) -> float:
@@ -48,20 +69,22 @@ class Rehearsal:
     @property
     def verdict(self) -> str:
         """Return the result in one line."""
+        if not self.answers:
+            return "taken, not scored: this data comes without answers to its test set"
         return (
             f"score: {self.ours.public_score:.3f} public, {self.ours.private_score:.3f} private; "
             f"the mean predictor's: {self.mean.public_score:.3f}, {self.mean.private_score:.3f}"
         )
 
     def check(self) -> None:
-        """Refuse a score that shows that nothing was learned.
+        """Refuse a score that shows that nothing was learned; nothing without answers.
 
         Raises
         ------
         FkdError
             The score is more than half of the mean predictor's.
         """
-        if self.share > PASSING:
+        if self.answers and self.share > PASSING:
             raise FkdError(
                 f"rehearsal failed: the score is {self.share:.2f} × the mean predictor's, more "
                 f"than {PASSING}: give it more time with --time-limit"
@@ -72,9 +95,10 @@ def rehearse(
     plan: Plan,
     *,
     keep: Path | None = None,
-    on_event: OnEvent,
+    on_event: Callable[[Any], None],
     tell: Callable[[str], None],
-    rendered: Rendered = FACES,
+    shards: int | None = None,
+    served: Served = DRAWN_FACES,
 ) -> Rehearsal:
     """Do everything once against a practice Kaggle of our own.
 
@@ -85,9 +109,12 @@ def rehearse(
     keep
         Where to leave data, run, report and submissions; a temporary folder when None.
     on_event, tell
-        Told how training goes, and what step is next in one line.
-    rendered
-        How many faces to draw.
+        Told how training goes (events of ``events``, for kernels of ``kernel.following``), and
+        what step is next in one line.
+    shards
+        Train in so many kernels; None trains in this process.
+    served
+        The data to do it on.
 
     Raises
     ------
@@ -97,34 +124,73 @@ def rehearse(
     place = nullcontext(str(keep)) if keep else tempfile.TemporaryDirectory(prefix="fkd-rehearsal-")
     with place as name:
         folder = Path(name)
-        tell(f"drawing {rendered.training} training and {rendered.test} test faces")
-        with _practice(folder / "practice", rendered) as kaggle, _environment(kaggle.environment):
+        what = served.data or f"{served.rendered.training} + {served.rendered.test} drawn faces"
+        tell(f"making {what} ready for a practice Kaggle")
+        with _practice(folder / "practice", served) as kaggle, _environment(kaggle.environment):
             tell(f"fetching them from the practice Kaggle at {kaggle.url}")
             competition = Competition.open()
             data = folder / "data"
             pipeline.fetch(competition, data, force=True)
-            run = ensemble.start(folder / "runs", None, plan, data)
-            scores = ensemble.train(run, data, on_event=on_event)
-            if Run.open(run.path).status == "interrupted":
-                # Training ends well on Ctrl-C; whoever pressed it wants the rehearsal ended.
-                raise KeyboardInterrupt
+            if shards is None:
+                run, submit = _train_here(plan, folder, on_event)
+            else:
+                run, submit = _train_there(competition, Order(plan, shards), folder, on_event)
             if keep:
                 tell(f"report: {report.write(run, data)}")
             tell("submitting the mean predictor, for comparison, and the ensemble")
             mean = folder / "submissions" / "mean.csv"
             pipeline.mean_submission(data, mean)
             mean_record = pipeline.upload(competition, mean, "mean predictor")
-            path = pipeline.write_submission(run, data, folder / "submissions")
-            record = pipeline.upload(competition, path, run.name)
-            return Rehearsal(scores, record, mean_record, competition.leaderboard())
+            record = submit(competition)
+            return Rehearsal(
+                Run.open(run.path).scores or _NO_SCORES, record, mean_record,
+                competition.leaderboard(), kaggle.dataset.scorer.answers is not None,
+            )  # fmt: skip
 
 
-def _practice(state_dir: Path, rendered: Rendered) -> PracticeKaggle:
+def _train_here(plan: Plan, folder: Path, on_event: OnEvent) -> tuple[Run, Submit]:
+    """Train in this process; return the run and how to submit it."""
+    data = folder / "data"
+    run = ensemble.start(folder / "runs", None, plan, data)
+    ensemble.train(run, data, on_event=on_event)
+    if Run.open(run.path).status == "interrupted":
+        # Training ends well on Ctrl-C; whoever pressed it wants the rehearsal ended.
+        raise KeyboardInterrupt
+
+    def submit(competition: Competition) -> SubmissionRecord:
+        path = pipeline.write_submission(run, data, folder / "submissions")
+        return pipeline.upload(competition, path, run.name)
+
+    return run, submit
+
+
+def _train_there(
+    competition: Competition, order: Order, folder: Path, on_event: OnKernelEvent
+) -> tuple[Run, Submit]:
+    """Train in kernels that the practice Kaggle runs; return the run and how to submit it."""
+    runs = folder / "runs"
+    collected = remote.train(competition, order, runs, on_event)
+    path = collecting.adopt(collected, runs, folder / "data", folder / "submissions")
+
+    def submit(competition: Competition) -> SubmissionRecord:
+        return collecting.submit(competition, collected, path, runs, collected.run.name)
+
+    return collected.run, submit
+
+
+def _practice(state_dir: Path, served: Served) -> PracticeKaggle:
     """Return a practice Kaggle where the client looks for one, or elsewhere if that is taken."""
+
+    def at(port: int) -> PracticeKaggle:
+        return PracticeKaggle(
+            served.data, served.solution, served.hold_out, state_dir=state_dir, port=port,
+            rendered=served.rendered,
+        )  # fmt: skip
+
     try:
-        return PracticeKaggle(state_dir=state_dir, port=PORT, rendered=rendered)
+        return at(PORT)
     except CompetitionError:
-        return PracticeKaggle(state_dir=state_dir, port=0, rendered=rendered)
+        return at(0)
 
 
 @contextmanager

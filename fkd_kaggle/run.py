@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,7 +43,7 @@ class Run:
         RunError
             The name is taken or cannot be a folder's name.
         """
-        name = name or _fresh_name(runs_dir, plan.ensemble.name)
+        name = name or fresh_name(runs_dir, plan.ensemble.name)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", name):
             raise RunError(
                 f"run name {name!r} cannot name a folder: use letters, digits, '.', '_', '-'"
@@ -159,9 +159,10 @@ def latest(runs_dir: Path) -> Run:
     return runs[-1]
 
 
-def _fresh_name(runs_dir: Path, stem: str) -> str:
+def fresh_name(runs_dir: Path, stem: str, taken: Collection[str] = ()) -> str:
+    """Return ``stem-<number>``, the first that neither a run's folder nor ``taken`` has."""
     stem = re.sub(r"[^A-Za-z0-9._+-]", "-", stem)[:40]
     number = 1
-    while (runs_dir / f"{stem}-{number}").exists():
+    while (runs_dir / f"{stem}-{number}").exists() or f"{stem}-{number}" in taken:
         number += 1
     return f"{stem}-{number}"

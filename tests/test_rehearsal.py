@@ -18,7 +18,7 @@ from fkd_kaggle.errors import FkdError
 from fkd_kaggle.events import EnsembleEnded, EpochEnded, Event, Scores
 from fkd_kaggle.practice.dataset import Rendered
 from fkd_kaggle.practice.server import PORT
-from fkd_kaggle.rehearsal import Rehearsal
+from fkd_kaggle.rehearsal import Rehearsal, Served
 
 TINY = """
 architecture = "heatmap"
@@ -53,7 +53,7 @@ def test_the_whole_way_leaves_everything_where_it_is_asked_to(
     plan = recipes.plan([str(path)], folds=2, precision="float32")
     faces = Rendered(training=24, test=12, seed=0)
     result = rehearsal.rehearse(
-        plan, keep=keep, on_event=events.append, tell=told.append, rendered=faces
+        plan, keep=keep, on_event=events.append, tell=told.append, served=Served(rendered=faces)
     )
     assert isinstance(events[-1], EnsembleEnded)
     assert result.scores.expected is not None
@@ -97,7 +97,10 @@ def test_ctrl_c_ends_all_of_it_and_leaves_nothing(
 
     with pytest.raises(KeyboardInterrupt):
         rehearsal.rehearse(
-            plan, on_event=impatient, tell=told.append, rendered=Rendered(24, 12, seed=0)
+            plan,
+            on_event=impatient,
+            tell=told.append,
+            served=Served(rendered=Rendered(24, 12, seed=0)),
         )
     assert not any("submitting" in line for line in told)
     assert not any(f":{PORT}" in line for line in told)  # it went where it found room

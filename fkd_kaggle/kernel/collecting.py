@@ -1,0 +1,140 @@
+"""What an ended kernel left: brought here, checked, submitted.
+
+Each step is noted before the next: a call that was interrupted is taken up by the next one, and
+nothing is fetched or submitted twice.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from fkd_kaggle import pipeline
+from fkd_kaggle.competition import Competition, SubmissionRecord
+from fkd_kaggle.errors import CompetitionError, KernelError
+from fkd_kaggle.kernel import records
+from fkd_kaggle.kernel.records import Record
+from fkd_kaggle.run import Run
+
+SUBMISSION: Final = "submission.csv"
+"""What a kernel calls its answer."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a kernel trained, here."""
+
+    run: Run
+    csv: Path
+    """The submission it wrote."""
+    log: Path
+    record: Record
+
+    @property
+    def expected(self) -> float | None:
+        """The run's own estimate of its score."""
+        return self.run.scores.expected if self.run.scores else None
+
+
+def collect(competition: Competition, record: Record, runs_dir: Path) -> Collected:
+    """Bring what an ended kernel left: the run to ``runs_dir``, submission and log beside the note.
+
+    What an earlier, interrupted call has fetched is not fetched again.
+
+    Raises
+    ------
+    KernelError
+        It left no run or no submission.
+    """
+    place = records.place(runs_dir, record)
+    csv, log = place / SUBMISSION, place / f"{record.name}.log"
+    if record.state not in ("collected", "submitted"):
+        fetched = place / f"v{record.version}"
+        paths = competition.kernel_output(record.kernel, fetched, keep=True)
+        if (fetched / log.name).exists():
+            (fetched / log.name).replace(log)
+        _take_run(fetched / record.run, runs_dir / record.run, record, paths)
+        if not (fetched / SUBMISSION).exists() and not csv.exists():
+            raise KernelError(
+                f"kernel {record.kernel} ended without a {SUBMISSION}; what it trained is here: "
+                f"`fkd-kaggle submit {record.run}` predicts on this machine (its log: {log})"
+            )
+        if (fetched / SUBMISSION).exists():
+            (fetched / SUBMISSION).replace(csv)
+        shutil.rmtree(fetched, ignore_errors=True)
+        record = records.write(runs_dir, replace(record, state="collected"))
+    return Collected(Run.open(runs_dir / record.run), csv, log, record)
+
+
+def adopt(collected: Collected, runs_dir: Path, data_dir: Path, submissions_dir: Path) -> Path:
+    """Take the kernel's submission among ours, checked and noted; once."""
+    record = collected.record
+    if record.submission is not None and (submissions_dir / record.submission).exists():
+        return submissions_dir / record.submission
+    path = pipeline.adopt_submission(collected.csv, collected.run, data_dir, submissions_dir)
+    records.write(runs_dir, replace(record, submission=path.name))
+    return path
+
+
+def submit(
+    competition: Competition,
+    collected: Collected,
+    path: Path,
+    runs_dir: Path,
+    message: str,
+    on_wait: Callable[[float], None] = lambda waited: None,
+) -> SubmissionRecord:
+    """Submit what a kernel wrote and wait for its score.
+
+    As that kernel's version where the competition takes code submissions, else by uploading
+    ``path``. What an interrupted call has submitted is not submitted again.
+    """
+    record = collected.record
+
+    def send() -> int:
+        # Only where an earlier call noted the file can it have submitted it.
+        earlier = _sent(competition, record, message) if record.submission == path.name else None
+        ref = earlier or _send(competition, record, path, message)
+        records.write(runs_dir, replace(record, submission=path.name, state="submitted"))
+        return ref
+
+    return pipeline.upload(competition, path, message, on_wait, send=send)
+
+
+def _take_run(fetched: Path, target: Path, record: Record, paths: Sequence[Path]) -> None:
+    """Move a fetched run to its place."""
+    if not (fetched / "run.json").exists():
+        if (target / "run.json").exists():
+            return  # an earlier call was interrupted just after this
+        left = ", ".join(sorted(path.name for path in paths)[:5]) or "nothing"
+        raise KernelError(
+            f"kernel {record.kernel} ended without the run {record.run} (it left {left}): see "
+            f"`fkd-kaggle kernel logs {record.name}`"
+        )
+    if target.exists():
+        raise KernelError(f"{target} exists already: move it away, then run the command again")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fetched.replace(target)
+
+
+def _sent(competition: Competition, record: Record, message: str) -> int | None:
+    """Return Kaggle's number for a submission with ``message`` since the kernel was pushed."""
+    pushed = datetime.fromisoformat(record.noted)
+    for one in competition.submissions():
+        if one.message == message and one.submitted is not None and one.submitted >= pushed:
+            return one.ref
+    return None
+
+
+def _send(competition: Competition, record: Record, path: Path, message: str) -> int:
+    try:
+        return competition.submit_kernel(record.kernel, record.version, SUBMISSION, message)
+    except CompetitionError as error:
+        if error.status not in (400, 403, 404, 405, 409, 501):
+            raise
+    # This competition takes files only, or not from this kernel.
+    return competition.submit(path, message)
