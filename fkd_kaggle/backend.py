@@ -5,24 +5,36 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any, Final
+
+LOGICAL_CPUS: Final = "FKD_LOGICAL_CPUS"
+"""Variable that splits TensorFlow's CPU into so many devices, to try out training on several."""
+
+_strategy: Any = None
 
 
-def start(precision: str) -> str:
+def start(precision: str, *, together: bool = False) -> str:
     """Import Keras and its backend, set the dtype policy and return its name.
 
     Parameters
     ----------
     precision
         "auto", "float32", "bfloat16" or "float16". "auto" is bfloat16 where the CPU multiplies it
-        natively or the GPU is Ampere or later, mixed float16 on older GPUs such as Kaggle's T4,
-        and float32 elsewhere.
+        natively or the GPU is Ampere or later, mixed float16 on GPUs with tensor cores for that
+        alone, such as Kaggle's T4, and float32 elsewhere.
+    together
+        Whether networks are trained on all visible devices together, each with a part of the
+        batch (TensorFlow's MirroredStrategy); on one otherwise.
     """
+    global _strategy
     # TensorFlow's C++ side greets with a page of log lines on file descriptor 2, past all settings.
     with _hushed():
         import keras
 
+        if together:
+            _strategy = _mirrored()
         keras.ops.zeros(1)
         if precision == "auto":
             precision = _native_precision()
@@ -49,18 +61,50 @@ def has_gpu() -> bool:
 def compiles() -> bool:
     """Say whether to compile steps with XLA: on GPUs and with JAX, which knows nothing else.
 
-    On a CPU oneDNN's kernels are faster than XLA's for these networks (EXPERIMENTS.md).
+    On a CPU oneDNN's kernels are faster than XLA's for these networks (EXPERIMENTS.md), and XLA
+    cannot compile a step whose gradients are summed over several devices.
     """
     import keras
 
+    if _strategy is not None:
+        return False
     return keras.backend.backend() == "jax" or has_gpu()
+
+
+def on_all_devices() -> AbstractContextManager[Any]:
+    """Return the scope in which what is trained must be made; see ``start``'s ``together``."""
+    return nullcontext() if _strategy is None else _strategy.scope()
+
+
+def device_share(loss: Any) -> Any:
+    """Return one device's part of a mean loss: gradients are summed over the devices."""
+    return loss if _strategy is None else loss / _strategy.num_replicas_in_sync
+
+
+def _mirrored() -> Any:
+    """Return a MirroredStrategy over the GPUs, or the logical CPUs; None where there is one."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    if logical := int(os.environ.get(LOGICAL_CPUS, "0")):
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(logical)]
+        tf.config.set_logical_device_configuration(cpu, parts)
+    devices = tf.config.list_logical_devices("CPU" if logical else "GPU")
+    if len(devices) < 2:
+        return None
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
 def _native_precision() -> str:
     import keras
 
     if has_gpu():
-        return "bfloat16" if _compute_capability() >= 8 else "float16"
+        capability = _compute_capability()
+        return "bfloat16" if capability >= 8 else "float16" if capability >= 7 else "float32"
     if keras.backend.backend() == "jax":
         return "float32"  # XLA's CPU code converts bfloat16 back and forth
     cpuinfo = Path("/proc/cpuinfo")

@@ -22,6 +22,7 @@ from fkd_kaggle.events import (
     EpochEnded,
     Event,
     MemberEnded,
+    MemberFailed,
     MemberStarted,
     StepEnded,
 )
@@ -137,6 +138,11 @@ class TrainingDisplay:
             return (
                 f"{self._place(event.member)} {event.member}: {pixels(event.rmse)} px on held-out "
                 f"faces after {duration(event.seconds)} ({event.stopped})"
+            )
+        if isinstance(event, MemberFailed):
+            return (
+                f"{self._place(event.member)} {event.member} failed, the blend goes without it: "
+                f"{event.reason}"
             )
         if isinstance(event, EnsembleEnded):
             return (

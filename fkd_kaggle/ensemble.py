@@ -7,17 +7,28 @@ what to do when it runs out or somebody presses Ctrl-C.
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fkd_kaggle import backend, blend, faces, files, folds
+from fkd_kaggle.crew import Crew, Hire, work_off
 from fkd_kaggle.errors import DataError, RunError
-from fkd_kaggle.events import EnsembleEnded, EnsembleStarted, MemberEnded, OnEvent, Scores, ignore
+from fkd_kaggle.events import (
+    EnsembleEnded,
+    EnsembleStarted,
+    Event,
+    MemberEnded,
+    OnEvent,
+    Scores,
+    ignore,
+)
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COMPLETE, COUNT, PARTIAL_SOURCE
 from fkd_kaggle.recipes import Member, Plan
@@ -30,7 +41,6 @@ if TYPE_CHECKING:
 
 _RESERVE = 0.02
 """Share of a time limit kept back for the blend."""
-_FIRST_EXTRA = 8.0
 
 
 def start(runs_dir: Path, name: str | None, plan: Plan, data_dir: Path) -> Run:
@@ -46,6 +56,7 @@ def train(
     only: Collection[str] | None = None,
     on_event: OnEvent = ignore,
     tensorboard: bool = False,
+    hire: Hire | None = None,
 ) -> Scores:
     """Train the run's members that are not finished yet, then blend.
 
@@ -55,6 +66,8 @@ def train(
         Seconds for this call; the plan's own limit when None.
     only
         Names of the members to train, for a shard; the blend is then left to ``finish``.
+    hire
+        Starts what trains several members at once; None to train one after the other, here.
 
     Returns
     -------
@@ -66,48 +79,109 @@ def train(
         The run was made on other data, or interrupted before anything usable was trained.
     """
     began = time.monotonic()
-    run.check_data(faces.fingerprint(data_dir))
-    training_faces = faces.read_training(data_dir)
-    held_out = _folds(run, training_faces)
+    material = read_material(run, data_dir)
     plan = run.plan
     members = [member for member in plan.members if only is None or member.name in only]
     limit = time_limit if time_limit is not None else plan.time_limit
     run = run.update(status="training")
-    asked, test = _asked(data_dir, training_faces), _test_faces(data_dir)
-    policy = backend.start(plan.precision)
     todo = [member for member in members if not _is_finished(run, member)]
-    on_event(
-        EnsembleStarted(
-            run.name, tuple(member.name for member in members), len(members) - len(todo),
-            len(training_faces.images), policy, limit,
-        )
-    )  # fmt: skip
-    stopped = "finished"
-    # Seconds a member takes besides its training: compiling, predicting. Measured as we go.
-    extra = _FIRST_EXTRA
-    try:
-        for position, member in enumerate(todo):
-            budget = None
-            if limit is not None:
-                left = limit * (1 - _RESERVE) - (time.monotonic() - began)
-                left -= extra * (len(todo) - position)
-                if left <= 0:
-                    stopped = "time limit"
-                    break
-                budget = left * member.share / sum(other.share for other in todo[position:])
-            extra = _train_member(
-                run, member, training_faces, held_out, test, asked, budget,
-                members.index(member), on_event, tensorboard,
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        stopped = "interrupted"
+    tell = _in_turn(on_event)
+
+    @contextmanager
+    def alone(tell: OnEvent) -> Iterator[Crew]:
+        def trainer(member: Member, budget: float | None) -> float:
+            return train_member(run, member, material, budget, tell, tensorboard)
+
+        yield Crew([trainer], backend.start(plan.precision))
+
+    with (hire or alone)(tell) as crew:
+        tell(
+            EnsembleStarted(
+                run.name, tuple(member.name for member in members), len(members) - len(todo),
+                len(material.training.images), crew.precision, limit,
+            )
+        )  # fmt: skip
+        end = None if limit is None else began + limit * (1 - _RESERVE)
+        stopped = work_off(todo, crew, end, tell)
     if only is not None:
         run.update(status=stopped)
         return Scores(None, None, None, None, {})
     scores = finish(run, data_dir, status=stopped)
     finished = sum(_is_finished(run, member) for member in members)
-    on_event(EnsembleEnded(scores, finished, len(members), time.monotonic() - began, stopped))
+    tell(EnsembleEnded(scores, finished, len(members), time.monotonic() - began, stopped))
     return scores
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the members of a run are trained and scored on, read once."""
+
+    training: Faces
+    held_out: np.ndarray
+    """(N,) int64: the fold in which each training face is held out."""
+    test: tuple[Faces, np.ndarray] | None
+    """The test faces and their sources, where there is a test set."""
+    asked: np.ndarray
+    """(2, 15) how many values the lookup table asks for, by source and keypoint."""
+
+
+def read_material(run: Run, data_dir: Path) -> Material:
+    """Read what the run's members are trained on; makes its folds on the first call.
+
+    Raises
+    ------
+    RunError
+        The run was made on other data.
+    """
+    run.check_data(faces.fingerprint(data_dir))
+    training = faces.read_training(data_dir)
+    return Material(
+        training, _folds(run, training), _test_faces(data_dir), _asked(data_dir, training)
+    )
+
+
+def train_member(
+    run: Run,
+    member: Member,
+    material: Material,
+    budget: float | None,
+    on_event: OnEvent,
+    tensorboard: bool = False,
+) -> float:
+    """Train one member and store its predictions; return the seconds besides the training.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After the member's checkpoint is written.
+    """
+    from fkd_kaggle import training
+
+    validation = material.training.take(np.nonzero(material.held_out == member.fold)[0])
+    rest = material.training.take(np.nonzero(material.held_out != member.fold)[0])
+
+    def score(predictions: np.ndarray) -> float:
+        value = blend.combined(
+            predictions, validation.keypoints, validation.sources, material.asked
+        )
+        return float("nan") if value is None else value
+
+    began, before = time.monotonic(), _spent(run, member).seconds
+    network, progress = training.train(
+        member, run.member(member.name), rest, validation, score,
+        position=run.plan.members.index(member),
+        budget=None if budget is None else budget + before,
+        on_event=on_event,
+        tensorboard=run.path / "tensorboard" if tensorboard else None,
+    )  # fmt: skip
+    predictions = _answers(network, member, validation, validation.sources)
+    _store_held_out(run, member, validation.ids, predictions)
+    if material.test is not None:
+        # Now, while the network is compiled: `predict` then has nothing left to compute.
+        _store_answers(run, member, *material.test, _answers(network, member, *material.test))
+    seconds = time.monotonic() - began
+    on_event(MemberEnded(member.name, score(predictions), seconds, progress.stopped))
+    return seconds - (progress.seconds - before)
 
 
 def finish(run: Run, data_dir: Path, *, status: str = "finished") -> Scores:
@@ -185,44 +259,15 @@ def predict(
     return blend.apply(stacked, weights, sources)
 
 
-def _train_member(
-    run: Run,
-    member: Member,
-    training_faces: Faces,
-    held_out: np.ndarray,
-    test: tuple[Faces, np.ndarray] | None,
-    asked: np.ndarray,
-    budget: float | None,
-    position: int,
-    on_event: OnEvent,
-    tensorboard: bool,
-) -> float:
-    """Train one member and store its predictions; return the seconds besides the training."""
-    from fkd_kaggle import training
+def _in_turn(on_event: OnEvent) -> OnEvent:
+    """Return a callback that several threads may call."""
+    lock = threading.Lock()
 
-    validation = training_faces.take(np.nonzero(held_out == member.fold)[0])
-    rest = training_faces.take(np.nonzero(held_out != member.fold)[0])
+    def tell(event: Event) -> None:
+        with lock:
+            on_event(event)
 
-    def score(predictions: np.ndarray) -> float:
-        value = blend.combined(predictions, validation.keypoints, validation.sources, asked)
-        return float("nan") if value is None else value
-
-    began, before = time.monotonic(), _spent(run, member).seconds
-    network, progress = training.train(
-        member, run.member(member.name), rest, validation, score,
-        position=position,
-        budget=None if budget is None else budget + before,
-        on_event=on_event,
-        tensorboard=run.path / "tensorboard" if tensorboard else None,
-    )  # fmt: skip
-    predictions = _answers(network, member, validation, validation.sources)
-    _store_held_out(run, member, validation.ids, predictions)
-    if test is not None:
-        # Now, while the network is compiled: `predict` then has nothing left to compute.
-        _store_answers(run, member, *test, _answers(network, member, *test))
-    seconds = time.monotonic() - began
-    on_event(MemberEnded(member.name, score(predictions), seconds, progress.stopped))
-    return seconds - (progress.seconds - before)
+    return tell
 
 
 def _spent(run: Run, member: Member) -> Progress:

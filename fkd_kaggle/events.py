@@ -83,6 +83,14 @@ class MemberEnded:
 
 
 @dataclass(frozen=True)
+class MemberFailed:
+    """A member could not be trained; the others go on, and the blend does without it."""
+
+    member: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Scores:
     """Cross-validated root mean squared errors in pixels; None where nothing was held out."""
 
@@ -109,7 +117,15 @@ class EnsembleEnded:
     stopped: str
 
 
-Event = EnsembleStarted | MemberStarted | StepEnded | EpochEnded | MemberEnded | EnsembleEnded
+Event = (
+    EnsembleStarted
+    | MemberStarted
+    | StepEnded
+    | EpochEnded
+    | MemberEnded
+    | MemberFailed
+    | EnsembleEnded
+)
 OnEvent = Callable[[Event], None]
 
 

@@ -94,7 +94,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """Return "new", "training", "interrupted", "time limit" or "finished"."""
+        """Return "new", "training", "interrupted", "time limit", "failures" or "finished"."""
         return str(self.info["status"])
 
     @property

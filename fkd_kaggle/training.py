@@ -94,7 +94,7 @@ class Learner(keras.Model):
             view = views.View(y_pred["matrix"], y_pred["mirrored"])
             labels = view.to_view(y, self.flip)
             loss = loss + self.recipe.heatmap_loss * losses.map_loss(labels, y_pred["maps"])
-        return loss
+        return backend.device_share(loss)
 
 
 def train(
@@ -133,15 +133,8 @@ def train(
         After the checkpoint is written; what was trained so far is in the folder.
     """
     keras.utils.set_random_seed(member.seed)
-    network = networks.build_network(member.recipe)
-    start_from(network, _mean_points(networks.targets(training, member.recipe)))
-    learner = Learner(network, member.recipe, member.seed)
-    optimizer = keras.optimizers.AdamW(
-        member.recipe.learning_rate,
-        weight_decay=member.recipe.weight_decay,
-        clipnorm=1.0,
-    )
-    learner.compile(optimizer=optimizer, jit_compile=backend.compiles())
+    learner = _learner(member, training)
+    network = learner.network
     steps = max(1, len(training.images) // member.recipe.batch_size)
     session = _Session(learner, member, folder, validation, score, budget, on_event, steps)
     session.restore()
@@ -171,6 +164,22 @@ def train(
         session.finish()
     networks.load_weights(network, folder)
     return network, session.progress
+
+
+def _learner(member: Member, training: Faces) -> Learner:
+    """Return the member's untrained network, compiled for training."""
+    with backend.on_all_devices():
+        network = networks.build_network(member.recipe)
+        start_from(network, _mean_points(networks.targets(training, member.recipe)))
+        learner = Learner(network, member.recipe, member.seed)
+        optimizer = keras.optimizers.AdamW(
+            member.recipe.learning_rate,
+            weight_decay=member.recipe.weight_decay,
+            clipnorm=1.0,
+        )
+        # In mixed float16 this wraps the optimizer in one that scales the loss.
+        learner.compile(optimizer=optimizer, jit_compile=backend.compiles())
+    return learner
 
 
 def read_progress(folder: Path) -> Progress:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import FkdError, KernelError
-from fkd_kaggle.kernel import image, inputs
+from fkd_kaggle.kernel import fleet, image, inputs
 from fkd_kaggle.kernel.job import Job
 
 if TYPE_CHECKING:
@@ -76,10 +76,15 @@ def _train(
 
     run = ensemble.start(root / "working", job.run_name, job.plan, data_dir)
     only = None if job.shard is None else [member.name for member in job.members]
+    devices = image.devices()
+    hire = None
+    if len(devices) > 1:
+        hire = fleet.hire(run.path, data_dir, fleet.groups(devices, len(job.members)))
     with TrainingDisplay(console) as display:
         scores = ensemble.train(
-            run, data_dir, time_limit=_time_limit(job, began), only=only, on_event=display
-        )
+            run, data_dir, time_limit=_time_limit(job, began), only=only, on_event=display,
+            hire=hire,
+        )  # fmt: skip
     return run, scores
 
 
@@ -90,23 +95,35 @@ def _gather(
     from fkd_kaggle import ensemble
 
     run = ensemble.start(root / "working", job.run_name, job.plan, data_dir)
-    for shard in inputs.runs(root / "input", job.run_name):
-        shard.check_data(run.info["data"])
-        if shard.plan.members != run.plan.members:
-            raise KernelError(
-                f"{shard.path} was trained to another plan than {job.run_name} is to be blended by"
-            )
+    shards = inputs.runs(root / "input", job.run_name)
+    for shard in shards:
+        _check_shard(shard, shards[0], run)
         shutil.copyfile(shard.path / "folds.npy", run.path / "folds.npy")
         shutil.copytree(shard.path / "members", run.path / "members", dirs_exist_ok=True)
-    missing = [one.name for one in job.members if not run.member(one.name).is_dir()]
-    there = len(job.members) - len(missing)
-    _say(
-        console,
-        f"run {run.name}: {there} of {len(job.members)} members from {len(job.gather)} kernels",
-    )
+    names = [member.name for member in job.members]
+    missing = [name for name in names if not run.member(name).is_dir()]
+    there = f"{len(names) - len(missing)} of {len(names)} members"
+    _say(console, f"run {run.name}: {there} from {len(shards)} of {len(job.gather)} kernels")
     if missing:
         _say(console, f"not trained, the blend goes without them: {', '.join(missing)}")
-    return run, ensemble.finish(run, data_dir)
+    endings = [shard.status for shard in shards if shard.status != "finished"]
+    status = endings[0] if endings else "failures" if missing else "finished"
+    return run, ensemble.finish(run, data_dir, status=status)
+
+
+def _check_shard(shard: Run, first: Run, run: Run) -> None:
+    """Refuse a shard whose members cannot be blended with the others'."""
+    shard.check_data(run.info["data"])
+    if shard.plan.members != run.plan.members:
+        raise KernelError(
+            f"{shard.path} was trained to another plan than {run.name} is to be blended by: "
+            "push all its shards anew"
+        )
+    if (shard.path / "folds.npy").read_bytes() != (first.path / "folds.npy").read_bytes():
+        raise KernelError(
+            f"{shard.path} and {first.path} have split the faces differently: the machines' "
+            "images differ; push all shards anew, so that they run in the same one"
+        )
 
 
 def _time_limit(job: Job, began: float) -> float:

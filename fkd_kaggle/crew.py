@@ -1,0 +1,187 @@
+"""Who trains the members, and in how many seconds each: one after the other, or several at once.
+
+Members are independent, so a machine with several GPUs trains one on each. This module hands them
+out and divides the time; it trains nothing and knows nothing of processes or devices.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from fkd_kaggle.events import MemberFailed, OnEvent
+from fkd_kaggle.recipes import Member
+
+_FIRST_EXTRA = 8.0
+
+
+class Trainer(Protocol):
+    """Trains one member at a time."""
+
+    def __call__(self, member: Member, budget: float | None) -> float:
+        """Train a member in ``budget`` seconds; return the seconds it took besides training."""
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Trainers that work at the same time; a lone one works in the caller's own thread."""
+
+    trainers: Sequence[Trainer]
+    precision: str
+    """The dtype policy they compute in."""
+    stop: Callable[[], None] = _nothing
+    """Makes all trainers raise KeyboardInterrupt soon."""
+
+
+Hire = Callable[[OnEvent], AbstractContextManager[Crew]]
+"""Starts a crew that tells its events to the given callback, and sends it home at the end."""
+
+
+def work_off(todo: Sequence[Member], crew: Crew, end: float | None, on_event: OnEvent) -> str:
+    """Have all members trained; return how it ended.
+
+    That is "finished", "time limit", "interrupted" or "failures". With several trainers, a member
+    that fails is told as an event and its trainer gets no other; the rest goes on.
+
+    Parameters
+    ----------
+    end
+        When all must be done, by ``time.monotonic``; None for no limit.
+
+    Raises
+    ------
+    Exception
+        What the first failing trainer raised, if none trained anything.
+    """
+    board = _Board(todo, len(crew.trainers), end)
+    if len(crew.trainers) == 1:
+        try:
+            board.lane(0, crew.trainers[0])
+        except KeyboardInterrupt:
+            return "interrupted"
+        return board.ending
+    threads = [
+        threading.Thread(target=board.guarded, args=(lane, trainer, on_event), daemon=True)
+        for lane, trainer in enumerate(crew.trainers)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.5)  # short, for Ctrl-C is heard between waits only
+                if end is not None and time.monotonic() > end and not board.closed:
+                    board.close("time limit")
+                    crew.stop()
+    except KeyboardInterrupt:
+        board.close("interrupted")
+        crew.stop()
+        for thread in threads:
+            thread.join()
+    if board.failures and not board.trained:
+        raise board.failures[0]
+    if board.failures and board.ending == "finished":
+        board.ending = "failures"
+    return board.ending
+
+
+def pace(busy: Sequence[float], shares: Sequence[float], seconds: float, extra: float) -> float:
+    """Return the training seconds for each unit of share with which a queue fits into a time.
+
+    Parameters
+    ----------
+    busy
+        Seconds until each trainer is free.
+    shares
+        Of the members left, in the order in which they are handed out, each to the trainer that
+        is free first.
+    seconds
+        What is left in all.
+    extra
+        Seconds each member takes besides its training.
+
+    Returns
+    -------
+    0 where not even the extras fit.
+    """
+
+    def last_end(pace: float) -> float:
+        lanes, ends = list(busy), 0.0
+        heapq.heapify(lanes)
+        for share in shares:
+            ends = max(ends, end := lanes[0] + extra + pace * share)
+            heapq.heapreplace(lanes, end)
+        return ends
+
+    low, high = 0.0, max(seconds, 0.0) / max(*shares, 1e-9)
+    if last_end(low) >= seconds:
+        return 0.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if last_end(middle) <= seconds else (low, middle)
+    return low
+
+
+class _Board:
+    """The members still to be trained, seen by all lanes."""
+
+    def __init__(self, todo: Sequence[Member], lanes: int, end: float | None) -> None:
+        self.todo, self.end = deque(todo), end
+        self.lock = threading.Lock()
+        self.free_at, self.current = [0.0] * lanes, [""] * lanes
+        # Seconds a member takes besides its training: compiling, predicting. Measured as we go.
+        self.extra = _FIRST_EXTRA
+        self.ending, self.closed = "finished", False
+        self.trained = 0
+        self.failures: list[Exception] = []
+
+    def lane(self, number: int, trainer: Trainer) -> None:
+        """Train one member after the other until none is left or the time is up."""
+        while (turn := self._next(number)) is not None:
+            extra = trainer(*turn)
+            with self.lock:
+                self.extra, self.trained = extra, self.trained + 1
+
+    def guarded(self, number: int, trainer: Trainer, on_event: OnEvent) -> None:
+        """Do a lane's work in a thread, where nobody would catch what it raises."""
+        try:
+            self.lane(number, trainer)
+        except KeyboardInterrupt:
+            return
+        except Exception as error:
+            self.failures.append(error)
+            on_event(MemberFailed(self.current[number], str(error)))
+
+    def close(self, ending: str) -> None:
+        """Hand out no more."""
+        with self.lock:
+            self.ending, self.closed = ending, True
+
+    def _next(self, lane: int) -> tuple[Member, float | None] | None:
+        with self.lock:
+            if self.closed or not self.todo:
+                return None
+            budget = None
+            if self.end is not None:
+                now = time.monotonic()
+                self.free_at[lane] = now
+                busy = [max(0.0, at - now) for at in self.free_at]
+                shares = [member.share for member in self.todo]
+                budget = shares[0] * pace(busy, shares, self.end - now, self.extra)
+                if budget <= 0:
+                    self.ending = "time limit"
+                    return None
+                self.free_at[lane] = now + self.extra + budget
+            member = self.todo.popleft()
+            self.current[lane] = member.name
+            return member, budget

@@ -1,0 +1,143 @@
+"""A crew of processes, one for each GPU: TensorFlow shares neither a GPU nor a process well.
+
+Starts ``worker`` processes, hands them members and passes on what they tell. How members and time
+are divided is ``crew``'s; what a worker does is ``worker``'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, Final, get_args
+
+from fkd_kaggle import events
+from fkd_kaggle.crew import Crew, Hire
+from fkd_kaggle.errors import KernelError
+from fkd_kaggle.events import OnEvent
+from fkd_kaggle.kernel import image
+from fkd_kaggle.recipes import Member
+
+_PATIENCE: Final = 30.0
+"""Seconds that a worker has to write its checkpoint when it is stopped."""
+_KINDS: Final = {kind.__name__: kind for kind in get_args(events.Event)}
+_START: Final = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from fkd_kaggle.kernel import worker; sys.exit(worker.main(*sys.argv[2:]))"
+)
+
+
+def groups(devices: Sequence[str], members: int) -> list[list[str]]:
+    """Deal devices out to workers: one each, or several each where members are fewer."""
+    workers = max(1, min(len(devices), members))
+    return [list(devices[worker::workers]) for worker in range(workers)]
+
+
+def hire(run: Path, data_dir: Path, devices: Sequence[Sequence[str]]) -> Hire:
+    """Return what starts a crew for ``ensemble.train``: a worker for each group of devices.
+
+    A group of several devices trains each member on all of them together.
+
+    Raises
+    ------
+    KernelError
+        A worker does not start.
+    """
+
+    @contextmanager
+    def start(on_event: OnEvent) -> Iterator[Crew]:
+        with ExitStack() as stack:
+            # All of them first: each takes its seconds to start TensorFlow.
+            workers = [
+                stack.enter_context(_Worker(run, data_dir, group, on_event)) for group in devices
+            ]
+            precision = {worker.ready() for worker in workers}.pop()
+
+            def stop() -> None:
+                for worker in workers:
+                    worker.interrupt()
+
+            count = f"{len(workers)} × " if len(workers) > 1 else ""
+            together = f" on {len(devices[0])} devices each" if len(devices[0]) > 1 else ""
+            yield Crew([worker.train for worker in workers], f"{count}{precision}{together}", stop)
+
+    return start
+
+
+class _Worker:
+    """One process and the two pipes to it."""
+
+    def __init__(
+        self, run: Path, data_dir: Path, devices: Sequence[str], on_event: OnEvent
+    ) -> None:
+        self.devices, self.on_event = ", ".join(devices), on_event
+        package = Path(__file__).parents[2]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _START, str(package), str(run), str(data_dir)],
+            env={**os.environ, **image.environment(devices)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
+            start_new_session=True,  # Ctrl-C reaches it by `interrupt`, once
+        )  # fmt: skip
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let it end, and see to it that it does."""
+        _pipe(self.process.stdin).close()
+        try:
+            self.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        _pipe(self.process.stdout).close()
+
+    def ready(self) -> str:
+        """Wait until it has started its backend; return its precision."""
+        return str(self._answer("starting")["ready"])
+
+    def train(self, member: Member, budget: float | None) -> float:
+        """Have a member trained; the crew's ``Trainer``."""
+        order = json.dumps({"member": member.name, "budget": budget})
+        try:
+            print(order, file=_pipe(self.process.stdin), flush=True)
+        except OSError:
+            raise KernelError(self._gone(member.name)) from None
+        return float(self._answer(member.name)["done"])
+
+    def interrupt(self) -> None:
+        """Make it write its checkpoint and end."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+
+    def _answer(self, doing: str) -> dict[str, Any]:
+        """Pass on events until something else comes."""
+        for line in _pipe(self.process.stdout):
+            message: dict[str, Any] = json.loads(line)
+            if "event" in message:
+                self.on_event(_KINDS[message.pop("event")](**message))
+            elif "interrupted" in message:
+                raise KeyboardInterrupt
+            elif "error" in message:
+                raise KernelError(message["error"])
+            else:
+                return message
+        raise KernelError(self._gone(doing))
+
+    def _gone(self, doing: str) -> str:
+        code = self.process.wait()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return (
+            f"the process on GPU {self.devices} ended with {how} at {doing}; "
+            "what it had to say is above"
+        )
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None  # Popen was asked for both
+    return stream

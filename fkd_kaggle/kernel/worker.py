@@ -1,0 +1,65 @@
+"""One process of a ``fleet``: trains members as it is told, on the devices it can see.
+
+Reads orders from stdin and tells on stdout, a line of JSON each: {"ready": precision}, then for
+each order the events of its training and {"done": seconds besides training}; {"error": line} or
+{"interrupted": true} at the end. Ends when stdin does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fkd_kaggle import backend
+from fkd_kaggle.errors import FkdError
+from fkd_kaggle.events import Event
+
+
+def main(run: str, data_dir: str) -> int:
+    """Train members of the run in folder ``run`` until stdin ends; return the exit code."""
+    tell = _teller()
+    try:
+        _work(Path(run), Path(data_dir), tell)
+    except FkdError as error:
+        tell({"error": str(error)})
+        return error.exit_code
+    except KeyboardInterrupt:
+        tell({"interrupted": True})
+    return 0
+
+
+def _work(run_path: Path, data_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None:
+    from fkd_kaggle import ensemble
+    from fkd_kaggle.run import Run
+
+    def on_event(event: Event) -> None:
+        tell({"event": type(event).__name__, **asdict(event)})
+
+    run = Run.open(run_path)
+    policy = backend.start(run.plan.precision, together=True)
+    material = ensemble.read_material(run, data_dir)
+    members = {member.name: member for member in run.plan.members}
+    tell({"ready": policy})
+    for line in sys.stdin:
+        order = json.loads(line)
+        extra = ensemble.train_member(
+            run, members[order["member"]], material, order["budget"], on_event
+        )
+        tell({"done": extra})
+
+
+def _teller() -> Callable[[dict[str, Any]], None]:
+    """Keep stdout to ourselves: what libraries print goes to stderr."""
+    sys.stdout.flush()
+    messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def tell(message: dict[str, Any]) -> None:
+        print(json.dumps(message), file=messages, flush=True)
+
+    return tell
