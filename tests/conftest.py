@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +20,7 @@ from fkd_kaggle.practice.server import PracticeKaggle
 
 TRAIN = 24
 TEST = 16
+SECRET = "c0ffee5ec2e7"
 
 PracticeFactory = Callable[..., PracticeKaggle]
 
@@ -104,3 +108,29 @@ def start_practice(
 def practice(start_practice: PracticeFactory) -> PracticeKaggle:
     """A running practice Kaggle with ``competition_dir``; this package talks to it."""
     return start_practice()
+
+
+def run_kaggle(url: str, home: Path, *arguments: str) -> str:
+    """Run the kaggle command's own main, its table of endpoints pointing at ``url``.
+
+    The command asks no environment but LOCALHOST for its endpoint, and that means port 80.
+    """
+    script = (
+        "import sys; from kagglesdk import kaggle_env as env\n"
+        f"env._env_to_endpoint[env.KaggleEnv.PROD] = {url + '/api'!r}\n"
+        "sys.argv[0] = 'kaggle'; from kaggle.cli import main; main()"
+    )
+    return run([sys.executable, "-c", script, *arguments], home, {})
+
+
+def run(command: list[str], home: Path, more: dict[str, str]) -> str:
+    """Run a command with credentials and an empty home folder; return what it prints."""
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(home),
+        "KAGGLE_USERNAME": "ada", "KAGGLE_KEY": SECRET, **more,
+    }  # fmt: skip
+    done = subprocess.run(
+        command, env=environment, cwd=home, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from conftest import TRAIN, PracticeFactory, make_faces, write_competition
+from conftest import SECRET, TRAIN, PracticeFactory, make_faces, run, run_kaggle, write_competition
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,8 +28,6 @@ from fkd_kaggle.practice import faults
 from fkd_kaggle.practice.dataset import SERVED, SLUG
 from fkd_kaggle.practice.scoring import MalformedSubmissionError, Scorer, public_rows
 from fkd_kaggle.practice.server import PracticeKaggle
-
-SECRET = "c0ffee5ec2e7"
 
 Connect = Callable[..., Any]
 
@@ -750,32 +748,6 @@ def test_serving_ends_cleanly_on_sigterm(competition_dir: Path, tmp_path: Path) 
 
 
 # --- the kaggle command -------------------------------------------------------------------------
-
-
-def run_kaggle(url: str, home: Path, *arguments: str) -> str:
-    """Run the kaggle command's own main, its table of endpoints pointing at ``url``.
-
-    The command asks no environment but LOCALHOST for its endpoint, and that means port 80.
-    """
-    script = (
-        "import sys; from kagglesdk import kaggle_env as env\n"
-        f"env._env_to_endpoint[env.KaggleEnv.PROD] = {url + '/api'!r}\n"
-        "sys.argv[0] = 'kaggle'; from kaggle.cli import main; main()"
-    )
-    return run([sys.executable, "-c", script, *arguments], home, {})
-
-
-def run(command: list[str], home: Path, more: dict[str, str]) -> str:
-    """Run a command with credentials and an empty home folder; return what it prints."""
-    environment = {
-        "PATH": os.environ["PATH"], "HOME": str(home),
-        "KAGGLE_USERNAME": "ada", "KAGGLE_KEY": SECRET, **more,
-    }  # fmt: skip
-    done = subprocess.run(
-        command, env=environment, cwd=home, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_the_kaggle_command_does_the_whole_way(

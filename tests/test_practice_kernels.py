@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+import requests
+from conftest import SECRET, PracticeFactory, run_kaggle
 
 from fkd_kaggle.competition import Competition
+from fkd_kaggle.errors import CompetitionError
+from fkd_kaggle.kaggle_client import Patience
 from fkd_kaggle.kaggle_kernels import KernelStatus
+from fkd_kaggle.practice import kernel_sandbox
+from fkd_kaggle.practice.dataset import SERVED, SLUG
 from fkd_kaggle.practice.server import PracticeKaggle
 
-SLUG = "facial-keypoints-detection"
+T = TypeVar("T")
+
+HELLO = "practice/hello"
+FAST = Patience(first_wait=0.01)
+SLEEPER = """
+    import time
+    print("awake", flush=True)
+    time.sleep(120)
+"""
 
 
 @pytest.fixture
 def competition(practice: PracticeKaggle) -> Competition:
-    return Competition.open()
+    return Competition.open(patience=FAST)
 
 
 def write_kernel(folder: Path, script: str, name: str = "hello", **metadata: Any) -> Path:
@@ -36,46 +54,457 @@ def write_kernel(folder: Path, script: str, name: str = "hello", **metadata: Any
     return folder
 
 
-Run = Callable[..., KernelStatus]
+def wait(competition: Competition, kernel: str = HELLO) -> KernelStatus:
+    return wait_for(lambda: competition.kernel_status(kernel), lambda status: status.finished)
+
+
+def wait_for(look: Callable[[], T], wanted: Callable[[T], bool] = bool) -> T:
+    for _ in range(300):
+        seen = look()
+        if wanted(seen):
+            return seen
+        time.sleep(0.1)
+    raise AssertionError(f"still {seen}")
+
+
+def printed(competition: Competition, kernel: str = HELLO) -> str:
+    return "".join(line.text for line in competition.kernel_logs(kernel))
 
 
 @pytest.fixture
-def run(competition: Competition, tmp_path: Path) -> Run:
-    """Push a script and wait for its end."""
+def push(tmp_path: Path) -> Callable[..., int]:
+    """Push a script; return its version."""
 
-    def push(script: str, name: str = "hello", **metadata: Any) -> KernelStatus:
-        competition.kernel_push(write_kernel(tmp_path / name, script, name, **metadata))
-        return wait(competition, f"practice/{name}")
+    def push(
+        competition: Competition,
+        script: str,
+        name: str = "hello",
+        timeout: int | None = None,
+        **metadata: Any,
+    ) -> int:
+        folder = write_kernel(tmp_path / "pushed" / name, script, name, **metadata)
+        return competition.kernel_push(folder, timeout).version
 
     return push
 
 
-def wait(competition: Competition, kernel: str) -> KernelStatus:
-    for _ in range(300):
-        status = competition.kernel_status(kernel)
-        if status.finished:
-            return status
-        time.sleep(0.1)
-    raise AssertionError(f"{kernel} is still {status.state}")
+Push = Callable[..., int]
 
 
-def test_a_pushed_script_runs_and_leaves_its_log_and_output(
-    run: Run, competition: Competition, tmp_path: Path
+# --- what a kernel sees -----------------------------------------------------------------------
+
+
+@pytest.fixture(params=["namespaces", "prefix variable"])
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of giving a kernel its folders."""
+    if request.param == "prefix variable":
+        monkeypatch.setattr(kernel_sandbox, "is_isolated", lambda: False)
+    elif not kernel_sandbox.is_isolated():
+        pytest.skip("this system allows no namespaces")
+    return str(request.param)
+
+
+LOOK_AROUND = """
+    import importlib.metadata, importlib.util, json, os, socket, subprocess, sys
+    from pathlib import Path
+
+    def fails(call):
+        try:
+            call()
+        except Exception as error:
+            return type(error).__name__
+
+    root = Path(os.environ.get("FKD_KAGGLE_ROOT", "/kaggle"))
+    child = [sys.executable, "-c", "import numpy; print(numpy.__name__); import fkd_kaggle"]
+    child = subprocess.run(child, capture_output=True, text=True)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = int(Path("{port}").name)
+    Path("seen.json").write_text(json.dumps({{
+        "where": [str(root), os.getcwd(), __file__],
+        "input": sorted(str(path.relative_to(root / "input")) for path in root.rglob("*.*")
+                        if root / "input" in path.parents),
+        "write input": fails(lambda: (root / "input" / "x").write_text("")),
+        "import us": fails(lambda: __import__("fkd_kaggle")),
+        "our notes": fails(lambda: importlib.metadata.version("fkd-kaggle")),
+        "child": [child.stdout, child.stderr.splitlines()[-1]],
+        "others": [bool(importlib.util.find_spec(n)) for n in ("tensorflow", "keras", "scipy")],
+        "environment": dict(os.environ),
+        "loopback": fails(lambda: socket.create_connection(listener.getsockname(), 5)),
+        "network": fails(lambda: socket.create_connection(("127.0.0.1", port), 5)),
+        "server": fails(lambda: Path("/proc/{pid}/environ").read_bytes()),
+    }}))
+"""
+
+
+def test_a_kernel_sees_kaggles_folders_and_nothing_of_ours(
+    system: str,
+    start_practice: PracticeFactory,
+    push: Push,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    status = run(
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("KAGGLE_KEY", SECRET)
+    kaggle = start_practice()
+    competition = Competition.open(patience=FAST)
+    push(competition, LOOK_AROUND.format(port=kaggle.port, pid=os.getpid()))
+    assert wait(competition).state == "complete", printed(competition)
+    competition.kernel_output(HELLO, tmp_path / "out")
+    seen = json.loads((tmp_path / "out" / "seen.json").read_text())
+
+    root, cwd, script = seen["where"]
+    assert (cwd, script) == (f"{root}/working", f"{root}/src/script.py")
+    assert seen["input"] == sorted(f"competitions/{SLUG}/{name}" for name in SERVED)
+    assert seen["import us"] == "ModuleNotFoundError"
+    assert seen["our notes"] == "PackageNotFoundError"
+    assert seen["child"] == ["numpy\n", "ModuleNotFoundError: No module named 'fkd_kaggle'"]
+    assert seen["others"] == [True, True, True]
+    assert seen["environment"]["KAGGLE_KERNEL_RUN_TYPE"] == "Batch"
+    assert SECRET not in json.dumps(seen)
+    assert seen["environment"]["CUDA_VISIBLE_DEVICES"] == ""
+    assert seen["loopback"] is None
+    if system == "namespaces":
+        assert root == "/kaggle"
+        assert "FKD_KAGGLE_ROOT" not in seen["environment"]
+        assert seen["write input"] == "OSError"
+        assert seen["network"] is not None
+        assert seen["server"] == "PermissionError"
+    else:
+        assert seen["environment"]["FKD_KAGGLE_ROOT"] == root
+
+
+def test_a_kernel_reads_what_another_left(
+    start_practice: PracticeFactory, push: Push, tmp_path: Path
+) -> None:
+    kaggle = start_practice()
+    competition = Competition.open(patience=FAST)
+    push(competition, "open('part.txt', 'w').write('first')", "shard-0")
+    wait(competition, "practice/shard-0")
+    read = """
+        import os
+        for folder, _, names in os.walk("/kaggle/input"):
+            for name in names:
+                if name == "part.txt":
+                    print(folder, open(os.path.join(folder, name)).read())
+    """
+    push(competition, read, kernel_sources=["practice/shard-0"])
+    wait(competition)
+    assert printed(competition) == "/kaggle/input/notebooks/practice/shard-0 first\n"
+    kaggle.faults.add("old-mounts")
+    push(competition, read, kernel_sources=["practice/shard-0/1"])
+    wait(competition)
+    assert printed(competition) == "/kaggle/input/shard-0 first\n"
+
+
+# --- how runs go ------------------------------------------------------------------------------
+
+
+def test_a_pushed_script_leaves_its_log_and_its_output(
+    competition: Competition, push: Push, tmp_path: Path
+) -> None:
+    push(
+        competition,
         """
-        import sys
+        import pathlib, sys
         print("hello")
         print("careful", file=sys.stderr)
-        open("/kaggle/working/result.txt", "w").write("42")
-        """
+        pathlib.Path("run/member").mkdir(parents=True)
+        for number in range(150):
+            pathlib.Path(f"run/member/{number}.txt").write_text(str(number))
+        """,
     )
-    lines = list(competition.kernel_logs("practice/hello"))
-    assert (status.state, status.message) == ("complete", ""), lines
-    assert {(line.stream, line.text) for line in lines} == {
-        ("stdout", "hello\n"),
-        ("stderr", "careful\n"),
-    }
-    competition.kernel_output("practice/hello", tmp_path / "out")
-    assert (tmp_path / "out" / "result.txt").read_text() == "42"
-    assert (tmp_path / "out" / "hello.log").exists()
+    assert wait(competition) == KernelStatus("complete", "")
+    lines = {(line.stream, line.text) for line in competition.kernel_logs(HELLO)}
+    assert lines == {("stdout", "hello\n"), ("stderr", "careful\n")}
+    competition.kernel_output(HELLO, tmp_path / "out")  # two pages
+    texts = [(tmp_path / "out" / f"run/member/{n}.txt").read_text() for n in range(150)]
+    assert texts == [str(number) for number in range(150)]
+    stored = json.loads((tmp_path / "out" / "hello.log").read_text())
+    assert {tuple(event) for event in stored} == {("stream_name", "time", "data")}
+
+
+def test_a_script_that_fails_is_an_error_with_its_traceback(
+    competition: Competition, push: Push
+) -> None:
+    push(competition, "open('kept.txt', 'w')\nraise ValueError('no faces')")
+    assert wait(competition).state == "error"
+    assert printed(competition).endswith("ValueError: no faces\n")
+
+
+def test_each_push_is_a_new_version_and_the_newest_counts(
+    practice: PracticeKaggle, competition: Competition, push: Push
+) -> None:
+    assert push(competition, "open('a', 'w').write('1')") == 1
+    wait(competition)
+    assert push(competition, "open('a', 'w').write('2')") == 2
+    wait(competition)
+    left = [practice.kernels.output_file("practice", "hello", n, "a") for n in (1, 2, None)]
+    assert [path and path.read_text() for path in left] == ["1", "2", "2"]
+
+
+def test_a_version_of_a_kernel_is_submitted_and_scored(
+    competition: Competition, push: Push, solution_csv: Path
+) -> None:
+    answers = solution_csv.read_text()
+    version = push(competition, f"open('submission.csv', 'w').write({answers!r})")
+    wait(competition)
+    ref = competition.submit_kernel(HELLO, version, "submission.csv", "from a kernel")
+    assert competition.wait_for_score(ref).public_score == 0.0
+    with pytest.raises(CompetitionError, match="404"):
+        competition.submit_kernel(HELLO, version, "other.csv", "not there")
+
+
+def test_more_kernels_than_run_at_once_wait_their_turn(
+    start_practice: PracticeFactory, push: Push
+) -> None:
+    kaggle = start_practice(kernels_at_once=1)
+    competition = Competition.open(patience=FAST)
+    push(competition, SLEEPER, "first")
+    push(competition, "print('now me')", "second")
+    first, second = "practice/first", "practice/second"
+    wait_for(lambda: competition.kernel_status(first).state == "running")
+    assert competition.kernel_status(second).state == "queued"
+    competition.kernel_stop(first, session_of(kaggle, first))
+    assert wait(competition, first).state == "cancel_acknowledged"
+    assert wait(competition, second).state == "complete"
+
+
+def session_of(kaggle: PracticeKaggle, kernel: str) -> int:
+    listed = requests.get(f"{kaggle.url}/practice/kernels", timeout=10).json()
+    return int(next(one["session"] for one in listed if one["kernel"] == kernel))
+
+
+BROOD = """
+    import subprocess, sys, time
+    beat = "import time\\nwhile True: open('beat', 'a').write('.'); time.sleep(0.05)"
+    subprocess.Popen([sys.executable, "-c", beat], start_new_session={apart})
+    print("awake", flush=True)
+    time.sleep(120)
+"""
+
+
+@pytest.mark.parametrize("how", ["cancel", "time limit", "close"])
+def test_a_kernel_ends_with_all_it_started(
+    how: str, start_practice: PracticeFactory, push: Push, tmp_path: Path
+) -> None:
+    kaggle = start_practice()
+    competition = Competition.open(patience=FAST)
+    apart = kernel_sandbox.is_isolated()  # a group of its own is out of reach without
+    push(competition, BROOD.format(apart=apart), timeout=2 if how == "time limit" else None)
+    wait_for(lambda: beats(tmp_path))
+    if how == "cancel":
+        competition.kernel_stop(HELLO, session_of(kaggle, HELLO))
+    if how == "close":
+        kaggle.stop()
+        version = kaggle.kernels.versions.find("practice", "hello")
+        assert version is not None
+        assert (version.status, "was stopped" in version.failure) == ("error", True)
+    else:
+        assert wait(competition).state == "cancel_acknowledged"
+        assert printed(competition) == "awake\n"
+    assert not beats(tmp_path)
+
+
+def beats(state: Path) -> bool:
+    """Tell whether BROOD's child lives."""
+    before = [path.stat().st_size for path in state.rglob("beat")]
+    time.sleep(0.4)
+    return before != [path.stat().st_size for path in state.rglob("beat")]
+
+
+def test_when_the_server_is_killed_so_is_the_kernel_and_its_log_is_kept(
+    start_practice: PracticeFactory, competition_dir: Path, push: Push, tmp_path: Path
+) -> None:
+    state = tmp_path / "other-state"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "fkd_kaggle", "practice", "--data", str(competition_dir),
+         "--hold-out", "0.25", "--state-dir", str(state), "--port", "0"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert server.stdout is not None
+    url = server.stdout.readline().split()[3].rstrip(":")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
+        patch.setenv("FKD_PRACTICE_URL", url)
+        competition = Competition.open(patience=FAST)
+        push(competition, BROOD.format(apart=False))
+        wait_for(lambda: beats(state))
+        os.kill(server.pid, signal.SIGKILL)
+        server.wait()
+    wait_for(lambda: not beats(state))
+    start_practice(hold_out=0.25, state_dir=state)
+    competition = Competition.open(patience=FAST)
+    status = competition.kernel_status(HELLO)
+    assert (status.state, "was stopped" in status.message) == ("error", True)
+    assert printed(competition) == "awake\n"
+
+
+# --- the log while it grows -------------------------------------------------------------------
+
+
+def test_a_log_is_followed_while_it_grows_and_replayed_from_its_beginning(
+    practice: PracticeKaggle, competition: Competition, push: Push
+) -> None:
+    practice.faults.add("cut-log:after=2,times=2")  # the client comes back and skips what it has
+    push(
+        competition,
+        """
+        import time
+        for number in range(6):
+            print(number, flush=True)
+            time.sleep(0.3)
+        """,
+    )
+    seen: list[tuple[str, bool]] = []
+    for line in competition.kernel_logs(HELLO, follow=True):
+        seen.append((line.text, competition.kernel_status(HELLO).finished))
+    assert [text for text, _ in seen] == [f"{number}\n" for number in range(6)]
+    assert not seen[0][1], "the first line came only when the kernel was over"
+    assert [line.text for line in competition.kernel_logs(HELLO, follow=True)] == [
+        text for text, _ in seen
+    ]
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metadata", "script", "words"),
+    [
+        ({}, "#" * 1_000_000, "The kernel source must be less than 1 megabytes in size."),
+        ({}, "", "must not be empty"),
+        ({"language": "r"}, "1", "runs Python scripts only"),
+        ({"id": "somebody/hello"}, "1", "Notebook not found"),
+        ({"title": None, "id": "practice/_ _ _"}, "1", "Notebook not found"),
+        ({"machine_shape": "NvidiaH9000"}, "1", "Invalid machine shape"),
+    ],
+)
+def test_a_push_is_refused_in_kaggles_words(
+    metadata: dict[str, Any], script: str, words: str, competition: Competition, push: Push
+) -> None:
+    with pytest.raises(CompetitionError, match=words) as caught:
+        push(competition, script, **metadata)
+    assert "\n" not in str(caught.value)
+
+
+def test_sources_that_are_not_there_are_named_and_the_kernel_runs_without(
+    competition: Competition, tmp_path: Path
+) -> None:
+    folder = write_kernel(
+        tmp_path / "k", "import os; print(os.listdir('/kaggle/input'))",
+        competition_sources=["titanic"], dataset_sources=["ada/data"],
+        kernel_sources=["practice/nobody", HELLO],
+    )  # fmt: skip
+    pushed = competition.kernel_push(folder)
+    assert set(pushed.refused) == {"titanic", "ada/data", "practice/nobody", HELLO}
+    assert pushed.kernel == HELLO
+    assert wait(competition).state == "complete"
+    if kernel_sandbox.is_isolated():
+        assert printed(competition) == "[]\n"
+
+
+def test_a_new_kernel_is_named_after_its_title(competition: Competition, tmp_path: Path) -> None:
+    folder = write_kernel(tmp_path / "k", "1", title="My Faces 2", id="practice/another-name")
+    assert competition.kernel_push(folder).kernel == "practice/my-faces-2"
+
+
+def test_a_third_gpu_session_at_once_is_refused(competition: Competition, push: Push) -> None:
+    for name in ("one-1", "two-2"):
+        push(competition, SLEEPER, name, enable_gpu=True)
+    with pytest.raises(CompetitionError, match="Maximum batch GPU session count of 2 reached"):
+        push(competition, SLEEPER, "three", machine_shape="NvidiaTeslaT4")
+    push(competition, SLEEPER, "three")  # without GPU there is room
+
+
+def test_thirty_hours_of_gpu_are_a_weeks_until_saturday(
+    start_practice: PracticeFactory, push: Push
+) -> None:
+    clock = [1_785_000_000.0]  # a Saturday of 2026, 17:20 UTC
+    kaggle = start_practice(now=lambda: clock[0])
+    competition = Competition.open(patience=FAST)
+    push(competition, SLEEPER, enable_gpu=True)
+    wait_for(lambda: competition.kernel_status(HELLO).state == "running")
+    clock[0] += 10 * 3600
+    assert competition.gpu_hours_left() == pytest.approx(20)
+    clock[0] += 21 * 3600
+    competition.kernel_stop(HELLO, session_of(kaggle, HELLO))
+    wait(competition)
+    assert competition.gpu_hours_left() == 0
+    with pytest.raises(CompetitionError, match=r"Maximum weekly GPU quota of 30\.00 hours reached"):
+        push(competition, "1", enable_gpu=True)
+    clock[0] += 6 * 86_400
+    assert competition.gpu_hours_left() == 30
+    push(competition, "1", enable_gpu=True)
+    assert wait(competition).state == "complete"
+
+
+def test_faults_of_kernels_meet_those_they_are_meant_for(
+    practice: PracticeKaggle, competition: Competition, push: Push, tmp_path: Path
+) -> None:
+    practice.faults.add("phone:times=1")
+    practice.faults.add("gpu-quota")
+    push(competition, "1")  # neither GPU nor internet
+    with pytest.raises(CompetitionError, match="phone number verified"):
+        push(competition, "1", enable_internet=True)
+    with pytest.raises(CompetitionError, match="GPU quota"):
+        push(competition, "1", enable_gpu=True)
+    assert competition.gpu_hours_left() == 0
+    practice.faults.clear()
+
+    practice.faults.add("stuck-queue")
+    push(competition, "open('big.bin', 'wb').write(bytes(range(256)) * 4000)")
+    assert competition.kernel_status(HELLO).state == "queued"
+    practice.faults.clear()
+    practice.faults.add("500:path=GetKernelSessionStatus,times=2")
+    practice.faults.add("429:path=GetKernelSessionStatus,retry_after=0")
+    assert wait(competition).state == "complete"
+    practice.faults.add("cut-download:path=/storage/kernels,after=50000")
+    competition.kernel_output(HELLO, tmp_path / "out")
+    assert (tmp_path / "out" / "big.bin").read_bytes() == bytes(range(256)) * 4000
+    assert practice.faults.all() == []
+
+
+def test_a_kernel_of_somebody_else_is_as_if_there_were_none(
+    competition: Competition, push: Push
+) -> None:
+    for kernel in ("practice/nothing", "somebody/hello"):
+        with pytest.raises(CompetitionError, match=f"no kernel {kernel}"):
+            competition.kernel_status(kernel)
+
+
+# --- people and their command -----------------------------------------------------------------
+
+
+def test_the_kaggle_command_pushes_follows_and_collects(
+    practice: PracticeKaggle, tmp_path: Path
+) -> None:
+    def kaggle(*arguments: str) -> str:
+        return run_kaggle(practice.url, tmp_path, *arguments)
+
+    script = "print('hello from a kernel')\nopen('submission.csv', 'w').write('RowId,Location')"
+    folder = write_kernel(tmp_path / "k", script, id="ada/hello", enable_gpu=True)
+    pushed = kaggle("kernels", "push", "-p", str(folder))
+    assert (
+        f"Kernel version 1 successfully pushed.  Please check progress at {practice.url}" in pushed
+    )
+    assert "hello from a kernel" in kaggle("kernels", "logs", "-f", "ada/hello")
+    assert 'status "KernelWorkerStatus.COMPLETE"' in kaggle("kernels", "status", "ada/hello")
+    kaggle("kernels", "output", "ada/hello", "-p", str(tmp_path / "out"))
+    assert (tmp_path / "out" / "submission.csv").read_text() == "RowId,Location"
+    assert "30.00h" in kaggle("quota")
+
+
+def test_the_page_shows_kernels_with_their_log_and_cancels_them(
+    practice: PracticeKaggle, competition: Competition, push: Push
+) -> None:
+    push(competition, "import time\nprint('<b>bold</b>', flush=True)\ntime.sleep(120)")
+    page = f"{practice.url}/code/{HELLO}"
+    wait_for(lambda: "&lt;b&gt;bold&lt;/b&gt;" in requests.get(page, timeout=10).text)
+    assert f"/code/{HELLO}/1" in requests.get(practice.url, timeout=10).text
+    assert requests.get(f"{practice.url}/code/practice/no", timeout=10).status_code == 404
+    door = f"{practice.url}/practice/kernels/cancel"
+    session = {"session": session_of(practice, HELLO)}
+    assert requests.post(door, data=session, timeout=10).status_code == 400
+    assert requests.post(door, json=session, timeout=10).json()["kernel"] == HELLO
+    assert wait(competition).state == "cancel_acknowledged"
+    assert requests.post(door, json=session, timeout=10).status_code == 404

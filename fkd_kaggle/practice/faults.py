@@ -41,11 +41,14 @@ KINDS: Final = {
     "phone": "pushing a kernel with GPU or internet needs a verified phone number",
     "gpu-quota": "the week's GPU hours are used up",
     "stuck-queue": "kernels that are not running yet stay in the queue",
+    "old-mounts": "kernels find their input where Kaggle used to mount it: /kaggle/input/NAME",
     "cut-log": "the connection breaks after=EVENTS of a kernel's log stream",
     "slow": "each answer takes seconds=SECONDS",
 }
 _ALIASES: Final = {"rules": "403"}
-_LASTING: Final = ("401", "403", "404", "limit", "phone", "gpu-quota", "stuck-queue", "slow")
+_LASTING: Final = (
+    "401", "403", "404", "limit", "phone", "gpu-quota", "stuck-queue", "old-mounts", "slow",
+)  # fmt: skip
 """Kinds that last until cleared unless ``times`` is given; others happen once."""
 
 
@@ -121,6 +124,10 @@ class Faults:
         """List the faults that are set."""
         with self._lock:
             return list(self._faults)
+
+    def has(self, kind: str) -> bool:
+        """Tell whether a fault of ``kind`` is set, without counting it."""
+        return any(fault.kind == kind for fault in self.all())
 
     def take(self, path: str, kinds: Iterable[str]) -> Fault | None:
         """Return the first fault of ``kinds`` that meets a request for ``path``; count it."""

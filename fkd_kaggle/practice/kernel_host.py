@@ -33,6 +33,7 @@ GPU_SESSIONS: Final = 2
 CPU_SESSIONS: Final = 5
 AT_ONCE: Final = 2
 
+_WEEK: Final = 7 * DAY
 _SATURDAY: Final = 2 * DAY
 """The first Saturday 0:00 UTC, when Kaggle's week begins, after the beginning of UNIX time."""
 _POLL: Final = 0.1
@@ -69,7 +70,7 @@ class Kernels:
         self, store: Store, dataset: Dataset, faults: Faults, at_once: int = AT_ONCE
     ) -> None:
         self._folder = store.folder / "kernels"
-        self._now = store.now
+        self.now = store.now
         self._dataset = dataset
         self._faults = faults
         self._at_once = at_once
@@ -97,7 +98,7 @@ class Kernels:
             self._check_room(push)
             version = self.versions.add(
                 push.owner, push.slug, push.text,
-                title=push.title, pushed=self._now(), gpu=push.gpu, internet=push.internet,
+                title=push.title, pushed=self.now(), gpu=push.gpu, internet=push.internet,
                 private=push.private, machine_shape=push.machine_shape,
                 docker_image=push.docker_image, tags=push.tags, competitions=push.competitions,
                 kernels=push.kernels, limit=min(push.limit or LONGEST, LONGEST),
@@ -114,7 +115,7 @@ class Kernels:
             process = self._running.get(version.session)
             if process is None:
                 self.versions.change(
-                    version.session, status="cancel_acknowledged", ended=self._now()
+                    version.session, status="cancel_acknowledged", ended=self.now()
                 )
                 return
             self.versions.change(version.session, status="cancel_requested")
@@ -133,15 +134,17 @@ class Kernels:
             self._changed.wait_for(lambda: self._is_over(version), timeout)
 
     def output_file(self, owner: str, slug: str, version: int | None, name: str) -> Path | None:
-        """Return a file that a version of a kernel left; version None is the newest."""
+        """Return a file that can be submitted: of a version that is complete, None the newest."""
         found = self.versions.find(owner, slug, version)
-        return None if found is None else self.versions.output_file(found, name)
+        if found is None or found.status != "complete":
+            return None
+        return self.versions.output_file(found, name)
 
     def gpu_seconds(self, user: str) -> float:
         """Return how much of this week's GPU time ``user`` has used."""
         if misbehaviour.take("gpu-quota") is not None:
             return GPU_WEEK
-        now, begin = self._now(), self.week_end() - 7 * DAY
+        now, begin = self.now(), self.week_end() - _WEEK
         return sum(
             max(0.0, (one.ended or now) - max(one.started, begin))
             for one in self.versions.all()
@@ -150,7 +153,7 @@ class Kernels:
 
     def week_end(self) -> float:
         """Return when GPU hours are counted anew: the next Saturday, 0:00 UTC."""
-        return self._now() + 7 * DAY - (self._now() - _SATURDAY) % (7 * DAY)
+        return _SATURDAY + ((self.now() - _SATURDAY) // _WEEK + 1) * _WEEK
 
     def close(self) -> None:
         """Stop whatever runs, and start nothing more."""
@@ -186,7 +189,7 @@ class Kernels:
         with self._changed:
             while not self._closed:
                 waiting = [one for one in self.versions.all()[::-1] if one.status == "queued"]
-                stuck = any(fault.kind == "stuck-queue" for fault in self._faults.all())
+                stuck = self._faults.has("stuck-queue")
                 if waiting and not stuck and len(self._running) < self._at_once:
                     self._start(waiting[0])
                 else:
@@ -216,7 +219,7 @@ class Kernels:
             self._over(version, "error", f"The practice Kaggle cannot run it: {error}")
             return
         self._running[version.session] = process
-        self.versions.change(version.session, status="running", started=self._now())
+        self.versions.change(version.session, status="running", started=self.now())
         threading.Thread(target=self._watch, args=(version, process), daemon=True).start()
 
     def _watch(self, version: KernelVersion, process: subprocess.Popen[bytes]) -> None:
@@ -236,26 +239,28 @@ class Kernels:
 
     def _over(self, version: KernelVersion, status: str, failure: str) -> None:
         kernel_sandbox.tidy(self.versions.folder(version))
-        self.versions.change(version.session, status=status, failure=failure, ended=self._now())
+        self.versions.change(version.session, status=status, failure=failure, ended=self.now())
 
     def _is_over(self, version: KernelVersion) -> bool:
         now = self.versions.session(version.session)
         return now is None or now.over
 
     def _mounts(self, version: KernelVersion) -> Sequence[Mount]:
-        """Return what a version reads, where Kaggle mounts it since 2025.
+        """Return what a version reads, where Kaggle mounts it today.
 
-        Kaggle's own layout: github.com/Kaggle/docker-python tells none; seen in kernels pushed
-        through the API. Before, both lay directly under /kaggle/input.
+        The layout is documented nowhere; kernels of 2026 that were pushed through the API read
+        from here, older ones from directly under /kaggle/input.
         """
+        old = self._faults.has("old-mounts")
         mounts = []
         if SLUG in version.competitions:
-            mounts.append(Mount(self._dataset.file("training.zip").parent, f"competitions/{SLUG}"))
+            at = SLUG if old else f"competitions/{SLUG}"
+            mounts.append(Mount(self._dataset.file("training.zip").parent, at))
         for ref in version.kernels:
             owner, slug, *number = ref.split("/")
             source = self.source(owner, slug, int(number[0]) if number else None)
             if source is not None:
-                at = f"notebooks/{source.owner}/{source.slug}"
+                at = source.slug if old else f"notebooks/{source.owner}/{source.slug}"
                 mounts.append(Mount(self.versions.working(source), at))
         return mounts
 

@@ -70,6 +70,7 @@ if sys.argv[1] == "offline":
     with socket.socket() as link:
         fcntl.ioctl(link, 0x8914, struct.pack("16sh", b"lo", 0x1 | 0x40))
 os.chdir("/kaggle/working")
+os.environ["PWD"] = "/kaggle/working"
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
@@ -107,10 +108,13 @@ def is_isolated() -> bool:
     with tempfile.TemporaryDirectory() as name:
         lay_out(Path(name), "", [], isolated=True)
         command = _enter(Path(name), [], internet=False, python=sys.executable)
-        done = subprocess.run(
-            [*command, "-I", "-S", "-c", "open('/kaggle/working/made', 'w')"],
-            stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [*command, "-I", "-S", "-c", "open('/kaggle/working/made', 'w')"],
+                stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError):
+            return False
         return done.returncode == 0 and (Path(name) / "kaggle" / "working" / "made").exists()
 
 

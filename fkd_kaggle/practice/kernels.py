@@ -150,8 +150,8 @@ def _is_source(kernels: Kernels, ref: str) -> bool:
     match = re.fullmatch(r"([\w-]+)/([\w-]+)(?:/(\d+))?", ref, re.ASCII)
     if match is None:
         return False
-    version = int(match[3]) if match[3] else None
-    return kernels.source(match[1], match[2], version) is not None
+    source = kernels.source(match[1], match[2], int(match[3]) if match[3] else None)
+    return source is not None and _may_see(source)
 
 
 def _without(names: list[str], invalid: list[str]) -> tuple[str, ...]:
@@ -352,9 +352,13 @@ def _asked(kernels: Kernels, request: Any) -> KernelVersion:
 
 def _find(kernels: Kernels, owner: str, slug: str, number: int | None = None) -> KernelVersion:
     version = kernels.versions.find(owner, slug, number or None)
-    if version is None or (version.private and version.owner != flask.g.user):
+    if version is None or not _may_see(version):
         refuse(403, "Permission 'kernels.get' was denied")  # what Kaggle says of unknown ones too
     return version
+
+
+def _may_see(version: KernelVersion) -> bool:
+    return not version.private or version.owner.lower() == flask.g.user.lower()
 
 
 def _session(kernels: Kernels, session: int) -> KernelVersion:

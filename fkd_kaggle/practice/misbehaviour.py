@@ -15,7 +15,7 @@ import flask
 from fkd_kaggle.practice.faults import STATUSES, Fault, Faults
 from fkd_kaggle.practice.wire import KaggleRefusal
 
-_OURS = ("/practice", "/favicon")
+_OURS = ("/practice", "/code", "/favicon")
 
 
 def install(app: flask.Flask, faults: Faults) -> None:

@@ -5,8 +5,10 @@ Everything shown is escaped by the template; nothing is loaded from elsewhere.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import flask
 
@@ -14,7 +16,13 @@ from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.practice.dataset import SERVED, SLUG
 from fkd_kaggle.practice.faults import KINDS, Faults
 from fkd_kaggle.practice.host import TITLE, Host
+from fkd_kaggle.practice.kernel_host import Kernels
+from fkd_kaggle.practice.kernel_store import KernelVersion
 from fkd_kaggle.practice.wire import refuse
+
+T = TypeVar("T")
+
+_LOG_LINES: Final = 1000
 
 
 def blueprint(host: Host, faults: Faults) -> flask.Blueprint:
@@ -44,18 +52,31 @@ def blueprint(host: Host, faults: Faults) -> flask.Blueprint:
             refuse(404, "Not found")
         return flask.redirect("/")
 
+    @routes.get("/code/<owner>/<slug>")
+    @routes.get("/code/<owner>/<slug>/<int:number>")
+    def kernel(owner: str, slug: str, number: int | None = None) -> str:
+        return _kernel(host.kernels, owner, slug, number)
+
+    @routes.get("/practice/kernels")
+    def list_kernels() -> flask.Response:
+        return flask.jsonify([_summary(one) for one in host.kernels.versions.all()])
+
+    @routes.post("/practice/kernels/cancel")
+    def cancel_kernel() -> flask.Response:
+        version = host.kernels.versions.session(_posted("session", int))
+        if version is None or version.over:
+            refuse(404, "No such kernel runs")
+        host.kernels.cancel(version)
+        return flask.jsonify(_summary(version))
+
     @routes.get("/practice/faults")
     def list_faults() -> flask.Response:
         return flask.jsonify([str(fault) for fault in faults.all()])
 
     @routes.post("/practice/faults")
     def add_fault() -> flask.Response:
-        # Only JSON: that a web page elsewhere cannot post without this server's consent.
-        body = flask.request.get_json(silent=True)
-        if not isinstance(body, dict) or not isinstance(body.get("fault"), str):
-            refuse(400, 'Post {"fault": "kind:option=value,…"} as JSON')
         try:
-            faults.add(body["fault"])
+            faults.add(_posted("fault", str))
         except CompetitionError as error:
             refuse(400, str(error))
         return list_faults()
@@ -66,6 +87,48 @@ def blueprint(host: Host, faults: Faults) -> flask.Blueprint:
         return list_faults()
 
     return routes
+
+
+def _posted(name: str, kind: type[T]) -> T:
+    """Return a value of the posted JSON; a web page elsewhere cannot post any unasked."""
+    body = flask.request.get_json(silent=True)
+    value = body.get(name) if isinstance(body, dict) else None
+    if not isinstance(value, kind):
+        refuse(400, f'Post {{"{name}": …}} as JSON')
+    return value
+
+
+def _kernel(kernels: Kernels, owner: str, slug: str, number: int | None) -> str:
+    version = kernels.versions.find(owner, slug, number)
+    if version is None:
+        refuse(404, "Not found")
+    log = json.loads(kernels.versions.log(version))
+    end = version.ended or kernels.now()
+    return flask.render_template(
+        "kernel.html",
+        title=TITLE,
+        kernel=version,
+        versions=kernels.versions.of(owner, slug),
+        output=list(_output(kernels, version)),
+        log=log[-_LOG_LINES:],
+        took=None if version.started is None else f"{end - version.started:,.0f} s",
+    )
+
+
+def _output(kernels: Kernels, version: KernelVersion) -> Iterator[tuple[str, str, int]]:
+    """Yield name, address and bytes of what a kernel left."""
+    for name in kernels.versions.output(version):
+        url = flask.url_for("kernels.output_file", session=version.session, name=name)
+        yield name, url, (kernels.versions.working(version) / name).stat().st_size
+
+
+def _summary(version: KernelVersion) -> dict[str, Any]:
+    return {
+        "kernel": version.ref,
+        "version": version.version,
+        "session": version.session,
+        "status": version.status,
+    }
 
 
 def _time(seconds: float) -> str:
