@@ -30,7 +30,7 @@ def start(precision: str, *, together: bool = False) -> str:
     """
     global _strategy
     # TensorFlow's C++ side greets with a page of log lines on file descriptor 2, past all settings.
-    with _hushed():
+    with hushed():
         import keras
 
         if together:
@@ -126,7 +126,7 @@ def _compute_capability() -> float:
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
+def hushed() -> Iterator[None]:
     """Send file descriptor 2 to nowhere for a while; exceptions still pass."""
     if os.environ.get("FKD_VERBOSE"):
         yield

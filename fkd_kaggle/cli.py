@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fkd_kaggle import __version__, cli_kernel, terminal
+from fkd_kaggle import __version__, cli_kernel, cli_photos, terminal
 from fkd_kaggle import options as opt
-from fkd_kaggle.errors import FkdError, RunError
+from fkd_kaggle.errors import FkdError
 from fkd_kaggle.terminal import INTERRUPTED, say
 
 if TYPE_CHECKING:
@@ -293,6 +293,9 @@ def runs(runs_dir: opt.RunsDir = opt.RUNS) -> None:
     terminal.console().print(table if table.row_count else f"no run in {runs_dir} yet")
 
 
+cli_photos.mount(app)
+
+
 @app.callback(invoke_without_command=True)
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -365,12 +368,7 @@ def _find_run(name: str | None, runs_dir: Path) -> Run:
     """Return a run by name or by path, the newest where there is no name."""
     from fkd_kaggle import run as folder
 
-    if name is None:
-        return folder.latest(runs_dir)
-    for path in (runs_dir / name, Path(name)):
-        if (path / "run.json").exists():
-            return folder.Run.open(path)
-    raise RunError(f"no run {name!r} in {runs_dir}: `fkd-kaggle runs` lists them")
+    return folder.find(name, runs_dir)
 
 
 def _reopened(run: Run) -> Run:

@@ -252,11 +252,45 @@ def predict(
     members = _usable(run)
     if not (run.path / "blend.npz").exists():
         finish(run, data_dir, status=run.status)
-    with np.load(run.path / "blend.npz") as kept:
-        recipes, weights = [str(name) for name in kept["recipes"]], kept["weights"]
     predictions = _member_predictions(run, members, wanted, sources, on_progress)
-    stacked = _by_recipe(predictions, members, recipes)
-    return blend.apply(stacked, weights, sources)
+    return _blended(run, members, predictions, sources)
+
+
+class Predictor:
+    """A run's networks, loaded once and asked many times, for faces of no data set.
+
+    Raises
+    ------
+    RunError
+        The run has nothing usable yet, or was never blended.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.members = run, _usable(run)
+        if not (run.path / "blend.npz").exists():
+            raise RunError(
+                f"run {run.name} was stopped before it was blended: "
+                f"go on with `fkd-kaggle train-ensemble --resume {run.name}`"
+            )
+        backend.start(run.plan.precision)
+        from fkd_kaggle import networks
+
+        self.networks = [
+            networks.load_network(member.recipe, run.member(member.name)) for member in self.members
+        ]
+
+    def __call__(self, images: np.ndarray, source: int = COMPLETE) -> np.ndarray:
+        """Return (N, 15, 2) float32 pixels for (N, 96, 96) uint8, in the habits of ``source``."""
+        nobody = np.full((len(images), COUNT, 2), np.nan, np.float32)
+        wanted = Faces(images, nobody, np.arange(1, len(images) + 1))
+        sources = np.full(len(images), source, np.uint8)
+        predictions = np.stack(
+            [
+                _answers(network, member, wanted, sources)
+                for network, member in zip(self.networks, self.members, strict=True)
+            ]
+        )
+        return _blended(self.run, self.members, predictions, sources)
 
 
 def _in_turn(on_event: OnEvent) -> OnEvent:
@@ -416,6 +450,15 @@ def _test_faces(data_dir: Path) -> tuple[Faces, np.ndarray] | None:
 
 def _recipe_names(members: list[Member]) -> list[str]:
     return list(dict.fromkeys(member.recipe.name for member in members))
+
+
+def _blended(
+    run: Run, members: list[Member], predictions: np.ndarray, sources: np.ndarray
+) -> np.ndarray:
+    """Return (N, 15, 2) from (M, N, 15, 2): the members mixed as the run's blend says."""
+    with np.load(run.path / "blend.npz") as kept:
+        recipes, weights = [str(name) for name in kept["recipes"]], kept["weights"]
+    return blend.apply(_by_recipe(predictions, members, recipes), weights, sources)
 
 
 def _by_recipe(predictions: np.ndarray, members: list[Member], recipes: list[str]) -> np.ndarray:

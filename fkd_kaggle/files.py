@@ -59,6 +59,38 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_folder(target: Path, ours: str) -> Iterator[Path]:
+    """Yield a new folder beside ``target``; put it in ``target``'s place when the block succeeds.
+
+    Parameters
+    ----------
+    ours
+        A file that every folder of this kind holds: only such a folder, or an empty one, is
+        replaced.
+
+    Raises
+    ------
+    FkdError
+        ``target`` holds something else, or cannot be written.
+    """
+    if target.exists() and not (
+        target.is_dir() and ((target / ours).is_file() or not any(target.iterdir()))
+    ):
+        raise FkdError(f"{target} is there already and holds other things: choose another folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        disk_full_as(FkdError(f"disk full while writing {target}: free some space, try again")),
+        tempfile.TemporaryDirectory(prefix=".tmp-", dir=target.parent) as holder,
+    ):
+        fresh, old = Path(holder, "new"), Path(holder, "old")
+        fresh.mkdir()
+        yield fresh
+        if target.exists():
+            target.replace(old)
+        fresh.replace(target)
+
+
+@contextmanager
 def disk_full_as(failure: FkdError) -> Iterator[None]:
     """Raise ``failure`` in place of the OSError that says the disk is full; others pass."""
     try:

@@ -166,3 +166,19 @@ def fresh_name(runs_dir: Path, stem: str, taken: Collection[str] = ()) -> str:
     while (runs_dir / f"{stem}-{number}").exists() or f"{stem}-{number}" in taken:
         number += 1
     return f"{stem}-{number}"
+
+
+def find(name: str | None, runs_dir: Path) -> Run:
+    """Return a run by name or by path, the newest where there is no name.
+
+    Raises
+    ------
+    RunError
+        There is no such run.
+    """
+    if name is None:
+        return latest(runs_dir)
+    for path in (runs_dir / name, Path(name)):
+        if (path / "run.json").exists():
+            return Run.open(path)
+    raise RunError(f"no run {name!r} in {runs_dir}: `fkd-kaggle runs` lists them")
