@@ -25,7 +25,46 @@ _PREDICT_BATCH = 256
 def build_network(recipe: Recipe) -> keras.Model:
     """Return the recipe's network, untrained."""
     heads = [len(points) for points in recipe.outputs()]
-    return models.build(recipe.architecture, heads, recipe.options)
+    network = models.build(recipe.architecture, heads, recipe.options)
+    if recipe.label_offset:
+        points = LabelOffset(name="label_offset", dtype="float32")(network.output)
+        network = keras.Model(network.input, points, name=network.name)
+    return network
+
+
+@keras.saving.register_keras_serializable("fkd_kaggle")
+class LabelOffset(keras.layers.Layer):
+    """How far the labels lie from where a network that is shown mirrored faces can put them.
+
+    Annotators and crops do not mirror: labels that all lie 0.8 pixels to the right become, in the
+    mirrored half of the views, labels 0.8 pixels to the left, and the network learns the middle.
+    What is left over is one constant an output, (P, 2) in face pixels, learned along with the
+    network and added where mirroring is undone. In the network's own graph this layer is the
+    identity, so that the offset travels with its weights.
+    """
+
+    # Adam moves a weight by the learning rate a step; in this unit a pixel is not 500 steps away.
+    unit = 8.0
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Start from no offset."""
+        self.kernel = self.add_weight(shape=input_shape[1:], initializer="zeros", name="offset")
+
+    def call(self, points: Any) -> Any:
+        """Return the points as they are."""
+        return points
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[Any, ...]:
+        """Return the input's shape."""
+        return input_shape
+
+
+def label_offset(network: keras.Model) -> Any:
+    """Return the network's (P, 2) float32 offset in face pixels; 0.0 where it has none."""
+    for layer in network.layers:
+        if isinstance(layer, LabelOffset):
+            return layer.kernel * layer.unit
+    return 0.0
 
 
 def load_network(recipe: Recipe, folder: Path) -> keras.Model:
@@ -115,7 +154,7 @@ def predict_points(network: keras.Model, images: np.ndarray, flip: Sequence[int]
         mirrored = points[len(batch) : 2 * len(batch)][:, flip].copy()
         mirrored[..., 0] = SIZE - 1 - mirrored[..., 0]
         result[start : start + len(batch)] = (straight + mirrored) / 2
-    return result
+    return result + np.asarray(ops.convert_to_numpy(label_offset(network)), np.float32)
 
 
 def to_grey(faces: Any) -> Any:

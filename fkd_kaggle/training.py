@@ -74,7 +74,7 @@ class Learner(keras.Model):
         images = views.relight(view.warp(images), self.recipe.augmentation, self.view_seed)
         points, maps = self.both(images, training=True)
         return {
-            "points": view.to_face(points, self.flip),
+            "points": view.to_face(points, self.flip) + networks.label_offset(self.network),
             "maps": maps,
             "matrix": view.matrix,
             "mirrored": view.mirrored,
@@ -92,7 +92,7 @@ class Learner(keras.Model):
         loss = self.point_loss(y, y_pred["points"])
         if self.recipe.heatmap_loss:
             view = views.View(y_pred["matrix"], y_pred["mirrored"])
-            labels = view.to_view(y, self.flip)
+            labels = view.to_view(y - networks.label_offset(self.network), self.flip)
             loss = loss + self.recipe.heatmap_loss * losses.map_loss(labels, y_pred["maps"])
         return backend.device_share(loss)
 

@@ -259,3 +259,33 @@ def test_a_mirrored_face_gets_the_mirrored_answer() -> None:
     mirrored = networks.predict_points(network, images[:, :, ::-1], order)[:, order]
     mirrored[..., 0] = 95 - mirrored[..., 0]
     np.testing.assert_allclose(mirrored, straight, atol=1e-3)
+
+
+def test_labels_that_all_lie_to_one_side_are_learned_through_mirrored_views() -> None:
+    """Without the offset the mirrored half of the views pulls the answers back to the middle."""
+    recipe = replace(TINY, label_offset=True, heatmap_loss=0.0, loss="mse")
+    network = networks.build_network(recipe)
+    learner = training.Learner(network, recipe, seed=0)
+    learner.compile(optimizer=keras.optimizers.Adam(0.01))
+    faces = make_faces(16, seed=3)
+    order = networks.flip_order(recipe)
+    before = networks.predict_points(network, faces.images, order)
+    # Labels 4 pixels to the right of what the network answers, for every face and output.
+    beside = before + np.array([4.0, 0.0], np.float32)
+    for _ in range(60):
+        learner.train_on_batch(faces.images, beside)
+    offset = ops.convert_to_numpy(networks.label_offset(network))
+    assert np.all(offset[:, 0] > 2.0)
+    assert np.all(np.abs(offset[:, 1]) < 1.0)
+
+
+def test_the_label_offset_is_added_once_mirroring_is_undone() -> None:
+    recipe = replace(TINY, label_offset=True)
+    network = networks.build_network(recipe)
+    images = make_faces(3, seed=4).images
+    order = networks.flip_order(recipe)
+    before = networks.predict_points(network, images, order)
+    layer = network.get_layer("label_offset")
+    layer.kernel.assign(np.full(layer.kernel.shape, 1 / layer.unit, np.float32))
+    after = networks.predict_points(network, images, order)
+    np.testing.assert_allclose(after, before + 1.0, atol=1e-4)

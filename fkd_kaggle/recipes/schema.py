@@ -98,6 +98,8 @@ class Recipe:
     """Which keypoints it answers for: all, eyes-nose or mouth-eyebrows."""
     source_outputs: str = "separate"
     """"separate": own outputs for each annotation source; "shared": one set for both."""
+    label_offset: bool = False
+    """Whether to learn how far labels lie from their mirror images' (``networks.LabelOffset``)."""
     target_scale: str = "auto"
     """The unit the network is trained in: "pixels", "unit" (labels/96) or "centred"
     ((labels - 48)/48), each from a plain dense output; "auto" is pixels from an output that is
