@@ -272,7 +272,7 @@ def test_labels_that_all_lie_to_one_side_are_learned_through_mirrored_views() ->
     before = networks.predict_points(network, faces.images, order)
     # Labels 4 pixels to the right of what the network answers, for every face and output.
     beside = before + np.array([4.0, 0.0], np.float32)
-    for _ in range(60):
+    for _ in range(40):
         learner.train_on_batch(faces.images, beside)
     offset = ops.convert_to_numpy(networks.label_offset(network))
     assert np.all(offset[:, 0] > 2.0)

@@ -36,7 +36,9 @@ def main(names: list[str]) -> None:
     policy = backend.start("auto")
     import keras
 
-    print(f"keras {keras.__version__} on {keras.backend.backend()}, {os.cpu_count()} cores, {policy}")
+    print(
+        f"keras {keras.__version__} on {keras.backend.backend()}, {os.cpu_count()} cores, {policy}"
+    )
     print(f"{'recipe':16}{'batch':>6}{'generator':>11}{'layers':>9}{'ours':>8}{'ratios':>16}")
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (FACES, 96, 96), dtype=np.uint8)
