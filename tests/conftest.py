@@ -1,19 +1,21 @@
-"""What several rooms' tests share: a tiny competition, and a practice Kaggle that serves it."""
+"""What several rooms' tests share: a tiny competition, a practice Kaggle, the command line."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fkd_kaggle import faces
+from fkd_kaggle import cli, faces
 from fkd_kaggle.faces import Faces, Lookup
 from fkd_kaggle.keypoints import COUNT, PARTIAL
 from fkd_kaggle.practice.server import PracticeKaggle
@@ -134,3 +136,56 @@ def run(command: list[str], home: Path, more: dict[str, str]) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def all(self) -> str:
+        return self.out + self.err
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def fkd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """Run ``fkd-kaggle`` in this process, in an empty folder, through its real entry point."""
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["fkd-kaggle", *map(str, arguments)])
+        capfd.readouterr()
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = capfd.readouterr()
+        assert isinstance(code, int)
+        return Said(code, out, err)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+def refused(said: Said, *words: str) -> str:
+    """Check that a command ended with one line for its user, and return the line."""
+    assert said.code == 2, said.all
+    line = said.err.removesuffix("\n")
+    assert "\n" not in line, line
+    assert "Traceback" not in said.all
+    for word in words:
+        assert word in line, line
+    return line

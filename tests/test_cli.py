@@ -12,11 +12,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import PracticeFactory, make_faces, write_competition
+from conftest import Command, PracticeFactory, Said, make_faces, refused, write_competition
 
 from fkd_kaggle import cli
 from fkd_kaggle.faces import write_training_csv
@@ -40,59 +39,6 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 """Where commands of their own find the package, installed or not."""
 HELP_SECONDS = 0.4
 """What ``--help`` may take on an idle machine."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def all(self) -> str:
-        return self.out + self.err
-
-
-Command = Callable[..., Said]
-
-
-@pytest.fixture
-def fkd(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Command]:
-    """Run ``fkd-kaggle`` in this process, in an empty folder, through its real entry point."""
-    place = tmp_path / "place"
-    place.mkdir()
-    monkeypatch.chdir(place)
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: str | Path) -> Said:
-        monkeypatch.setattr(sys, "argv", ["fkd-kaggle", *map(str, arguments)])
-        capfd.readouterr()
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        out, err = capfd.readouterr()
-        assert isinstance(code, int)
-        return Said(code, out, err)
-
-    yield run
-    signal.signal(signal.SIGTERM, handler)
-
-
-def refused(said: Said, *words: str) -> str:
-    """Check that a command ended with one line for its user, and return the line."""
-    assert said.code == 2, said.all
-    line = said.err.removesuffix("\n")
-    assert "\n" not in line, line
-    assert "Traceback" not in said.all
-    for word in words:
-        assert word in line, line
-    return line
 
 
 def recipe(text: str = TINY, name: str = "tiny") -> Path:

@@ -57,7 +57,8 @@ def collect(competition: Competition, record: Record, runs_dir: Path) -> Collect
         paths = competition.kernel_output(record.kernel, fetched, keep=True)
         if (fetched / log.name).exists():
             (fetched / log.name).replace(log)
-        _take_run(fetched / record.run, runs_dir / record.run, record, paths)
+        left = sorted(path.name for path in paths if path.name != log.name)
+        _take_run(fetched / record.run, runs_dir / record.run, record, left)
         if not (fetched / SUBMISSION).exists() and not csv.exists():
             raise KernelError(
                 f"kernel {record.kernel} ended without a {SUBMISSION}; what it trained is here: "
@@ -65,8 +66,8 @@ def collect(competition: Competition, record: Record, runs_dir: Path) -> Collect
             )
         if (fetched / SUBMISSION).exists():
             (fetched / SUBMISSION).replace(csv)
-        shutil.rmtree(fetched, ignore_errors=True)
         record = records.write(runs_dir, replace(record, state="collected"))
+        shutil.rmtree(fetched, ignore_errors=True)
     return Collected(Run.open(runs_dir / record.run), csv, log, record)
 
 
@@ -105,17 +106,18 @@ def submit(
     return pipeline.upload(competition, path, message, on_wait, send=send)
 
 
-def _take_run(fetched: Path, target: Path, record: Record, paths: Sequence[Path]) -> None:
+def _take_run(fetched: Path, target: Path, record: Record, left: Sequence[str]) -> None:
     """Move a fetched run to its place."""
     if not (fetched / "run.json").exists():
-        if (target / "run.json").exists():
-            return  # an earlier call was interrupted just after this
-        left = ", ".join(sorted(path.name for path in paths)[:5]) or "nothing"
         raise KernelError(
-            f"kernel {record.kernel} ended without the run {record.run} (it left {left}): see "
+            f"kernel {record.kernel} ended without the run {record.run} (it left "
+            f"{', '.join(left[:5]) or 'nothing'}): see "
             f"`fkd-kaggle kernel logs {record.name}`"
         )
     if target.exists():
+        there = target / "run.json"
+        if there.exists() and there.read_bytes() == (fetched / "run.json").read_bytes():
+            return  # an earlier call was interrupted just after this
         raise KernelError(f"{target} exists already: move it away, then run the command again")
     target.parent.mkdir(parents=True, exist_ok=True)
     fetched.replace(target)

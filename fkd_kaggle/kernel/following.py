@@ -23,7 +23,7 @@ from fkd_kaggle.kaggle_kernels import KernelLogLine, KernelStatus
 
 POLL: Final = 15.0
 """Seconds between two questions for a kernel's state, on Kaggle."""
-PRACTICE_POLL: Final = 1.0
+PRACTICE_POLL: Final = 0.5
 OUTAGE: Final = 3600.0
 """Seconds without any answer after which waiting is given up; the kernel is not."""
 _SILENCE: Final = 600.0

@@ -1,0 +1,682 @@
+"""Training on Kaggle as its user meets it: real command line, real client, real practice Kaggle.
+
+What the pushed script does is kernel/inside's; here it is a few lines that end, fail or wait as a
+test wants. ``Way`` puts them into the folder that is really built.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from conftest import Command, Said, refused
+from rich.console import Console
+
+from fkd_kaggle import cli, files, recipes
+from fkd_kaggle.competition import Competition
+from fkd_kaggle.errors import CompetitionError
+from fkd_kaggle.events import Scores
+from fkd_kaggle.kaggle_kernels import KernelStatus
+from fkd_kaggle.kernel import build, failures, following, orders, records, watching
+from fkd_kaggle.kernel.following import Printed, Pushed, StateChanged
+from fkd_kaggle.practice.server import PracticeKaggle
+from fkd_kaggle.run import Run
+
+SECRET = "s3cr3t-k3y"
+PLAN = ("-r", "smoke", "--epochs", "1")
+GATE = "GATE"
+"""Stands for a file outside: a script that waits for it runs until the test lets it end."""
+
+TRAINS = """
+import pathlib
+print("trained one epoch", flush=True)
+(pathlib.Path(RUN) / "members").mkdir(parents=True)
+pathlib.Path(RUN, "run.json").write_text(INFO)
+asked = pathlib.Path("../input/competitions/facial-keypoints-detection/SampleSubmission.csv")
+pathlib.Path("submission.csv").write_text(asked.read_text().replace(",0\\n", ",48.5\\n"))
+"""
+WAITS = """
+import pathlib, time
+print("waiting", flush=True)
+while not pathlib.Path(GATE).exists():
+    time.sleep(0.05)
+"""
+FAILS = """
+import pathlib, sys
+pathlib.Path("fkd_kaggle").mkdir()
+pathlib.Path("fkd_kaggle/training.py").write_text("def fit():\\n    raise RuntimeError('boom')\\n")
+sys.path.insert(0, ".")
+from fkd_kaggle import training
+training.fit()
+"""
+SHARDS = f"""
+import pathlib, time
+if SHARD is None:
+    print(*pathlib.Path("../input").rglob("shard-*"))
+    exec({TRAINS!r})
+else:
+    time.sleep(1.5)
+    pathlib.Path(f"shard-{{SHARD}}").touch()
+"""
+
+
+class Way:
+    """What pushed scripts do: ``way(TRAINS)`` before a push."""
+
+    def __init__(self, folder: Path) -> None:
+        self.gate = folder / "gate"
+        self.script = TRAINS
+        self._build = build.build
+
+    def __call__(self, script: str) -> None:
+        self.script = script
+
+    def build(self, folder: Path, job: Any, **names: Any) -> Path:
+        """Build what the package builds, then put the few lines in place of its script."""
+        self._build(folder, job, **names)
+        info = {
+            "name": job.run_name, "created": "2026-03-01T12:00:00+00:00", "version": "0",
+            "status": "finished", "data": "", "plan": job.plan.to_dict(), "recipes": {},
+            "scores": asdict(Scores(3.0, 2.0, 2.5, 2.25, {})),
+        }  # fmt: skip
+        values = f"RUN, GATE = {job.run_name!r}, {str(self.gate)!r}\nINFO = {json.dumps(info)!r}\n"
+        shard = f"SHARD, GATHER = {job.shard!r}, {list(job.gather)!r}\n"
+        metadata = json.loads((folder / "kernel-metadata.json").read_text())
+        files.write_text(folder / metadata["code_file"], values + shard + self.script)
+        return folder
+
+
+@pytest.fixture
+def way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Way:
+    found = Way(tmp_path)
+    monkeypatch.setattr(build, "build", found.build)
+    return found
+
+
+@pytest.fixture
+def submit(fkd: Command, practice: PracticeKaggle, way: Way) -> Callable[..., Said]:
+    """``submit --via kernel`` of a small plan against a practice Kaggle, in an empty folder."""
+    return lambda *more: fkd("submit", "--via", "kernel", *(more or PLAN))
+
+
+def versions(practice: PracticeKaggle) -> list[str]:
+    """Return what was pushed, oldest first."""
+    return [f"{one.slug}/{one.version}" for one in practice.kernels.versions.all()[::-1]]
+
+
+def only_submission(practice: PracticeKaggle) -> Any:
+    (submission,) = practice.store.submissions()
+    return submission
+
+
+# --- the whole way --------------------------------------------------------------------------------
+
+
+def test_from_nothing_to_a_scored_submission_of_a_kernel(
+    submit: Callable[..., Said], practice: PracticeKaggle
+) -> None:
+    said = submit()
+    assert said.code == 0, said.all
+    for words in (
+        "GPU hours left this week: 30.0", "trained one epoch", "running", "complete",
+        "of GPU time", "score: ", "(expected 2.250)", "submissions left today: 4",
+    ):  # fmt: skip
+        assert words in said.out
+    assert versions(practice) == ["fkd-smoke-1/1"]
+    assert Run.open(Path("runs/smoke-1")).status == "finished"
+    submitted = only_submission(practice)
+    assert submitted.file_name == "submission.csv"  # the kernel's own, not an upload
+    (csv,) = Path("submissions").glob("*.csv")
+    note = json.loads(csv.with_suffix(".json").read_text())
+    assert (note["run"], note["scores"]["expected"]) == ("smoke-1", 2.25)
+    assert note["kaggle"]["ref"] == submitted.ref
+    assert submitted.message == csv.stem
+    assert "trained one epoch" in Path("runs/.kernels/fkd-smoke-1/fkd-smoke-1.log").read_text()
+    assert list(Path("runs/.kernels").glob("*/v*")) == []
+
+
+def test_a_competition_that_takes_files_only_gets_the_file(
+    submit: Callable[..., Said], practice: PracticeKaggle
+) -> None:
+    practice.faults.add("404:path=CreateCodeSubmission")
+    said = submit()
+    assert said.code == 0, said.all
+    assert only_submission(practice).file_name.endswith("-smoke-1.csv")
+
+
+def test_a_second_order_of_the_same_is_a_second_run(
+    submit: Callable[..., Said], practice: PracticeKaggle
+) -> None:
+    assert submit().code == 0
+    assert submit().code == 0
+    assert versions(practice) == ["fkd-smoke-1/1", "fkd-smoke-2/1"]
+    assert len(practice.store.submissions()) == 2
+
+
+def test_a_dry_run_is_submitted_later_without_another_push(
+    submit: Callable[..., Said], fkd: Command, practice: PracticeKaggle
+) -> None:
+    assert "was not submitted" in submit("--dry-run", *PLAN).out
+    assert practice.store.submissions() == []
+    assert fkd("submit", "smoke-1", "--via", "kernel").code == 0
+    assert versions(practice) == ["fkd-smoke-1/1"]
+    assert only_submission(practice)
+
+
+def test_shards_wait_for_room_and_are_blended_by_a_last_kernel(
+    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+) -> None:
+    way(SHARDS)
+    said = submit("--shards", "3", *PLAN)
+    assert said.code == 0, said.all
+    assert "waits: Kaggle runs no more GPU sessions at once" in said.out
+    names = [f"fkd-smoke-1-shard-{number}/1" for number in (1, 2, 3)]
+    assert versions(practice) == [*names, "fkd-smoke-1/1"]
+    for number in range(3):
+        assert f"notebooks/practice/fkd-smoke-1-shard-{number + 1}/shard-{number}" in said.out
+    assert only_submission(practice)
+
+
+# --- taken up again -------------------------------------------------------------------------------
+
+HARNESS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, TESTS)
+import test_kernel
+from fkd_kaggle import cli
+from fkd_kaggle.kernel import build
+way = test_kernel.Way(Path(sys.argv.pop(1)))
+way(test_kernel.WAITS + test_kernel.TRAINS)
+build.build = way.build
+cli.main()
+"""
+
+
+def waiting_command(way: Way) -> subprocess.Popen[str]:
+    """Start a command of its own that pushes and waits; return when the kernel runs."""
+    here = Path(__file__).parent
+    code = HARNESS.replace("TESTS", repr(str(here)))
+    arguments = [str(way.gate.parent), "submit", "--via", "kernel", *PLAN]
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", code, *arguments], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(here.parent)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line == "waiting\n":
+            return process
+    raise AssertionError(process.communicate())
+
+
+def test_a_killed_wait_is_taken_up_and_nothing_is_pushed_twice(
+    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+) -> None:
+    process = waiting_command(way)
+    process.kill()
+    process.communicate()
+    way.gate.touch()
+    said = submit()
+    assert said.code == 0, said.all
+    assert "found under way" in said.out
+    assert "waiting" in said.out and "trained one epoch" in said.out  # the log from its beginning
+    assert versions(practice) == ["fkd-smoke-1/1"]
+    assert only_submission(practice)
+
+
+def test_ctrl_c_leaves_the_kernel_running_and_says_how_to_come_back(
+    submit: Callable[..., Said], fkd: Command, way: Way, practice: PracticeKaggle
+) -> None:
+    process = waiting_command(way)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == cli.INTERRUPTED
+    assert "goes on running on Kaggle" in out
+    assert "Traceback" not in err
+    (command,) = re.findall(r"fkd-kaggle (submit smoke-1 --via kernel)", out)
+    assert "running" in fkd("kernel", "status").out
+    refused(fkd("kernel", "output"), "is running", "kernel logs --follow")
+    way.gate.touch()
+    said = fkd(*command.split())
+    assert said.code == 0, said.all
+    assert versions(practice) == ["fkd-smoke-1/1"]
+
+
+class Killed(BaseException):
+    """Ends a command as kill -9 would, at a chosen moment."""
+
+
+def kill_when_noting(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = records.write
+
+    def dying(runs_dir: Path, record: records.Record) -> records.Record:
+        if record.state == state:
+            raise Killed
+        return write(runs_dir, record)
+
+    monkeypatch.setattr(records, "write", dying)
+
+
+@pytest.mark.parametrize("state", ["pushed", "complete", "collected", "submitted"])
+def test_killed_before_a_step_is_noted_it_is_not_done_twice(
+    submit: Callable[..., Said], practice: PracticeKaggle, state: str
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        kill_when_noting(state, monkeypatch)
+        with pytest.raises(Killed):
+            submit()
+    said = submit()
+    assert said.code == 0, said.all
+    assert versions(practice) == ["fkd-smoke-1/1"]
+    assert only_submission(practice)
+
+
+def test_without_any_note_kaggle_is_asked_before_a_push(
+    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+) -> None:
+    process = waiting_command(way)
+    process.kill()
+    process.communicate()
+    shutil.rmtree("runs")
+    way(WAITS + TRAINS)
+    way.gate.touch()
+    said = submit()
+    assert said.code == 0, said.all
+    assert versions(practice) == ["fkd-smoke-1/1"]
+
+
+def test_a_name_under_which_something_else_runs_is_left_alone(
+    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+) -> None:
+    process = waiting_command(way)
+    process.kill()
+    process.communicate()
+    shutil.rmtree("runs")
+    refused(submit(), "fkd-smoke-1", "running with another job", "--run")
+    way.gate.touch()
+
+
+def test_a_push_whose_answer_is_lost_is_not_repeated(
+    submit: Callable[..., Said], practice: PracticeKaggle
+) -> None:
+    practice.faults.add("lost-answer:path=SaveKernel")
+    assert submit().code == 0
+    assert versions(practice) == ["fkd-smoke-1/1"]
+
+
+def test_after_a_failure_the_same_command_pushes_anew(
+    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+) -> None:
+    way(FAILS)
+    assert submit().code == 2
+    way(TRAINS)
+    assert submit().code == 0
+    assert versions(practice) == ["fkd-smoke-1/1", "fkd-smoke-1/2"]
+
+
+# --- kernels that go wrong ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (FAILS, ["RuntimeError: boom, in fkd_kaggle/training.py line 2 (fit)", "kernel logs"]),
+        ("import sys\nsys.exit('error: recipe deep51 is unknown')", ["recipe deep51 is unknown"]),
+        ("import keras_cv_tiny", ["Kaggle's image has no package 'keras_cv_tiny'"]),
+        ("import os\nos._exit(3)", ["its log says nothing"]),
+        ("import os\nos._exit(137)", ["allocate more memory"]),
+        ("print('done')", ["ended without the run smoke-1", "nothing", "kernel logs"]),
+    ],
+)
+def test_a_kernel_that_fails_says_why_in_one_line(
+    submit: Callable[..., Said], way: Way, script: str, words: list[str]
+) -> None:
+    way(script)
+    said = submit()
+    (line,) = said.err.splitlines()
+    assert said.code == 2
+    for word in ("fkd-smoke-1", *words):
+        assert word in line
+    assert not Path("submissions").exists()
+
+
+def test_a_run_without_a_submission_can_be_predicted_here(
+    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+) -> None:
+    way(TRAINS.replace("submission.csv", "answer.csv"))
+    refused(submit(), "without a submission.csv", "`fkd-kaggle submit smoke-1`")
+    assert Run.open(Path("runs/smoke-1")).status == "finished"
+
+
+def test_an_answer_that_does_not_fit_is_not_submitted(
+    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+) -> None:
+    way(TRAINS.replace(",48.5", ",97.5"))
+    refused(submit(), "RowId 1", "97.5")
+    assert practice.store.submissions() == []
+
+
+def test_a_cancelled_kernel_is_said(
+    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+) -> None:
+    process = waiting_command(way)
+    practice.kernels.cancel(practice.kernels.versions.all()[0])
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "kernel practice/fkd-smoke-1 was cancelled after" in err
+
+
+def test_status_shows_the_end_of_a_traceback(
+    submit: Callable[..., Said], fkd: Command, way: Way
+) -> None:
+    way(FAILS)
+    submit()
+    out = fkd("kernel", "status").out
+    assert "practice/fkd-smoke-1, version 1, run smoke-1: error" in out
+    assert "raise RuntimeError('boom')" in out
+    assert "in fkd_kaggle/training.py line 2 (fit)" in out
+
+
+# --- Kaggle says no -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("phone", ["phone number verified", "https://www.kaggle.com/settings"]),
+        ("gpu-quota", ["week's GPU quota is used up", "train-ensemble"]),
+        ("403:path=DownloadDataFiles", ["rules"]),
+        ("500:path=SaveKernel,times=all", ["500"]),
+    ],
+)
+def test_a_refused_push_is_one_line_and_can_be_repeated(
+    submit: Callable[..., Said], practice: PracticeKaggle, fault: str, words: list[str]
+) -> None:
+    practice.faults.add(fault)
+    refused(submit(), *words)
+    assert versions(practice) == []
+    practice.faults.clear()
+    assert submit().code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--title", "abc"], ["title has 5 to 50 characters"]),
+        (["--title", "!!!!!!"], ["name"]),
+        (["--shards", "9"], ["9 shards", "1 to 3"]),
+        (["--accelerator", "Abacus"], ["Invalid machine shape: Abacus"]),
+    ],
+)
+def test_what_cannot_be_a_kernel_is_said(
+    submit: Callable[..., Said], practice: PracticeKaggle, options: list[str], words: list[str]
+) -> None:
+    refused(submit(*options, *PLAN), *words)
+    assert versions(practice) == []
+
+
+def test_a_package_too_large_for_a_script_is_said(
+    submit: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "MAX_SOURCE_BYTES", 1000)
+    refused(submit(), "Kaggle takes 1,000")
+
+
+def test_a_competition_source_that_kaggle_does_not_know_is_said(
+    submit: Callable[..., Said], way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def misspelt(folder: Path, job: Any, **names: Any) -> Path:
+        path = way.build(folder, job, **names) / "kernel-metadata.json"
+        path.write_text(path.read_text().replace("facial-keypoints", "facial-key-points"))
+        return folder
+
+    monkeypatch.setattr(build, "build", misspelt)
+    refused(submit(), "without facial-key-points-detection", "rules")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "503:path=GetKernelSessionStatus,times=2",
+        "429:path=GetKernelSessionStatus,times=1,retry_after=1",
+        "429:path=SaveKernel,times=1,retry_after=1",
+        "cut-log:after=1",
+        "cut-download:path=storage/kernels,after=100",
+        "503:path=ListKernelSessionOutput,times=1",
+    ],
+)
+def test_what_passes_is_waited_for(
+    submit: Callable[..., Said], way: Way, practice: PracticeKaggle, fault: str
+) -> None:
+    way("print('first', flush=True)\n" + TRAINS)
+    practice.faults.add(fault)
+    said = submit()
+    assert said.code == 0, said.all
+    assert said.out.count("first\n") == said.out.count("trained one epoch\n") == 1
+    assert versions(practice) == ["fkd-smoke-1/1"]
+    assert only_submission(practice)
+
+
+def test_an_outage_while_waiting_does_not_end_the_wait() -> None:
+    """What is left when the client's own patience gives up, after six attempts."""
+    told: list[following.KernelEvent] = []
+    follower = following.Follower(cast(Competition, Impatient()), told.append, poll=0.01)
+    follower.add("ada/x")
+    ended: list[following.Ended] = []
+    while follower.busy:
+        ended = follower.step()
+    assert ended[0].status.state == "complete"
+    assert following.Waits("ada/x", "was cut") in told
+
+
+class Impatient:
+    """A competition whose Kaggle fails for a while, at once."""
+
+    practice_url = None
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def kernel_status(self, kernel: str) -> Any:
+        self.asked += 1
+        if self.asked < 5:
+            raise CompetitionError("was cut", None if self.asked % 2 else 503)
+        return KernelStatus("complete", "")
+
+    def kernel_logs(self, kernel: str, *, follow: bool = False) -> Any:
+        return iter(())
+
+
+# --- the other commands ---------------------------------------------------------------------------
+
+
+def test_push_status_logs_output_know_the_newest_kernel(
+    fkd: Command, practice: PracticeKaggle, way: Way
+) -> None:
+    way("print('hello from inside')\n" + TRAINS)
+    said = fkd("kernel", "push", *PLAN, "--run", "mine")
+    assert said.code == 0, said.all
+    assert "practice/fkd-mine, version 1, pushed" in said.out
+    assert "fkd-kaggle submit mine --via kernel" in said.out
+    said = fkd("kernel", "logs", "--follow")
+    assert said.code == 0, said.all
+    assert "hello from inside" in said.out
+    assert "hello from inside" in fkd("kernel", "logs", "mine").out
+    assert "practice/fkd-mine, version 1, run mine: complete" in fkd("kernel", "status").out
+    assert fkd("kernel", "output", "--folder", "raw").code == 0
+    assert Path("raw/mine/run.json").exists() and Path("raw/fkd-mine.log").exists()
+    said = fkd("kernel", "output", "fkd-mine")
+    assert said.code == 0, said.all
+    assert Path("runs/mine/run.json").exists()
+    assert "found under way" in fkd("kernel", "push", *PLAN).out
+    assert fkd("submit", "mine", "--via", "kernel").code == 0
+    assert versions(practice) == ["fkd-mine/1"]
+
+
+def test_stopping_says_where_it_can_be_done(
+    fkd: Command, practice: PracticeKaggle, way: Way
+) -> None:
+    way(WAITS)
+    fkd("kernel", "push", *PLAN)
+    refused(fkd("kernel", "stop"), "https://www.kaggle.com/code/practice/fkd-smoke-1")
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "output", "stop"])
+def test_before_a_push_there_is_nothing_to_ask_about(fkd: Command, command: str) -> None:
+    refused(fkd("kernel", command), "no kernel was pushed", "fkd-kaggle kernel push")
+
+
+def test_an_unknown_kernel_is_named(fkd: Command, practice: PracticeKaggle, way: Way) -> None:
+    fkd("kernel", "push", *PLAN)
+    refused(fkd("kernel", "status", "mine"), "'mine'", "smoke-1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["submit", "--shards", "2"], ["--shards", "--via kernel"]),
+        (["submit", "--epochs", "2", "some-run"], ["--epochs", "--via kernel"]),
+        (["submit", "x", "--via", "kernel", "--epochs", "2"], ["leave out --epochs"]),
+        (["submit", "--via", "kernel", "--file", "a.csv"], ["--file"]),
+        (["submit", "--via", "kernel", "-r", "deep51"], ["deep51", "deep15"]),
+        (["submit", "nowhere", "--via", "kernel"], ["no kernel was pushed"]),
+        (["rehearse", "--shards", "2"], ["--via kernel"]),
+        (["kernel", "push", "--epochs", "0"], ["epochs"]),
+    ],
+)
+def test_a_mistake_is_one_line(fkd: Command, arguments: list[str], words: list[str]) -> None:
+    refused(fkd(*arguments), *words)
+
+
+@pytest.mark.parametrize("command", ["build", "push", "status", "logs", "output", "stop"])
+def test_every_command_explains_itself(fkd: Command, command: str) -> None:
+    said = fkd("kernel", command, "--help")
+    assert said.code == 0
+    assert "Usage" in said.out
+
+
+def test_the_official_client_pushes_the_folder_that_build_leaves(
+    fkd: Command, practice: PracticeKaggle, way: Way, tmp_path: Path
+) -> None:
+    """As the README says it, with the client's own environment for this machine."""
+    assert fkd("kernel", "build", *PLAN).code == 0
+    environment = {
+        **os.environ, "KAGGLE_API_ENVIRONMENT": "LOCALHOST", "http_proxy": practice.url,
+        "KAGGLE_USERNAME": "practice", "KAGGLE_KEY": "practice",
+    }  # fmt: skip
+    done = subprocess.run(
+        [Path(sys.executable).with_name("kaggle"), "kernels", "push", "-p", "kernel"],
+        env=environment, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "Kernel version 1 successfully pushed" in done.stdout, done.stdout + done.stderr
+    assert versions(practice) == ["fkd-smoke-1/1"]
+
+
+def test_credentials_reach_neither_output_nor_files(
+    fkd: Command, practice: PracticeKaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real script, and everything that is noted about it."""
+    monkeypatch.setenv("KAGGLE_USERNAME", "ada")
+    monkeypatch.setenv("KAGGLE_KEY", SECRET)
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    practice.faults.add("stuck-queue")
+    said = fkd("kernel", "push", *PLAN)
+    assert said.code == 0, said.all
+    assert "ada/fkd-smoke-1" in said.out
+    assert SECRET not in said.all
+    kept = [path for path in Path("runs").rglob("*") if path.is_file()]
+    assert any("train_ensemble.py" in path.name for path in kept)
+    assert all(SECRET not in path.read_text() for path in kept)
+
+
+# --- what is read and shown -----------------------------------------------------------------------
+
+CHAINED = """\
+epoch 1
+Traceback (most recent call last):
+  File "/tmp/x/fkd_kaggle/faces.py", line 10, in read
+    int("a")
+ValueError: invalid literal
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "/kaggle/src/script.py", line 3, in <module>
+    main()
+  File "/tmp/x/fkd_kaggle/training.py", line 132, in fit
+    model.fit(views)
+  File "/usr/lib/python3.11/site-packages/keras/src/trainer.py", line 9, in fit
+    raise OOM("no memory")
+tensorflow.python.framework.errors_impl.ResourceExhaustedError: no memory
+\t[[{{node conv}}]] [Op:__inference]
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "reason", "where"),
+    [
+        (CHAINED, "ResourceExhaustedError: no memory", "fkd_kaggle/training.py line 132 (fit)"),
+        ("a\nerror: no data\nb", "no data", ""),
+        ("", "", ""),
+        ("Traceback (most recent call last):\nKeyError", "KeyError", ""),
+    ],
+)
+def test_a_log_tells_what_failed_and_where_in_our_code(log: str, reason: str, where: str) -> None:
+    failure = failures.read(log.splitlines())
+    assert (failure.reason, failure.where) == (reason, where)
+
+
+def test_orders_are_the_same_by_what_they_train() -> None:
+    plan = recipes.plan(["smoke"], epochs=1)
+    first = orders.Order(plan)
+    digest = records.digest(first.to_dict())
+    again = orders.Order.from_dict(json.loads(json.dumps(first.to_dict())))
+    assert records.digest(again.to_dict()) == digest
+    other = orders.Order(recipes.plan(["smoke"], epochs=2))
+    assert records.digest(other.to_dict()) != digest
+    assert records.digest(orders.Order(plan, shards=2).to_dict()) != digest
+
+
+def test_a_terminal_sees_log_lines_and_a_live_line_for_each_kernel() -> None:
+    console = Console(force_terminal=True, width=100, record=True, color_system=None)
+    with watching.KernelDisplay(console) as display:
+        for name in ("a", "b"):
+            display(Pushed(f"ada/{name}", 1, "", taken_up=False))
+        display(StateChanged("ada/a", "running", None))
+        display(Printed("ada/a", "\x1b[31mred\x1b[0m [bold]not markup", "stdout"))
+    text = console.export_text()
+    assert "[a] red [bold]not markup" in text
+    assert "ada/b" in text and "running" in text
+
+
+def test_a_log_gets_plain_lines() -> None:
+    console = Console(width=100, record=True, force_terminal=False)
+    display = watching.KernelDisplay(console)
+    display(Pushed("ada/a", 2, "https://kaggle.com/x", taken_up=True))
+    display(following.Waits("ada/a", "full"))
+    display(following.Waits("ada/a", "full"))
+    text = console.export_text()
+    assert text.splitlines() == [
+        "kernel ada/a, version 2, found under way: https://kaggle.com/x",
+        "kernel ada/a waits: full",
+    ]
+
+
+@pytest.mark.slow
+def test_a_rehearsal_by_kernel_of_data_without_answers_ends_well(
+    fkd: Command, competition_dir: Path, way: Way
+) -> None:
+    said = fkd("rehearse", "--via", "kernel", "--data", competition_dir, *PLAN[:2])
+    assert said.code == 0, said.all
+    assert "taken, not scored" in said.out
