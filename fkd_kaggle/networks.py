@@ -48,7 +48,10 @@ class LabelOffset(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Start from no offset."""
-        self.kernel = self.add_weight(shape=input_shape[1:], initializer="zeros", name="offset")
+        # Read inside a training step of mixed precision, where Keras would cast it.
+        self.kernel = self.add_weight(
+            shape=input_shape[1:], initializer="zeros", autocast=False, name="offset"
+        )
 
     def call(self, points: Any) -> Any:
         """Return the points as they are."""
