@@ -340,6 +340,8 @@ def _train(run: Run, data_dir: Path, seconds: float | None, tensorboard: bool) -
             run, data_dir, time_limit=seconds, on_event=display, tensorboard=tensorboard
         )
     console.print(tables.scores(scores))
+    if scores.own:
+        console.print(tables.own_scores(scores))
     page = report.write(run, data_dir)
     say(console, f"report: {page}")
     status = _reopened(run).status

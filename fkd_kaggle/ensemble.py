@@ -7,6 +7,7 @@ what to do when it runs out or somebody presses Ctrl-C.
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fkd_kaggle import backend, blend, faces, files, folds
+from fkd_kaggle import backend, blend, faces, files, folds, metrics, protocol
 from fkd_kaggle.crew import Crew, Hire, work_off
 from fkd_kaggle.errors import DataError, RunError
 from fkd_kaggle.events import (
@@ -157,30 +158,32 @@ def train_member(
     """
     from fkd_kaggle import training
 
+    began, before = time.monotonic(), _spent(run, member).seconds
     validation = material.training.take(np.nonzero(material.held_out == member.fold)[0])
     rest = material.training.take(np.nonzero(material.held_out != member.fold)[0])
+    prepared = protocol.prepare(member.recipe, rest, run.plan.ensemble.split, member.seed)
+    watched = prepared.validation or validation
 
-    def score(predictions: np.ndarray) -> float:
-        value = blend.combined(
-            predictions, validation.keypoints, validation.sources, material.asked
-        )
+    def score(predictions: np.ndarray, faces: Faces = watched) -> float:
+        value = blend.combined(predictions, faces.keypoints, faces.sources, material.asked)
         return float("nan") if value is None else value
 
-    began, before = time.monotonic(), _spent(run, member).seconds
     network, progress = training.train(
-        member, run.member(member.name), rest, validation, score,
+        member, run.member(member.name), prepared.training, watched, score,
         position=run.plan.members.index(member),
         budget=None if budget is None else budget + before,
         on_event=on_event,
         tensorboard=run.path / "tensorboard" if tensorboard else None,
     )  # fmt: skip
     predictions = _answers(network, member, validation, validation.sources)
+    if prepared.copies is not None:
+        _measure_copies(run, member, network, prepared.copies)
     _store_held_out(run, member, validation.ids, predictions)
     if material.test is not None:
         # Now, while the network is compiled: `predict` then has nothing left to compute.
         _store_answers(run, member, *material.test, _answers(network, member, *material.test))
     seconds = time.monotonic() - began
-    on_event(MemberEnded(member.name, score(predictions), seconds, progress.stopped))
+    on_event(MemberEnded(member.name, score(predictions, validation), seconds, progress.stopped))
     return seconds - (progress.seconds - before)
 
 
@@ -219,6 +222,7 @@ def finish(run: Run, data_dir: Path, *, status: str = "finished") -> Scores:
         combined=blend.combined(mixed, labels, sources, asked),
         expected=None,
         by_member={name: value for name, value in alone.items() if value is not None},
+        own=_own_scores(run, members, dict(zip(recipes, stacked, strict=True)), labels),
     )
     run = run.update(status=status, scores=scores)
     expected = _expected(run, data_dir, members, recipes, weights, asked)
@@ -304,6 +308,45 @@ def _in_turn(on_event: OnEvent) -> OnEvent:
     return tell
 
 
+def _measure_copies(run: Run, member: Member, network: keras.Model, copies: Faces) -> None:
+    """Keep what a leaky protocol would report: the source's metrics on copies of training faces."""
+    predictions = _answers(network, member, copies, copies.sources)
+    files.write_json(
+        run.member(member.name) / "copies.json",
+        metrics.own(member.recipe, predictions, copies.keypoints),
+    )
+
+
+def _kept_copies_score(run: Run, member: Member) -> dict[str, float | None]:
+    try:
+        text = (run.member(member.name) / "copies.json").read_text(encoding="utf-8")
+        return dict(json.loads(text))
+    except (OSError, ValueError):
+        return {}
+
+
+def _own_scores(
+    run: Run, members: list[Member], out_of_fold: dict[str, np.ndarray], labels: np.ndarray
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Return what the recipes' sources measure, for those that do not speak in our own RMSE."""
+    own: dict[str, dict[str, dict[str, float | None]]] = {}
+    for member in members:
+        recipe = member.recipe
+        if recipe.name in own or recipe.metrics == ("rmse-px",):
+            continue
+        measured = metrics.own(recipe, out_of_fold[recipe.name], labels)
+        on_copies = _kept_copies_score(run, member)
+        own[recipe.name] = {
+            name: {
+                "held_out": value,
+                "copies": on_copies.get(name),
+                "published": recipe.published.get(name),
+            }
+            for name, value in measured.items()
+        }
+    return own
+
+
 def _spent(run: Run, member: Member) -> Progress:
     from fkd_kaggle.training import read_progress
 
@@ -337,7 +380,10 @@ def _folds(run: Run, training_faces: Faces) -> np.ndarray:
     if path.exists():
         return np.load(path)
     plan = run.plan
-    held_out = folds.split(training_faces, plan.ensemble.folds, plan.seed)
+    held_out = folds.split(
+        training_faces, plan.ensemble.folds, plan.seed, how=plan.ensemble.split,
+        held_out=plan.ensemble.held_out,
+    )  # fmt: skip
     with files.atomic_path(path) as temporary:
         np.save(temporary, held_out)
     return held_out

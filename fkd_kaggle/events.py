@@ -7,7 +7,7 @@ or into plain lines for a kernel's log.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,9 @@ class Scores:
     leaderboard."""
     by_member: dict[str, float]
     """Combined score of each recipe alone."""
+    own: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
+    """By recipe and metric (see ``metrics``): what its source measures, "held_out" on faces it
+    never saw, "copies" on copies of training faces where its protocol leaks, and "published"."""
 
 
 @dataclass(frozen=True)

@@ -56,14 +56,31 @@ def groups(faces: Faces, similarity: float = SIMILARITY) -> np.ndarray:
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def split(faces: Faces, count: int, seed: int) -> np.ndarray:
+def split(
+    faces: Faces, count: int, seed: int, *, how: str = "grouped", held_out: float = 0.0
+) -> np.ndarray:
     """Return (N,) int64: the fold, 0 to ``count`` - 1, in which each face is held out.
+
+    Parameters
+    ----------
+    how
+        "grouped" keeps near-duplicates in one fold; anything else is random, as the published
+        systems split.
+    held_out
+        Share of the faces in fold 0, the others being in fold 1; 0 for ``count`` equal folds.
 
     Raises
     ------
     DataError
-        There are fewer groups of distinct faces than folds.
+        There are fewer faces, or groups of distinct faces, than folds.
     """
+    if held_out:
+        return np.where(hold_out(faces, held_out, how, seed), 0, 1)
+    if how != "grouped":
+        if len(faces.images) < count:
+            raise DataError(f"{len(faces.images)} training faces are too few for {count} folds")
+        order = np.random.default_rng(seed).permutation(len(faces.images))
+        return order.astype(np.int64) % count
     labels = groups(faces)
     if len(np.unique(labels)) < count:
         raise DataError(
@@ -72,9 +89,28 @@ def split(faces: Faces, count: int, seed: int) -> np.ndarray:
         )
     folds = np.empty(len(labels), np.int64)
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(splitter.split(labels, faces.sources, labels)):
-        folds[held_out] = fold
+    for fold, (_, rows) in enumerate(splitter.split(labels, faces.sources, labels)):
+        folds[rows] = fold
     return folds
+
+
+def hold_out(faces: Faces, share: float, how: str, seed: int) -> np.ndarray:
+    """Return (N,) bool: a share of the faces, chosen as ``how`` says (see ``split``).
+
+    A grouped share is the nearest one of equal folds: half, a third, a quarter of the faces.
+
+    Raises
+    ------
+    DataError
+        The share leaves no face on one side.
+    """
+    count = len(faces.images)
+    if how == "grouped":
+        return split(faces, max(2, round(1 / share)), seed) == 0
+    aside: np.ndarray = np.random.default_rng(seed).permutation(count) < round(share * count)
+    if aside.all() or not aside.any():
+        raise DataError(f"a share of {share:g} of {count} faces leaves none on one side")
+    return aside
 
 
 def _patches(faces: Faces) -> np.ndarray:

@@ -13,12 +13,15 @@ from keras import ops
 
 from fkd_kaggle.keypoints import SIZE
 from fkd_kaggle.models.heatmap import cell_centres
-from fkd_kaggle.recipes import Recipe
+from fkd_kaggle.recipes import TARGET_SCALES, Recipe
 
 
 def masked_loss(recipe: Recipe) -> Callable[[Any, Any], Any]:
-    """Return the recipe's loss: mean over labelled coordinates, NaN targets left out."""
-    width = recipe.loss_width
+    """Return the recipe's loss: mean over labelled coordinates, NaN targets left out.
+
+    Takes pixels and answers in the recipe's own unit, its ``target_scale``.
+    """
+    width, (scale, _) = recipe.loss_width, TARGET_SCALES[recipe.target_scale]
 
     def per_coordinate(error: Any) -> Any:
         if recipe.loss == "mse":
@@ -34,7 +37,7 @@ def masked_loss(recipe: Recipe) -> Callable[[Any, Any], Any]:
     def loss(labels: Any, points: Any) -> Any:
         labelled = ops.logical_not(ops.isnan(labels))
         # Zeros go in before the arithmetic: a NaN that is masked afterwards still spoils gradients.
-        error = ops.abs(ops.where(labelled, labels - points, ops.zeros_like(points)))
+        error = ops.abs(ops.where(labelled, labels - points, ops.zeros_like(points))) / scale
         count = ops.maximum(ops.sum(ops.cast(labelled, "float32")), 1.0)
         return ops.sum(ops.where(labelled, per_coordinate(error), 0.0)) / count
 

@@ -25,7 +25,10 @@ _PREDICT_BATCH = 256
 def build_network(recipe: Recipe) -> keras.Model:
     """Return the recipe's network, untrained."""
     heads = [len(points) for points in recipe.outputs()]
-    network = models.build(recipe.architecture, heads, recipe.options)
+    options = dict(recipe.options)
+    if recipe.target_scale != "auto":
+        options["target_scale"] = recipe.target_scale
+    network = models.build(recipe.architecture, heads, options)
     if recipe.label_offset:
         points = LabelOffset(name="label_offset", dtype="float32")(network.output)
         network = keras.Model(network.input, points, name=network.name)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
+from fkd_kaggle.metrics import METRICS
+
 if TYPE_CHECKING:
     from fkd_kaggle.competition import LeaderboardRow, SubmissionRecord
     from fkd_kaggle.events import Scores
@@ -58,6 +60,21 @@ def scores(values: Scores) -> Table:
     for name, value in sorted(values.by_member.items(), key=lambda item: item[1]):
         table.add_row(f"[dim]  {escape(name)} alone[/]", f"[dim]{pixels(value)}[/]")
     table.add_row("[bold]expected on the leaderboard[/]", f"[bold]{pixels(values.expected)}[/]")
+    return table
+
+
+def own_scores(values: Scores) -> Table:
+    """Return what the recipes' sources measure, beside what they report."""
+    table = _table(
+        "as its source measures", "metric", "unit", ">on faces never seen",
+        ">on copies of training faces", ">published",
+    )  # fmt: skip
+    for recipe, measured in values.own.items():
+        for name, found in measured.items():
+            table.add_row(
+                escape(recipe), name, METRICS[name].unit, _short(found["held_out"]),
+                _short(found["copies"]), _short(found["published"]),
+            )  # fmt: skip
     return table
 
 
@@ -112,18 +129,42 @@ def runs(items: Iterable[Run]) -> Table:
 
 def recipes(items: Iterable[Recipe | Ensemble]) -> Table:
     """Return recipes and ensembles with what they are and what they reached where measured."""
-    table = _table("name", "kind", "what it is", "reached")
+    table = _table(
+        "name", "what it is", "source", ">parameters", "cost", ">RMSE reached", "source reports"
+    )  # fmt: skip
     for item in items:
-        members = getattr(item, "members", None)
-        kind = f"ensemble of {len(members)}" if members else "network"
-        reached = ", ".join(f"{key} {value}" for key, value in item.reached.items())
-        table.add_row(f"[bold]{escape(item.name)}[/]", kind, escape(item.description), reached)
+        members = getattr(item, "members", ())
+        recipes = [line.recipe for line in members] or [item]
+        count = sum(recipe.parameters for recipe in recipes)
+        published = getattr(item, "published", {})
+        table.add_row(
+            f"[bold]{escape(item.name)}[/]",
+            (f"ensemble of {len(members)}: " if members else "") + escape(item.description),
+            escape(item.source),
+            f"{count:,}" if all(recipe.parameters for recipe in recipes) else "–",
+            _cost(item), pixels(item.reached.get("rmse")),
+            ", ".join(f"{value:g} {METRICS[name].unit}" for name, value in published.items()),
+        )  # fmt: skip
     return table
+
+
+def _cost(item: Recipe | Ensemble) -> str:
+    """Return the time a recipe takes: as measured, or as it is limited."""
+    if seconds := item.reached.get("seconds_per_epoch"):
+        return f"{seconds:g} s an epoch"
+    if minutes := item.reached.get("minutes") or getattr(item, "minutes", 0):
+        return f"{minutes:g} min"
+    return "–"
 
 
 def pixels(value: float | None) -> str:
     """Return an RMSE with three decimals; a dash where there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _short(value: float | None) -> str:
+    """Return a number of any size with four digits that say something; a dash for none."""
+    return "–" if value is None else f"{value:.4g}"
 
 
 _SubmissionRow = tuple[

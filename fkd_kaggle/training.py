@@ -175,7 +175,7 @@ def _learner(member: Member, training: Faces) -> Learner:
         optimizer = keras.optimizers.AdamW(
             member.recipe.learning_rate,
             weight_decay=member.recipe.weight_decay,
-            clipnorm=1.0,
+            clipnorm=member.recipe.clip_norm or None,
         )
         # In mixed float16 this wraps the optimizer in one that scales the loss.
         learner.compile(optimizer=optimizer, jit_compile=backend.compiles())
@@ -213,6 +213,10 @@ class _Session(keras.callbacks.Callback):
         self.progress = Progress()
         self.history: list[dict[str, Any]] = []
         self.flip = networks.flip_order(member.recipe)
+        # A cosine ends on its best weights by design; choosing among epochs would flatter.
+        self.keeps_last = self.recipe.schedule == "cosine" or (
+            self.recipe.schedule == "constant" and not self.recipe.patience
+        )
         self.waited = 0
         self.reduction = 1.0
         self.out_of_time = self.called_off = False
@@ -257,8 +261,8 @@ class _Session(keras.callbacks.Callback):
             # Aimed at the epoch's middle, so that the last one is not trained at zero.
             middle = self.done(epoch + 0.5)
             rate = self.recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * middle))
-        if epoch == 0:
-            rate *= 0.3  # a gentle first epoch stands in for a warm-up
+            if epoch == 0:
+                rate *= 0.3  # a gentle first epoch stands in for a warm-up
         self.rate = rate
         self.learner.optimizer.learning_rate = rate
 
@@ -292,10 +296,7 @@ class _Session(keras.callbacks.Callback):
             rmse = self.score(networks.to_keypoints(points, self.recipe, self.validation.sources))
         loss = float((logs or {}).get("loss", math.nan))
         best = self.progress.best_rmse
-        # A cosine ends on its best weights by design; choosing among epochs would flatter.
-        better = rmse is not None and (
-            best is None or rmse < best or self.recipe.schedule == "cosine"
-        )
+        better = rmse is not None and (best is None or rmse < best or self.keeps_last)
         if better:
             self._keep_weights()
         self.waited = 0 if better else self.waited + 1
@@ -357,8 +358,8 @@ class _Session(keras.callbacks.Callback):
             self.learner.network.save_weights(path)
 
     def _validate_now(self, epoch: int) -> bool:
-        """Say whether to look at the held-out faces: always, or every fifth epoch of a cosine."""
-        return self.recipe.schedule != "cosine" or bool(self.recipe.patience) or epoch % 5 == 4
+        """Say whether to look at the held-out faces; now and then where nothing hangs on it."""
+        return not self.keeps_last or bool(self.recipe.patience) or epoch % 5 == 4
 
     def _kept_rate(self) -> float:
         return self.recipe.learning_rate * self.reduction

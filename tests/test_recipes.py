@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,14 @@ def test_the_digest_tells_training_changes_from_words(tmp_path: Path) -> None:
         ("validation = -0.1", "validation is a share"),
         ('split = "enlarged-first"', "needs enlarge and held_out"),
         ("[options]\nwidht = 3", "did you mean 'width'"),
+        ("[options]\nwidth = 3.5", "options.width must be a whole number"),
+        ("[options]\nwidth = true", "options.width must be a whole number"),
+        ('architecture = "ladder"\n[options]\nfilters = "many"', "must be a list of whole numbers"),
+        ('architecture = "ladder"\n[options]\ndense = [1, "b"]', "must be a list of whole numbers"),
+        ('architecture = "ladder"\n[options]\ntarget_scale = "unit"', "unknown option"),
+        ('target_scale = "unit"', "which heatmap is not"),
+        ('augmentation = "farhta"', "did you mean 'farhat'"),
+        ('[augmentation]\nset = "nothing"', "unknown set"),
         ("options = 3", "options must be a table"),
         ("learning_rate = inf", "learning_rate must be a number"),
         ("learning_rate = nan", "learning_rate must be a number"),
@@ -147,6 +156,19 @@ def test_an_impossible_variation_is_one_clear_line(name: str, says: str) -> None
     with pytest.raises(RecipeError) as caught:
         recipes.load(name)
     assert says in str(caught.value)
+
+
+def test_an_augmentation_set_is_named_and_changed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('augmentation = "farhat"\n', encoding="utf-8")
+    for name, flip in ((str(path), 0.5), (f"{path}:augmentation.flip=0.25", 0.25)):
+        recipe = recipes.load(name)
+        assert isinstance(recipe, Recipe)
+        assert recipe.augmentation == replace(recipes.AUGMENTATIONS["farhat"], flip=flip)
+    path.write_text('[augmentation]\nset = "none"\nrotation = 5\n', encoding="utf-8")
+    recipe = recipes.load(str(path))
+    assert isinstance(recipe, Recipe)
+    assert recipe.augmentation == replace(recipes.AUGMENTATIONS["none"], rotation=5)
 
 
 def test_a_recipe_alone_follows_its_own_split_and_in_company_the_common_folds(

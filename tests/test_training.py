@@ -17,7 +17,9 @@ from fkd_kaggle.events import EpochEnded, Event, MemberStarted, OnEvent, ignore
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COUNT, FLIP, PARTIAL, REGIONS
 from fkd_kaggle.models._dense import start_from
-from fkd_kaggle.recipes import Augmentation, Member, Recipe
+from fkd_kaggle.recipes import Augmentation, Ensemble, Member, Recipe
+
+ENSEMBLES = [name for name in recipes.names() if isinstance(recipes.load(name), Ensemble)]
 
 TINY = Recipe(
     "tiny", architecture="heatmap", options={"width": 8, "depth": 1}, heatmap_loss=0.5,
@@ -55,6 +57,120 @@ def test_deep15_is_the_network_the_mission_describes() -> None:
     # The complete source's 30 outputs and the partial source's 8, both linear.
     assert sorted(layer.units for layer in dense) == [8, 30]
     assert {layer.activation.__name__ for layer in dense} == {"linear"}
+
+
+def kinds(network: keras.Model) -> list[str]:
+    """Return the layers a description speaks of, in order, without what only shapes arrays."""
+    named = {
+        "Conv2D",
+        "LeakyReLU",
+        "ReLU",
+        "BatchNormalization",
+        "MaxPooling2D",
+        "Dense",
+        "Dropout",
+    }
+    return [type(layer).__name__ for layer in network.layers if type(layer).__name__ in named]
+
+
+def dense_units(network: keras.Model) -> list[int]:
+    return [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)]
+
+
+def test_farhat_is_the_network_its_source_describes() -> None:
+    network = networks.build_network(shipped("farhat"))
+    twice = ["Conv2D", "LeakyReLU", "BatchNormalization"] * 2
+    assert kinds(network) == [*twice, "MaxPooling2D"] * 5 + twice + ["Dense", "Dropout", "Dense"]
+    layers = convolutions(network)
+    filters = [32, 32, 64, 64, 96, 96, 128, 128, 256, 256, 512, 512]
+    assert [layer.filters for layer in layers] == filters
+    assert not any(layer.use_bias for layer in layers)
+    assert dense_units(network) == [512, 30]
+    assert network.count_params() == 7_268_670
+
+
+def test_masked_cnn_is_the_network_its_source_describes() -> None:
+    network = networks.build_network(shipped("masked-cnn"))
+    conv, pool = ["Conv2D", "ReLU"], ["MaxPooling2D"]
+    assert kinds(network)[:8] == conv + pool + conv + pool + conv
+    assert [layer.filters for layer in convolutions(network)] == [32, 64, 128]
+    assert dense_units(network) == [512, 30]
+    deep = networks.build_network(shipped("masked-cnn-deep"))
+    assert [layer.rate for layer in deep.layers if isinstance(layer, keras.layers.Dropout)][:3] == [
+        0.05, 0.1, 0.2,
+    ]  # fmt: skip
+
+
+def test_kachanovskas_networks_are_as_described() -> None:
+    baseline = networks.build_network(shipped("kachanovska-baseline"))
+    assert kinds(baseline) == [
+        "Conv2D", "ReLU", "MaxPooling2D", "Conv2D", "ReLU", "MaxPooling2D",
+        "Dense", "Dropout", "Dense", "Dropout", "Dense",
+    ]  # fmt: skip
+    assert dense_units(baseline)[-1] == 30
+    for name, outputs in (("kachanovska-eyes-nose", 14), ("kachanovska-mouth-eyebrows", 16)):
+        assert dense_units(networks.build_network(shipped(name)))[-1] == outputs
+    branches = networks.build_network(shipped("multi-branch"))
+    fed = [layer for layer in convolutions(branches) if layer.input is branches.input]
+    assert len(fed) == 2  # one image, two branches that start from it
+    assert dense_units(branches)[-1] == 30
+
+
+def test_kartalovics_ladder_ends_where_deep15_stands() -> None:
+    ladder = networks.build_network(shipped("kartalovic"))
+    deep15 = networks.build_network(shipped("deep15"))
+    assert kinds(ladder)[:-1] == kinds(deep15)[:-2]
+    assert [layer.filters for layer in convolutions(ladder)] == [
+        layer.filters for layer in convolutions(deep15)
+    ]
+    assert dense_units(ladder) == [30]
+
+
+@pytest.mark.parametrize("poolings", [3, 5, 7])
+@pytest.mark.parametrize(("count", "dense"), [(7, [64, 32, 16]), (16, [])])
+def test_the_ladder_has_every_rung(count: int, dense: list[int], poolings: int) -> None:
+    options = {"convolutions": count, "poolings": poolings, "dropout": 0.3, "dense": dense}
+    network = models.build("ladder", (15,), options)
+    assert kinds(network).count("Conv2D") == count
+    assert kinds(network).count("MaxPooling2D") == poolings
+    assert dense_units(network) == [*dense, 30]
+
+
+@pytest.mark.parametrize("name", [name for name in recipes.names() if name not in ENSEMBLES])
+def test_the_parameters_a_recipe_states_are_its_networks(name: str) -> None:
+    recipe = shipped(name)
+    assert recipe.parameters == networks.build_network(recipe).count_params()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"convolutions": 17}, "convolutions must be 1 to 16"),
+        ({"poolings": 8}, "poolings must be 0 to 7"),
+        ({"dropout": 1.5}, "no ladder network has dropout = 1.5"),
+        ({"dense": [-3]}, "no ladder network has dense = [-3]"),
+        ({"normalise": "batch"}, "normalise must be one of"),
+        ({"filters": [8], "pool_after": [2]}, "of 1 convolutions"),
+    ],
+)
+def test_a_network_that_cannot_be_is_one_clear_line(options: dict, says: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        models.build("ladder", (15,), options)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("scale", "unit"), [("pixels", 1), ("unit", 96), ("centred", 48)])
+def test_a_target_scale_is_the_unit_of_head_and_loss(scale: str, unit: float) -> None:
+    recipe = replace(TINY, architecture="region", options={"filters": [4]}, heatmap_loss=0,
+                     target_scale=scale, loss="mse")  # fmt: skip
+    network = networks.build_network(recipe)
+    # Keras' own first weights: the answer to a black image is the scale's zero.
+    black = ops.convert_to_numpy(network(np.zeros((1, 96, 96, 1), "float32")))
+    np.testing.assert_allclose(black, 48 if scale == "centred" else 0, atol=1e-5)
+    labels = np.full((2, 3, 2), 40.0, "float32")
+    found = float(losses.masked_loss(recipe)(labels, labels + 2))
+    assert found == pytest.approx((2 / unit) ** 2, rel=1e-5)
 
 
 @pytest.mark.parametrize(("name", "outputs"), [("eyes-nose", 14), ("mouth-eyebrows", 16)])

@@ -32,15 +32,18 @@ def names() -> list[str]:
 
 
 @cache
-def options(architecture: str) -> tuple[str, ...]:
-    """Return the keyword arguments of an architecture's ``build``.
+def options(architecture: str) -> dict[str, str]:
+    """Return the keyword arguments of an architecture's ``build`` and their types as written.
 
     Read from its source: importing it would start Keras, seconds before anybody needs it.
     """
     source = resources.files(__name__) / f"{architecture.replace('-', '_')}.py"
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and node.name == "build":
-            return tuple(argument.arg for argument in node.args.kwonlyargs)
+            return {
+                argument.arg: ast.unparse(argument.annotation) if argument.annotation else ""
+                for argument in node.args.kwonlyargs
+            }
     raise RecipeError(f"architecture {architecture} has no build function")
 
 
@@ -50,7 +53,7 @@ def build(architecture: str, heads: Sequence[int], chosen: Mapping[str, Any]) ->
     Raises
     ------
     RecipeError
-        There is no such architecture, or it has no such option.
+        There is no such architecture, it has no such option, or not with this value.
     """
     if architecture not in names():
         raise RecipeError(unknown("architecture", architecture, names()))
@@ -59,4 +62,9 @@ def build(architecture: str, heads: Sequence[int], chosen: Mapping[str, Any]) ->
     for option in chosen:
         if option not in accepted:
             raise RecipeError(unknown(f"option of architecture {architecture}", option, accepted))
-    return module.build(tuple(heads), **chosen)
+    try:
+        return module.build(tuple(heads), **chosen)
+    except (ValueError, TypeError) as error:
+        settings = ", ".join(f"{option} = {value!r}" for option, value in chosen.items())
+        why = str(error).strip().partition("\n")[0]
+        raise RecipeError(f"no {architecture} network has {settings}: {why}") from error

@@ -21,6 +21,7 @@ def build(
     filters: Sequence[int] = (32, 64, 128, 256),
     dense: int = 256,
     dropout: float = 0.1,
+    target_scale: str = "auto",
 ) -> keras.Model:
     """Return a network (B, 96, 96, 1) → (B, sum(heads), 2) float32, points in pixels.
 
@@ -43,4 +44,4 @@ def build(
     x = layers.Flatten()(x)
     x = layers.Dense(dense, activation="relu")(x)
     x = layers.Dropout(dropout)(x)
-    return keras.Model(image, regress(x, heads), name="region")
+    return keras.Model(image, regress(x, heads, target_scale), name="region")

@@ -8,6 +8,7 @@ reads, checks and writes them; it trains nothing.
 from fkd_kaggle.recipes.plans import Member, Plan, plan
 from fkd_kaggle.recipes.reading import load, names, to_toml
 from fkd_kaggle.recipes.schema import (
+    AUGMENTATIONS,
     DEFAULT,
     DISTRIBUTIONS,
     LOSSES,
@@ -25,7 +26,7 @@ from fkd_kaggle.recipes.schema import (
 )
 
 __all__ = [
-    "DEFAULT", "DISTRIBUTIONS", "LOSSES", "MISSING", "PRECISIONS", "SCHEDULES", "SOURCE_OUTPUTS",
-    "SPLITS", "TARGET_SCALES", "Augmentation", "Copy", "Ensemble", "EnsembleMember", "Member",
-    "Plan", "Recipe", "load", "names", "plan", "to_toml",
+    "AUGMENTATIONS", "DEFAULT", "DISTRIBUTIONS", "LOSSES", "MISSING", "PRECISIONS", "SCHEDULES",
+    "SOURCE_OUTPUTS", "SPLITS", "TARGET_SCALES", "Augmentation", "Copy", "Ensemble",
+    "EnsembleMember", "Member", "Plan", "Recipe", "load", "names", "plan", "to_toml",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ import tomli_w
 from fkd_kaggle.errors import RecipeError, unknown
 from fkd_kaggle.keypoints import REGIONS
 from fkd_kaggle.recipes.schema import (
+    AUGMENTATIONS,
     DISTRIBUTIONS,
     LOSSES,
     MISSING,
@@ -115,11 +116,7 @@ def check(recipe: Recipe, where: str) -> None:
     ):
         if value not in known:
             raise RecipeError(f"{where}: " + unknown(what, value, known))
-    accepted = models.options(recipe.architecture)
-    for option in recipe.options:
-        if option not in accepted:
-            what = f"option of architecture {recipe.architecture}"
-            raise RecipeError(f"{where}: " + unknown(what, option, accepted))
+    _check_options(recipe, models.options(recipe.architecture), where)
     for key in _ABOVE_ZERO:
         if getattr(recipe, key) <= 0:
             raise RecipeError(f"{where}: {key} must be above 0, not {getattr(recipe, key)}")
@@ -144,6 +141,27 @@ def check(recipe: Recipe, where: str) -> None:
         raise RecipeError(f"{where}: split = 'enlarged-first' needs enlarge and held_out")
 
 
+def _check_options(recipe: Recipe, accepted: Mapping[str, str], where: str) -> None:
+    """Refuse options the architecture lacks, and values of another type than it has."""
+    if recipe.target_scale != "auto" and "target_scale" not in accepted:
+        raise RecipeError(
+            f"{where}: target_scale is for architectures that regress coordinates directly, "
+            f"which {recipe.architecture} is not: leave it out"
+        )
+    known = [name for name in accepted if name != "target_scale"]  # a key of the recipe itself
+    for option, value in recipe.options.items():
+        if option not in known:
+            what = f"option of architecture {recipe.architecture}"
+            raise RecipeError(f"{where}: " + unknown(what, option, known))
+        text, kind = _MEANT_BY_OPTION.get(accepted[option], ("", object))
+        wanted = value if accepted[option].startswith("Sequence") else [value]
+        if not isinstance(wanted, list | tuple) or not all(
+            isinstance(one, kind) and isinstance(one, bool) <= (kind in (bool, object))
+            for one in wanted
+        ):
+            raise RecipeError(f"{where}: options.{option} must be {text}, not {value!r}")
+
+
 def _vary(values: dict[str, Any], changes: str, where: str) -> None:
     """Put ``key=value,table.key=value`` into a file's values; a value is TOML, or plain text."""
     for change in re.split(r",(?![^\[\]{}]*[\]}])", changes):
@@ -153,6 +171,8 @@ def _vary(values: dict[str, Any], changes: str, where: str) -> None:
         *tables, last = key.strip().split(".")
         place = values
         for table in tables:
+            if table == "augmentation" and isinstance(place.get(table), str):
+                place[table] = {"set": place[table]}
             place = place.setdefault(table, {})
             if not isinstance(place, dict):
                 raise RecipeError(f"{where}: {table} is not a table: {key} cannot be set")
@@ -163,8 +183,9 @@ def _vary(values: dict[str, Any], changes: str, where: str) -> None:
 
 
 def _recipe(values: dict[str, Any], name: str, where: str) -> Recipe:
+    if "augmentation" in values:
+        values["augmentation"] = _augmentation(values["augmentation"], where)
     _check_keys(values, Recipe, where)
-    _check_keys(values.get("augmentation", {}), Augmentation, f"{where}, [augmentation]")
     for copy in values.get("enlarge", ()):
         if not isinstance(copy, dict):
             raise RecipeError(f"{where}: each of enlarge must look like {{rotation = 12.0}}")
@@ -172,6 +193,20 @@ def _recipe(values: dict[str, Any], name: str, where: str) -> Recipe:
     recipe = from_fields({"name": name, **values})
     check(recipe, where)
     return recipe
+
+
+def _augmentation(given: Any, where: str) -> dict[str, Any]:
+    """Return the fields of an augmentation: a set's by name, or a set's with changes."""
+    where = f"{where}, [augmentation]"
+    changes = {"set": given} if isinstance(given, str) else given
+    if not isinstance(changes, dict):
+        raise RecipeError(f"{where}: augmentation must be a table or the name of a set")
+    changes = dict(changes)
+    name = changes.pop("set", "standard")
+    if name not in AUGMENTATIONS:
+        raise RecipeError(f"{where}: " + unknown("set", str(name), AUGMENTATIONS))
+    _check_keys(changes, Augmentation, where)
+    return {**asdict(AUGMENTATIONS[name]), **changes}
 
 
 def _ensemble(values: dict[str, Any], name: str, where: str) -> Ensemble:
@@ -214,3 +249,13 @@ _MEANT: Mapping[Any, tuple[str, Any]] = {
     tuple: ("a list", list),
 }
 """What a value must be, in words and as a type, by the field's type; a table where not here."""
+
+_MEANT_BY_OPTION: Mapping[str, tuple[str, Any]] = {
+    "int": ("a whole number", int),
+    "float": ("a number", int | float),
+    "str": ("text", str),
+    "bool": ("true or false", bool),
+    "Sequence[int]": ("a list of whole numbers", int),
+    "Sequence[float]": ("a list of numbers", int | float),
+}
+"""The same for an architecture's options, by the type as its source has it."""

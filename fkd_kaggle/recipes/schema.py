@@ -66,6 +66,19 @@ class Augmentation:
     """Probability that a random rectangle is filled with grey (random erasing, Zhong 2017)."""
 
 
+AUGMENTATIONS: Mapping[str, Augmentation] = {
+    "standard": Augmentation(),
+    "none": Augmentation(
+        rotation=0, scale=0, shift=0, flip=0, brightness=0, contrast=0, gamma=0, noise=0
+    ),
+    "farhat": Augmentation(
+        distribution="uniform", rotation=15, scale=0.10, shear=0.1, shift=0.1 * SIZE, flip=0.5,
+        gain=0.2, brightness=0, contrast=0, gamma=0, noise=0,
+    ),
+}  # fmt: skip
+"""Augmentation sets by name; ``set`` in a recipe's table names the one its other keys change."""
+
+
 @dataclass(frozen=True)
 class Copy:
     """One changed copy that ``enlarge`` makes of every training face, once and for all."""
