@@ -118,8 +118,10 @@ def logs(
             remote.follow(competition, noted, runs_dir, display)
         return
     for record in noted:
-        for line in competition.kernel_logs(record.kernel):
-            say(console, line.text.rstrip("\n"))
+        lines = [line.text.rstrip("\n") for line in competition.kernel_logs(record.kernel)]
+        # Kaggle stores a log when its kernel ends.
+        for line in lines or [f"no log of {record.kernel} is stored yet: add --follow"]:
+            say(console, line)
 
 
 @app.command()

@@ -188,9 +188,10 @@ def stop(client: Client, doing: Doing, session_id: int | None) -> None:
     (github.com/Kaggle/kaggle-cli/pull/1170): without one, say where to stop the kernel by hand.
     """
     if session_id is None:
+        site = client.practice_url or "https://www.kaggle.com"
         raise CompetitionError(
             "Kaggle's API cannot stop a kernel by its name yet: open "
-            f"https://www.kaggle.com/code/{doing.kernel} and cancel the run there"
+            f"{site}/code/{doing.kernel} and cancel the run there"
         )
 
     def cancel(api: Any) -> Any:

@@ -554,9 +554,11 @@ def test_a_kernel_that_the_client_refuses_says_why(
     assert "Title must be at least five characters" in message
 
 
-def test_stopping_a_kernel_says_where_it_can_be_done(competition: Competition) -> None:
+def test_stopping_a_kernel_says_where_it_can_be_done(
+    competition: Competition, practice: PracticeKaggle
+) -> None:
     message = str(refused(lambda: competition.kernel_stop("ada/train-ensemble")))
-    assert "https://www.kaggle.com/code/ada/train-ensemble" in message
+    assert f"{practice.url}/code/ada/train-ensemble" in message
 
 
 def run_python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -529,7 +529,8 @@ def test_stopping_says_where_it_can_be_done(
 ) -> None:
     way(WAITS)
     fkd("kernel", "push", *PLAN)
-    refused(fkd("kernel", "stop"), "https://www.kaggle.com/code/practice/fkd-smoke-1")
+    assert "--follow" in fkd("kernel", "logs").out
+    refused(fkd("kernel", "stop"), f"{practice.url}/code/practice/fkd-smoke-1")
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "output", "stop"])
@@ -623,9 +624,25 @@ tensorflow.python.framework.errors_impl.ResourceExhaustedError: no memory
 """
 
 
+KERAS = """\
+Traceback (most recent call last):
+  File "/kaggle/temp/fkd-x/fkd_kaggle/training.py", line 77, in call
+TypeError: Exception encountered when calling Learner.call().
+
+Input 'y' of 'AddV2' Op has type bfloat16.
+
+Arguments received by Learner.call():
+"""
+
+
 @pytest.mark.parametrize(
     ("log", "reason", "where"),
     [
+        (
+            KERAS,
+            "TypeError: Input 'y' of 'AddV2' Op has type bfloat16.",
+            "fkd_kaggle/training.py line 77 (call)",
+        ),
         (CHAINED, "ResourceExhaustedError: no memory", "fkd_kaggle/training.py line 132 (fit)"),
         ("a\nerror: no data\nb", "no data", ""),
         ("", "", ""),

@@ -16,6 +16,7 @@ _TRACEBACK: Final = "Traceback (most recent call last)"
 _FRAME: Final = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<name>\S+))?')
 _EXCEPTION: Final = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<what>.*))?$")
 _MISSING: Final = re.compile(r"No module named '([^']+)'")
+_WRAPPED: Final = "Exception encountered when calling"
 _OURS: Final = re.compile(r"(?:^|[/\\])(fkd_kaggle[/\\].+\.py)$")
 _LONGEST: Final = 300
 
@@ -39,10 +40,15 @@ def read(lines: Sequence[str]) -> Failure:
         said = [line.strip() for line in lines if line.strip().lower().startswith("error:")]
         reason = said[-1][len("error:") :].strip() if said else ""
         return Failure(reason[:_LONGEST], "", tuple(line for line in lines if line.strip())[-8:])
-    block = list(_block(lines[starts[-1] + 1 :]))
+    after = lines[starts[-1] + 1 :]
+    block = _block(after)
     frames = [match for match in map(_FRAME.match, block) if match]
     ours = [match for match in frames if _OURS.search(match["file"])]
     ending = next((line.strip() for line in reversed(block) if _is_exception(line)), "")
+    if _WRAPPED in ending:
+        # Keras says in which layer first, and below, after an empty line, what.
+        more = [line.strip() for line in after if line.strip()][len(block) :]
+        ending = f"{ending.split(_WRAPPED)[0]}{more[0]}" if more else ending
     return Failure(_reason(ending), _where(ours[-1]) if ours else "", tuple(block[-8:]))
 
 

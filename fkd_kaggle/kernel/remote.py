@@ -268,7 +268,12 @@ class _Session:
         stored = self._competition.kernel_stored(kernel)
         if stored is None:
             return None
-        status = self._competition.kernel_status(kernel)
+        try:
+            status = self._competition.kernel_status(kernel)
+        except CompetitionError as error:
+            if error.status in (403, 404):
+                return None  # saved once, by hand perhaps, and never run
+            raise
         failed = status.finished and status.state != "complete"
         if _script_digest(stored.source) in scripts:
             return None if failed else {"version": stored.version, "state": "pushed"}
