@@ -278,6 +278,7 @@ def test_killed_before_a_step_is_noted_it_is_not_done_twice(
             submit()
     said = submit()
     assert said.code == 0, said.all
+    assert ("found under way" in said.out) == (state in ("pushed", "complete"))
     assert versions(practice) == ["fkd-smoke-1/1"]
     assert only_submission(practice)
 
@@ -521,6 +522,8 @@ def test_push_status_logs_output_know_the_newest_kernel(
     assert Path("runs/mine/run.json").exists()
     assert "found under way" in fkd("kernel", "push", *PLAN).out
     assert fkd("submit", "mine", "--via", "kernel").code == 0
+    assert fkd("kernel", "logs", "--follow").code == 0
+    refused(fkd("kernel", "push", *PLAN, "--run", "mine"), "run mine exists")
     assert versions(practice) == ["fkd-mine/1"]
 
 
