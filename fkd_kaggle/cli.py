@@ -267,7 +267,8 @@ def rehearse(
             served=rehearsal.Served(data, solution, hold_out),
         )  # fmt: skip
     console.print(tables.scores(result.scores))
-    console.print(tables.leaderboard(result.leaderboard, result.ours.team))
+    if result.leaderboard:
+        console.print(tables.leaderboard(result.leaderboard, result.ours.team))
     say(console, result.verdict)
     if keep is not None:
         say(console, f"all of it is in {keep}")
