@@ -527,6 +527,15 @@ def test_push_status_logs_output_know_the_newest_kernel(
     assert versions(practice) == ["fkd-mine/1"]
 
 
+@pytest.mark.parametrize(("accelerator", "gpu"), [("None", False), ("NvidiaTeslaP100", True)])
+def test_the_machine_is_what_was_asked_for(
+    fkd: Command, practice: PracticeKaggle, way: Way, accelerator: str, gpu: bool
+) -> None:
+    assert fkd("kernel", "push", *PLAN, "--accelerator", accelerator).code == 0
+    (version,) = practice.kernels.versions.all()
+    assert (version.machine_shape, version.gpu) == (accelerator, gpu)
+
+
 def test_stopping_says_where_it_can_be_done(
     fkd: Command, practice: PracticeKaggle, way: Way
 ) -> None:

@@ -24,7 +24,12 @@ from fkd_kaggle.practice.kernel_host import (
 from fkd_kaggle.practice.kernel_store import KernelVersion
 from fkd_kaggle.practice.wire import moment, page, read, refuse, refuse_argument, see, write
 
-_SHAPES: Final = ("NvidiaTeslaT4", "NvidiaTeslaP100", "Tpu1VmV38")
+_SHAPES: Final = (
+    "None", "NvidiaTeslaT4", "NvidiaTeslaT4Highmem", "NvidiaTeslaP100", "NvidiaL4", "NvidiaL4X1",
+    "NvidiaTeslaA100", "NvidiaH100", "NvidiaRtxPro6000", "TpuV38", "Tpu1VmV38", "TpuV5E8",
+    "TpuV6E8",
+)  # fmt: skip
+"""Machines as of February 2026 (Kaggle/kaggle-cli, docs/kernels.md); "None" is without GPU."""
 _POLL: Final = 0.1
 _SILENCE: Final = 15.0
 """Seconds after which a silent log stream says that it lives."""
