@@ -343,6 +343,12 @@ def _train(run: Run, data_dir: Path, seconds: float | None, tensorboard: bool) -
     console.print(tables.scores(scores))
     if scores.own:
         console.print(tables.own_scores(scores))
+    if run.plan.ensemble.split != "grouped":
+        say(
+            console,
+            "split at random, as its source did: near-duplicates stand on both sides and flatter; "
+            "with --folds 5 they do not",
+        )
     page = report.write(run, data_dir)
     say(console, f"report: {page}")
     status = _reopened(run).status

@@ -89,7 +89,7 @@ Recipes = Annotated[
     typer.Option(
         "--recipe", "-r", metavar="NAME", autocompletion=complete_recipe,
         help="A network or an ensemble by name (see `fkd-kaggle recipes`), or a .toml file of "
-        "your own; may be repeated.",
+        "your own; NAME:missing=knn,epochs=20 changes keys of it; may be repeated.",
     ),
 ]  # fmt: skip
 TimeLimit = Annotated[

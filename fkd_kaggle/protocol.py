@@ -54,6 +54,8 @@ def prepare(recipe: Recipe, faces: Faces, split: str, seed: int) -> Prepared:
     watched = None
     if recipe.validation:
         faces, watched = _apart(faces, recipe.validation, split, seed)
+        if recipe.missing == "drop":
+            watched = missing.settle(watched, recipe)  # faces of the kind that it learns from
     return Prepared(enlarge(faces, recipe, seed), watched)
 
 

@@ -17,6 +17,7 @@ from fkd_kaggle.events import (
     EpochEnded,
     Event,
     MemberEnded,
+    MemberStarted,
     Scores,
 )
 from fkd_kaggle.run import Run, all_runs, latest
@@ -34,6 +35,15 @@ region = "eyes-nose"
 epochs = 1
 batch_size = 8
 options = { filters = [4, 8], dense = 8 }
+"""
+LEAKY = """
+source_outputs = "shared"
+missing = "ffill"
+enlarge = [{ flip = true }]
+split = "enlarged-first"
+held_out = 0.2
+published = { mse-px2 = 0.7, keras-accuracy = 0.9 }
+own_metric = "mse-px2"
 """
 
 
@@ -205,3 +215,30 @@ def test_runs_are_found_newest_last(
     assert [run.name for run in all_runs(tmp_path)] == [first.name]
     with pytest.raises(RunError, match="is damaged"):
         Run.open(second.path)
+
+
+def test_a_leaky_protocol_shows_both_scores_and_what_was_published(
+    tmp_path: Path, data: Path
+) -> None:
+    """One training, two test sets: copies of training faces, and faces never seen."""
+    (tmp_path / "leaky.toml").write_text(
+        NOSE.replace("eyes-nose", "all") + LEAKY, encoding="utf-8"
+    )  # fmt: skip
+    plan = recipes.plan([str(tmp_path / "leaky.toml")], precision="float32")
+    run = ensemble.start(tmp_path / "runs", "leaky", plan, data)
+    events: list[Event] = []
+    scores = ensemble.train(run, data, on_event=events.append)
+    # 40 faces, 8 held out, the rest forward-filled; half of them complete and mirrored.
+    started = next(event for event in events if isinstance(event, MemberStarted))
+    held_out = np.load(run.path / "folds.npy") == 0
+    complete = (faces.read_training(data).sources[~held_out] == 0).sum()
+    assert held_out.sum() == 8
+    assert started.training_faces == 32 + complete - round(0.2 * (32 + complete))
+    found = scores.own["leaky"]
+    assert set(found) == {"mse-px2", "keras-accuracy"}
+    assert found["mse-px2"]["published"] == 0.7
+    assert (found["mse-px2"]["copies"] or 0) > 0
+    assert (found["mse-px2"]["held_out"] or 0) > 0
+    assert found["mse-px2"]["copies"] != found["mse-px2"]["held_out"]
+    assert Run.open(run.path).scores == scores  # and the run folder keeps them
+    assert np.isfinite(predicted(run, data)).all()

@@ -58,6 +58,14 @@ def test_filling_learns_nothing_from_the_validation_part(faces: Faces) -> None:
     np.testing.assert_array_equal(first.training.keypoints, again.training.keypoints)
 
 
+def test_who_learns_from_complete_faces_is_watched_on_complete_ones(faces: Faces) -> None:
+    recipe = replace(PLAIN, validation=0.25, missing="drop")
+    prepared = protocol.prepare(recipe, faces, "random", 0)
+    assert prepared.validation is not None
+    assert len(prepared.validation.ids) > 2
+    assert np.isfinite(prepared.validation.keypoints).all()
+
+
 def test_honest_copies_are_of_training_faces_only(faces: Faces) -> None:
     recipe = replace(kartalovic(), validation=0.2)
     prepared = protocol.prepare(recipe, faces, "random", 0)

@@ -34,20 +34,21 @@ def test_region_networks_answer_for_their_points(name: str, complete: int) -> No
 
 
 def test_a_plan_survives_json() -> None:
-    plan = recipes.plan(["smoke"], seed=3, time_limit=60)
+    plan = recipes.plan(["smoke", "kartalovic-leaky"], seed=3, time_limit=60)
     again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
     assert again.members == plan.members
     assert again.time_limit == 60
 
 
-def test_a_recipe_survives_its_own_file(tmp_path: Path) -> None:
-    recipe = recipes.load("deep15")
+@pytest.mark.parametrize("name", ["deep15", "farhat", "kartalovic"])
+def test_a_recipe_survives_its_own_file(tmp_path: Path, name: str) -> None:
+    recipe = recipes.load(name)
     assert isinstance(recipe, Recipe)
     path = tmp_path / "mine.toml"
     path.write_text(recipes.to_toml(recipe), encoding="utf-8")
     mine = recipes.load(str(path))
     assert isinstance(mine, Recipe)
-    assert mine.name == "mine"
+    assert mine == replace(recipe, name="mine")
     assert mine.digest == recipe.digest
 
 
