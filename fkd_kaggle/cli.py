@@ -214,6 +214,7 @@ def practice(
     hold_out: opt.HoldOut = None,
     port: opt.Port = 7777,
     state_dir: opt.StateDir = opt.PRACTICE,
+    kernels_at_once: opt.KernelsAtOnce = 2,
     fault: opt.FaultOption = None,
 ) -> None:
     """Run a practice Kaggle on this machine until Ctrl-C."""
@@ -230,12 +231,12 @@ def practice(
             console,
             f"practice Kaggle at {kaggle.url}: {kaggle.dataset.about}\n"
             f"use it from another terminal with: export {settings}\n"
-            "Ctrl-C ends it; submissions are kept",
+            "Ctrl-C ends it, and kernels that run; submissions are kept",
         )
 
     server.serve(
         data, solution, hold_out, state_dir=state_dir, port=port, faults=fault or (),
-        on_ready=ready,
+        kernels_at_once=kernels_at_once, on_ready=ready,
     )  # fmt: skip
 
 

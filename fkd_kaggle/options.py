@@ -183,6 +183,12 @@ Port = Annotated[
 StateDir = Annotated[
     Path, typer.Option("--state-dir", metavar="FOLDER", help="Keeps submissions and scores.")
 ]
+KernelsAtOnce = Annotated[
+    int,
+    typer.Option(
+        "--kernels-at-once", metavar="N", min=1, help="So many kernels run at once, others wait."
+    ),
+]
 FaultOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -375,7 +375,6 @@ def test_a_log_is_followed_while_it_grows_and_replayed_from_its_beginning(
         ({}, "", "must not be empty"),
         ({"language": "r"}, "1", "runs Python scripts only"),
         ({"id": "somebody/hello"}, "1", "Notebook not found"),
-        ({"title": None, "id": "practice/_ _ _"}, "1", "Notebook not found"),
         ({"machine_shape": "NvidiaH9000"}, "1", "Invalid machine shape"),
     ],
 )
@@ -385,6 +384,18 @@ def test_a_push_is_refused_in_kaggles_words(
     with pytest.raises(CompetitionError, match=words) as caught:
         push(competition, script, **metadata)
     assert "\n" not in str(caught.value)
+
+
+def test_names_that_lead_out_of_the_state_folder_are_refused(
+    practice: PracticeKaggle, tmp_path: Path
+) -> None:
+    request = {"slug": "../hello", "newTitle": "hello", "text": "1", "language": "python"}
+    answer = requests.post(
+        f"{practice.url}/api/v1/kernels.KernelsApiService/SaveKernel",
+        json={**request, "kernelType": "script"}, auth=("..", SECRET), timeout=10,
+    )  # fmt: skip
+    assert answer.json()["error"] == "Notebook not found"
+    assert not list(tmp_path.rglob("source.py"))
 
 
 def test_sources_that_are_not_there_are_named_and_the_kernel_runs_without(

@@ -6,6 +6,7 @@ kernel_runner.py watches; none outlives the practice Kaggle.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from fkd_kaggle import files
+from fkd_kaggle.errors import FkdError
 from fkd_kaggle.practice import kernel_runner, kernel_sandbox, misbehaviour
 from fkd_kaggle.practice.dataset import SLUG, Dataset
 from fkd_kaggle.practice.faults import Faults
@@ -217,6 +219,7 @@ class Kernels:
             )  # fmt: skip
         except Exception as error:
             self._over(version, "error", f"The practice Kaggle cannot run it: {error}")
+            self._changed.notify_all()
             return
         self._running[version.session] = process
         self.versions.change(version.session, status="running", started=self.now())
@@ -233,13 +236,14 @@ class Kernels:
         except (OSError, ValueError, KeyError):
             status, failure = "error", f"The kernel's runner ended with {process.returncode}."
         with self._changed:
-            del self._running[version.session]
             self._over(version, status, failure)
+            del self._running[version.session]
             self._changed.notify_all()
 
     def _over(self, version: KernelVersion, status: str, failure: str) -> None:
         kernel_sandbox.tidy(self.versions.folder(version))
-        self.versions.change(version.session, status=status, failure=failure, ended=self.now())
+        with contextlib.suppress(FkdError):  # a full disk; it is over nevertheless
+            self.versions.change(version.session, status=status, failure=failure, ended=self.now())
 
     def _is_over(self, version: KernelVersion) -> bool:
         now = self.versions.session(version.session)

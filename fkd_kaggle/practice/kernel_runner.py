@@ -82,7 +82,8 @@ def _copy(name: str, stream: IO[bytes], log: IO[str], started: float) -> None:
             "time": round(time.monotonic() - started, 6),
             "data": data.decode("utf-8", "replace"),
         }
-        with _LOG_LOCK:
+        # On a full disk the kernel goes on, as far as it can.
+        with _LOG_LOCK, contextlib.suppress(OSError):
             log.write(json.dumps(event) + "\n")
             log.flush()
 

@@ -110,13 +110,18 @@ class KernelStore:
                 **settings,
             )
             files.write_text(self.folder(version) / "source.py", text)
-            return self._keep(version)
+            self._keep(version)
+            self._versions[version.session] = version
+            return version
 
     def change(self, session: int, **changes: Any) -> KernelVersion:
         """Note what became of a version, unless it is over; return it as it is now."""
         with self._lock:
             version = self._versions[session]
-            return version if version.over else self._keep(replace(version, **changes))
+            if not version.over:
+                version = self._versions[session] = replace(version, **changes)
+                self._keep(version)
+            return version
 
     def delete(self, owner: str, slug: str) -> None:
         """Forget a kernel with all its versions."""
@@ -166,10 +171,8 @@ class KernelStore:
                 if path.is_file() and not path.is_symlink():
                     yield path.relative_to(working).as_posix()
 
-    def _keep(self, version: KernelVersion) -> KernelVersion:
+    def _keep(self, version: KernelVersion) -> None:
         files.write_json(self.folder(version) / "version.json", asdict(version))
-        self._versions[version.session] = version
-        return version
 
 
 def _read(path: Path) -> KernelVersion:

@@ -30,6 +30,7 @@ _SHAPES: Final = (
     "TpuV6E8",
 )  # fmt: skip
 """Machines as of February 2026 (Kaggle/kaggle-cli, docs/kernels.md); "None" is without GPU."""
+_NAMES: Final = re.compile(r"([\w-]+)/([\w-]+)(?:/(\d+))?", re.ASCII)
 _POLL: Final = 0.1
 _SILENCE: Final = 15.0
 """Seconds after which a silent log stream says that it lives."""
@@ -81,7 +82,7 @@ def _save(kernels: Kernels) -> flask.Response:
     request = read(types.ApiSaveKernelRequest)
     if len(request.text.encode()) >= LARGEST_SOURCE:
         refuse_argument("The kernel source must be less than 1 megabytes in size.")
-    if (request.enable_gpu or request.enable_internet) and misbehaviour.take("phone"):
+    if (_wants_gpu(request) or request.enable_internet) and misbehaviour.take("phone"):
         refuse(403, "Verify your phone number to use GPUs or the internet in notebooks.")
     answer = types.ApiSaveKernelResponse()
     answer.invalid_competition_sources = [
@@ -117,7 +118,7 @@ def _push(kernels: Kernels, request: Any, answer: Any) -> Push:
         slug=slug,
         title=title,
         text=request.text,
-        gpu=request.enable_gpu or request.machine_shape.startswith("Nvidia"),
+        gpu=_wants_gpu(request),
         internet=request.enable_internet,
         private=request.is_private,
         machine_shape=request.machine_shape,
@@ -136,7 +137,8 @@ def _name(kernels: Kernels, request: Any) -> tuple[str, str, str]:
         owner, slug = (found[0].owner, found[0].slug) if found else ("", "")
     else:
         owner, _, slug = request.slug.partition("/")
-    if owner.lower() != flask.g.user.lower() or not re.fullmatch(r"[\w-]+", slug, re.ASCII):
+    # Both become names of folders.
+    if owner.lower() != flask.g.user.lower() or not _NAMES.fullmatch(f"{owner}/{slug}"):
         raise PushRefusedError("Notebook not found")
     known = kernels.versions.find(owner, slug)
     title = request.new_title or (known.title if known else slug)
@@ -150,9 +152,15 @@ def _name(kernels: Kernels, request: Any) -> tuple[str, str, str]:
     return owner, slug, title
 
 
+def _wants_gpu(request: Any) -> bool:
+    """Tell whether a GPU is asked for; the machine's name goes before the older switch."""
+    shape: str = request.machine_shape
+    return shape.startswith("Nvidia") if shape else bool(request.enable_gpu)
+
+
 def _is_source(kernels: Kernels, ref: str) -> bool:
     """Tell whether there is an output of that name to read."""
-    match = re.fullmatch(r"([\w-]+)/([\w-]+)(?:/(\d+))?", ref, re.ASCII)
+    match = _NAMES.fullmatch(ref)
     if match is None:
         return False
     source = kernels.source(match[1], match[2], int(match[3]) if match[3] else None)
