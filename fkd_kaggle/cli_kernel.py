@@ -47,7 +47,7 @@ def build(
     owner: opt.Owner = None,
     folder: opt.BuildFolder = opt.KERNEL,
 ) -> None:
-    """Write the kernel's folder, for `kaggle kernels push -p`; push nothing."""
+    """Write the folder that `kaggle kernels push` takes."""
     from fkd_kaggle.kernel import orders
 
     console = terminal.console()
@@ -73,7 +73,7 @@ def push(
     title: opt.Title = None,
     runs_dir: opt.RunsDir = opt.RUNS,
 ) -> None:
-    """Build the kernel and push it, which starts it; wait for nothing."""
+    """Build a kernel and push it, which starts it."""
     from fkd_kaggle.kernel import remote
     from fkd_kaggle.kernel.watching import KernelDisplay
 
@@ -190,20 +190,21 @@ def submit(
     competition = terminal.competition(console)
     _ensure_data(console, competition, data_dir)
     _tell_quota(console, competition)
-    with _going_on(console, runs_dir), KernelDisplay(console) as display:
-        collected = remote.train(competition, order, runs_dir, display, run_name=name)
-    path = collecting.adopt(collected, runs_dir, data_dir, submissions_dir)
-    for what in (collected.run.path, collected.log, path):
-        say(console, f"wrote {what}")
-    if dry_run:
-        say(console, f"dry run: {path.name} is valid and was not submitted")
-        return
-    terminal.upload(
-        console, competition, path, collected.expected,
-        lambda on_wait: collecting.submit(
-            competition, collected, path, runs_dir, message or path.stem, on_wait
-        ),
-    )  # fmt: skip
+    with _going_on(console, runs_dir):
+        with KernelDisplay(console) as display:
+            collected = remote.train(competition, order, runs_dir, display, run_name=name)
+        path = collecting.adopt(collected, runs_dir, data_dir, submissions_dir)
+        for what in (collected.run.path, collected.log, path):
+            say(console, f"wrote {what}")
+        if dry_run:
+            say(console, f"dry run: {path.name} is valid and was not submitted")
+            return
+        terminal.upload(
+            console, competition, path, collected.expected,
+            lambda on_wait: collecting.submit(
+                competition, collected, path, runs_dir, message or path.stem, on_wait
+            ),
+        )  # fmt: skip
 
 
 def make_order(
@@ -257,13 +258,16 @@ def _going_on(console: Console, runs_dir: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        under_way = [one for one in records.read_all(runs_dir) if one.state == "pushed"]
-        if under_way:
-            newest = under_way[-1]
+        under_way = [one for one in records.read_all(runs_dir) if one.state in records.OPEN]
+        running = [one for one in under_way if one.state == "pushed"]
+        if running:
+            newest = running[-1]
             say(
                 console,
                 f"kernel {newest.kernel} goes on running on Kaggle, and so does its GPU time; to "
-                f"wait for it again: fkd-kaggle submit {newest.run} --via kernel; to stop it: "
-                f"{newest.url or 'fkd-kaggle kernel stop'}",
+                f"stop it: {newest.url or 'fkd-kaggle kernel stop'}",
             )
+        if under_way:
+            again = (running or under_way)[-1].run
+            say(console, f"to go on from here: fkd-kaggle submit {again} --via kernel")
         raise typer.Exit(INTERRUPTED) from None

@@ -168,9 +168,9 @@ def push_refused(said: str) -> CompetitionError:
             f"this week's GPU quota is used up ({said}): Kaggle fills it up again once a week, "
             f"see {SETTINGS}; `fkd-kaggle train-ensemble` trains on this machine meanwhile"
         )
-    return CompetitionError(
-        f"Kaggle refuses the kernel: {said} (title and name come from --title and the run's name)"
-    )
+    name = any(word in lower for word in ("title", "slug", "not found"))
+    hint = "; title and name come from --title, else from the run's name" if name else ""
+    return CompetitionError(f"Kaggle refuses the kernel: {said}{hint}")
 
 
 def no_credentials() -> CompetitionError:

@@ -294,6 +294,44 @@ def test_other_refusals_are_put_in_plain_words(error: Exception, words: str) -> 
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Maximum batch GPU session count of 2 reached.", "no more GPU sessions at once"),
+        ("Maximum weekly GPU quota of 30.00 hours reached.", "week's GPU quota is used up"),
+        ("Phone verification is required\nfor GPUs", "phone number verified first"),
+        ("The title must be at least 5 characters long.", "--title"),
+        ("Invalid machine shape: Abacus", "refuses the kernel: Invalid machine shape: Abacus"),
+    ],
+)
+def test_why_a_push_was_not_run_is_put_in_plain_words(said: str, words: str) -> None:
+    error = kaggle_errors.push_refused(said)
+    assert words in str(error) and "\n" not in str(error)
+    waits = isinstance(error, kaggle_errors.GpuSessionsTakenError)
+    assert waits == ("session" in said)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(409, "its title must give its name"), (413, "refuses the kernel"), (429, "429")],
+)
+def test_a_push_that_is_refused_by_its_status_is_the_kernels_matter(
+    status: int, words: str
+) -> None:
+    doing = Doing("pushing", COMPETITION, pushing=True)
+    message = str(kaggle_errors.explain(http_error(status, "Conflict"), doing))
+    assert words in message
+    assert "no competition" not in message
+
+
+def test_kaggles_other_form_of_an_error_is_read_too() -> None:
+    error = http_error(400)
+    assert error.response is not None
+    error.response._content = json.dumps({"error": {"code": 400, "message": "too big"}}).encode()
+    message = str(kaggle_errors.explain(error, Doing("pushing", COMPETITION, pushing=True)))
+    assert "(400: too big)" in message
+
+
 def test_a_refused_kernel_is_named_and_not_the_competition() -> None:
     doing = Doing("reading its status", COMPETITION, kernel="ada/train-ensemble")
     message = str(kaggle_errors.explain(http_error(403, "Permission denied"), doing))
