@@ -277,11 +277,14 @@ def rehearse(
 
 
 @app.command()
-def recipes() -> None:
-    """List what can be trained by name."""
+def recipes(name: opt.RecipeArgument = None) -> None:
+    """List what can be trained by name, or print one's file."""
     from fkd_kaggle import recipes as shelf
     from fkd_kaggle import tables
 
+    if name is not None:
+        typer.echo(shelf.text(name), nl=False)
+        return
     terminal.console().print(tables.recipes([shelf.load(name) for name in shelf.names()]))
 
 

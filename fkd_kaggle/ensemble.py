@@ -93,7 +93,11 @@ def train(
         def trainer(member: Member, budget: float | None) -> float:
             return train_member(run, member, material, budget, tell, tensorboard)
 
-        yield Crew([trainer], backend.start(plan.precision))
+        policy = backend.start(plan.precision)
+        from fkd_kaggle import networks
+
+        networks.check(member.recipe for member in todo)
+        yield Crew([trainer], policy)
 
     with (hire or alone)(tell) as crew:
         tell(

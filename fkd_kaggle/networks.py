@@ -5,7 +5,7 @@ Knows what a network's outputs mean and how to ask it; how it is trained is ``tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from fkd_kaggle import backend, models
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COUNT, FLIP, SIZE
-from fkd_kaggle.recipes import Recipe
+from fkd_kaggle.recipes import Recipe, load, names
 
 _PREDICT_BATCH = 256
 
@@ -33,6 +33,22 @@ def build_network(recipe: Recipe) -> keras.Model:
         points = LabelOffset(name="label_offset", dtype="float32")(network.output)
         network = keras.Model(network.input, points, name=network.name)
     return network
+
+
+def check(recipes: Iterable[Recipe]) -> None:
+    """Refuse recipes whose networks cannot be built, before any is trained for an hour.
+
+    Those that ship are known to be sound and cost no time here.
+
+    Raises
+    ------
+    RecipeError
+        Says what is impossible.
+    """
+    for recipe in {recipe.digest: recipe for recipe in recipes}.values():
+        shipped = load(recipe.name) if recipe.name in names() else None
+        if not isinstance(shipped, Recipe) or shipped.options != recipe.options:
+            build_network(recipe)
 
 
 @keras.saving.register_keras_serializable("fkd_kaggle")

@@ -92,6 +92,13 @@ Recipes = Annotated[
         "your own; NAME:missing=knn,epochs=20 changes keys of it; may be repeated.",
     ),
 ]  # fmt: skip
+RecipeArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME", autocompletion=complete_recipe, show_default=False,
+        help="Print this one's file, to be copied and edited.",
+    ),
+]  # fmt: skip
 TimeLimit = Annotated[
     str | None,
     typer.Option("--time-limit", "-t", metavar="TIME", help="For all of it: 90s, 20m, 1.5h."),

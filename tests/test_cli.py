@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import Command, PracticeFactory, Said, make_faces, refused, write_competition
 
-from fkd_kaggle import cli
+from fkd_kaggle import cli, recipes
 from fkd_kaggle.faces import write_training_csv
 from fkd_kaggle.practice.server import PracticeKaggle
 
@@ -100,6 +100,18 @@ def test_recipes_lists_networks_and_ensembles(fkd: Command) -> None:
     out = fkd("recipes").out
     for name in ("deep15", "eyes-nose", "mouth-eyebrows", "smoke"):
         assert name in out
+    # Where it comes from, what it weighs, and what its source reports of it.
+    (farhat,) = [line for line in out.splitlines() if line.startswith("farhat ")]
+    for part in ("farhat's system", "7,268,670", "0.0011"):
+        assert part in farhat
+
+
+def test_recipes_prints_a_file_to_copy(fkd: Command) -> None:
+    Path("mine.toml").write_text(fkd("recipes", "farhat").out, encoding="utf-8")
+    mine, farhat = recipes.load("mine.toml"), recipes.load("farhat")
+    assert isinstance(mine, recipes.Recipe) and isinstance(farhat, recipes.Recipe)
+    assert mine.digest == farhat.digest
+    assert fkd("recipes", "farhut").code == 2
 
 
 # --- the whole way --------------------------------------------------------------------------------

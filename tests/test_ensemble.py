@@ -10,7 +10,7 @@ import pytest
 from conftest import write_competition
 
 from fkd_kaggle import ensemble, faces, recipes
-from fkd_kaggle.errors import RunError
+from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.events import (
     EnsembleEnded,
     EnsembleStarted,
@@ -242,3 +242,16 @@ def test_a_leaky_protocol_shows_both_scores_and_what_was_published(
     assert found["mse-px2"]["copies"] != found["mse-px2"]["held_out"]
     assert Run.open(run.path).scores == scores  # and the run folder keeps them
     assert np.isfinite(predicted(run, data)).all()
+
+
+def test_a_network_that_cannot_be_is_refused_before_another_is_trained(
+    tmp_path: Path, data: Path
+) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "deep.toml").write_text('architecture = "ladder"\noptions = { poolings = 9 }')
+    plan = recipes.plan([str(tmp_path / name) for name in ("tiny.toml", "deep.toml")], folds=2)
+    run = ensemble.start(tmp_path / "runs", None, plan, data)
+    events: list[Event] = []
+    with pytest.raises(RecipeError, match="poolings must be 0 to 7"):
+        ensemble.train(run, data, on_event=events.append)
+    assert not events

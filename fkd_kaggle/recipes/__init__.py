@@ -6,7 +6,7 @@ reads, checks and writes them; it trains nothing.
 """
 
 from fkd_kaggle.recipes.plans import Member, Plan, plan
-from fkd_kaggle.recipes.reading import load, names, to_toml
+from fkd_kaggle.recipes.reading import load, names, text, to_toml
 from fkd_kaggle.recipes.schema import (
     AUGMENTATIONS,
     DEFAULT,
@@ -28,5 +28,5 @@ from fkd_kaggle.recipes.schema import (
 __all__ = [
     "AUGMENTATIONS", "DEFAULT", "DISTRIBUTIONS", "LOSSES", "MISSING", "PRECISIONS", "SCHEDULES",
     "SOURCE_OUTPUTS", "SPLITS", "TARGET_SCALES", "Augmentation", "Copy", "Ensemble",
-    "EnsembleMember", "Member", "Plan", "Recipe", "load", "names", "plan", "to_toml",
+    "EnsembleMember", "Member", "Plan", "Recipe", "load", "names", "plan", "text", "to_toml",
 ]  # fmt: skip

@@ -55,21 +55,9 @@ def load(name: str) -> Recipe | Ensemble:
     """
     found = re.fullmatch(r"(.+?\.toml|[^:]+)(?::(.*))?", name, re.DOTALL)
     stem, changes = (found[1], found[2]) if found else (name, None)
-    if stem.endswith(".toml"):
-        path = Path(stem)
-        if not path.is_file():
-            raise RecipeError(f"recipe file {stem} does not exist")
-        try:
-            text, title, where = path.read_text(encoding="utf-8"), path.stem, stem
-        except UnicodeDecodeError:
-            raise RecipeError(f"{stem} is not valid TOML: it is not UTF-8 text") from None
-    elif stem in names():
-        text = (resources.files(_SHELF) / f"{stem}.toml").read_text(encoding="utf-8")
-        title, where = stem, f"recipe {stem}"
-    else:
-        raise RecipeError(unknown("recipe", stem, names()) + "; or give the path of a .toml file")
+    content, title, where = _file(stem)
     try:
-        values = tomllib.loads(text)
+        values = tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where} is not valid TOML: {error}") from None
     if changes is not None:
@@ -77,6 +65,17 @@ def load(name: str) -> Recipe | Ensemble:
         _vary(values, changes, where)
         title = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{title}-{changes}").strip("-")
     return _ensemble(values, title, where) if "members" in values else _recipe(values, title, where)
+
+
+def text(name: str) -> str:
+    """Return the text of a recipe's or ensemble's file, as it stands there.
+
+    Raises
+    ------
+    RecipeError
+        No such name or file.
+    """
+    return _file(name)[0]
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -139,6 +138,22 @@ def check(recipe: Recipe, where: str) -> None:
             raise RecipeError(f"{where}: enlarge: gain must be above 0 and noise not negative")
     if recipe.split == "enlarged-first" and not (recipe.enlarge and recipe.held_out):
         raise RecipeError(f"{where}: split = 'enlarged-first' needs enlarge and held_out")
+
+
+def _file(name: str) -> tuple[str, str, str]:
+    """Return a file's text, its recipe's name, and what messages call it."""
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise RecipeError(f"recipe file {name} does not exist")
+        try:
+            return path.read_text(encoding="utf-8"), path.stem, name
+        except UnicodeDecodeError:
+            raise RecipeError(f"{name} is not valid TOML: it is not UTF-8 text") from None
+    if name not in names():
+        raise RecipeError(unknown("recipe", name, names()) + "; or give the path of a .toml file")
+    shipped = resources.files(_SHELF) / f"{name}.toml"
+    return shipped.read_text(encoding="utf-8"), name, f"recipe {name}"
 
 
 def _check_options(recipe: Recipe, accepted: Mapping[str, str], where: str) -> None:
