@@ -32,13 +32,13 @@ from fkd_kaggle.events import (
 )
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COMPLETE, COUNT, PARTIAL_SOURCE
+from fkd_kaggle.progress import Progress, read_progress
 from fkd_kaggle.recipes import Member, Plan
 from fkd_kaggle.run import Run
 
 if TYPE_CHECKING:
     import keras
 
-    from fkd_kaggle.training import Progress
 
 _RESERVE = 0.02
 """Share of a time limit kept back for the blend."""
@@ -352,8 +352,6 @@ def _own_scores(
 
 
 def _spent(run: Run, member: Member) -> Progress:
-    from fkd_kaggle.training import read_progress
-
     return read_progress(run.member(member.name))
 
 
@@ -442,9 +440,6 @@ def _member_predictions(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Return (M, N, 15, 2) float32 predictions of each member, kept ones where they are true."""
-    backend.start(run.plan.precision)
-    from fkd_kaggle import networks
-
     result = np.empty((len(members), len(wanted.images), COUNT, 2), np.float32)
     digest = _digest(wanted, sources)
     for index, member in enumerate(members):
@@ -452,6 +447,10 @@ def _member_predictions(
             on_progress(index, len(members))
         kept = _kept_answers(run, member, digest)
         if kept is None:
+            # Not before it is needed: blending what shards have answered takes no network.
+            backend.start(run.plan.precision)
+            from fkd_kaggle import networks
+
             network = networks.load_network(member.recipe, run.member(member.name))
             kept = _answers(network, member, wanted, sources)
         result[index] = kept

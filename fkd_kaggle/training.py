@@ -7,14 +7,13 @@ member's own folder, and prints nothing: it tells ``on_event`` what happens.
 from __future__ import annotations
 
 import csv
-import json
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +27,11 @@ from fkd_kaggle.events import EpochEnded, MemberStarted, OnEvent, StepEnded
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import SIZE
 from fkd_kaggle.models._dense import start_from
+from fkd_kaggle.progress import Progress, read_progress
 from fkd_kaggle.recipes import Member, Recipe
 
 HISTORY = ("epoch", "loss", "rmse", "learning_rate", "images_per_second", "seconds")
 _CHECKPOINT_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a member is; kept beside its checkpoint."""
-
-    epoch: int = 0
-    seconds: float = 0.0
-    best_rmse: float | None = None
-    best_epoch: int = 0
-    learning_rate: float = 0.0
-    stopped: str = ""
-    """Why training ended; empty while it may go on."""
 
 
 class Learner(keras.Model):
@@ -180,14 +167,6 @@ def _learner(member: Member, training: Faces) -> Learner:
         # In mixed float16 this wraps the optimizer in one that scales the loss.
         learner.compile(optimizer=optimizer, jit_compile=backend.compiles())
     return learner
-
-
-def read_progress(folder: Path) -> Progress:
-    """Return how far a member's folder is; nothing yet where there is none."""
-    try:
-        return Progress(**json.loads((folder / "progress.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return Progress()
 
 
 class _Session(keras.callbacks.Callback):

@@ -17,6 +17,7 @@ from fkd_kaggle.events import EpochEnded, Event, MemberStarted, OnEvent, ignore
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COUNT, FLIP, PARTIAL, REGIONS
 from fkd_kaggle.models._dense import start_from
+from fkd_kaggle.progress import Progress, read_progress
 from fkd_kaggle.recipes import Augmentation, Ensemble, Member, Recipe
 
 ENSEMBLES = [name for name in recipes.names() if isinstance(recipes.load(name), Ensemble)]
@@ -173,6 +174,19 @@ def test_a_target_scale_is_the_unit_of_head_and_loss(scale: str, unit: float) ->
     assert found == pytest.approx((2 / unit) ** 2, rel=1e-5)
 
 
+def test_mixed_float16_scales_the_loss() -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    learner = training._learner(Member("m", TINY, 0, 0, 1.0), make_faces(4, seed=0))
+    assert isinstance(learner.optimizer, keras.optimizers.LossScaleOptimizer)
+    # The schedule and the checkpoint reach the optimizer inside.
+    learner.optimizer.learning_rate = 0.125
+    learner.optimizer.build(learner.network.trainable_variables)
+    inner = learner.optimizer.inner_optimizer
+    assert float(inner.learning_rate) == 0.125
+    kept = {id(variable) for variable in learner.optimizer.variables}
+    assert {id(variable) for variable in inner.variables} < kept
+
+
 @pytest.mark.parametrize(("name", "outputs"), [("eyes-nose", 14), ("mouth-eyebrows", 16)])
 def test_region_networks_have_their_outputs(name: str, outputs: int) -> None:
     network = networks.build_network(shipped(name))
@@ -272,7 +286,7 @@ def train(
     faces: Faces,
     on_event: OnEvent = ignore,
     budget: float | None = None,
-) -> tuple[keras.Model, training.Progress]:
+) -> tuple[keras.Model, Progress]:
     def score(predictions: np.ndarray) -> float:
         return float(np.sqrt(np.nanmean(np.square(predictions - faces.keypoints))))
 
@@ -313,7 +327,7 @@ def test_an_interrupted_member_goes_on_from_its_checkpoint(tmp_path: Path) -> No
 
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path, faces, interrupt)
-    kept = training.read_progress(tmp_path)
+    kept = read_progress(tmp_path)
     assert kept.epoch == 3
     assert not kept.stopped
     assert (tmp_path / "best.weights.h5").exists()

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +25,7 @@ from fkd_kaggle.events import Event
 def main(run: str, data_dir: str) -> int:
     """Train members of the run in folder ``run`` until stdin ends; return the exit code."""
     tell = _teller()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _work(Path(run), Path(data_dir), tell)
     except FkdError as error:
@@ -41,8 +44,8 @@ def _work(run_path: Path, data_dir: Path, tell: Callable[[dict[str, Any]], None]
         tell({"event": type(event).__name__, **asdict(event)})
 
     run = Run.open(run_path)
-    policy = backend.start(run.plan.precision, together=True)
     material = ensemble.read_material(run, data_dir)
+    policy = backend.start(run.plan.precision, together=True)
     members = {member.name: member for member in run.plan.members}
     tell({"ready": policy})
     for line in sys.stdin:
@@ -51,6 +54,14 @@ def _work(run_path: Path, data_dir: Path, tell: Callable[[dict[str, Any]], None]
             run, members[order["member"]], material, order["budget"], on_event
         )
         tell({"done": extra})
+
+
+def _end_with_parent() -> None:
+    """End at once when the kernel is killed: nobody would collect what we train on."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _teller() -> Callable[[dict[str, Any]], None]:

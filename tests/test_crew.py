@@ -1,0 +1,127 @@
+"""Who trains what, and how long: fair shares of the time; failures and stops lose little."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fkd_kaggle.crew import Crew, pace, work_off
+from fkd_kaggle.events import Event, MemberFailed, ignore
+from fkd_kaggle.recipes import Member, Recipe
+
+SHARES = st.lists(st.floats(0.1, 10), min_size=1, max_size=12)
+
+
+def members(*shares: float) -> list[Member]:
+    return [Member(f"m{i}", Recipe("r"), i, i, share) for i, share in enumerate(shares)]
+
+
+@given(SHARES, st.floats(1, 1e5), st.floats(0, 5))
+def test_alone_every_member_gets_its_share_of_what_the_extras_leave(
+    shares: list[float], seconds: float, extra: float
+) -> None:
+    expected = max(0.0, (seconds - extra * len(shares)) / sum(shares))
+    assert pace([0.0], shares, seconds, extra) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@given(st.lists(st.floats(0, 50), min_size=1, max_size=4), SHARES, st.floats(60, 1e4))
+def test_together_they_end_in_time_and_waste_little(
+    busy: list[float], shares: list[float], seconds: float
+) -> None:
+    one = pace(busy, shares, seconds, 1.0)
+    free = list(busy)
+    for share in shares:
+        lane = free.index(min(free))
+        free[lane] += 1.0 + one * share
+        assert free[lane] <= seconds + 1e-3
+    # All trainers together have at least as much time for them as the busiest one alone.
+    assert one >= pace([max(busy)], shares, seconds, 1.0) - 1e-6
+
+
+def test_three_members_on_two_devices_get_half_of_the_time_each() -> None:
+    assert pace([0.0, 0.0], [1.0, 1.0, 1.0], 100.0, 0.0) == pytest.approx(50)
+
+
+def test_every_member_is_trained_once_whoever_is_free() -> None:
+    lock, trained = threading.Lock(), list[str]()
+
+    def trainer(member: Member, budget: float | None) -> float:
+        assert budget is None
+        with lock:
+            trained.append(member.name)
+        time.sleep(0.01 * member.share)
+        return 0.0
+
+    todo = members(5, 1, 1, 1, 1)
+    assert work_off(todo, Crew([trainer] * 2, "float32"), None, ignore) == "finished"
+    assert sorted(trained) == [member.name for member in todo]
+
+
+def test_a_member_that_fails_is_told_and_the_others_go_on() -> None:
+    events: list[Event] = []
+    trained: list[str] = []
+
+    def good(member: Member, budget: float | None) -> float:
+        time.sleep(0.02)
+        trained.append(member.name)
+        return 0.0
+
+    def bad(member: Member, budget: float | None) -> float:
+        raise RuntimeError("out of memory")
+
+    ending = work_off(members(1, 1, 1, 1), Crew([good, bad], "float32"), None, events.append)
+    assert ending == "failures"
+    (failed,) = events
+    assert isinstance(failed, MemberFailed)
+    assert failed.reason == "out of memory"
+    assert len(trained) == 3
+    assert failed.member not in trained
+    with pytest.raises(RuntimeError, match="out of memory"):
+        work_off(members(1, 1), Crew([bad, bad], "float32"), None, ignore)
+
+
+def test_who_is_late_is_stopped_with_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fkd_kaggle.crew._FIRST_EXTRA", 0.0)
+    stopped = threading.Event()
+
+    def stuck(member: Member, budget: float | None) -> float:
+        assert budget is not None
+        assert stopped.wait(30)
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    crew = Crew([stuck, stuck], "float32", stopped.set)
+    assert work_off(members(1, 1), crew, began + 1, ignore) == "time limit"
+    assert time.monotonic() - began < 20
+
+
+def test_ctrl_c_stops_the_crew(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = threading.Event()
+
+    def slow(member: Member, budget: float | None) -> float:
+        assert stopped.wait(30)
+        raise KeyboardInterrupt
+
+    waits = iter([None])
+
+    def pressed(thread: threading.Thread, timeout: float | None = None) -> None:
+        if next(waits, "over") is None:
+            raise KeyboardInterrupt
+        join(thread, timeout)
+
+    join = threading.Thread.join
+    monkeypatch.setattr(threading.Thread, "join", pressed)
+    crew = Crew([slow, slow], "float32", stopped.set)
+    assert work_off(members(1, 1, 1), crew, None, ignore) == "interrupted"
+
+
+def test_no_time_is_said_before_anything_is_begun() -> None:
+    def never(member: Member, budget: float | None) -> float:
+        pytest.fail("trained without time")
+
+    now = time.monotonic()
+    assert work_off(members(1), Crew([never], "float32"), now + 1, ignore) == "time limit"

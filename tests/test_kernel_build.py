@@ -1,0 +1,209 @@
+"""A built kernel: a folder the official client takes, with our package in it and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import importlib.metadata
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from slugify import slugify
+
+from fkd_kaggle import recipes
+from fkd_kaggle.errors import KernelError
+from fkd_kaggle.kernel import build, image
+from fkd_kaggle.kernel.build import slug_for, title_for
+from fkd_kaggle.kernel.job import Job, gather_job, shard_jobs
+
+ROOT = Path(__file__).parent.parent
+JOB = Job(recipes.plan(["standard"], time_limit=3600), "standard-1")
+RUN_NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", fullmatch=True)
+
+
+def built(folder: Path, job: Job = JOB, **options: Any) -> Path:
+    slug = slug_for(job.run_name, job.shard)
+    names = {"owner": "someone", "slug": slug, "title": title_for(slug), **options}
+    return build.build(folder, job, **names)
+
+
+def constants(script: str) -> dict[str, str]:
+    """Return the script's texts by name: JOB and PACKAGE."""
+    return {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse(script).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+
+
+def packed(script: str) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(base64.b64decode(constants(script)["PACKAGE"]))) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return (built(tmp_path_factory.mktemp("kernel")) / "train_ensemble.py").read_text()
+
+
+def test_the_metadata_asks_for_two_t4s_and_no_internet(tmp_path: Path) -> None:
+    folder = built(tmp_path / "new", gather_job(JOB, ["someone/a", "someone/b"]))
+    assert {path.name for path in folder.iterdir()} == {"kernel-metadata.json", "train_ensemble.py"}
+    metadata = json.loads((folder / "kernel-metadata.json").read_text())
+    expected = {
+        "id": "someone/fkd-standard-1", "title": "Fkd Standard 1", "language": "python",
+        "code_file": "train_ensemble.py", "kernel_type": "script", "is_private": True,
+        "enable_gpu": True, "enable_internet": False, "machine_shape": "NvidiaTeslaT4",
+        "competition_sources": ["facial-keypoints-detection"],
+        "kernel_sources": ["someone/a", "someone/b"],
+    }  # fmt: skip
+    assert expected.items() <= metadata.items()
+
+
+def test_the_script_is_short_and_readable_above_the_payload(script: str) -> None:
+    readable = script[: script.index("JOB = ")]
+    assert len(readable.splitlines()) < 40
+    payload = script[script.index("PACKAGE = ") :]
+    assert max(len(line) for line in (readable + payload).splitlines()) <= 100
+    assert "for run standard-1" in readable
+
+
+def test_the_script_carries_the_job_and_the_package_as_it_is(script: str) -> None:
+    assert Job.from_json(constants(script)["JOB"]) == JOB
+    ours = {name: data for name, data in packed(script).items() if name.startswith("fkd_kaggle/")}
+    sources = {
+        path.relative_to(ROOT).as_posix(): path.read_bytes()
+        for path in (ROOT / "fkd_kaggle").rglob("*")
+        if path.suffix in (".py", ".toml", ".typed")
+    }
+    assert ours == sources
+    others = packed(script).keys() - ours.keys()
+    assert {name.split("/")[0].split("-")[0] for name in others} == {"tomli_w"}
+    assert [name for name in others if "LICENSE" in name]  # what its licence asks for
+
+
+def test_building_again_gives_the_same_bytes(script: str, tmp_path: Path) -> None:
+    assert (built(tmp_path) / "train_ensemble.py").read_text() == script
+
+
+def test_no_credential_is_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KAGGLE_KEY", "KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, f"not-to-be-seen-{name.lower()}")
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
+    (tmp_path / "kaggle.json").write_text('{"username": "u", "key": "not-to-be-seen-file"}')
+    text = (built(tmp_path / "kernel") / "train_ensemble.py").read_text()
+    secret = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|USERNAME", re.I)
+    values = [v for k, v in os.environ.items() if secret.search(k) and len(v) >= 8]
+    assert len(values) >= 4
+    for where, content in (("the script", text.encode()), *packed(text).items()):
+        for value in (*values, "not-to-be-seen"):
+            assert value.encode() not in content, f"a credential is in {where}"
+
+
+def test_a_script_that_is_too_large_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    line = JOB.plan.ensemble.members[0]
+    long = replace(line, recipe=replace(line.recipe, description="x" * build.MAX_SOURCE_BYTES))
+    plan = replace(JOB.plan, ensemble=replace(JOB.plan.ensemble, members=(long,)))
+    with pytest.raises(KernelError, match=r"has 1,\d{3},\d{3} bytes, Kaggle takes 1,000,000"):
+        built(tmp_path, replace(JOB, plan=plan))
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_is_far_below_the_limit_today(script: str) -> None:
+    assert len(script.encode()) < 0.5 * build.MAX_SOURCE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"owner": "some one"}, "owner has letters"),
+        ({"slug": "a/b"}, "name has letters"),
+        ({"slug": "abc", "title": "Abc"}, "5 to 50 characters, not 3"),
+        ({"title": "t" * 51}, "5 to 50 characters, not 51"),
+        ({"slug": "one-thing", "title": "Another Thing"}, "call it 'One Thing'"),
+    ],
+)
+def test_names_that_kaggle_refuses_are_refused_here(
+    options: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    with pytest.raises(KernelError, match=problem):
+        built(tmp_path, **options)
+
+
+@given(RUN_NAMES, st.none() | st.integers(0, 30))
+def test_kaggle_turns_every_title_into_its_slug(name: str, shard: int | None) -> None:
+    slug = slug_for(name, shard)
+    assert slugify(title_for(slug)) == slug
+    assert 5 <= len(title_for(slug)) <= 50
+
+
+def test_long_run_names_stay_apart() -> None:
+    assert slug_for("r" * 70 + "1") != slug_for("r" * 70 + "2")
+
+
+def test_shards_share_all_members_evenly() -> None:
+    shards = shard_jobs(JOB, 2)
+    assert [job.shard for job in shards] == [0, 1]
+    names = [[member.name for member in job.members] for job in shards]
+    assert sorted(names[0] + names[1]) == sorted(member.name for member in JOB.members)
+    loads = [sum(member.share for member in job.members) for job in shards]
+    assert loads == [12, 12]
+    assert not any(job.submits for job in shards)
+    assert gather_job(JOB, ["a/b", "a/c"]).submits
+    for count in (0, 9):
+        with pytest.raises(KernelError, match="ask for 1 to 8"):
+            shard_jobs(JOB, count)
+
+
+def test_an_installed_package_builds_the_same_kernel(script: str, tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(tmp_path / "site")
+    code = f"""
+from pathlib import Path
+from fkd_kaggle.kernel import build
+from fkd_kaggle.kernel.job import Job
+assert build.__file__.startswith({str(tmp_path)!r})
+job = Job.from_json({JOB.to_json()!r})
+build.build(Path("out"), job, owner="someone", slug="fkd-standard-1", title="Fkd Standard 1")
+"""
+    path = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=path)
+    assert (tmp_path / "out" / "train_ensemble.py").read_text() == script
+
+
+def test_the_oldest_versions_are_those_the_project_promises() -> None:
+    promised = (ROOT / "pyproject.toml").read_text()
+    for name in ("keras", "tensorflow", "numpy", "pandas", "scipy"):
+        assert f'"{name}>={image.OLDEST[name]}"' in promised
+
+
+def test_an_image_that_will_not_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    image.check()  # this one will
+    installed = dict(importlib.metadata.packages_distributions())
+    del installed["sklearn"]
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: installed)
+    real = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "2.15.0" if name == "keras" else real(name)
+    )
+    with pytest.raises(KernelError) as refused:
+        image.check()
+    message = str(refused.value)
+    assert "keras is 2.15.0 (at least 3.8 is needed)" in message
+    assert "sklearn is missing (at least 1.2.2 is needed)" in message
+    assert "\n" not in message

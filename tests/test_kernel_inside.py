@@ -1,0 +1,348 @@
+"""Inside a kernel: the built script, alone, with nothing but Kaggle's folders and packages."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_competition
+
+from fkd_kaggle import archive, ensemble, recipes
+from fkd_kaggle.errors import KernelError
+from fkd_kaggle.events import ignore
+from fkd_kaggle.kernel import build, fleet, inputs, inside
+from fkd_kaggle.kernel.job import Job, gather_job, shard_jobs
+from fkd_kaggle.run import Run
+
+COMPETITION = "facial-keypoints-detection"
+TINY = """
+architecture = "heatmap"
+epochs = 1
+batch_size = 8
+heatmap_loss = 0.5
+options = { width = 8, depth = 1 }
+"""
+# What Kaggle's image may lack; `python -I` because a kernel sees no folder of ours.
+ALONE = """
+import runpy, sys
+for name in ("kaggle", "kagglesdk", "flask", "typer", "hypothesis", "pytest"):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a kernel left."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+    working: Path
+
+    def locations(self) -> np.ndarray:
+        with (self.working / "submission.csv").open(newline="") as stream:
+            return np.array([float(row["Location"]) for row in csv.DictReader(stream)])
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kernel") / "data"
+    write_competition(folder, train=40, test=12)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    recipe = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    recipe.write_text(TINY)
+    return Job(recipes.plan([str(recipe)], folds=2, precision="float32"), "tiny-1")
+
+
+def start(folder: Path, job: Job, **environment: str) -> subprocess.Popen[str]:
+    """Build a kernel and run its script, with Kaggle's folders in ``folder``."""
+    slug = build.slug_for(job.run_name, job.shard)
+    kernel = build.build(
+        folder / "src", job, owner="someone", slug=slug, title=build.title_for(slug)
+    )
+    (folder / "working").mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-I", "-c", ALONE, str(kernel / "train_ensemble.py")],
+        cwd=folder / "working", text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "FKD_KAGGLE_ROOT": str(folder), **environment},
+    )  # fmt: skip
+
+
+def finished(process: subprocess.Popen[str], folder: Path, began: float) -> Ended:
+    out, err = process.communicate(timeout=280)
+    print(out, err)
+    seconds = time.monotonic() - began
+    return Ended(process.returncode, out, err, seconds, folder / "working")
+
+
+def mounted(folder: Path, data: Path, where: str) -> Path:
+    """Mount the competition's plain files as Kaggle might."""
+    place = folder / "input" / where
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(data)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, data: Path, job: Job) -> Ended:
+    """All members in one kernel with two GPUs; the files lie zipped, as Kaggle has them."""
+    folder = tmp_path_factory.mktemp("whole")
+    place = folder / "input" / COMPETITION
+    place.mkdir(parents=True)
+    for name in archive.CONTENTS:
+        if name in ("training.csv", "test.csv"):
+            with zipfile.ZipFile(place / name.replace(".csv", ".zip"), "w") as packed:
+                packed.write(data / name, name)
+        else:
+            (place / name).write_bytes((data / name).read_bytes())
+    for path in (*place.iterdir(), place):
+        path.chmod(0o555)
+    began = time.monotonic()
+    return finished(start(folder, job, FKD_SIMULATED_GPUS="2"), folder, began)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory, data: Path, job: Job) -> list[Ended]:
+    """The same members in two kernels that run side by side."""
+    folders = [tmp_path_factory.mktemp(f"shard{number}") for number in range(2)]
+    began = time.monotonic()
+    running = [
+        start(mounted(folder, data, where), one)
+        for folder, one, where in zip(
+            folders, shard_jobs(job, 2), (COMPETITION, f"competitions/{COMPETITION}"), strict=True
+        )
+    ]
+    return [finished(one, folder, began) for one, folder in zip(running, folders, strict=True)]
+
+
+def test_a_kernel_leaves_its_run_and_a_submission_and_nothing_else(
+    whole: Ended, job: Job, data: Path
+) -> None:
+    assert whole.code == 0, whole.err
+    assert {path.name for path in whole.working.iterdir()} == {"tiny-1", "submission.csv"}
+    run = Run.open(whole.working / "tiny-1")
+    assert run.status == "finished"
+    assert run.plan == job.plan
+    assert np.isfinite(whole.locations()).all()
+    assert (run.path / "report.html").exists()
+    for member in job.members:
+        assert (run.member(member.name) / "best.weights.h5").exists()
+    rows = (data / "SampleSubmission.csv").read_text().count("\n") - 1
+    assert len(whole.locations()) == rows
+
+
+def test_its_log_is_plain_lines_that_end_in_the_scores(whole: Ended) -> None:
+    assert "\x1b" not in whole.out
+    assert "\r" not in whole.out
+    lines = whole.out.splitlines()
+    assert "2 members, 40 faces, 2 × float32" in lines[0]
+    assert any("[2/2] tiny-f1" in line for line in lines)
+    assert any(line.startswith("expected on the leaderboard") for line in lines[-3:])
+    assert whole.err == ""
+
+
+def test_a_shard_leaves_its_own_members_only(shards: list[Ended], job: Job) -> None:
+    for shard, part in zip(shards, shard_jobs(job, 2), strict=True):
+        assert shard.code == 0, shard.err
+        assert [path.name for path in shard.working.iterdir()] == ["tiny-1"]
+        members = {path.name for path in (shard.working / "tiny-1" / "members").iterdir()}
+        assert members == {member.name for member in part.members}
+
+
+def gathered(folder: Path, job: Job, data: Path, shards: list[Ended]) -> Ended:
+    mounted(folder, data, COMPETITION)
+    for number, shard in enumerate(shards):
+        (folder / "input" / f"shard-{number}").symlink_to(shard.working)
+    kernels = [f"someone/shard-{number}" for number in range(2)]
+    began = time.monotonic()
+    return finished(start(folder, gather_job(job, kernels)), folder, began)
+
+
+def test_shards_and_one_kernel_give_the_same_submission(
+    whole: Ended, shards: list[Ended], job: Job, data: Path, tmp_path: Path
+) -> None:
+    blend = gathered(tmp_path, job, data, shards)
+    assert blend.code == 0, blend.err
+    assert "2 of 2 members from 2 of 2 kernels" in blend.out
+    np.testing.assert_allclose(blend.locations(), whole.locations(), atol=1e-3)
+    assert Run.open(blend.working / "tiny-1").status == "finished"
+
+
+def test_the_blend_does_without_a_shard_that_failed_and_says_so(
+    shards: list[Ended], job: Job, data: Path, tmp_path: Path
+) -> None:
+    blend = gathered(tmp_path, job, data, shards[:1])
+    assert blend.code == 0, blend.err
+    assert "1 of 2 members from 1 of 2 kernels" in blend.out
+    assert "the blend goes without them: tiny-f1" in blend.out
+    assert np.isfinite(blend.locations()).all()
+    assert Run.open(blend.working / "tiny-1").status == "failures"
+
+
+def test_a_kernel_ends_in_time_with_what_it_has(
+    shards: list[Ended], job: Job, data: Path, tmp_path: Path
+) -> None:
+    """And one member is trained on both devices, in float16: what two T4s do with it."""
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(TINY.replace("epochs = 1", "epochs = 1000000"))
+    plan = recipes.plan([str(recipe)], folds=2, precision="float16")
+    # Measured in what this machine takes for one epoch just now, start and all.
+    limit = 1.5 * max(shard.seconds for shard in shards) + 8
+    part = replace(shard_jobs(replace(job, plan=plan), 2)[0], session_limit=limit)
+    folder = mounted(tmp_path, data, COMPETITION)
+    ended = finished(start(folder, part, FKD_SIMULATED_GPUS="2"), folder, time.monotonic())
+    assert ended.code == 0, ended.err
+    assert "mixed_float16 on 2 devices each" in ended.out
+    assert "(time limit)" in ended.out
+    taken = re.search(r"after (\d+) s$", ended.out.strip())
+    assert taken is not None
+    assert float(taken[1]) < limit
+    member = ended.working / "tiny-1" / "members" / "tiny-f0"
+    assert (member / "best.weights.h5").exists()
+    with (member / "history.csv").open(newline="") as stream:
+        losses = [float(row["loss"]) for row in csv.DictReader(stream)]
+    # Two devices' halves of a batch weigh together as much as the whole on one: it starts where
+    # the mean face is, as on one device, and learns.
+    assert 5 < losses[0] < 40
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+
+
+def test_a_kernel_that_is_ended_from_outside_submits_what_it_has(
+    job: Job, data: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(TINY.replace("epochs = 1", "epochs = 1000000"))
+    plan = recipes.plan([str(recipe)], folds=2, precision="float32")
+    folder = mounted(tmp_path / "kaggle", data, COMPETITION)
+    began = time.monotonic()
+    process = start(folder, replace(job, plan=plan), FKD_SIMULATED_GPUS="2")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 1/" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    ended = finished(process, folder, began)
+    assert ended.code == 130, ended.err
+    assert Run.open(ended.working / "tiny-1").status == "interrupted"
+    assert np.isfinite(ended.locations()).all()
+
+
+# --- several devices --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("devices", "members", "expected"),
+    [
+        (["0", "1"], 8, [["0"], ["1"]]),
+        (["0", "1"], 1, [["0", "1"]]),
+        (["0", "1", "2", "3"], 3, [["0", "3"], ["1"], ["2"]]),
+    ],
+)
+def test_every_gpu_has_work(devices: list[str], members: int, expected: list[list[str]]) -> None:
+    assert fleet.groups(devices, members) == expected
+
+
+def test_a_worker_that_cannot_start_says_why(
+    job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ensemble.start(tmp_path, "broken", job.plan, data)
+    hire = fleet.hire(run.path, tmp_path / "no-data", [["0"]])
+    with pytest.raises(KernelError, match="no-data"), hire(ignore):
+        pass
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    crashing = fleet.hire(run.path, data, [["0"]])
+    with (
+        pytest.raises(KernelError, match="on GPU 0 ended with exit code 1 at starting"),
+        crashing(ignore),
+    ):
+        pass
+
+
+# --- what goes wrong --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty /kaggle for ``inside.main`` in this process."""
+    (tmp_path / "input").mkdir()
+    monkeypatch.setenv("FKD_KAGGLE_ROOT", str(tmp_path))
+    before = signal.getsignal(signal.SIGTERM)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, before)
+
+
+def refusal(job: Job, capsys: pytest.CaptureFixture[str]) -> str:
+    assert inside.main(job.to_json()) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: ")
+    assert line.count("\n") == 1
+    return line
+
+
+def test_no_data_is_one_line_that_says_what_is_there(
+    root: Path, job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "what is there: nothing" in refusal(job, capsys)
+    (root / "input" / "other").mkdir()
+    (root / "input" / "other" / "images.npy").touch()
+    line = refusal(job, capsys)
+    assert "no training.csv, no test.csv, no IdLookupTable.csv" in line
+    assert "other/images.npy" in line
+    assert "joined the competition" in line
+
+
+def test_a_damaged_zip_is_one_line(
+    root: Path, job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "input" / "training.zip").write_bytes(b"PK\x03\x04 cut")
+    assert "training.zip is damaged" in refusal(job, capsys)
+
+
+def test_a_blend_without_any_shard_is_one_line(
+    root: Path, job: Job, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mounted(root, data, COMPETITION)
+    line = refusal(gather_job(job, ["someone/a"]), capsys)
+    assert "no kernel has left a run tiny-1 among the inputs" in line
+
+
+def test_shards_of_another_plan_are_refused(
+    root: Path, job: Job, data: Path, shards: list[Ended], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mounted(root, data, COMPETITION)
+    (root / "input" / "shard").symlink_to(shards[0].working)
+    other = replace(job, plan=replace(job.plan, seed=7))
+    assert "trained to another plan" in refusal(gather_job(other, ["someone/a"]), capsys)
+
+
+def test_the_competitions_own_folder_is_preferred(data: Path, tmp_path: Path) -> None:
+    mounted(tmp_path, data, f"deeper/competitions/{COMPETITION}")
+    other = tmp_path / "input" / "a-data-set"
+    other.mkdir()
+    (other / "test.csv").write_text("not it")
+    found = inputs.competition_files(tmp_path / "input", tmp_path / "data")
+    assert (found / "test.csv").read_bytes() == (data / "test.csv").read_bytes()
+    assert {path.name for path in found.iterdir()} == set(archive.CONTENTS)
