@@ -28,26 +28,30 @@ class Trainer(Protocol):
         """Train a member in ``budget`` seconds; return the seconds it took besides training."""
 
 
-def _nothing() -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class Crew:
-    """Trainers that work at the same time; a lone one works in the caller's own thread."""
+    """Trainers that work at the same time, each in a thread of its own."""
 
     trainers: Sequence[Trainer]
     precision: str
     """The dtype policy they compute in."""
-    stop: Callable[[], None] = _nothing
-    """Makes all trainers raise KeyboardInterrupt soon."""
+    stop: Callable[[], None] | None = None
+    """Makes all trainers raise KeyboardInterrupt soon. None for a lone trainer that works in the
+    caller's thread, where Ctrl-C reaches it."""
 
 
 Hire = Callable[[OnEvent], AbstractContextManager[Crew]]
 """Starts a crew that tells its events to the given callback, and sends it home at the end."""
 
 
-def work_off(todo: Sequence[Member], crew: Crew, end: float | None, on_event: OnEvent) -> str:
+def work_off(
+    todo: Sequence[Member],
+    crew: Crew,
+    end: float | None,
+    on_event: OnEvent,
+    *,
+    late: float | None = None,
+) -> str:
     """Have all members trained; return how it ended.
 
     That is "finished", "time limit", "interrupted" or "failures". With several trainers, a member
@@ -56,7 +60,9 @@ def work_off(todo: Sequence[Member], crew: Crew, end: float | None, on_event: On
     Parameters
     ----------
     end
-        When all must be done, by ``time.monotonic``; None for no limit.
+        When all should be done, by ``time.monotonic``; None for no limit.
+    late
+        When those still at work are stopped; None for never.
 
     Raises
     ------
@@ -64,7 +70,7 @@ def work_off(todo: Sequence[Member], crew: Crew, end: float | None, on_event: On
         What the first failing trainer raised, if none trained anything.
     """
     board = _Board(todo, len(crew.trainers), end)
-    if len(crew.trainers) == 1:
+    if crew.stop is None:
         try:
             board.lane(0, crew.trainers[0])
         except KeyboardInterrupt:
@@ -77,17 +83,16 @@ def work_off(todo: Sequence[Member], crew: Crew, end: float | None, on_event: On
     for thread in threads:
         thread.start()
     try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.5)  # short, for Ctrl-C is heard between waits only
-                if end is not None and time.monotonic() > end and not board.closed:
-                    board.close("time limit")
-                    crew.stop()
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(0.2)  # short, for Ctrl-C is heard between waits
+            if late is not None and time.monotonic() > late and not board.closed:
+                board.close("time limit")
+                crew.stop()
     except KeyboardInterrupt:
         board.close("interrupted")
         crew.stop()
-        for thread in threads:
-            thread.join()
+    for thread in threads:
+        thread.join()
     if board.failures and not board.trained:
         raise board.failures[0]
     if board.failures and board.ending == "finished":

@@ -107,7 +107,8 @@ def train(
             )
         )  # fmt: skip
         end = None if limit is None else began + limit * (1 - _RESERVE)
-        stopped = work_off(todo, crew, end, tell)
+        late = None if limit is None else began + limit
+        stopped = work_off(todo, crew, end, tell, late=late)
     if only is not None:
         run.update(status=stopped)
         return Scores(None, None, None, None, {})

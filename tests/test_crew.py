@@ -20,6 +20,10 @@ def members(*shares: float) -> list[Member]:
     return [Member(f"m{i}", Recipe("r"), i, i, share) for i, share in enumerate(shares)]
 
 
+def no_stop() -> None:
+    pytest.fail("stopped though nobody asked for it")
+
+
 @given(SHARES, st.floats(1, 1e5), st.floats(0, 5))
 def test_alone_every_member_gets_its_share_of_what_the_extras_leave(
     shares: list[float], seconds: float, extra: float
@@ -57,7 +61,7 @@ def test_every_member_is_trained_once_whoever_is_free() -> None:
         return 0.0
 
     todo = members(5, 1, 1, 1, 1)
-    assert work_off(todo, Crew([trainer] * 2, "float32"), None, ignore) == "finished"
+    assert work_off(todo, Crew([trainer] * 2, "float32", no_stop), None, ignore) == "finished"
     assert sorted(trained) == [member.name for member in todo]
 
 
@@ -73,7 +77,9 @@ def test_a_member_that_fails_is_told_and_the_others_go_on() -> None:
     def bad(member: Member, budget: float | None) -> float:
         raise RuntimeError("out of memory")
 
-    ending = work_off(members(1, 1, 1, 1), Crew([good, bad], "float32"), None, events.append)
+    ending = work_off(
+        members(1, 1, 1, 1), Crew([good, bad], "float32", no_stop), None, events.append
+    )
     assert ending == "failures"
     (failed,) = events
     assert isinstance(failed, MemberFailed)
@@ -81,11 +87,10 @@ def test_a_member_that_fails_is_told_and_the_others_go_on() -> None:
     assert len(trained) == 3
     assert failed.member not in trained
     with pytest.raises(RuntimeError, match="out of memory"):
-        work_off(members(1, 1), Crew([bad, bad], "float32"), None, ignore)
+        work_off(members(1, 1), Crew([bad, bad], "float32", no_stop), None, ignore)
 
 
-def test_who_is_late_is_stopped_with_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fkd_kaggle.crew._FIRST_EXTRA", 0.0)
+def test_who_is_late_is_stopped_with_what_there_is() -> None:
     stopped = threading.Event()
 
     def stuck(member: Member, budget: float | None) -> float:
@@ -95,7 +100,8 @@ def test_who_is_late_is_stopped_with_what_there_is(monkeypatch: pytest.MonkeyPat
 
     began = time.monotonic()
     crew = Crew([stuck, stuck], "float32", stopped.set)
-    assert work_off(members(1, 1), crew, began + 1, ignore) == "time limit"
+    end = began + 60
+    assert work_off(members(1, 1), crew, end, ignore, late=began + 0.5) == "time limit"
     assert time.monotonic() - began < 20
 
 
@@ -106,15 +112,14 @@ def test_ctrl_c_stops_the_crew(monkeypatch: pytest.MonkeyPatch) -> None:
         assert stopped.wait(30)
         raise KeyboardInterrupt
 
-    waits = iter([None])
+    waited: list[float] = []
 
-    def pressed(thread: threading.Thread, timeout: float | None = None) -> None:
-        if next(waits, "over") is None:
+    def pressed(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 1:
             raise KeyboardInterrupt
-        join(thread, timeout)
 
-    join = threading.Thread.join
-    monkeypatch.setattr(threading.Thread, "join", pressed)
+    monkeypatch.setattr("fkd_kaggle.crew.time.sleep", pressed)
     crew = Crew([slow, slow], "float32", stopped.set)
     assert work_off(members(1, 1, 1), crew, None, ignore) == "interrupted"
 
