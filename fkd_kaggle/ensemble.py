@@ -466,7 +466,7 @@ def _answers(
     """Return (N, 15, 2) float32 pixels: one network's flip-averaged answer."""
     from fkd_kaggle import networks
 
-    points = networks.predict_points(network, wanted.images, networks.flip_order(member.recipe))
+    points = networks.predict_points(network, wanted.images, networks.averaged_flip(member.recipe))
     return networks.to_keypoints(points, member.recipe, sources)
 
 

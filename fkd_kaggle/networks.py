@@ -136,6 +136,12 @@ def flip_order(recipe: Recipe) -> list[int]:
     return order
 
 
+def averaged_flip(recipe: Recipe) -> list[int] | None:
+    """Return ``flip_order`` for networks that learnt from mirrored faces, None for others."""
+    mirrored = recipe.augmentation.flip or any(copy.flip for copy in recipe.enlarge)
+    return flip_order(recipe) if mirrored else None
+
+
 def to_keypoints(points: np.ndarray, recipe: Recipe, sources: np.ndarray) -> np.ndarray:
     """Return (N, 15, 2) float32 from (N, P, 2) outputs, read by each face's source.
 
@@ -152,7 +158,9 @@ def to_keypoints(points: np.ndarray, recipe: Recipe, sources: np.ndarray) -> np.
     return result
 
 
-def predict_points(network: keras.Model, images: np.ndarray, flip: Sequence[int]) -> np.ndarray:
+def predict_points(
+    network: keras.Model, images: np.ndarray, flip: Sequence[int] | None
+) -> np.ndarray:
     """Return (N, P, 2) float32 pixels: the mean over each face and its mirror image.
 
     Parameters
@@ -160,22 +168,25 @@ def predict_points(network: keras.Model, images: np.ndarray, flip: Sequence[int]
     images
         (N, 96, 96) uint8.
     flip
-        (P,) from ``flip_order``.
+        (P,) from ``averaged_flip``; None leaves the mirror image out.
     """
     function = _forward(network)
-    result = np.empty((len(images), len(flip), 2), np.float32)
+    size = _PREDICT_BATCH * (1 if flip is None else 2)
+    result = np.empty((len(images), *network.output.shape[1:]), np.float32)
     for start in range(0, len(images), _PREDICT_BATCH):
         batch = images[start : start + _PREDICT_BATCH]
-        both = np.concatenate([batch, batch[:, :, ::-1]])
+        shown = batch if flip is None else np.concatenate([batch, batch[:, :, ::-1]])
         if len(batch) < _PREDICT_BATCH and start:
             # Padded to the size the function was compiled for: one shape, one compilation.
-            short = 2 * _PREDICT_BATCH - len(both)
-            both = np.concatenate([both, np.zeros((short, SIZE, SIZE), np.uint8)])
-        points = ops.convert_to_numpy(function(both))
-        straight = points[: len(batch)]
-        mirrored = points[len(batch) : 2 * len(batch)][:, flip].copy()
-        mirrored[..., 0] = SIZE - 1 - mirrored[..., 0]
-        result[start : start + len(batch)] = (straight + mirrored) / 2
+            empty = np.zeros((size - len(shown), SIZE, SIZE), np.uint8)
+            shown = np.concatenate([shown, empty])
+        points = ops.convert_to_numpy(function(shown))
+        answer = points[: len(batch)]
+        if flip is not None:
+            mirrored = points[len(batch) : 2 * len(batch)][:, flip].copy()
+            mirrored[..., 0] = SIZE - 1 - mirrored[..., 0]
+            answer = (answer + mirrored) / 2
+        result[start : start + len(batch)] = answer
     return result + np.asarray(ops.convert_to_numpy(label_offset(network)), np.float32)
 
 

@@ -191,7 +191,7 @@ class _Session(keras.callbacks.Callback):
         self.budget, self.on_event = budget, on_event
         self.progress = Progress()
         self.history: list[dict[str, Any]] = []
-        self.flip = networks.flip_order(member.recipe)
+        self.flip = networks.averaged_flip(member.recipe)
         # A cosine ends on its best weights by design; choosing among epochs would flatter.
         self.keeps_last = self.recipe.schedule == "cosine" or (
             self.recipe.schedule == "constant" and not self.recipe.patience

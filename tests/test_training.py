@@ -391,6 +391,18 @@ def test_a_mirrored_face_gets_the_mirrored_answer() -> None:
     np.testing.assert_allclose(mirrored, straight, atol=1e-3)
 
 
+def test_who_never_saw_a_mirrored_face_is_not_asked_about_one() -> None:
+    assert networks.averaged_flip(TINY) == networks.flip_order(TINY)
+    assert networks.averaged_flip(shipped("kartalovic")) is not None  # by its fixed copies
+    recipe = shipped("masked-cnn")
+    assert networks.averaged_flip(recipe) is None
+    network = networks.build_network(TINY)
+    images = make_faces(300, seed=5).images
+    points = networks.predict_points(network, images, None)
+    raw = ops.convert_to_numpy(network(networks.to_grey(images[250:])))
+    np.testing.assert_allclose(points[250:], raw, atol=1e-3)
+
+
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_labels_that_all_lie_to_one_side_are_learned_through_mirrored_views(policy: str) -> None:
     """Without the offset the mirrored half of the views pulls the answers back to the middle."""
