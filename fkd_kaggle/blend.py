@@ -37,7 +37,8 @@ def fit(predictions: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> np.
     answers = ~np.isnan(predictions[..., 0])
     for source in range(len(SOURCES)):
         for point in range(COUNT):
-            able = np.nonzero(answers[:, :, point].any(1))[0]
+            # A recipe may know one source only: it neither counts nor costs rows for the other.
+            able = np.nonzero(answers[:, sources == source, point].any(1))[0]
             if not len(able):
                 continue
             rows = (sources == source) & ~np.isnan(labels[:, point, 0])

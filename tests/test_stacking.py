@@ -1,0 +1,136 @@
+"""Stacking: finds what a blend cannot, is scored by faces it has not seen, and is left out where it
+does not help.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fkd_kaggle import blend, stacking
+from fkd_kaggle.keypoints import COUNT, PARTIAL, PARTIAL_SOURCE
+
+OTHERS = [point for point in range(COUNT) if point not in PARTIAL]
+
+
+def truth(count: int, seed: int = 0) -> np.ndarray:
+    """Return (N, 15, 2) labels of the partial source: four points that move together and alone."""
+    random = np.random.default_rng(seed)
+    labels = random.uniform(25, 70, (1, COUNT, 2)) + random.normal(0, 4, (count, 1, 2))
+    labels = labels + random.normal(0, 3, (count, COUNT, 2))
+    labels[:, OTHERS] = np.nan
+    return labels.astype(np.float32)
+
+
+def seen(labels: np.ndarray, spread: float, seed: int) -> np.ndarray:
+    """Return a recipe's predictions: the labelled points with noise, the others NaN."""
+    noise = np.random.default_rng(seed).normal(0, spread, labels.shape)
+    return (labels + noise).astype(np.float32)
+
+
+def partial(count: int) -> np.ndarray:
+    return np.full(count, PARTIAL_SOURCE, np.uint8)
+
+
+def score(predictions: np.ndarray, labels: np.ndarray) -> float:
+    value = blend.rmse(predictions, labels, np.ones(len(labels), bool))
+    assert value is not None
+    return value
+
+
+def test_a_known_mistake_is_found_and_taken_back() -> None:
+    """Each recipe errs by an offset, by a share of another point and by a product of two."""
+    labels, fresh = np.split(truth(600), 2)
+
+    def wrong(points: np.ndarray, seed: int) -> np.ndarray:
+        answer = seen(points, 0.3, seed)
+        eye, nose, lip = (points[:, PARTIAL[place]] - 50 for place in (0, 2, 3))
+        answer[:, PARTIAL[0]] += 1.5 + 0.1 * lip + 0.02 * eye[:, :1] * nose
+        return answer
+
+    inputs = np.stack([wrong(labels, 1), wrong(labels, 2)])
+    stack, held = stacking.fit(inputs, labels, partial(300), np.arange(300))
+    plain, mixed = stacking.simplex(inputs, labels, partial(300))
+    assert stack.corrections[PARTIAL_SOURCE] is not None
+    assert score(held, labels) < 0.5 * score(mixed, labels)
+    # What nested folds promise is what new faces get.
+    unseen = np.stack([wrong(fresh, 3), wrong(fresh, 4)])
+    reached = score(stack.apply(unseen, partial(300)), fresh)
+    assert reached == pytest.approx(score(held, labels), rel=0.25)
+    assert reached < 0.5 * score(plain.apply(unseen, partial(300)), fresh)
+
+
+def test_the_score_is_of_faces_the_stack_has_not_seen() -> None:
+    """Labels that are noise cannot be predicted: whatever a fit makes of them is flattery."""
+    labels = np.full((120, COUNT, 2), np.nan, np.float32)
+    random = np.random.default_rng(0)
+    labels[:, PARTIAL] = 48 + random.normal(0, 2, (120, 4, 2))
+    inputs = np.stack([seen(labels * 0 + 48, 2, seed) for seed in (1, 2, 3)])
+    groups = np.arange(120)
+    stack, held = stacking.fit(inputs, labels, partial(120), groups)
+    _, mixed = stacking.simplex(inputs, labels, partial(120))
+    assert score(held, labels) > 2.0  # nobody can do better than the labels' own spread
+    flattered = stacking._fit(inputs, labels, partial(120), groups)
+    assert score(flattered.apply(inputs, partial(120)), labels) < score(held, labels)
+    assert score(held, labels) < 1.05 * score(mixed, labels)
+    assert stack.weights.shape == (2, COUNT, 3)
+
+
+def test_good_recipes_are_left_to_the_blend() -> None:
+    labels = truth(200)
+    inputs = np.stack([seen(labels, 1.0, seed) for seed in (1, 2)])
+    stack, held = stacking.fit(inputs, labels, partial(200), np.arange(200))
+    _, mixed = stacking.simplex(inputs, labels, partial(200))
+    assert score(held, labels) <= 1.02 * score(mixed, labels)
+    best = min(score(one, labels) for one in inputs)
+    assert score(held, labels) < best
+    assert score(stack.apply(inputs, partial(200)), labels) < best
+
+
+def test_a_face_that_a_recipe_does_not_answer_gets_the_blend() -> None:
+    labels = truth(200)
+    inputs = np.stack([seen(labels, 1.0, 1) + np.float32(2), seen(labels, 1.0, 2)])
+    stack, _ = stacking.fit(inputs, labels, partial(200), np.arange(200))
+    assert stack.corrections[PARTIAL_SOURCE] is not None
+    inputs[1, 7] = np.nan
+    answers = stack.apply(inputs, partial(200))
+    np.testing.assert_allclose(answers[7, PARTIAL], inputs[0, 7, PARTIAL])
+    assert np.isfinite(answers[:, PARTIAL]).all()
+
+
+def test_recipes_of_one_source_leave_the_other_alone() -> None:
+    """Separate networks for each source: each answers for its own faces only."""
+    labels = truth(160)
+    sources = np.repeat(np.array([0, 1], np.uint8), 80)
+    complete = truth(160, seed=1)
+    complete[:, OTHERS] = complete[:, PARTIAL[:1]] + np.arange(1, 12, dtype=np.float32)[:, None]
+    labels[:80] = complete[:80]
+    one, two = seen(labels, 0.5, 1), seen(labels, 0.5, 2)
+    one[80:], two[:80] = np.nan, np.nan
+    inputs = np.stack([one, two])
+    weights = blend.fit(inputs, labels, sources)
+    np.testing.assert_allclose(weights[0, :, 0], 1)
+    np.testing.assert_allclose(weights[1, list(PARTIAL), 1], 1)
+    mixed = blend.apply(inputs, weights, sources)
+    np.testing.assert_array_equal(mixed[:80], one[:80])
+    np.testing.assert_array_equal(mixed[80:, PARTIAL], two[80:, PARTIAL])
+
+
+def test_a_stack_is_kept_and_read_back() -> None:
+    labels = truth(100)
+    inputs = np.stack([seen(labels, 1.0, seed) + np.float32(1) for seed in (1, 2)])
+    stack, _ = stacking.fit(inputs, labels, partial(100), np.arange(100))
+    again = stacking.Stack.from_arrays(stack.arrays())
+    assert again.corrections[0] is None
+    np.testing.assert_array_equal(
+        again.apply(inputs, partial(100)), stack.apply(inputs, partial(100))
+    )
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_too_few_faces_or_groups_get_the_blend(count: int) -> None:
+    labels = truth(count)
+    inputs = seen(labels, 1.0, 1)[None]
+    stack, held = stacking.fit(inputs, labels, partial(count), np.arange(count))
+    assert stack.corrections == (None, None)
+    np.testing.assert_allclose(held[:, PARTIAL], inputs[0][:, PARTIAL], rtol=1e-6)
