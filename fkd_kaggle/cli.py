@@ -107,6 +107,42 @@ def train_ensemble(
 
 
 @app.command()
+def compare(
+    names: opt.Compared,
+    budget: opt.Budget = None,
+    epochs: opt.Epochs = None,
+    seeds: opt.Seeds = 1,
+    folds: opt.ComparedFolds = None,
+    precision: opt.Precision = None,
+    name: opt.CompareName = None,
+    data_dir: opt.DataDir = opt.DATA,
+    runs_dir: opt.RunsDir = opt.RUNS,
+) -> None:
+    """Train recipes at equal budget on the same folds; one table, one picture."""
+    from fkd_kaggle import compare as room
+    from fkd_kaggle import comparison_page, tables
+    from fkd_kaggle.display import TrainingDisplay
+
+    console = terminal.console()
+    seconds = opt.duration(budget, "--budget") or (None if epochs else 600.0)
+    comparison = room.start(
+        runs_dir, names, data_dir, budget=seconds, epochs=epochs, seeds=seeds, parts=folds,
+        precision=precision or "auto", name=name,
+    )  # fmt: skip
+    say(console, f"{comparison.name}: {comparison_page.protocol(comparison)}")
+    with TrainingDisplay(console) as display:
+        comparison = room.train(comparison, data_dir, display)
+    measured = room.results(comparison, data_dir)
+    table = room.lines(measured)
+    rows = [comparison_page.cells(line) for line in table]
+    console.print(tables.comparison(comparison_page.HEADER, rows))
+    say(console, f"pictures: {comparison_page.write(comparison, table, measured)}")
+    if comparison.status == "interrupted":
+        say(console, "interrupted; the same command goes on")
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
 def submit(
     run: opt.RunArgument = None,
     file: opt.File = None,

@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fkd_kaggle import backend, blend, faces, files, folds, metrics, protocol
+from fkd_kaggle import backend, blend, faces, files, folds, metrics, protocol, stacking
 from fkd_kaggle.crew import Crew, Hire, work_off
 from fkd_kaggle.errors import DataError, RunError
 from fkd_kaggle.events import (
@@ -85,7 +85,7 @@ def train(
     members = [member for member in plan.members if only is None or member.name in only]
     limit = time_limit if time_limit is not None else plan.time_limit
     run = run.update(status="training")
-    todo = [member for member in members if not _is_finished(run, member)]
+    todo = [member for member in members if not is_finished(run, member)]
     tell = _in_turn(on_event)
 
     @contextmanager
@@ -113,7 +113,7 @@ def train(
         run.update(status=stopped)
         return Scores(None, None, None, None, {})
     scores = finish(run, data_dir, status=stopped)
-    finished = sum(_is_finished(run, member) for member in members)
+    finished = sum(is_finished(run, member) for member in members)
     tell(EnsembleEnded(scores, finished, len(members), time.monotonic() - began, stopped))
     return scores
 
@@ -142,7 +142,7 @@ def read_material(run: Run, data_dir: Path) -> Material:
     run.check_data(faces.fingerprint(data_dir))
     training = faces.read_training(data_dir)
     return Material(
-        training, _folds(run, training), _test_faces(data_dir), _asked(data_dir, training)
+        training, _folds(run, training), _test_faces(data_dir), asked_for(data_dir, training)
     )
 
 
@@ -163,7 +163,7 @@ def train_member(
     """
     from fkd_kaggle import training
 
-    began, before = time.monotonic(), _spent(run, member).seconds
+    began, before = time.monotonic(), spent(run, member).seconds
     validation = material.training.take(np.nonzero(material.held_out == member.fold)[0])
     rest = material.training.take(np.nonzero(material.held_out != member.fold)[0])
     prepared = protocol.prepare(member.recipe, rest, run.plan.ensemble.split, member.seed)
@@ -192,8 +192,13 @@ def train_member(
     return seconds - (progress.seconds - before)
 
 
-def finish(run: Run, data_dir: Path, *, status: str = "finished") -> Scores:
+def finish(run: Run, data_dir: Path, *, status: str = "finished", expect: bool = True) -> Scores:
     """Fit the blend on the members that are there and write the run's scores.
+
+    Parameters
+    ----------
+    expect
+        Whether to estimate the leaderboard's score, for which the test faces are predicted.
 
     Raises
     ------
@@ -210,13 +215,13 @@ def finish(run: Run, data_dir: Path, *, status: str = "finished") -> Scores:
         [_out_of_fold(run, members, recipe, len(training_faces.images)) for recipe in recipes]
     )
     labels, sources = training_faces.keypoints, training_faces.sources
-    weights = blend.fit(stacked, labels, sources)
+    blended, mixed = stacking.by_name(run.plan.ensemble.blend, stacked, training_faces)
+    kept: dict[str, Any] = {"recipes": np.array(recipes), **blended.arrays()}
     with files.atomic_path(run.path / "blend.npz") as path:
-        np.savez(path, weights=weights, recipes=np.array(recipes))
-    mixed = blend.apply(stacked, weights, sources)
+        np.savez(path, **kept)
     with files.atomic_path(run.path / "out_of_fold.npz") as path:
         np.savez_compressed(path, predictions=mixed, ids=training_faces.ids)
-    asked = _asked(data_dir, training_faces)
+    asked = asked_for(data_dir, training_faces)
     alone = {
         recipe: blend.combined(one, labels, sources, asked)
         for recipe, one in zip(recipes, stacked, strict=True)
@@ -230,9 +235,16 @@ def finish(run: Run, data_dir: Path, *, status: str = "finished") -> Scores:
         own=_own_scores(run, members, dict(zip(recipes, stacked, strict=True)), labels),
     )
     run = run.update(status=status, scores=scores)
-    expected = _expected(run, data_dir, members, recipes, weights, asked)
-    scores = replace(scores, expected=expected)
-    run.update(scores=scores)
+    if expect:
+        expected = _expected(run, data_dir, members, recipes, blended.weights, asked)
+        plain = blend.apply(stacked, blended.weights, sources)
+        simplex = blend.combined(plain, labels, sources, asked)
+        if expected is not None and simplex is not None and scores.combined is not None:
+            # What a stack gains on held-out faces it is taken to gain on averaged networks too.
+            square = expected**2 + scores.combined**2 - simplex**2
+            expected = float(np.sqrt(max(square, 0.0)))
+        scores = replace(scores, expected=expected)
+        run.update(scores=scores)
     return scores
 
 
@@ -352,23 +364,25 @@ def _own_scores(
     return own
 
 
-def _spent(run: Run, member: Member) -> Progress:
+def spent(run: Run, member: Member) -> Progress:
+    """Return how far a member's training is."""
     return read_progress(run.member(member.name))
 
 
-def _is_finished(run: Run, member: Member) -> bool:
+def is_finished(run: Run, member: Member) -> bool:
+    """Say whether a member is trained and its held-out predictions are stored."""
     return (run.member(member.name) / "out_of_fold.npz").exists() and bool(
-        _spent(run, member).stopped
+        spent(run, member).stopped
     )
 
 
+def is_usable(run: Run, member: Member) -> bool:
+    """Say whether a member has weights, finished or not."""
+    return (run.member(member.name) / "best.weights.h5").exists()
+
+
 def _usable(run: Run) -> list[Member]:
-    """Return the members that have weights, finished or not."""
-    members = [
-        member
-        for member in run.plan.members
-        if (run.member(member.name) / "best.weights.h5").exists()
-    ]
+    members = [member for member in run.plan.members if is_usable(run, member)]
     if not members:
         raise RunError(
             f"run {run.name} has no trained member yet: "
@@ -392,7 +406,7 @@ def _folds(run: Run, training_faces: Faces) -> np.ndarray:
     return held_out
 
 
-def _asked(data_dir: Path, training_faces: Faces) -> np.ndarray:
+def asked_for(data_dir: Path, training_faces: Faces) -> np.ndarray:
     """Return (2, 15) how many values the lookup table asks for, by source and keypoint."""
     asked = np.zeros((2, COUNT))
     if _test_faces(data_dir) is None:
@@ -507,8 +521,9 @@ def _blended(
 ) -> np.ndarray:
     """Return (N, 15, 2) from (M, N, 15, 2): the members mixed as the run's blend says."""
     with np.load(run.path / "blend.npz") as kept:
-        recipes, weights = [str(name) for name in kept["recipes"]], kept["weights"]
-    return blend.apply(_by_recipe(predictions, members, recipes), weights, sources)
+        recipes = [str(name) for name in kept["recipes"]]
+        blended = stacking.Stack.from_arrays(kept)
+    return blended.apply(_by_recipe(predictions, members, recipes), sources)
 
 
 def _by_recipe(predictions: np.ndarray, members: list[Member], recipes: list[str]) -> np.ndarray:

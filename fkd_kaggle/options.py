@@ -44,7 +44,7 @@ def complete_kernel(context: typer.Context, incomplete: str) -> list[str]:
     return [name for name in dict.fromkeys(one.run for one in noted) if name.startswith(incomplete)]
 
 
-def duration(text: str | None) -> float | None:
+def duration(text: str | None, option: str = "--time-limit") -> float | None:
     """Return the seconds in 90s, 20m, 1.5h or a plain number of seconds.
 
     Raises
@@ -57,7 +57,7 @@ def duration(text: str | None) -> float | None:
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([smh]?)", text.strip().lower())
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
     if seconds <= 0:
-        raise FkdError(f"--time-limit {text!r} is not a time: write 90s, 20m or 1.5h")
+        raise FkdError(f"{option} {text!r} is not a time: write 90s, 20m or 1.5h")
     return seconds
 
 
@@ -82,7 +82,7 @@ ExploreOutput = Annotated[
     Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the pictures.")
 ]
 
-# --- train-ensemble, rehearse ---------------------------------------------------------------------
+# --- train-ensemble -------------------------------------------------------------------------------
 
 Recipes = Annotated[
     list[str] | None,
@@ -136,6 +136,46 @@ Resume = Annotated[
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Write logs for TensorBoard into the run.")
 ]
+
+# --- compare --------------------------------------------------------------------------------------
+
+Compared = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME...", autocompletion=complete_recipe, show_default=False,
+        help="Recipes and ensembles by name, or .toml files of your own.",
+    ),
+]  # fmt: skip
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget", "-b", metavar="TIME",
+        help="Training time of each, for each seed and fold: 90s, 10m; an ensemble shares it among "
+        "its members. 10m where no --epochs are given.",
+    ),
+]  # fmt: skip
+Seeds = Annotated[
+    int,
+    typer.Option("--seeds", metavar="N", min=1, help="Trainings of each that differ by chance."),
+]
+ComparedFolds = Annotated[
+    int | None,
+    typer.Option(
+        "--folds", metavar="N",
+        help="Parts of the faces, each held out in turn; one fifth is held out if not given.",
+    ),
+]  # fmt: skip
+CompareName = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="A new comparison, or one to go on with or to add recipes to.",
+    ),
+]
+
+# --- rehearse -------------------------------------------------------------------------------------
+
 Keep = Annotated[
     Path | None,
     typer.Option("--keep", metavar="FOLDER", help="Leave data, run and submissions there."),

@@ -96,10 +96,10 @@ def draw_curves(histories: list[Path], target: Path) -> None:
             "linewidth": 1, "label": None if recipe in labelled else recipe,
         }  # fmt: skip
         labelled.add(recipe)
-        epochs, losses, values = _history(path)
-        loss.plot(epochs, losses, **style)
-        seen = np.isfinite(values)
-        score.plot(epochs[seen], values[seen], **style)
+        history = read_history(path)
+        loss.plot(history["epoch"], history["loss"], **style)
+        seen = np.isfinite(history["rmse"])
+        score.plot(history["epoch"][seen], history["rmse"][seen], **style)
     loss.set_title("training loss (recipes may differ in what it is)")
     score.set_title("RMSE on held-out faces, pixels")
     for axes in (loss, score):
@@ -134,6 +134,17 @@ def draw_faces(everything: Faces, predictions: np.ndarray, rows: np.ndarray, tar
     )  # fmt: skip
 
 
+def read_history(path: Path) -> dict[str, np.ndarray]:
+    """Return the columns of a member's history.csv, (E,) float64; NaN where nothing was measured.
+
+    Those of ``training.HISTORY``; an older run's history may lack some, which are all NaN then.
+    """
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    columns = ("epoch", "loss", "rmse", "seconds", "images")
+    return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in columns}
+
+
 def draw_keypoints(everything: Faces, predictions: np.ndarray, target: Path) -> None:
     """Draw each keypoint's RMSE in pixels, a bar a source."""
     figure = Figure(figsize=(9, 5), layout="constrained")
@@ -158,16 +169,6 @@ def draw_keypoints(everything: Faces, predictions: np.ndarray, target: Path) -> 
 def _recipe_of(history: Path) -> str:
     """Return the recipe of a member's history: the folder is <recipe>-f<fold>[-s<seed>]."""
     return re.sub(r"-f\d+(-s\d+)?$", "", history.parent.name)
-
-
-def _history(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return epochs, losses and RMSE (NaN where not evaluated) of a member, (E,) each."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    columns = ("epoch", "loss", "rmse")
-    table = np.array([[float(row[name] or "nan") for name in columns] for row in rows])
-    epochs, losses, values = table.reshape(-1, 3).T
-    return epochs, losses, values
 
 
 def _score_rows(scores: Scores | None) -> list[tuple[str, float | None]]:

@@ -24,7 +24,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import lasso_path
 from sklearn.model_selection import GroupKFold
 
-from fkd_kaggle import blend
+from fkd_kaggle import blend, folds
+from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COUNT, PARTIAL, PARTIAL_SOURCE, SOURCES
 
 ALPHAS = (2.0, 1.0, 0.5, 0.2, 0.1, 0.05)
@@ -103,6 +104,21 @@ class Stack:
             if correction is not None and len(rows):
                 mixed[np.ix_(rows, correction.points)] += correction.apply(predictions[:, rows])
         return mixed
+
+
+def by_name(name: str, predictions: np.ndarray, training: Faces) -> tuple[Stack, np.ndarray]:
+    """Return the blend that an ensemble's ``blend`` names, and its held-out predictions.
+
+    Parameters
+    ----------
+    name
+        "simplex" or "stack".
+    predictions
+        (R, N, 15, 2) float32 pixels: each recipe's out-of-fold predictions for ``training``.
+    """
+    if name == "simplex":
+        return simplex(predictions, training.keypoints, training.sources)
+    return fit(predictions, training.keypoints, training.sources, folds.groups(training))
 
 
 def simplex(

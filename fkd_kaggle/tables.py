@@ -127,6 +127,14 @@ def runs(items: Iterable[Run]) -> Table:
     return table
 
 
+def comparison(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return recipes side by side, the best first; all but names and words to the right."""
+    table = _table(*(name if name in ("recipe", "ended by") else f">{name}" for name in header))
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
 def recipes(items: Iterable[Recipe | Ensemble]) -> Table:
     """Return recipes and ensembles with what they are and what they reached where measured."""
     table = _table(

@@ -30,7 +30,7 @@ from fkd_kaggle.models._dense import start_from
 from fkd_kaggle.progress import Progress, read_progress
 from fkd_kaggle.recipes import Member, Recipe
 
-HISTORY = ("epoch", "loss", "rmse", "learning_rate", "images_per_second", "seconds")
+HISTORY = ("epoch", "loss", "rmse", "learning_rate", "images_per_second", "seconds", "images")
 _CHECKPOINT_SECONDS = 30.0
 
 
@@ -287,9 +287,12 @@ class _Session(keras.callbacks.Callback):
             epoch + 1 if better else self.progress.best_epoch, self._kept_rate(),
         )  # fmt: skip
         self.started = time.monotonic()
+        images = self.step * self.recipe.batch_size
+        if self.history:
+            images += int(self.history[-1].get("images") or 0)
         self.history.append(
             dict(zip(HISTORY, (epoch + 1, loss, rmse, self.rate, round(speed, 1),
-                               round(self.progress.seconds, 2)), strict=True))
+                               round(self.progress.seconds, 2), images), strict=True))
         )  # fmt: skip
         if self.recipe.patience and self.waited >= self.recipe.patience:
             self.learner.stop_training = True

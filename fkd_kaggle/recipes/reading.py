@@ -17,6 +17,7 @@ from fkd_kaggle.errors import RecipeError, unknown
 from fkd_kaggle.keypoints import REGIONS
 from fkd_kaggle.recipes.schema import (
     AUGMENTATIONS,
+    BLENDS,
     DISTRIBUTIONS,
     LOSSES,
     MISSING,
@@ -237,6 +238,8 @@ def _ensemble(values: dict[str, Any], name: str, where: str) -> Ensemble:
         lines.append(EnsembleMember(**{**line, "recipe": recipe}))
     if not lines:
         raise RecipeError(f"{where}: members is empty")
+    if (chosen := values.get("blend", "simplex")) not in BLENDS:
+        raise RecipeError(f"{where}: " + unknown("blend", chosen, BLENDS))
     return Ensemble(**{"name": name, **values, "members": tuple(lines)})
 
 

@@ -16,6 +16,7 @@ DEFAULT = "standard"
 LOSSES = ("smooth-l1", "mse", "mae", "wing")
 SCHEDULES = ("cosine", "plateau", "constant")
 SOURCE_OUTPUTS = ("separate", "shared")
+BLENDS = ("simplex", "stack")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DISTRIBUTIONS = ("normal", "uniform")
 MISSING = ("mask", "ffill", "drop", "mean", "knn")
@@ -206,6 +207,9 @@ class Ensemble:
     """How the faces are split: "grouped" or "random" (see ``protocol``)."""
     held_out: float = 0.0
     """Share of the faces in the one part that is held out; 0 for ``folds`` equal parts."""
+    blend: str = "simplex"
+    """"simplex" weighs recipes per keypoint and source (see ``blend``); "stack" puts a linear model
+    over their points and products on top (see ``stacking``)."""
     minutes: float = 0.0
     """Time limit; 0 for none: every member trains its recipe's epochs."""
     reached: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,224 @@
+"""Comparing recipes: same faces, same budget, interrupted and continued, grown, told apart."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import write_competition
+from typer.testing import CliRunner
+
+from fkd_kaggle import cli, compare, comparison_page, ensemble, faces
+from fkd_kaggle.compare import REFERENCE, Comparison, Line, Result
+from fkd_kaggle.errors import RecipeError, RunError
+from fkd_kaggle.events import EpochEnded, Event, MemberEnded
+
+WHOLE = """
+architecture = "region"
+epochs = 5
+batch_size = 8
+options = { filters = [4], dense = 4 }
+"""
+EYES = WHOLE + 'region = "eyes-nose"\nown_metric = "mae-unit"\n'
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compare") / "data"
+    write_competition(folder, train=40, test=12)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Recipes of one's own by name."""
+    folder = tmp_path_factory.mktemp("recipes")
+    both = f"folds = 2\nmembers = [{{ recipe = '{folder / 'whole.toml'}', share = 3.0 }}, " \
+           f"{{ recipe = '{folder / 'eyes.toml'}' }}]\n"  # fmt: skip
+    for name, text in (("whole", WHOLE), ("eyes", EYES), ("both", both)):
+        (folder / f"{name}.toml").write_text(text)
+    return {name: str(folder / f"{name}.toml") for name in ("whole", "eyes", "both")}
+
+
+@pytest.fixture(scope="module")
+def compared(
+    tmp_path_factory: pytest.TempPathFactory, data: Path, shelf: dict[str, str]
+) -> tuple[Comparison, str]:
+    """Return two recipes compared by the command with two seeds, and what it printed."""
+    runs = tmp_path_factory.mktemp("runs")
+    done = CliRunner().invoke(
+        cli.app,
+        ["compare", shelf["whole"], shelf["eyes"], "--epochs", "1", "--seeds", "2",
+         "--precision", "float32", "--data-dir", str(data), "--runs-dir", str(runs)],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    return compare.open_comparison(runs / "compare-1"), done.output
+
+
+def test_the_command_prints_the_table_and_leaves_csv_and_page(
+    compared: tuple[Comparison, str],
+) -> None:
+    comparison, printed = compared
+    assert comparison.status == "finished"
+    for text in ("recipe", "whole", "eyes", REFERENCE, "1 of 5 folds", "2 seeds"):
+        assert text in printed
+    with (comparison.path / "compare.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 2 * 2 + 1
+    assert {row["seed"] for row in rows} == {"0", "1"}
+    page = (comparison.path / "compare.html").read_text()
+    assert page.count("data:image/png") == 2
+    assert "whole" in page
+
+
+def test_everything_is_scored_on_the_same_unseen_faces(
+    compared: tuple[Comparison, str], data: Path
+) -> None:
+    comparison, _ = compared
+    held_out = np.load(comparison.path / "folds.npy")
+    assert len(comparison.runs) == 4
+    for run in comparison.runs:
+        np.testing.assert_array_equal(np.load(run.path / "folds.npy"), held_out)
+        with np.load(run.path / "out_of_fold.npz") as kept:
+            answered = np.isfinite(kept["predictions"]).any((1, 2))
+        np.testing.assert_array_equal(answered, held_out == 0)
+    seeds = [result for result in compare.results(comparison, data) if result.recipe == "whole"]
+    assert seeds[0].rmse != seeds[1].rmse
+
+
+def test_results_say_what_was_measured(compared: tuple[Comparison, str], data: Path) -> None:
+    comparison, _ = compared
+    results = {result.recipe: result for result in compare.results(comparison, data)}
+    assert results["whole"].keypoints == 15
+    assert results["eyes"].keypoints == 7
+    assert results["eyes"].own_metric == "mae-unit"
+    mae, own = results["eyes"].mae, results["eyes"].own_value
+    assert mae is not None
+    assert own == pytest.approx(mae / 96)
+    assert results["whole"].parameters > results["eyes"].parameters > 0
+    assert results["whole"].flops > results["eyes"].flops > 0
+    for result in results.values():
+        assert (result.images_per_second is None) == (result.recipe == REFERENCE)
+
+
+def test_the_mean_face_is_the_mean_of_the_other_faces(
+    compared: tuple[Comparison, str], data: Path
+) -> None:
+    comparison, _ = compared
+    training, held_out = faces.read_training(data), np.load(comparison.path / "folds.npy")
+    mean = np.nanmean(training.keypoints[held_out != 0], 0)
+    errors = (training.keypoints - mean)[held_out == 0]
+    reference = compare.results(comparison, data)[-1]
+    assert reference.mae == pytest.approx(np.nanmean(abs(errors)), rel=1e-5)
+
+
+def test_an_interrupted_comparison_shows_what_it_has_and_goes_on(
+    data: Path, shelf: dict[str, str], tmp_path: Path
+) -> None:
+    def again() -> Comparison:
+        names = [shelf["whole"], shelf["eyes"]]
+        return compare.start(tmp_path, names, data, budget=None, epochs=2, precision="float32")
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, EpochEnded) and event.member == "eyes-seed0/eyes-f0":
+            raise KeyboardInterrupt
+
+    first = compare.train(again(), data, interrupt)
+    assert first.status == "interrupted"
+    assert [result.recipe for result in compare.results(first, data)][-1] == REFERENCE
+    events: list[Event] = []
+    second = compare.train(again(), data, events.append)
+    assert (second.path, second.status) == (first.path, "finished")
+    ended = [event.member for event in events if isinstance(event, MemberEnded)]
+    assert ended == ["eyes-seed0/eyes-f0"]
+    assert {result.recipe for result in compare.results(second, data)} == {
+        "whole", "eyes", REFERENCE,
+    }  # fmt: skip
+    assert again().path != first.path  # all is done: the same question is asked anew
+
+
+def test_a_comparison_grows_and_keeps_its_settings(
+    compared: tuple[Comparison, str], data: Path, shelf: dict[str, str], tmp_path: Path
+) -> None:
+    comparison, _ = compared
+    settings: dict[str, Any] = {"budget": None, "epochs": 1, "precision": "float32"}
+    grown = compare.start(
+        comparison.path.parent, ["masked-cnn", shelf["eyes"]], data, name="compare-1", **settings
+    )
+    assert grown.path == comparison.path
+    assert grown.names == (shelf["whole"], shelf["eyes"], "masked-cnn")
+    assert grown.seeds == 2
+    with pytest.raises(RunError, match="another epochs"):
+        compare.start(
+            comparison.path.parent, ["masked-cnn"], data, name="compare-1",
+            **{**settings, "epochs": 3},
+        )  # fmt: skip
+    other = tmp_path / "data"
+    write_competition(other, train=41)
+    with pytest.raises(RunError, match="another data set"):
+        compare.train(comparison, other)
+
+
+def test_an_ensemble_shares_the_budget_among_its_members(
+    data: Path, shelf: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets: dict[str, float | None] = {}
+
+    def train_member(run: Any, member: Any, material: Any, budget: float | None, tell: Any) -> None:
+        budgets[f"{run.name}/{member.name}"] = budget
+
+    monkeypatch.setattr(ensemble, "train_member", train_member)
+    names = [shelf["whole"], shelf["both"]]
+    comparison = compare.start(tmp_path, names, data, budget=60.0, parts=2, precision="float32")
+    compare.train(comparison, data)
+    assert budgets == pytest.approx(
+        {
+            "whole-seed0/whole-f0": 60, "whole-seed0/whole-f1": 60, "both-seed0/whole-f0": 45,
+            "both-seed0/eyes-f0": 15, "both-seed0/whole-f1": 45, "both-seed0/eyes-f1": 15,
+        }
+    )  # fmt: skip
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_made(
+    data: Path, shelf: dict[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match="did you mean 'farhat'"):
+        compare.start(tmp_path, ["fahrat"], data, budget=60.0)
+    with pytest.raises(RecipeError, match="called 'eyes': name each once"):
+        compare.start(tmp_path, [shelf["eyes"], shelf["eyes"]], data, budget=60.0)
+    with pytest.raises(RecipeError, match="folds must be at least 2"):
+        compare.start(tmp_path, [shelf["eyes"]], data, budget=60.0, parts=1)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(RunError, match="is no comparison"):
+        compare.start(tmp_path, [shelf["eyes"]], data, budget=60.0, name="mine")
+    assert not list(tmp_path.glob("*/*"))
+
+
+def result(recipe: str, seed: int, rmse: float | None, keypoints: int = 15) -> Result:
+    return Result(
+        recipe, seed, keypoints, rmse, rmse, rmse, rmse, "rmse-px", rmse, 100.0, 60.0, 1, 1, "",
+    )  # fmt: skip
+
+
+def test_lines_are_means_over_seeds_the_best_first_and_fewer_points_last() -> None:
+    measured = [
+        result("good", 0, 1.0), result("bad", 0, 3.0), result("good", 1, 2.0),
+        result("few points", 0, 0.5, 7), result("broken", 0, None),
+    ]  # fmt: skip
+    table = compare.lines(measured)
+    assert [line.mean.recipe for line in table] == ["good", "bad", "broken", "few points"]
+    assert table[0].mean.rmse == 1.5
+    assert table[0].spread == pytest.approx(np.std([1, 2], ddof=1))
+    assert table[1].spread is None
+
+
+def test_a_line_is_read_in_the_sources_own_unit() -> None:
+    mean = replace(result("farhat", 0, 2.0), own_metric="mae-unit", own_value=0.0214, flops=10**9)
+    cells = comparison_page.cells(Line(mean, 0.05, 3))
+    assert "0.0214 px/96 (mae-unit)" in cells
+    assert "±0.050" in cells
+    assert "1,000" in cells

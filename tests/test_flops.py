@@ -1,0 +1,47 @@
+"""Operations counted from layers are what one counts by hand."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+from keras import layers
+
+from fkd_kaggle import flops
+
+
+def network(*stack: keras.Layer) -> keras.Model:
+    image = keras.Input((10, 8, 3))
+    x = image
+    for layer in stack:
+        x = layer(x)
+    return keras.Model(image, x)
+
+
+@pytest.mark.parametrize(
+    ("stack", "operations"),
+    [
+        ([layers.Conv2D(5, 3, padding="same")], 2 * (3 * 3 * 3 * 5) * 10 * 8),
+        ([layers.Conv2D(5, 3, strides=2, padding="same")], 2 * (3 * 3 * 3 * 5) * 5 * 4),
+        ([layers.Conv2D(6, 3, groups=3)], 2 * (3 * 3 * 1 * 6) * 8 * 6),
+        ([layers.DepthwiseConv2D(3, padding="same")], 2 * (3 * 3 * 3) * 10 * 8),
+        ([layers.SeparableConv2D(4, 3, padding="same")], 2 * (3 * 3 * 3 + 3 * 4) * 10 * 8),
+        ([layers.Conv2DTranspose(4, 2, strides=2)], 2 * (2 * 2 * 3 * 4) * 10 * 8),
+        ([layers.Dense(7)], 2 * 3 * 7 * 10 * 8),
+        ([layers.Flatten(), layers.Dense(7)], 2 * 240 * 7),
+        ([layers.BatchNormalization(), layers.ReLU(), layers.MaxPooling2D()], 0),
+    ],
+    ids=lambda value: value[-1].__class__.__name__ if isinstance(value, list) else str(value),
+)
+def test_operations_are_counted(stack: list[keras.Layer], operations: int) -> None:
+    assert flops.forward(network(*stack)) == operations
+
+
+def test_a_network_in_a_network_counts() -> None:
+    inner = network(layers.Conv2D(3, 3, padding="same"))
+    outer = network(inner, layers.Conv2D(3, 3, padding="same"))
+    assert flops.forward(outer) == 2 * flops.forward(inner) > 0
+
+
+def test_what_is_not_known_is_not_left_out() -> None:
+    with pytest.raises(ValueError, match="operations of EinsumDense unknown"):
+        flops.forward(network(layers.EinsumDense("abcd,de->abce", output_shape=(10, 8, 4))))
