@@ -17,6 +17,8 @@ from fkd_kaggle import backend, models
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COUNT, FLIP, SIZE
+from fkd_kaggle.models import _dense as regressors
+from fkd_kaggle.models.cascade import Frame
 from fkd_kaggle.recipes import Recipe, load, names
 
 _PREDICT_BATCH = 256
@@ -49,6 +51,14 @@ def check(recipes: Iterable[Recipe]) -> None:
         shipped = load(recipe.name) if recipe.name in names() else None
         if not isinstance(shipped, Recipe) or shipped.options != recipe.options:
             build_network(recipe)
+
+
+def start_from(network: keras.Model, points: np.ndarray) -> None:
+    """Tell an untrained network where the mean face's (P, 2) points are, if it wants to know."""
+    regressors.start_from(network, points)
+    for layer in network.layers:
+        if isinstance(layer, Frame):
+            layer.start_from(points)
 
 
 @keras.saving.register_keras_serializable("fkd_kaggle")

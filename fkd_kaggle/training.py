@@ -26,12 +26,15 @@ from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.events import EpochEnded, MemberStarted, OnEvent, StepEnded
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import SIZE
-from fkd_kaggle.models._dense import start_from
 from fkd_kaggle.progress import Progress, read_progress
 from fkd_kaggle.recipes import Member, Recipe
 
 HISTORY = ("epoch", "loss", "rmse", "learning_rate", "images_per_second", "seconds", "images")
 _CHECKPOINT_SECONDS = 30.0
+INNER = ("maps", "frame", "coarse_maps", "coarse_points")
+"""Layers of a network, where it has them, that its training looks at (see ``models``)."""
+COARSE = 0.5
+"""Weight of a cascade's first network in the loss."""
 
 
 class Learner(keras.Model):
@@ -48,9 +51,14 @@ class Learner(keras.Model):
         self.point_loss = losses.masked_loss(recipe)
         self.flip = networks.flip_order(recipe)
         self.view_seed = keras.random.SeedGenerator(seed)
-        # Points and the maps they come from; without a heatmap loss the points stand in for maps.
-        maps = _maps(network, recipe) if recipe.heatmap_loss else network.output
-        self.both = keras.Model(network.input, [network.output, maps])
+        inner = [name for name in INNER if any(name == one.name for one in network.layers)]
+        if recipe.heatmap_loss and "maps" not in inner:
+            raise RecipeError(
+                f"recipe {recipe.name}: heatmap_loss needs an architecture with heatmaps, "
+                f"which {recipe.architecture} is not: set it to 0"
+            )
+        outputs = {name: network.get_layer(name).output for name in inner}
+        self.both = keras.Model(network.input, {"points": network.output, **outputs})
 
     def call(self, faces: Any, training: bool = False) -> Any:
         """Return (B, P, 2) float32 points in face pixels; in training the view and maps as well."""
@@ -59,13 +67,12 @@ class Learner(keras.Model):
             return self.network(images, training=False)
         view = views.draw(ops.shape(images)[0], self.recipe.augmentation, self.view_seed)
         images = views.relight(view.warp(images), self.recipe.augmentation, self.view_seed)
-        points, maps = self.both(images, training=True)
-        return {
-            "points": view.to_face(points, self.flip) + networks.label_offset(self.network),
-            "maps": maps,
-            "matrix": view.matrix,
-            "mirrored": view.mirrored,
-        }
+        answers = self.both(images, training=True)
+        offset = networks.label_offset(self.network)
+        for name in ("points", "coarse_points"):
+            if name in answers:
+                answers[name] = view.to_face(answers[name], self.flip) + offset
+        return {**answers, "matrix": view.matrix, "mirrored": view.mirrored}
 
     def compute_loss(
         self,
@@ -77,11 +84,17 @@ class Learner(keras.Model):
     ) -> Any:
         """Return the loss on points, taken where the labels are, plus that on maps in the view."""
         loss = self.point_loss(y, y_pred["points"])
+        if "coarse_points" in y_pred:
+            loss = loss + COARSE * self.point_loss(y, y_pred["coarse_points"])
         if self.recipe.heatmap_loss:
             view = views.View(y_pred["matrix"], y_pred["mirrored"])
             labels = view.to_view(y - networks.label_offset(self.network), self.flip)
+            if "coarse_maps" in y_pred:
+                share = COARSE * self.recipe.heatmap_loss
+                loss = loss + share * losses.map_loss(labels, y_pred["coarse_maps"])
+                labels = views.moved_back(labels, y_pred["frame"])
             loss = loss + self.recipe.heatmap_loss * losses.map_loss(labels, y_pred["maps"])
-        return backend.device_share(loss)
+        return loss
 
 
 def train(
@@ -157,7 +170,7 @@ def _learner(member: Member, training: Faces) -> Learner:
     """Return the member's untrained network, compiled for training."""
     with backend.on_all_devices():
         network = networks.build_network(member.recipe)
-        start_from(network, _mean_points(networks.targets(training, member.recipe)))
+        networks.start_from(network, _mean_points(networks.targets(training, member.recipe)))
         learner = Learner(network, member.recipe, member.seed)
         optimizer = keras.optimizers.AdamW(
             member.recipe.learning_rate,
@@ -400,14 +413,3 @@ def _batches(faces: Faces, recipe: Recipe, seed: int) -> Iterator[tuple[np.ndarr
             order = np.concatenate([order, rng.permutation(len(faces.images))])
         rows, order = order[: recipe.batch_size], order[recipe.batch_size :]
         yield faces.images[rows], labels[rows]
-
-
-def _maps(network: keras.Model, recipe: Recipe) -> Any:
-    """Return the output of the network's layer of maps."""
-    try:
-        return network.get_layer("maps").output
-    except ValueError:
-        raise RecipeError(
-            f"recipe {recipe.name}: heatmap_loss needs an architecture with heatmaps, "
-            f"which {recipe.architecture} is not: set it to 0"
-        ) from None

@@ -37,12 +37,7 @@ class View:
 
     def warp(self, images: Any) -> Any:
         """Return (B, 96, 96, 1) ``images`` as the view shows them, bilinear, edges extended."""
-        batch = ops.shape(self.matrix)[0]
-        rows = ops.reshape(self.matrix, (batch, 6))
-        transform = ops.concatenate([rows, ops.zeros((batch, 2), rows.dtype)], axis=1)
-        return ops.image.affine_transform(
-            images, transform, interpolation="bilinear", fill_mode="nearest"
-        )
+        return warp(images, self.matrix)
 
     def to_face(self, points: Any, flip: Sequence[int]) -> Any:
         """Map (B, P, 2) points in view pixels back to face pixels.
@@ -50,20 +45,38 @@ class View:
         ``flip`` (P,) says which output answers for which once left and right are swapped.
         """
         swapped = ops.take(points, ops.convert_to_tensor(list(flip), "int32"), axis=1)
-        points = ops.where(self.mirrored[:, None, None], swapped, points)
-        linear, offset = self.matrix[:, :, :2], self.matrix[:, :, 2]
-        return ops.sum(linear[:, None] * points[:, :, None, :], axis=-1) + offset[:, None]
+        return moved(ops.where(self.mirrored[:, None, None], swapped, points), self.matrix)
 
     def to_view(self, points: Any, flip: Sequence[int]) -> Any:
         """Map (B, P, 2) points in face pixels into the view: the inverse of ``to_face``."""
-        linear, offset = self.matrix[:, :, :2], self.matrix[:, :, 2]
-        a, b, c, d = linear[:, 0, 0], linear[:, 0, 1], linear[:, 1, 0], linear[:, 1, 1]
-        adjugate = ops.stack([ops.stack([d, -b], -1), ops.stack([-c, a], -1)], 1)
-        inverse = adjugate / (a * d - b * c)[:, None, None]
-        moved = points - offset[:, None]
-        points = ops.sum(inverse[:, None] * moved[:, :, None, :], axis=-1)
+        points = moved_back(points, self.matrix)
         swapped = ops.take(points, ops.convert_to_tensor(list(flip), "int32"), axis=1)
         return ops.where(self.mirrored[:, None, None], swapped, points)
+
+
+def warp(images: Any, matrix: Any) -> Any:
+    """Return (B, 96, 96, 1) ``images`` through (B, 2, 3) maps new pixel → old pixel, bilinear."""
+    batch = ops.shape(matrix)[0]
+    rows = ops.reshape(matrix, (batch, 6))
+    transform = ops.concatenate([rows, ops.zeros((batch, 2), rows.dtype)], axis=1)
+    return ops.image.affine_transform(
+        images, transform, interpolation="bilinear", fill_mode="nearest"
+    )
+
+
+def moved(points: Any, matrix: Any) -> Any:
+    """Return (B, P, 2) ``points`` as the (B, 2, 3) affine ``matrix`` maps them."""
+    linear, offset = matrix[:, :, :2], matrix[:, :, 2]
+    return ops.sum(linear[:, None] * points[:, :, None, :], axis=-1) + offset[:, None]
+
+
+def moved_back(points: Any, matrix: Any) -> Any:
+    """Return what ``moved`` takes to ``points``."""
+    linear, offset = matrix[:, :, :2], matrix[:, :, 2]
+    a, b, c, d = linear[:, 0, 0], linear[:, 0, 1], linear[:, 1, 0], linear[:, 1, 1]
+    adjugate = ops.stack([ops.stack([d, -b], -1), ops.stack([-c, a], -1)], 1)
+    inverse = adjugate / (a * d - b * c)[:, None, None]
+    return ops.sum(inverse[:, None] * (points - offset[:, None])[:, :, None, :], axis=-1)
 
 
 def compose(

@@ -41,6 +41,29 @@ def build(
         24 or 48: the maps' height and width.
     """
     image = keras.Input((SIZE, SIZE, 1), name="image")
+    maps = hourglass(
+        image, sum(heads), width=width, blocks=blocks, depth=depth, map_size=map_size,
+        dropout=dropout,
+    )  # fmt: skip
+    points = SoftArgmax(name="points", dtype="float32")(maps)
+    return keras.Model(image, points, name="heatmap")
+
+
+def hourglass(
+    image: Any,
+    count: int,
+    *,
+    width: int,
+    blocks: int = 1,
+    depth: int = 2,
+    map_size: int = 24,
+    dropout: float = 0.0,
+    name: str = "maps",
+) -> Any:
+    """Return (B, S, S, count) float32 maps of a (B, H, H, 1) image; see ``build``.
+
+    S is a quarter of H, or half of it with a ``map_size`` of 48.
+    """
     # Each face to zero mean and unit spread: bright and dark photos look alike to the stem.
     x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1e-3)(image)
     fine = _conv(x, width // 2, kernel=5, stride=2)
@@ -69,9 +92,7 @@ def build(
         x = layers.Add()([x, fine])
         x = _conv(x, width // 2)
     # In float32: a bfloat16 logit is off by up to 0.4 %, which the expectation turns into pixels.
-    maps = layers.Conv2D(sum(heads), 1, dtype="float32", name="maps")(x)
-    points = SoftArgmax(name="points", dtype="float32")(maps)
-    return keras.Model(image, points, name="heatmap")
+    return layers.Conv2D(count, 1, dtype="float32", name=name)(x)
 
 
 def _conv(x: Any, filters: int, kernel: int = 3, stride: int = 1) -> Any:

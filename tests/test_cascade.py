@@ -1,0 +1,88 @@
+"""The cascade: every face is shown upright and in one size, and answers come back to the image."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_faces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from fkd_kaggle import networks, training, views
+from fkd_kaggle.models.cascade import Frame
+from fkd_kaggle.recipes import Recipe
+
+TINY = Recipe(
+    "tiny", architecture="cascade", options={"width": 8, "depth": 1, "coarse_width": 8},
+    heatmap_loss=0.5, label_offset=True, epochs=1, batch_size=8,
+)  # fmt: skip
+FACE = np.array([[66, 37], [30, 37], [48, 60], [60, 75], [36, 75]], np.float32)
+
+
+@pytest.fixture(autouse=True)
+def float32() -> None:
+    keras.config.set_dtype_policy("float32")
+
+
+def frame_of(points: np.ndarray, training: bool = False) -> np.ndarray:
+    layer = Frame(len(FACE), zoom=1.1, jitter=1.0)
+    layer.build((None, *points.shape[1:]))
+    layer.start_from(FACE)
+    return ops.convert_to_numpy(layer(points, training=training))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    angle=st.floats(-0.6, 0.6), scale=st.floats(0.7, 1.5),
+    right=st.floats(-15, 15), down=st.floats(-15, 15),
+)  # fmt: skip
+def test_a_turned_scaled_and_shifted_face_stands_where_the_mean_face_does(
+    angle: float, scale: float, right: float, down: float
+) -> None:
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    changed = ((FACE - 48) @ turn.T + 48 + [right, down]).astype(np.float32)
+    plain, moved = frame_of(np.stack([FACE, changed]))
+    seen = [
+        ops.convert_to_numpy(views.moved_back(points[None], matrix[None]))[0]
+        for points, matrix in ((FACE, plain), (changed, moved))
+    ]
+    np.testing.assert_allclose(seen[1], seen[0], atol=0.02)
+    # In the middle of the frame, a tenth larger than in the image.
+    np.testing.assert_allclose((seen[0].max(0) + seen[0].min(0)) / 2, views.CENTRE, atol=0.02)
+    np.testing.assert_allclose(np.ptp(seen[0], 0), 1.1 * np.ptp(FACE, 0), atol=0.05)
+
+
+def test_points_that_are_no_face_leave_the_image_as_it_is() -> None:
+    nowhere = np.full((1, len(FACE), 2), 20.0, np.float32)
+    matrix = frame_of(nowhere)[0]
+    np.testing.assert_allclose(matrix[:, :2], np.eye(2), atol=1e-5)
+    assert np.abs(matrix[:, 2]).max() < 96
+
+
+def test_alignment_is_disturbed_in_training_only() -> None:
+    faces = np.repeat(FACE[None], 4, axis=0)
+    still, again = frame_of(faces), frame_of(faces)
+    np.testing.assert_array_equal(still, again)
+    disturbed = frame_of(faces, training=True)
+    assert np.abs(disturbed - still).max() > 0.5
+    assert np.abs(disturbed[:, :, :2] - still[:, :, :2]).max() < 0.5
+
+
+def test_training_moves_both_networks_of_a_cascade() -> None:
+    network = networks.build_network(TINY)
+    faces = make_faces(16, seed=3)
+    networks.start_from(network, np.nanmean(networks.targets(faces, TINY), 0))
+    learner = training.Learner(network, TINY, seed=0)
+    learner.compile(optimizer=keras.optimizers.Adam(2e-3))
+    labels = networks.targets(faces, TINY)
+    before = {weight.path: ops.convert_to_numpy(weight) for weight in network.trainable_weights}
+    losses = [float(learner.train_on_batch(faces.images, labels)) for _ in range(12)]
+    assert losses[-1] < 0.97 * losses[0]
+    still = [
+        weight.path
+        for weight in network.trainable_weights
+        if np.array_equal(before[weight.path], ops.convert_to_numpy(weight))
+    ]
+    assert still == []
