@@ -283,7 +283,7 @@ BROOD = """
 """
 
 
-@pytest.mark.parametrize("how", ["cancel", "time limit", "close"])
+@pytest.mark.parametrize("how", ["cancel", "time limit", "close", "runner killed"])
 def test_a_kernel_ends_with_all_it_started(
     how: str, start_practice: PracticeFactory, push: Push, tmp_path: Path
 ) -> None:
@@ -294,7 +294,12 @@ def test_a_kernel_ends_with_all_it_started(
     wait_for(lambda: beats(tmp_path))
     if how == "cancel":
         competition.kernel_stop(HELLO, session_of(kaggle, HELLO))
-    if how == "close":
+    if how == "runner killed":
+        if not apart:
+            pytest.skip("this system allows no namespaces")
+        next(iter(kaggle.kernels._running.values())).kill()
+        assert wait(competition).state == "error"
+    elif how == "close":
         kaggle.stop()
         version = kaggle.kernels.versions.find("practice", "hello")
         assert version is not None

@@ -1,9 +1,10 @@
 """What a kernel sees: Kaggle's folders, a clean environment, a Python that knows nothing of us.
 
 A virtual environment stands in for Kaggle's image: every installed package but this one, linked.
-On Linux the kernel also gets namespaces of its own (util-linux's ``unshare``), so that ``/kaggle``
-is true, its input read-only and its network off where it asked for none. Elsewhere, or where the
-system forbids that, ``FKD_KAGGLE_ROOT`` names the folder that stands for ``/kaggle``.
+On Linux the kernel also gets namespaces of its own (util-linux's ``unshare`` and ``setpriv``), so
+that ``/kaggle`` is true, its input read-only and its network off where it asked for none.
+Elsewhere, or where the system forbids that, ``FKD_KAGGLE_ROOT`` names the folder that stands for
+``/kaggle``.
 
 It rehearses; it does not contain: a kernel is its owner's own code, with its owner's rights.
 """
@@ -27,7 +28,9 @@ ROOT_VARIABLE: Final = "FKD_KAGGLE_ROOT"
 _FOLDERS: Final = ("input", "working", "src", "temp", "home")
 _PACKAGE: Final = "fkd_kaggle"
 _PASSED_ON: Final = ("LD_LIBRARY_PATH", "SYSTEMROOT")
+# When the runner is killed, setpriv sees to it that the kernel is too.
 _UNSHARE: Final = (
+    "setpriv", "--pdeathsig", "KILL",
     "unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child",
 )  # fmt: skip
 
@@ -103,7 +106,7 @@ def prepare_image(folder: Path) -> Path:
 @cache
 def is_isolated() -> bool:
     """Tell whether this system lets a kernel have namespaces of its own."""
-    if not sys.platform.startswith("linux") or shutil.which("unshare") is None:
+    if not sys.platform.startswith("linux"):
         return False
     with tempfile.TemporaryDirectory() as name:
         lay_out(Path(name), "", [], isolated=True)
