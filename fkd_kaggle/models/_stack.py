@@ -29,7 +29,7 @@ def convolve(
     filters
         Channels of each convolution, which keeps height and width.
     pool_after
-        After which convolutions, counted from 1, a pooling halves both.
+        After which convolutions, counted from 1, a pooling halves both; twice where named twice.
     normalise
         Batch normalisation "before" or "after" the activation; the convolutions then need no
         bias. "none": convolutions with bias and nothing else.
@@ -57,7 +57,7 @@ def convolve(
         x = layers.LeakyReLU(slope)(x) if slope else layers.ReLU()(x)
         if normalise == "after":
             x = layers.BatchNormalization(momentum=0.9)(x)
-        if position in pool_after:
+        for _ in range(list(pool_after).count(position)):
             # "same": a seventh pooling still halves what is 1 or 3 pixels wide.
             x = layers.MaxPooling2D(2, padding="same" if min(x.shape[1:3]) < 4 else "valid")(x)
             if shares:

@@ -48,7 +48,7 @@ def build(
     kernel, normalise, slope, drop_after_pool
         See ``convolve``.
     dense
-        Units of ReLU layers between the features and the output.
+        Units of ReLU layers between the features and the output, which is a dense layer itself.
     dropout
         Share dropped after each of them, or of the features where there is none.
 
@@ -72,10 +72,8 @@ def build(
 
 
 def _places(convolutions: int, poolings: int) -> tuple[int, ...]:
-    if not 0 <= poolings <= min(convolutions, MOST_POOLINGS):
-        raise RecipeError(
-            f"poolings must be 0 to {MOST_POOLINGS} and at most one a convolution, not {poolings}"
-        )
+    if not 0 <= poolings <= MOST_POOLINGS:
+        raise RecipeError(f"poolings must be 0 to {MOST_POOLINGS}, not {poolings}")
     if 2 * poolings <= convolutions:
         return tuple(range(2, 2 * poolings + 1, 2))
     return tuple(math.ceil(place * convolutions / poolings) for place in range(1, poolings + 1))
