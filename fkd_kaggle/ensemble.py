@@ -7,7 +7,6 @@ what to do when it runs out or somebody presses Ctrl-C.
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fkd_kaggle import backend, blend, faces, files, folds, metrics, protocol, stacking
+from fkd_kaggle import backend, blend, faces, files, folds, own_scores, protocol, stacking
 from fkd_kaggle.crew import Crew, Hire, work_off
 from fkd_kaggle.errors import DataError, RunError
 from fkd_kaggle.events import (
@@ -182,7 +181,8 @@ def train_member(
     )  # fmt: skip
     predictions = _answers(network, member, validation, validation.sources)
     if prepared.copies is not None:
-        _measure_copies(run, member, network, prepared.copies)
+        answers = _answers(network, member, prepared.copies, prepared.copies.sources)
+        own_scores.keep_copies(run, member, answers, prepared.copies.keypoints)
     _store_held_out(run, member, validation.ids, predictions)
     if material.test is not None:
         # Now, while the network is compiled: `predict` then has nothing left to compute.
@@ -232,7 +232,7 @@ def finish(run: Run, data_dir: Path, *, status: str = "finished", expect: bool =
         combined=blend.combined(mixed, labels, sources, asked),
         expected=None,
         by_member={name: value for name, value in alone.items() if value is not None},
-        own=_own_scores(run, members, dict(zip(recipes, stacked, strict=True)), labels),
+        own=own_scores.collect(run, members, dict(zip(recipes, stacked, strict=True)), labels),
     )
     run = run.update(status=status, scores=scores)
     if expect:
@@ -323,45 +323,6 @@ def _in_turn(on_event: OnEvent) -> OnEvent:
             on_event(event)
 
     return tell
-
-
-def _measure_copies(run: Run, member: Member, network: keras.Model, copies: Faces) -> None:
-    """Keep what a leaky protocol would report: the source's metrics on copies of training faces."""
-    predictions = _answers(network, member, copies, copies.sources)
-    files.write_json(
-        run.member(member.name) / "copies.json",
-        metrics.own(member.recipe, predictions, copies.keypoints),
-    )
-
-
-def _kept_copies_score(run: Run, member: Member) -> dict[str, float | None]:
-    try:
-        text = (run.member(member.name) / "copies.json").read_text(encoding="utf-8")
-        return dict(json.loads(text))
-    except (OSError, ValueError):
-        return {}
-
-
-def _own_scores(
-    run: Run, members: list[Member], out_of_fold: dict[str, np.ndarray], labels: np.ndarray
-) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Return what the recipes' sources measure, for those that do not speak in our own RMSE."""
-    own: dict[str, dict[str, dict[str, float | None]]] = {}
-    for member in members:
-        recipe = member.recipe
-        if recipe.name in own or recipe.metrics == ("rmse-px",):
-            continue
-        measured = metrics.own(recipe, out_of_fold[recipe.name], labels)
-        on_copies = _kept_copies_score(run, member)
-        own[recipe.name] = {
-            name: {
-                "held_out": value,
-                "copies": on_copies.get(name),
-                "published": recipe.published.get(name),
-            }
-            for name, value in measured.items()
-        }
-    return own
 
 
 def spent(run: Run, member: Member) -> Progress:

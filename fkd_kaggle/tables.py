@@ -138,17 +138,17 @@ def comparison(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 def recipes(items: Iterable[Recipe | Ensemble]) -> Table:
     """Return recipes and ensembles with what they are and what they reached where measured."""
     table = _table(
-        "name", "what it is", "source", ">parameters", "cost", ">RMSE reached", "source reports"
+        "name", "what it is, and its source", ">parameters", "cost", ">RMSE", "its source reports"
     )  # fmt: skip
     for item in items:
         members = getattr(item, "members", ())
         recipes = [line.recipe for line in members] or [item]
         count = sum(recipe.parameters for recipe in recipes)
         published = getattr(item, "published", {})
+        about = (f"ensemble of {len(members)}: " if members else "") + escape(item.description)
         table.add_row(
             f"[bold]{escape(item.name)}[/]",
-            (f"ensemble of {len(members)}: " if members else "") + escape(item.description),
-            escape(item.source),
+            about + (f" [dim]({escape(item.source)})[/]" if item.source else ""),
             f"{count:,}" if all(recipe.parameters for recipe in recipes) else "–",
             _cost(item), pixels(item.reached.get("rmse")),
             ", ".join(f"{value:g} {METRICS[name].unit}" for name, value in published.items()),
