@@ -77,6 +77,8 @@ class TrainingDisplay:
         self._take(event)
         if self._live is None:
             self._print(event)
+        elif isinstance(event, MemberStarted) and event.note:
+            self._console.print(f"{event.member}{_note(event)}", highlight=False, markup=False)
         elif isinstance(event, EnsembleEnded):
             self._live.stop()
 
@@ -130,7 +132,7 @@ class TrainingDisplay:
             return (
                 f"{self._place(event.member)} {event.member}: {event.parameters:,} parameters, "
                 f"{event.training_faces} faces to learn from, {event.validation_faces} held out"
-                f"{resumed}"
+                f"{resumed}{_note(event)}"
             )
         if isinstance(event, EpochEnded):
             return self._epoch_line(event)
@@ -246,3 +248,7 @@ def _bar(share: float) -> ProgressBar:
 
 def _number(value: float | None, decimals: int) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def _note(event: MemberStarted) -> str:
+    return f"; first weights: {event.note}" if event.note else ""

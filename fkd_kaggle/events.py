@@ -37,6 +37,8 @@ class MemberStarted:
     validation_faces: int
     resumed_epoch: int
     """Epochs an earlier call already trained; 0 for a fresh start."""
+    note: str = ""
+    """Where its first weights come from, for architectures that begin with trained ones."""
 
 
 @dataclass(frozen=True)

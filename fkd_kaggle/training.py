@@ -21,7 +21,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from fkd_kaggle import backend, files, losses, networks, views
+from fkd_kaggle import backend, files, losses, models, networks, views
 from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.events import EpochEnded, MemberStarted, OnEvent, StepEnded
 from fkd_kaggle.faces import Faces
@@ -35,6 +35,8 @@ INNER = ("maps", "frame", "coarse_maps", "coarse_points")
 """Layers of a network, where it has them, that its training looks at (see ``models``)."""
 COARSE = 0.5
 """Weight of a cascade's first network in the loss."""
+RANDOM_PATIENCE = 5
+"""How much longer to wait for a better epoch where trained first weights could not be had."""
 
 
 class Learner(keras.Model):
@@ -135,13 +137,16 @@ def train(
     keras.utils.set_random_seed(member.seed)
     learner = _learner(member, training)
     network = learner.network
+    first = models.initialise(member.recipe.architecture, network, member.recipe.options)
     steps = max(1, len(training.images) // member.recipe.batch_size)
     session = _Session(learner, member, folder, validation, score, budget, on_event, steps)
+    if first.random:
+        session.patience *= RANDOM_PATIENCE
     session.restore()
     on_event(
         MemberStarted(
             member.name, member.recipe.name, member.fold, position, network.count_params(),
-            len(training.images), len(validation.images), session.progress.epoch,
+            len(training.images), len(validation.images), session.progress.epoch, first.about,
         )
     )  # fmt: skip
     callbacks: list[keras.callbacks.Callback] = [session]
@@ -209,7 +214,7 @@ class _Session(keras.callbacks.Callback):
         self.keeps_last = self.recipe.schedule == "cosine" or (
             self.recipe.schedule == "constant" and not self.recipe.patience
         )
-        self.waited = 0
+        self.waited, self.patience = 0, member.recipe.patience
         self.reduction = 1.0
         self.out_of_time = self.called_off = False
         self.started = self.told = self.saved = time.monotonic()
@@ -307,7 +312,7 @@ class _Session(keras.callbacks.Callback):
             dict(zip(HISTORY, (epoch + 1, loss, rmse, self.rate, round(speed, 1),
                                round(self.progress.seconds, 2), images), strict=True))
         )  # fmt: skip
-        if self.recipe.patience and self.waited >= self.recipe.patience:
+        if self.patience and self.waited >= self.patience:
             self.learner.stop_training = True
             self.progress = replace(self.progress, stopped="early stopping")
         if last or time.monotonic() - self.saved > _CHECKPOINT_SECONDS:

@@ -12,6 +12,7 @@ import ast
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,16 @@ from fkd_kaggle.errors import RecipeError, unknown
 
 if TYPE_CHECKING:
     import keras
+
+
+@dataclass(frozen=True)
+class FirstWeights:
+    """What a network begins its training with."""
+
+    about: str = ""
+    """In words, for architectures that can begin with trained weights."""
+    random: bool = False
+    """Such an architecture begins with random ones and will take longer."""
 
 
 def names() -> list[str]:
@@ -68,3 +79,20 @@ def build(architecture: str, heads: Sequence[int], chosen: Mapping[str, Any]) ->
         settings = ", ".join(f"{option} = {value!r}" for option, value in chosen.items())
         why = str(error).strip().partition("\n")[0]
         raise RecipeError(f"no {architecture} network has {settings}: {why}") from error
+
+
+def initialise(architecture: str, network: keras.Model, chosen: Mapping[str, Any]) -> FirstWeights:
+    """Give a network that is about to be trained the weights it begins with, if not random ones.
+
+    For architectures whose module has an ``initialise(network, options)``. Not called where a
+    trained network is loaded.
+
+    Raises
+    ------
+    RecipeError
+        The weights that were asked for cannot be had.
+    """
+    module = importlib.import_module(f"{__name__}.{architecture.replace('-', '_')}")
+    if not hasattr(module, "initialise"):
+        return FirstWeights()
+    return module.initialise(network, chosen)

@@ -37,7 +37,8 @@ def _heads(features: Any, heads: tuple[int, ...], name: str, **options: Any) -> 
     points = []
     for position, count in enumerate(heads):
         head = layers.Dense(2 * count, dtype="float32", name=f"{name}{position}", **options)
-        points.append(layers.Reshape((count, 2))(head(features)))
+        # In float32 as its neighbours: bfloat16 rounds coordinates to fifths of a pixel.
+        points.append(layers.Reshape((count, 2), dtype="float32")(head(features)))
     return points[0] if len(points) == 1 else layers.Concatenate(axis=1, dtype="float32")(points)
 
 

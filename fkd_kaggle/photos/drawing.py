@@ -23,6 +23,8 @@ def tile(
     predicted: np.ndarray | None,
     annotated: np.ndarray | None = None,
     caption: str = "",
+    *,
+    whole: bool = False,
 ) -> Image.Image:
     """Return the part of a photo around a face, with its points and a line of text below.
 
@@ -33,8 +35,10 @@ def tile(
     predicted, annotated
         (P, 2) photo pixels; of both, the same row is the same point and they are joined by a line.
         With neither, the whole photo is shown.
+    whole
+        Show the whole photo all the same.
     """
-    left, top, side = _window(photo, predicted, annotated)
+    left, top, side = _window(photo, *(() if whole else (predicted, annotated)))
     # In corner-based coordinates, as Pillow counts: the centre of pixel 0 is at 0.5.
     box = (left + 0.5, top + 0.5, left + side + 0.5, top + side + 0.5)
     image = Image.fromarray(photo).transform(
@@ -77,11 +81,9 @@ def sheet(tiles: Sequence[Image.Image], columns: int = 6, width: int = 200) -> I
     return result
 
 
-def _window(
-    photo: np.ndarray, predicted: np.ndarray | None, annotated: np.ndarray | None
-) -> tuple[float, float, float]:
+def _window(photo: np.ndarray, *clouds: np.ndarray | None) -> tuple[float, float, float]:
     """Return left, top and side of the square to show: points with half as much around them."""
-    known = [points for points in (predicted, annotated) if points is not None]
+    known = [points for points in clouds if points is not None]
     if known:
         points = np.concatenate(known)
         low, high = points.min(0), points.max(0)
@@ -89,5 +91,5 @@ def _window(
         middle = (low + high) / 2
     else:
         side = float(max(photo.shape[:2]))
-        middle = np.array(photo.shape[1::-1]) / 2
+        middle = (np.array(photo.shape[1::-1]) - 1) / 2
     return float(middle[0] - side / 2), float(middle[1] - side / 2), side

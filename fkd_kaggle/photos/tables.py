@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from rich.table import Table
 
@@ -30,4 +32,18 @@ def evaluation(result: Evaluation) -> Table:
     )
     if result.crop == "detect":
         table.add_row("faces the detector did not find", str(result.missed))
+    return table
+
+
+def photo_run(info: dict[str, Any]) -> Table:
+    """Return what a run of train-photos reached on the photos kept aside."""
+    count, epochs = info["photos"]["test"], info["epochs"]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(f"{count} test photos, after {epochs} epochs ({info['status']})")
+    table.add_column("network", justify="right")
+    table.add_column("mean points", justify="right")
+    for key, value in info["test"].items():
+        kind, *rest = key.split("_")
+        name = kind.upper() + (f", pixels at {rest[-1]}" if rest else ", share of width and height")
+        table.add_row(name, f"{value:.4f}", f"{info['means_alone'][key]:.4f}")
     return table
