@@ -66,6 +66,10 @@ class KernelVersion:
         """Whether nothing more will happen."""
         return self.status in ENDED
 
+    def may_be_seen_by(self, user: str) -> bool:
+        """Tell whether Kaggle shows it to ``user``."""
+        return not self.private or self.owner.lower() == user.lower()
+
 
 class KernelStore:
     """All pushed versions. Safe to use from several threads."""

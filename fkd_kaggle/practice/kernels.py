@@ -1,8 +1,7 @@
-"""Kaggle's KernelsApiService: push, status, log, output, cancel, quota."""
+"""Kaggle's KernelsApiService: status, log, output, cancel, quota; pushing is kernel_push.py's."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -10,27 +9,12 @@ from typing import Any, Final
 import flask
 from kagglesdk.kernels.types import kernels_api_service as types
 from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus
-from slugify import slugify
 
-from fkd_kaggle.practice import misbehaviour
-from fkd_kaggle.practice.dataset import SLUG
-from fkd_kaggle.practice.kernel_host import (
-    GPU_WEEK,
-    LARGEST_SOURCE,
-    Kernels,
-    Push,
-    PushRefusedError,
-)
+from fkd_kaggle.practice import kernel_push, misbehaviour
+from fkd_kaggle.practice.kernel_host import GPU_WEEK, Kernels
 from fkd_kaggle.practice.kernel_store import KernelVersion
-from fkd_kaggle.practice.wire import moment, page, read, refuse, refuse_argument, see, write
+from fkd_kaggle.practice.wire import moment, page, read, refuse, see, write
 
-_SHAPES: Final = (
-    "None", "NvidiaTeslaT4", "NvidiaTeslaT4Highmem", "NvidiaTeslaP100", "NvidiaL4", "NvidiaL4X1",
-    "NvidiaTeslaA100", "NvidiaH100", "NvidiaRtxPro6000", "TpuV38", "Tpu1VmV38", "TpuV5E8",
-    "TpuV6E8",
-)  # fmt: skip
-"""Machines as of February 2026 (Kaggle/kaggle-cli, docs/kernels.md); "None" is without GPU."""
-_NAMES: Final = re.compile(r"([\w-]+)/([\w-]+)(?:/(\d+))?", re.ASCII)
 _POLL: Final = 0.1
 _SILENCE: Final = 15.0
 """Seconds after which a silent log stream says that it lives."""
@@ -40,7 +24,7 @@ def blueprint(kernels: Kernels) -> flask.Blueprint:
     """Return the routes of kernels."""
     routes = flask.Blueprint("kernels", __name__)
     methods: dict[str, Callable[[], flask.Response]] = {
-        "SaveKernel": lambda: _save(kernels),
+        "SaveKernel": lambda: kernel_push.save(kernels),
         "GetKernelSessionStatus": lambda: _status(kernels),
         "ListKernelSessionOutput": lambda: _output(kernels),
         "ListKernelFiles": lambda: _files(kernels),
@@ -73,102 +57,6 @@ def blueprint(kernels: Kernels) -> flask.Blueprint:
         return misbehaviour.send_file(path, path.name)
 
     return routes
-
-
-# --- pushing ------------------------------------------------------------------------------------
-
-
-def _save(kernels: Kernels) -> flask.Response:
-    request = read(types.ApiSaveKernelRequest)
-    if len(request.text.encode()) >= LARGEST_SOURCE:
-        refuse_argument("The kernel source must be less than 1 megabytes in size.")
-    if (_wants_gpu(request) or request.enable_internet) and misbehaviour.take("phone"):
-        refuse(403, "Verify your phone number to use GPUs or the internet in notebooks.")
-    answer = types.ApiSaveKernelResponse()
-    answer.invalid_competition_sources = [
-        one for one in request.competition_data_sources if one != SLUG
-    ]
-    answer.invalid_dataset_sources = list(request.dataset_data_sources)
-    answer.invalid_model_sources = list(request.model_data_sources)
-    answer.invalid_kernel_sources = [
-        one for one in request.kernel_data_sources if not _is_source(kernels, one)
-    ]
-    try:
-        version = kernels.push(_push(kernels, request, answer))
-    except PushRefusedError as error:
-        answer.error = str(error)
-        return write(answer)
-    answer.ref = f"/code/{version.ref}"
-    answer.url = _url(version)
-    answer.version_number, answer.kernel_id = version.version, version.kernel_id
-    return write(answer)
-
-
-def _push(kernels: Kernels, request: Any, answer: Any) -> Push:
-    """Return what is asked for, without the sources that ``answer`` calls invalid."""
-    if (request.language, request.kernel_type) != ("python", "script"):
-        raise PushRefusedError("A practice Kaggle runs Python scripts only")
-    if not request.text.strip():
-        raise PushRefusedError("The kernel source must not be empty.")
-    if request.machine_shape and request.machine_shape not in _SHAPES:
-        raise PushRefusedError(f"Invalid machine shape: {request.machine_shape}")
-    owner, slug, title = _name(kernels, request)
-    return Push(
-        owner=owner,
-        slug=slug,
-        title=title,
-        text=request.text,
-        gpu=_wants_gpu(request),
-        internet=request.enable_internet,
-        private=request.is_private,
-        machine_shape=request.machine_shape,
-        docker_image=request.docker_image,
-        limit=float(max(0, request.session_timeout_seconds)),
-        tags=tuple(request.category_ids),
-        competitions=_without(request.competition_data_sources, answer.invalid_competition_sources),
-        kernels=_without(request.kernel_data_sources, answer.invalid_kernel_sources),
-    )
-
-
-def _name(kernels: Kernels, request: Any) -> tuple[str, str, str]:
-    """Return owner, slug and title; a new kernel is named after its title, as on Kaggle."""
-    if request.id:
-        found = [one for one in kernels.versions.all() if one.kernel_id == request.id]
-        owner, slug = (found[0].owner, found[0].slug) if found else ("", "")
-    else:
-        owner, _, slug = request.slug.partition("/")
-    # Both become names of folders.
-    if owner.lower() != flask.g.user.lower() or not _NAMES.fullmatch(f"{owner}/{slug}"):
-        raise PushRefusedError("Notebook not found")
-    known = kernels.versions.find(owner, slug)
-    title = request.new_title or (known.title if known else slug)
-    if len(title) < 5:
-        raise PushRefusedError("The title must be at least 5 characters long.")
-    if known:
-        return known.owner, known.slug, title
-    slug = slugify(title)
-    if not slug or kernels.versions.find(owner, slug):
-        raise PushRefusedError(f"The requested title {title!r} is already in use by a notebook.")
-    return owner, slug, title
-
-
-def _wants_gpu(request: Any) -> bool:
-    """Tell whether a GPU is asked for; the machine's name goes before the older switch."""
-    shape: str = request.machine_shape
-    return shape.startswith("Nvidia") if shape else bool(request.enable_gpu)
-
-
-def _is_source(kernels: Kernels, ref: str) -> bool:
-    """Tell whether there is an output of that name to read."""
-    match = _NAMES.fullmatch(ref)
-    if match is None:
-        return False
-    source = kernels.source(match[1], match[2], int(match[3]) if match[3] else None)
-    return source is not None and _may_see(source)
-
-
-def _without(names: list[str], invalid: list[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one for one in names if one not in invalid))
 
 
 # --- what became of it --------------------------------------------------------------------------
@@ -365,13 +253,9 @@ def _asked(kernels: Kernels, request: Any) -> KernelVersion:
 
 def _find(kernels: Kernels, owner: str, slug: str, number: int | None = None) -> KernelVersion:
     version = kernels.versions.find(owner, slug, number or None)
-    if version is None or not _may_see(version):
+    if version is None or not version.may_be_seen_by(flask.g.user):
         refuse(403, "Permission 'kernels.get' was denied")  # what Kaggle says of unknown ones too
     return version
-
-
-def _may_see(version: KernelVersion) -> bool:
-    return not version.private or version.owner.lower() == flask.g.user.lower()
 
 
 def _session(kernels: Kernels, session: int) -> KernelVersion:
@@ -379,7 +263,3 @@ def _session(kernels: Kernels, session: int) -> KernelVersion:
     if version is None or version.owner != flask.g.user:
         refuse(403, "Permission 'kernelSessions.cancel' was denied")
     return version
-
-
-def _url(version: KernelVersion) -> str:
-    return f"{flask.request.host_url}code/{version.ref}"
