@@ -16,7 +16,7 @@ from keras import ops
 from fkd_kaggle import backend, models
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.faces import Faces
-from fkd_kaggle.keypoints import COUNT, FLIP, SIZE
+from fkd_kaggle.keypoints import COUNT, FLIP, SIZE, SOURCES
 from fkd_kaggle.models import _dense as regressors
 from fkd_kaggle.models.cascade import Frame
 from fkd_kaggle.recipes import Recipe, load, names
@@ -156,7 +156,7 @@ def to_keypoints(points: np.ndarray, recipe: Recipe, sources: np.ndarray) -> np.
     """Return (N, 15, 2) float32 from (N, P, 2) outputs, read by each face's source.
 
     Where the face's source has no output for a point, the complete source's is taken; NaN where
-    the recipe does not answer for it at all.
+    the recipe does not answer for it at all, or not for faces of that source.
     """
     result = np.full((len(points), COUNT, 2), np.nan, np.float32)
     start = 0
@@ -165,6 +165,8 @@ def to_keypoints(points: np.ndarray, recipe: Recipe, sources: np.ndarray) -> np.
         rows = np.ones(len(points), bool) if source == 0 else sources == source
         result[np.ix_(rows, np.array(answered))] = block[rows]
         start += len(answered)
+    if recipe.rows != "all":
+        result[sources != SOURCES.index(recipe.rows)] = np.nan
     return result
 
 

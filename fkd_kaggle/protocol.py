@@ -1,9 +1,10 @@
 """A recipe's protocol: what is made of the faces it may learn from before the first step.
 
-In this order: a part is split off for early stopping to watch, missing labels are settled, and the
-rest is enlarged by fixed copies. The published systems enlarged first and split afterwards, so that
-they tested on mirrored and shifted copies of faces they had trained on; "enlarged-first" does the
-same, beside faces that nobody has seen, to show what such a score is worth.
+In this order: the other source's faces are left out where the recipe wants one's only, a part is
+split off for early stopping to watch, missing labels are settled, and the rest is enlarged by fixed
+copies. The published systems enlarged first and split afterwards, so that they tested on mirrored
+and shifted copies of faces they had trained on; "enlarged-first" does the same, beside faces that
+nobody has seen, to show what such a score is worth.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fkd_kaggle import folds, missing
+from fkd_kaggle.errors import DataError
 from fkd_kaggle.faces import Faces
-from fkd_kaggle.keypoints import FLIP, SIZE
+from fkd_kaggle.keypoints import FLIP, SIZE, SOURCES
 from fkd_kaggle.recipes import Copy, Recipe
 
 if TYPE_CHECKING:
@@ -43,7 +45,19 @@ def prepare(recipe: Recipe, faces: Faces, split: str, seed: int) -> Prepared:
     ----------
     split
         The run's: "grouped", "random" or "enlarged-first".
+
+    Raises
+    ------
+    DataError
+        The recipe learns from one source's faces, and there are none.
     """
+    if recipe.rows != "all":
+        faces = faces.take(faces.sources == SOURCES.index(recipe.rows))
+        if not len(faces.images):
+            raise DataError(
+                f"recipe {recipe.name} learns from the {recipe.rows} source's faces only, and "
+                "training.csv has none that it may learn from"
+            )
     if split == "enlarged-first":
         enlarged = enlarge(faces, recipe, seed)
         training, copies = _apart(enlarged, recipe.held_out, "random", seed)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import keras
 import pytest
 from keras import layers
 
-from fkd_kaggle import flops
+from fkd_kaggle import flops, networks
+from fkd_kaggle.recipes import Recipe
 
 
 def network(*stack: keras.Layer) -> keras.Model:
@@ -40,6 +43,12 @@ def test_a_network_in_a_network_counts() -> None:
     inner = network(layers.Conv2D(3, 3, padding="same"))
     outer = network(inner, layers.Conv2D(3, 3, padding="same"))
     assert flops.forward(outer) == 2 * flops.forward(inner) > 0
+
+
+def test_constants_that_recipes_add_cost_nothing() -> None:
+    recipe = Recipe("tiny", architecture="region", options={"filters": [4], "dense": 4})
+    offset = networks.build_network(replace(recipe, label_offset=True))
+    assert flops.forward(offset) == flops.forward(networks.build_network(recipe)) > 0
 
 
 def test_what_is_not_known_is_not_left_out() -> None:

@@ -33,6 +33,15 @@ def test_region_networks_answer_for_their_points(name: str, complete: int) -> No
     assert len(recipe.outputs()[0]) == complete
 
 
+def test_a_network_for_one_source_has_that_sources_outputs() -> None:
+    def outputs(rows: str) -> list[int]:
+        recipe = recipes.load(f"deep15:rows={rows}")
+        assert isinstance(recipe, recipes.Recipe)
+        return [len(points) for points in recipe.outputs()]
+
+    assert (outputs("all"), outputs("complete"), outputs("partial")) == ([15, 4], [15], [4])
+
+
 def test_a_plan_survives_json() -> None:
     plan = recipes.plan(["smoke", "kartalovic-leaky"], seed=3, time_limit=60)
     again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
@@ -79,6 +88,8 @@ def test_the_digest_tells_training_changes_from_words(tmp_path: Path) -> None:
         ("members = []", "members is empty"),
         ('members = [{ recipe = "nope" }]', "unknown recipe 'nope'"),
         ('missing = "ffil"', "did you mean 'ffill'"),
+        ('rows = "partail"', "did you mean 'partial'"),
+        ('blend = "stak"\nmembers = [{ recipe = "deep15" }]', "did you mean 'stack'"),
         ('own_metric = "rmse"', "did you mean 'rmse-px'"),
         ("[published]\naccuracy = 1", "did you mean 'keras-accuracy'"),
         ('target_scale = "centered"', "did you mean 'centred'"),

@@ -4,10 +4,13 @@ does not help.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from conftest import write_competition
 
-from fkd_kaggle import blend, stacking
+from fkd_kaggle import blend, ensemble, faces, recipes, stacking
 from fkd_kaggle.keypoints import COUNT, PARTIAL, PARTIAL_SOURCE
 
 OTHERS = [point for point in range(COUNT) if point not in PARTIAL]
@@ -125,6 +128,37 @@ def test_a_stack_is_kept_and_read_back() -> None:
     np.testing.assert_array_equal(
         again.apply(inputs, partial(100)), stack.apply(inputs, partial(100))
     )
+
+
+def test_networks_for_each_source_are_trained_stacked_and_predict(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_competition(data, train=130, test=12)
+    (tmp_path / "net.toml").write_text(
+        "architecture = 'region'\nepochs = 2\nbatch_size = 16\nlabel_offset = true\n"
+        "options = { filters = [4], dense = 4 }\n"
+    )
+    members = ", ".join(
+        f"{{ recipe = '{tmp_path / 'net.toml'}:rows={rows}' }}" for rows in ("complete", "partial")
+    )
+    (tmp_path / "two.toml").write_text(f"blend = 'stack'\nfolds = 2\nmembers = [{members}]\n")
+    plan = recipes.plan([str(tmp_path / "two.toml")], precision="float32")
+    run = ensemble.start(tmp_path / "runs", None, plan, data)
+    scores = ensemble.train(run, data)
+    training = faces.read_training(data)
+    with np.load(run.member("net-rows-partial-f0") / "out_of_fold.npz") as kept:
+        own = training.sources[kept["ids"] - 1] == PARTIAL_SOURCE
+        assert np.isfinite(kept["predictions"][own][:, PARTIAL]).all()
+        assert np.isnan(kept["predictions"][~own]).all()
+        assert np.isnan(kept["predictions"][:, OTHERS]).all()
+    with np.load(run.path / "out_of_fold.npz") as kept:
+        held = kept["predictions"]
+    assert scores.partial == blend.rmse(held, training.keypoints, training.sources == 1)
+    assert scores.expected is not None
+    test, lookup = faces.read_test(data), faces.read_lookup(data)
+    sources = lookup.sources(test.ids)
+    answers = ensemble.predict(run, data, test, sources)
+    assert np.isfinite(answers[sources == 0]).all()
+    assert np.isfinite(answers[sources == 1][:, PARTIAL]).all()
 
 
 @pytest.mark.parametrize("count", [1, 12])

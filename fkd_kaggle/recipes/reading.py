@@ -21,6 +21,7 @@ from fkd_kaggle.recipes.schema import (
     DISTRIBUTIONS,
     LOSSES,
     MISSING,
+    ROWS,
     SCHEDULES,
     SOURCE_OUTPUTS,
     SPLITS,
@@ -64,6 +65,8 @@ def load(name: str) -> Recipe | Ensemble:
     if changes is not None:
         where = f"recipe {name}"
         _vary(values, changes, where)
+        for counted in ("parameters", "reached"):
+            values.pop(counted, None)  # of the recipe as it is on the shelf
         title = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{title}-{changes}").strip("-")
     return _ensemble(values, title, where) if "members" in values else _recipe(values, title, where)
 
@@ -108,6 +111,7 @@ def check(recipe: Recipe, where: str) -> None:
         ("loss", recipe.loss, LOSSES),
         ("schedule", recipe.schedule, SCHEDULES),
         ("source_outputs", recipe.source_outputs, SOURCE_OUTPUTS),
+        ("rows", recipe.rows, ROWS),
         ("target_scale", recipe.target_scale, TARGET_SCALES),
         ("missing", recipe.missing, MISSING),
         ("split", recipe.split, SPLITS),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fkd_kaggle.keypoints import PARTIAL, REGIONS, SIZE
+from fkd_kaggle.keypoints import PARTIAL, REGIONS, SIZE, SOURCES
 
 DEFAULT = "standard"
 """The ensemble that ``train-ensemble`` trains when none is named."""
@@ -16,6 +16,7 @@ DEFAULT = "standard"
 LOSSES = ("smooth-l1", "mse", "mae", "wing")
 SCHEDULES = ("cosine", "plateau", "constant")
 SOURCE_OUTPUTS = ("separate", "shared")
+ROWS = ("all", *SOURCES)
 BLENDS = ("simplex", "stack")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DISTRIBUTIONS = ("normal", "uniform")
@@ -112,6 +113,9 @@ class Recipe:
     """Which keypoints it answers for: all, eyes-nose or mouth-eyebrows."""
     source_outputs: str = "separate"
     """"separate": own outputs for each annotation source; "shared": one set for both."""
+    rows: str = "all"
+    """Whose faces it learns from and answers for: "all", or only those of the "complete" or the
+    "partial" source; the latter has outputs for the four points that source labels."""
     label_offset: bool = False
     """Whether to learn how far labels lie from their mirror images' (``networks.LabelOffset``)."""
     target_scale: str = "auto"
@@ -173,11 +177,14 @@ class Recipe:
     def outputs(self) -> tuple[tuple[int, ...], ...]:
         """Return the keypoints answered for, one tuple per head of the network.
 
-        The first head speaks the complete source's habits, a second one the partial source's.
+        The first head speaks the complete source's habits, a second one the partial source's; a
+        lone one those of ``rows``.
         """
         points = REGIONS[self.region]
         common = tuple(point for point in points if point in PARTIAL)
-        if self.source_outputs == "shared" or not common:
+        if self.rows == "partial":
+            return (common,)
+        if self.rows == "complete" or self.source_outputs == "shared" or not common:
             return (points,)
         return (points, common)
 
