@@ -196,6 +196,11 @@ def test_a_recipe_alone_follows_its_own_split_and_in_company_the_common_folds(
         assert len({member.fold for member in plan.members}) == plan.ensemble.folds
 
 
+def test_an_ensembles_one_part_is_held_out_once() -> None:
+    plan = recipes.plan(["quick:split=random,held_out=0.2,trained_folds=0"])
+    assert {member.fold for member in plan.members} == {0}
+
+
 def test_options_override_every_member() -> None:
     plan = recipes.plan(["deep15", "eyes-nose"], folds=3, epochs=2, batch_size=8)
     assert len(plan.members) == 6
@@ -210,6 +215,9 @@ def test_options_override_every_member() -> None:
         ({"chosen": ["no/such.toml"]}, "does not exist"),
         ({"chosen": ["deep15", "deep15"]}, "twice"),
         ({"folds": 1}, "folds must be at least 2"),
+        ({"chosen": ["smoke:split=enlarged-first"]}, "which heatmap-small lacks"),
+        ({"chosen": ["smoke:split=groups"]}, "unknown split"),
+        ({"chosen": ["smoke:held_out=1"]}, "held_out is a share"),
         ({"batch_size": 0}, "batch_size must be above 0"),
         ({"precision": "float8"}, "unknown precision"),
     ],

@@ -120,10 +120,19 @@ def plan(
         split=ensemble.split if folds is None else "grouped",
         held_out=ensemble.held_out if folds is None else 0.0,
     )
+    if ensemble.held_out:
+        ensemble = replace(ensemble, trained_folds=1)  # the other part is what it learns from
     for line in ensemble.members:
         check(line.recipe, "the command line")
     if ensemble.split not in SPLITS:
         raise RecipeError(unknown("split", ensemble.split, SPLITS))
+    if ensemble.split == "enlarged-first":
+        for line in ensemble.members:
+            if not (line.recipe.enlarge and line.recipe.held_out):
+                raise RecipeError(
+                    f"split = 'enlarged-first' needs recipes with enlarge and held_out, "
+                    f"which {line.recipe.name} lacks"
+                )
     if not 0 <= ensemble.held_out < 1:
         raise RecipeError(f"held_out is a share: 0 or more, below 1, not {ensemble.held_out}")
     if ensemble.folds < 2:
