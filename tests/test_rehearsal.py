@@ -16,6 +16,7 @@ from fkd_kaggle import recipes, rehearsal
 from fkd_kaggle.competition import SubmissionRecord
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.events import EnsembleEnded, EpochEnded, Event, Scores
+from fkd_kaggle.kernel.following import KernelEvent, StateChanged
 from fkd_kaggle.practice.dataset import Rendered
 from fkd_kaggle.practice.server import PORT
 from fkd_kaggle.rehearsal import Rehearsal, Served
@@ -38,24 +39,28 @@ def ended(ours: float | None, mean: float | None) -> Rehearsal:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shards", [None, 1])
 def test_the_whole_way_leaves_everything_where_it_is_asked_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int | None
 ) -> None:
+    """Trained in this process, and by the real script in a kernel of its own."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("KAGGLE_API_ENVIRONMENT", "FKD_PRACTICE_URL", "KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name, raising=False)
     before = dict(os.environ)
     path = tmp_path / "tiny.toml"
     path.write_text(TINY)
-    events: list[Event] = []
+    events: list[Event | KernelEvent] = []
     told: list[str] = []
     keep = tmp_path / "kept"
     plan = recipes.plan([str(path)], folds=2, precision="float32")
     faces = Rendered(training=24, test=12, seed=0)
     result = rehearsal.rehearse(
-        plan, keep=keep, on_event=events.append, tell=told.append, served=Served(rendered=faces)
-    )
-    assert isinstance(events[-1], EnsembleEnded)
+        plan, keep=keep, on_event=events.append, tell=told.append, shards=shards,
+        served=Served(rendered=faces),
+    )  # fmt: skip
+    last = EnsembleEnded if shards is None else StateChanged
+    assert isinstance(events[-1], last), events
     assert result.scores.expected is not None
     assert result.ours.private_score is not None
     assert result.mean.private_score is not None
