@@ -77,6 +77,8 @@ def test_the_whole_way_leaves_everything_where_it_is_asked_to(
 def taken_port() -> Iterator[None]:
     """Somebody else is where a practice Kaggle usually is."""
     with socket.socket() as taken:
+        # Connections of an earlier test may linger there.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with suppress(OSError):  # somebody is already
             taken.bind(("127.0.0.1", PORT))
             taken.listen()
