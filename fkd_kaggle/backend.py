@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -62,13 +64,30 @@ def compiles() -> bool:
     """Say whether to compile steps with XLA: on GPUs and with JAX, which knows nothing else.
 
     On a CPU oneDNN's kernels are faster than XLA's for these networks (EXPERIMENTS.md), and XLA
-    cannot compile a step whose gradients are summed over several devices.
+    cannot compile a step whose gradients are summed over several devices. Where TensorFlow comes
+    without the parts of CUDA that XLA needs, a warning says that training goes on without it.
     """
     import keras
 
     if _strategy is not None:
         return False
-    return keras.backend.backend() == "jax" or has_gpu()
+    if keras.backend.backend() == "tensorflow":
+        return has_gpu() and _xla_works()
+    return keras.backend.backend() == "jax"
+
+
+@functools.cache
+def _xla_works() -> bool:
+    """Say whether XLA compiles here; the exponential needs CUDA's libdevice, as losses do."""
+    import tensorflow as tf
+
+    try:
+        with hushed():
+            tf.function(tf.exp, jit_compile=True)(tf.zeros(4))
+    except tf.errors.OpError as error:
+        warnings.warn(f"XLA does not compile here, training goes without: {error}", stacklevel=2)
+        return False
+    return True
 
 
 def on_all_devices() -> AbstractContextManager[Any]:

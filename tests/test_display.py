@@ -16,6 +16,7 @@ from fkd_kaggle.events import (
     EpochEnded,
     Event,
     MemberEnded,
+    MemberFailed,
     MemberStarted,
     Scores,
     StepEnded,
@@ -59,6 +60,13 @@ def test_a_log_reads_from_top_to_bottom(monkeypatch: pytest.MonkeyPatch) -> None
     assert lines[4] == "[2/2] deep15-f0: 1.500 px on held-out faces after 30:00 min (finished)"
     assert lines[5] == "2 of 2 members in 30:05 min (finished)"
     assert re.fullmatch(r"deep15-f0 +1\.500 +30:00 min +finished *", lines[7])  # the final table
+
+
+def test_a_member_that_fails_is_not_passed_over() -> None:
+    story = (STORY[0], MemberFailed("deep15-f0", "out of memory"))
+    assert "[2/2] deep15-f0 failed, the blend goes without it: out of memory" in watch(
+        story, terminal=False
+    )
 
 
 def test_a_log_has_no_control_codes() -> None:

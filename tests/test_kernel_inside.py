@@ -157,7 +157,8 @@ def test_its_log_is_plain_lines_that_end_in_the_scores(whole: Ended) -> None:
     assert "\x1b" not in whole.out
     assert "\r" not in whole.out
     lines = whole.out.splitlines()
-    assert "2 members, 40 faces, 2 × float32" in lines[0]
+    assert re.fullmatch(r"fkd-kaggle \S+, Keras 3\S+, TensorFlow 2\S+, GPUs: 2", lines[0])
+    assert "2 members, 40 faces, 2 × float32" in lines[1]
     assert any("[2/2] tiny-f1" in line for line in lines)
     assert any(line.startswith("expected on the leaderboard") for line in lines[-3:])
     assert whole.err == ""

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, get_args
 
@@ -89,7 +89,8 @@ class _Worker:
 
     def __exit__(self, *_: object) -> None:
         """Let it end, and see to it that it does."""
-        _pipe(self.process.stdin).close()
+        with suppress(OSError):  # it is gone already
+            _pipe(self.process.stdin).close()
         try:
             self.process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:

@@ -30,28 +30,31 @@ scikit-learn back at 1.2.2 (Kaggle/docker-python, kaggle_requirements.txt)."""
 _SIMULATED: Final = "FKD_SIMULATED_GPUS"
 
 
-def check() -> None:
-    """Refuse an image that lacks a package or has one that is too old.
+def check() -> dict[str, str]:
+    """Return the installed version of each package; refuse an image that lacks one.
 
     Raises
     ------
     KernelError
-        Names each package, what was found and the oldest version that will do.
+        Names each package that is missing or too old, what was found and the oldest version that
+        will do.
     """
     installed = importlib.metadata.packages_distributions()
-    wrong = []
+    found, wrong = {}, []
     for name, oldest in OLDEST.items():
-        if name not in installed:
+        versions = [importlib.metadata.version(one) for one in installed.get(name, ())]
+        if not versions:
             wrong.append(f"{name} is missing (at least {oldest} is needed)")
             continue
-        found = importlib.metadata.version(installed[name][0])
-        if _numbers(found) < _numbers(oldest):
-            wrong.append(f"{name} is {found} (at least {oldest} is needed)")
+        found[name] = max(versions, key=_numbers)
+        if _numbers(found[name]) < _numbers(oldest):
+            wrong.append(f"{name} is {found[name]} (at least {oldest} is needed)")
     if wrong:
         raise KernelError(
             f"this machine's image will not do: {', '.join(wrong)}; "
             "choose the latest environment in the kernel's settings on Kaggle"
         )
+    return found
 
 
 def devices() -> list[str]:
@@ -61,8 +64,9 @@ def devices() -> list[str]:
     """
     if simulated := os.environ.get(_SIMULATED):
         return [str(number) for number in range(int(simulated))]
-    if chosen := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return chosen.split(",")
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [one for one in chosen.split(",") if one and one != "-1"]
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

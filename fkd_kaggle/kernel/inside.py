@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fkd_kaggle import files
+from fkd_kaggle import __version__, files
 from fkd_kaggle.errors import FkdError, KernelError
 from fkd_kaggle.kernel import fleet, image, inputs
 from fkd_kaggle.kernel.job import Job
@@ -40,9 +40,14 @@ def main(job_json: str) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     root = Path(os.environ.get("FKD_KAGGLE_ROOT", "/kaggle"))
     try:
-        image.check()
+        versions, devices = image.check(), image.devices()
+        print(
+            f"fkd-kaggle {__version__}, Keras {versions['keras']}, "
+            f"TensorFlow {versions['tensorflow']}, GPUs: {len(devices) or 'none'}",
+            flush=True,
+        )
         with tempfile.TemporaryDirectory(prefix="fkd-data-") as temporary:
-            return _do(Job.from_json(job_json), root, Path(temporary), began)
+            return _do(Job.from_json(job_json), root, Path(temporary), devices, began)
     except FkdError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -51,13 +56,16 @@ def main(job_json: str) -> int:
         return _INTERRUPTED
 
 
-def _do(job: Job, root: Path, temporary: Path, began: float) -> int:
+def _do(job: Job, root: Path, temporary: Path, devices: list[str], began: float) -> int:
     from rich.console import Console
 
     console = Console(force_terminal=False, no_color=True, width=120)
     working = root / "working"
     data_dir = inputs.competition_files(root / "input", temporary / "data")
-    run, scores = (_gather if job.gather else _train)(job, root, data_dir, console, began)
+    if job.gather:
+        run, scores = _gather(job, root, data_dir, console)
+    else:
+        run, scores = _train(job, root, data_dir, devices, console, began)
     status = str(type(run).open(run.path).status)
     if job.submits:
         _submission(run, data_dir, temporary, working / "submission.csv", console)
@@ -68,7 +76,7 @@ def _do(job: Job, root: Path, temporary: Path, began: float) -> int:
 
 
 def _train(
-    job: Job, root: Path, data_dir: Path, console: Console, began: float
+    job: Job, root: Path, data_dir: Path, devices: list[str], console: Console, began: float
 ) -> tuple[Run, Scores]:
     """Train the job's members within its time; blend them if they are all there is."""
     from fkd_kaggle import ensemble
@@ -76,7 +84,6 @@ def _train(
 
     run = ensemble.start(root / "working", job.run_name, job.plan, data_dir)
     only = None if job.shard is None else [member.name for member in job.members]
-    devices = image.devices()
     hire = None
     if len(devices) > 1:
         hire = fleet.hire(run.path, data_dir, fleet.groups(devices, len(job.members)))
@@ -88,9 +95,7 @@ def _train(
     return run, scores
 
 
-def _gather(
-    job: Job, root: Path, data_dir: Path, console: Console, began: float
-) -> tuple[Run, Scores]:
+def _gather(job: Job, root: Path, data_dir: Path, console: Console) -> tuple[Run, Scores]:
     """Put the shards' members into one run and blend them."""
     from fkd_kaggle import ensemble
 
