@@ -181,8 +181,10 @@ def train_member(
     )  # fmt: skip
     predictions = _answers(network, member, validation, validation.sources)
     if prepared.copies is not None:
-        answers = _answers(network, member, prepared.copies, prepared.copies.sources)
-        own_scores.keep_copies(run, member, answers, prepared.copies.keypoints)
+        unseen = protocol.enlarge(validation, member.recipe, member.seed)
+        for name, copies in (("copies", prepared.copies), ("unseen_copies", unseen)):
+            answers = _answers(network, member, copies, copies.sources)
+            own_scores.keep(run, member, name, answers, copies.keypoints)
     _store_held_out(run, member, validation.ids, predictions)
     if material.test is not None:
         # Now, while the network is compiled: `predict` then has nothing left to compute.

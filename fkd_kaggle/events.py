@@ -108,7 +108,8 @@ class Scores:
     """Combined score of each recipe alone."""
     own: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
     """By recipe and metric (see ``metrics``): what its source measures, "held_out" on faces it
-    never saw, "copies" on copies of training faces where its protocol leaks, and "published"."""
+    never saw; where its protocol leaks, "unseen_copies" on copies of those and "copies" on copies
+    of training faces; and "published"."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """What the recipes' sources measure, on our folds and beside what they report.
 
-A source that enlarges its data before splitting is measured twice: on copies of faces its network
-was trained on, as it did, and on faces never seen.
+A source that enlarges its data before splitting is measured three times: on faces never seen, on
+their copies, and, as it did itself, on copies of faces its network was trained on. What the last is
+better by than the one before is the leak.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from fkd_kaggle.run import Run
 OwnScores = dict[str, dict[str, dict[str, float | None]]]
 
 
-def keep_copies(run: Run, member: Member, predictions: np.ndarray, labels: np.ndarray) -> None:
-    """Keep a member's metrics on a leaky protocol's test faces, (N, 15, 2) pixels both."""
+def keep(run: Run, member: Member, name: str, predictions: np.ndarray, labels: np.ndarray) -> None:
+    """Keep a member's metrics on more faces than the run's own, (N, 15, 2) pixels both."""
     measured = metrics.own(member.recipe, predictions, labels)
-    files.write_json(run.member(member.name) / "copies.json", measured)
+    files.write_json(run.member(member.name) / f"{name}.json", measured)
 
 
 def collect(
@@ -44,11 +45,12 @@ def collect(
         if recipe.name in own or recipe.metrics == ("rmse-px",):
             continue
         measured = metrics.own(recipe, out_of_fold[recipe.name], labels)
-        on_copies = _copies(run, member)
+        copies, unseen = (_kept(run, member, name) for name in ("copies", "unseen_copies"))
         own[recipe.name] = {
             name: {
                 "held_out": value,
-                "copies": on_copies.get(name),
+                "unseen_copies": unseen.get(name),
+                "copies": copies.get(name),
                 "published": recipe.published.get(name),
             }
             for name, value in measured.items()
@@ -56,9 +58,9 @@ def collect(
     return own
 
 
-def _copies(run: Run, member: Member) -> dict[str, float | None]:
+def _kept(run: Run, member: Member, name: str) -> dict[str, float | None]:
     try:
-        text = (run.member(member.name) / "copies.json").read_text(encoding="utf-8")
+        text = (run.member(member.name) / f"{name}.json").read_text(encoding="utf-8")
         return dict(json.loads(text))
     except (OSError, ValueError):
         return {}

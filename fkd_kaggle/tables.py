@@ -65,16 +65,17 @@ def scores(values: Scores) -> Table:
 
 def own_scores(values: Scores) -> Table:
     """Return what the recipes' sources measure, beside what they report."""
-    table = _table(
-        "as its source measures", "metric", "unit", ">on faces never seen",
-        ">on copies of training faces", ">published",
-    )  # fmt: skip
+    places = {
+        "held_out": ">faces never seen", "unseen_copies": ">their copies",
+        "copies": ">copies of training faces", "published": ">published",
+    }  # fmt: skip
+    found = [one for measured in values.own.values() for one in measured.values()]
+    shown = [place for place in places if any(one.get(place) is not None for one in found)]
+    table = _table("as its source measures", "metric", "unit", *(places[one] for one in shown))
     for recipe, measured in values.own.items():
-        for name, found in measured.items():
-            table.add_row(
-                escape(recipe), name, METRICS[name].unit, _short(found["held_out"]),
-                _short(found["copies"]), _short(found["published"]),
-            )  # fmt: skip
+        for name, one in measured.items():
+            cells = (_short(one.get(place)) for place in shown)
+            table.add_row(escape(recipe), name, METRICS[name].unit, *cells)
     return table
 
 
