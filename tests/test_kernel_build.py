@@ -58,7 +58,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_metadata_asks_for_two_t4s_and_no_internet(tmp_path: Path) -> None:
-    folder = built(tmp_path / "new", gather_job(JOB, ["someone/a", "someone/b"]))
+    folder = built(tmp_path / "new")
     assert {path.name for path in folder.iterdir()} == {"kernel-metadata.json", "train_ensemble.py"}
     metadata = json.loads((folder / "kernel-metadata.json").read_text())
     expected = {
@@ -66,9 +66,17 @@ def test_the_metadata_asks_for_two_t4s_and_no_internet(tmp_path: Path) -> None:
         "code_file": "train_ensemble.py", "kernel_type": "script", "is_private": True,
         "enable_gpu": True, "enable_internet": False, "machine_shape": "NvidiaTeslaT4",
         "competition_sources": ["facial-keypoints-detection"],
-        "kernel_sources": ["someone/a", "someone/b"],
+        "kernel_sources": [],
     }  # fmt: skip
     assert expected.items() <= metadata.items()
+
+
+def test_a_blend_has_its_shards_among_its_sources_and_spends_no_gpu_hours(tmp_path: Path) -> None:
+    folder = built(tmp_path, gather_job(JOB, ["someone/a", "someone/b"]))
+    metadata = json.loads((folder / "kernel-metadata.json").read_text())
+    assert metadata["kernel_sources"] == ["someone/a", "someone/b"]
+    assert metadata["enable_gpu"] is False
+    assert "machine_shape" not in metadata
 
 
 def test_the_script_is_short_and_readable_above_the_payload(script: str) -> None:

@@ -56,7 +56,8 @@ def build(
     title
         What Kaggle shows; must be the slug in words, or Kaggle makes up another slug from it.
     accelerator
-        Kaggle's name for the machine; "NvidiaTeslaT4" is one with two T4s.
+        Kaggle's name for the machine; "NvidiaTeslaT4" is one with two T4s. A job that only blends
+        gets one without.
     kernel_sources
         Kernels ("owner/slug") whose outputs it finds among its inputs; the job's own ``gather``
         ones are added.
@@ -85,6 +86,10 @@ def build(
         "enable_tpu": accelerator.startswith("Tpu"),
         "kernel_sources": list(dict.fromkeys([*kernel_sources, *job.gather])),
     }
+    if job.gather:
+        # Blending takes a minute and no network: no reason to spend GPU quota on it.
+        del metadata["machine_shape"]
+        metadata["enable_gpu"] = metadata["enable_tpu"] = False
     files.write_text(folder / metadata["code_file"], script)
     files.write_json(folder / _METADATA, metadata)
     return folder
