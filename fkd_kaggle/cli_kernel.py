@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fkd_kaggle.competition import Competition
     from fkd_kaggle.kernel.orders import Order
+    from fkd_kaggle.kernel.records import Record
 
 app = typer.Typer(
     name="kernel",
@@ -90,10 +91,10 @@ def push(
 @app.command()
 def status(kernel: opt.KernelArgument = None, runs_dir: opt.RunsDir = opt.RUNS) -> None:
     """Say how a kernel is doing."""
-    from fkd_kaggle.kernel import records, remote
+    from fkd_kaggle.kernel import remote
 
     console = terminal.console()
-    noted = records.find(runs_dir, kernel)
+    noted = _noted(runs_dir, kernel)
     competition = terminal.competition(console)
     for record in noted:
         for line in remote.describe(competition, record):
@@ -107,11 +108,11 @@ def logs(
     runs_dir: opt.RunsDir = opt.RUNS,
 ) -> None:
     """Print what a kernel has printed; with --follow, until it ends."""
-    from fkd_kaggle.kernel import records, remote
+    from fkd_kaggle.kernel import remote
     from fkd_kaggle.kernel.watching import KernelDisplay
 
     console = terminal.console()
-    noted = records.find(runs_dir, kernel)
+    noted = _noted(runs_dir, kernel)
     competition = terminal.competition(console)
     if follow:
         with _going_on(console, runs_dir), KernelDisplay(console) as display:
@@ -133,10 +134,10 @@ def output(
     submissions_dir: opt.SubmissionsDir = opt.SUBMISSIONS,
 ) -> None:
     """Fetch what an ended kernel left: the run, the submission, the log."""
-    from fkd_kaggle.kernel import collecting, records, remote
+    from fkd_kaggle.kernel import collecting, remote
 
     console = terminal.console()
-    record = records.find(runs_dir, kernel)[-1]
+    record = _noted(runs_dir, kernel)[-1]
     competition = terminal.competition(console)
     if folder is not None:
         for path in competition.kernel_output(record.kernel, folder):
@@ -154,10 +155,8 @@ def output(
 @app.command()
 def stop(kernel: opt.KernelArgument = None, runs_dir: opt.RunsDir = opt.RUNS) -> None:
     """Stop a running kernel, or say where that can be done."""
-    from fkd_kaggle.kernel import records
-
     console = terminal.console()
-    for record in records.find(runs_dir, kernel):
+    for record in _noted(runs_dir, kernel):
         terminal.competition(console).kernel_stop(record.kernel)
         say(console, f"stopped {record.kernel}")
 
@@ -179,13 +178,13 @@ def submit(
 
     ``run`` names one that was pushed before; its own order counts then.
     """
-    from fkd_kaggle.kernel import collecting, records, remote
+    from fkd_kaggle.kernel import collecting, remote
     from fkd_kaggle.kernel.orders import Order
     from fkd_kaggle.kernel.watching import KernelDisplay
 
     console = terminal.console()
     if run is not None:
-        record = records.find(runs_dir, run)[-1]
+        record = _noted(runs_dir, run)[-1]
         order, name = Order.from_dict(record.order), record.run
     competition = terminal.competition(console)
     _ensure_data(console, competition, data_dir)
@@ -228,6 +227,15 @@ def make_order(
         precision=precision or "auto", time_limit=opt.duration(time_limit),
     )  # fmt: skip
     return orders.Order(plan, shards, accelerator or orders.ACCELERATOR, title)
+
+
+def _noted(runs_dir: Path, name: str | None) -> list[Record]:
+    """Return what was pushed under a name to the Kaggle that we talk to."""
+    from fkd_kaggle import kaggle_client
+    from fkd_kaggle.kernel import records
+
+    practice = kaggle_client.practice_url() is not None
+    return records.find(runs_dir, name, practice=practice)
 
 
 def _ensure_data(console: Console, competition: Competition, data_dir: Path) -> None:

@@ -156,17 +156,24 @@ def connect(patience: Patience) -> Client:
     CompetitionError
         There are no credentials, or Kaggle does not accept them.
     """
-    practice_url = _practice_url()
+    url = practice_url()
     with _talking, _hush():
-        api, authenticated = _import(practice_url)
-    client = Client(api, practice_url, patience)
+        api, authenticated = _import(url)
+    client = Client(api, url, patience)
     if not authenticated:
         client.ask(Doing("authenticating", slug=""), client.authenticate)
     _check_credentials(api)
     return client
 
 
-def _practice_url() -> str | None:
+def practice_url() -> str | None:
+    """Return where the practice Kaggle is that we are told to use; None for Kaggle itself.
+
+    Raises
+    ------
+    CompetitionError
+        The environment names something else, or a machine other than this one.
+    """
     environment = os.environ.get(ENVIRONMENT) or "PROD"
     if environment == "PROD":
         return None

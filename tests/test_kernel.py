@@ -298,6 +298,16 @@ def test_without_any_note_kaggle_is_asked_before_a_push(
     assert versions(practice) == ["fkd-smoke-1/1"]
 
 
+def test_a_kernel_that_was_deleted_meanwhile_is_pushed_anew(
+    submit: Callable[..., Said], fkd: Command, way: Way, practice: PracticeKaggle
+) -> None:
+    assert fkd("kernel", "push", *PLAN).code == 0
+    practice.kernels.delete("practice", "fkd-smoke-1")
+    said = submit()
+    assert said.code == 0, said.all
+    assert only_submission(practice)
+
+
 def test_a_name_under_which_something_else_runs_is_left_alone(
     submit: Callable[..., Said], way: Way, practice: PracticeKaggle
 ) -> None:
@@ -682,6 +692,23 @@ def test_orders_are_the_same_by_what_they_train() -> None:
     other = orders.Order(recipes.plan(["smoke"], epochs=2))
     assert records.digest(other.to_dict()) != digest
     assert records.digest(orders.Order(plan, shards=2).to_dict()) != digest
+
+
+def test_what_a_practice_kaggle_has_trained_is_never_submitted_to_kaggle(
+    submit: Callable[..., Said],
+    fkd: Command,
+    practice: PracticeKaggle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which would be the same order, by the same user, in the same folder."""
+    assert submit("--dry-run", *PLAN).code == 0
+    assert "smoke-1" in fkd("kernel", "status").out
+    monkeypatch.delenv("KAGGLE_API_ENVIRONMENT")
+    for command in (["kernel", "status"], ["submit", "smoke-1", "--via", "kernel"]):
+        refused(fkd(*command), "no kernel was pushed from runs yet")
+    digest = records.read_all(Path("runs"))[0].job
+    order = orders.Order(recipes.plan(PLAN[1:2], epochs=1)).to_dict()
+    assert records.digest(order, practice=True) == digest != records.digest(order)
 
 
 def test_a_terminal_sees_log_lines_and_a_live_line_for_each_kernel() -> None:

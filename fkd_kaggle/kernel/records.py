@@ -48,6 +48,8 @@ class Record:
     version: int = 0
     """Kaggle's number for this push; 0 until Kaggle has given it."""
     url: str = ""
+    practice: bool = False
+    """Whether a practice Kaggle has it: what runs there is nothing that Kaggle knows."""
     shard: int | None = None
     """Which share of the members, from 0; None: all of them, or the blend of the shares."""
     shards: int = 1
@@ -62,9 +64,10 @@ class Record:
         return self.kernel.split("/")[-1]
 
 
-def digest(order: Mapping[str, Any]) -> str:
-    """Return 16 hex digits that two orders share when they ask for the same training."""
-    return hashlib.sha256(json.dumps(order, sort_keys=True).encode()).hexdigest()[:16]
+def digest(order: Mapping[str, Any], *, practice: bool = False) -> str:
+    """Return 16 hex digits that two orders share when they ask for the same training, there."""
+    text = json.dumps([order, practice], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def now() -> str:
@@ -105,18 +108,21 @@ def _unfinished(records: list[Record], run: str) -> list[Record]:
     return group if all(record.state in OPEN for record in group) else []
 
 
-def find(runs_dir: Path, name: str | None) -> list[Record]:
+def find(runs_dir: Path, name: str | None, *, practice: bool = False) -> list[Record]:
     """Return the records that ``name`` means, oldest first: a run, a kernel, or the newest run.
+
+    Of Kaggle, or of a practice Kaggle.
 
     Raises
     ------
     KernelError
         Nothing was pushed from here, or nothing of that name.
     """
-    known = read_all(runs_dir)
+    known = [record for record in read_all(runs_dir) if record.practice == practice]
     if not known:
+        where = f" to a practice Kaggle from {runs_dir}" if practice else f" from {runs_dir}"
         raise KernelError(
-            f"no kernel was pushed from {runs_dir} yet: `fkd-kaggle kernel push` or "
+            f"no kernel was pushed{where} yet: `fkd-kaggle kernel push` or "
             "`fkd-kaggle submit --via kernel` pushes one"
         )
     if name is None:

@@ -42,7 +42,7 @@ def train(
     CompetitionError
         Kaggle refuses or cannot be reached.
     """
-    name = _name_run(runs_dir, order, run_name)
+    name = _name_run(competition, runs_dir, order, run_name)
     session = Session(competition, order, runs_dir, on_event, name, poll)
     shards, last = session.pieces
     session.complete(shards)
@@ -69,7 +69,7 @@ def push(
             "shards are pushed as Kaggle has room and blended at the end, which takes somebody who "
             "waits: use `fkd-kaggle submit --via kernel --shards …`"
         )
-    name = _name_run(runs_dir, order, run_name)
+    name = _name_run(competition, runs_dir, order, run_name)
     session = Session(competition, order, runs_dir, on_event, name, None)
     record = session.find(session.pieces[1])
     if record is None or record.state in ("pushing", "failed"):
@@ -128,7 +128,7 @@ def check_ended(competition: Competition, record: Record) -> None:
         raise KernelError(describe(competition, record)[-1])
 
 
-def _name_run(runs_dir: Path, order: Order, wanted: str | None) -> str:
+def _name_run(competition: Competition, runs_dir: Path, order: Order, wanted: str | None) -> str:
     """Return the name of the run under way for an order, else a new one.
 
     Raises
@@ -137,7 +137,8 @@ def _name_run(runs_dir: Path, order: Order, wanted: str | None) -> str:
         There is another run of the wanted name.
     """
     noted = records.read_all(runs_dir)
-    under_way = records.of_job(noted, records.digest(order.to_dict()))
+    practice = competition.practice_url is not None
+    under_way = records.of_job(noted, records.digest(order.to_dict(), practice=practice))
     if under_way and wanted in (None, under_way[0].run):
         return under_way[0].run
     taken = {one.run for one in noted}

@@ -52,11 +52,12 @@ class Session:
     ) -> None:
         self._competition, self._order, self._runs_dir = competition, order, runs_dir
         self._told = on_event
-        self._digest = records.digest(order.to_dict())
+        self._practice = competition.practice_url is not None
+        self._digest = records.digest(order.to_dict(), practice=self._practice)
         self._owner = competition.user
         self._run_name = run_name
         self.pieces = orders.pieces(order, self._run_name, self._owner)
-        self._again = _PUSH_AGAIN if competition.practice_url is None else 1.0
+        self._again = 1.0 if self._practice else _PUSH_AGAIN
         self._follower = Follower(competition, self._on_event, poll)
 
     def find(self, piece: Piece) -> Record | None:
@@ -76,7 +77,7 @@ class Session:
         waiting: deque[Piece] = deque()
         for piece in pieces:
             record = self.find(piece)
-            if record is None or record.state in ("pushing", "failed"):
+            if record is None or record.state in ("pushing", "failed") or self._is_gone(record):
                 waiting.append(piece)
             elif record.state == "pushed":
                 self._found(record)
@@ -114,7 +115,8 @@ class Session:
         before = self.find(piece)
         draft = Record(
             kernel, self._run_name, self._order.to_dict(), self._digest, "", "pushing",
-            records.now(), shard=piece.job.shard, shards=self._order.shards,
+            records.now(), practice=self._practice, shard=piece.job.shard,
+            shards=self._order.shards,
         )  # fmt: skip
         folder = records.place(self._runs_dir, draft) / "build"
         orders.build_piece(piece, folder, self._owner, self._order.accelerator)
@@ -148,6 +150,11 @@ class Session:
                 f"com/c/{self._competition.slug}/rules), stop it at {version.url}, push again"
             )
         return record
+
+    def _is_gone(self, record: Record) -> bool:
+        """Say whether Kaggle has forgotten a kernel whose output is not here: it was deleted."""
+        here = record.state in ("collected", "submitted")
+        return not here and self._competition.kernel_stored(record.kernel) is None
 
     def _at_kaggle(self, kernel: str, scripts: Iterable[str]) -> dict[str, Any] | None:
         """Return what to note where Kaggle runs, or has run, this very script under the name.
