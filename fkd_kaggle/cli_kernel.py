@@ -272,8 +272,9 @@ def _going_on(console: Console, runs_dir: Path) -> Iterator[None]:
             newest = running[-1]
             say(
                 console,
-                f"kernel {newest.kernel} goes on running on Kaggle, and so does its GPU time; to "
-                f"stop it: {newest.url or 'fkd-kaggle kernel stop'}",
+                f"kernel {newest.kernel} goes on running on Kaggle"
+                f"{', and so does its GPU time' if newest.gpu else ''}; to stop it: "
+                f"{newest.url or 'fkd-kaggle kernel stop'}",
             )
         if under_way:
             again = (running or under_way)[-1].run

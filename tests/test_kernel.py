@@ -551,6 +551,7 @@ def test_the_machine_is_what_was_asked_for(
     assert fkd("kernel", "push", *PLAN, "--accelerator", accelerator).code == 0
     (version,) = practice.kernels.versions.all()
     assert (version.machine_shape, version.gpu) == (accelerator, gpu)
+    assert ("GPU time" in fkd("submit", "smoke-1", "--via", "kernel").out) == gpu
 
 
 def test_stopping_says_where_it_can_be_done(

@@ -41,6 +41,8 @@ class Pushed:
     version: int
     url: str
     taken_up: bool
+    gpu: bool = True
+    """Whether its time counts against the GPU quota."""
 
 
 @dataclass(frozen=True)

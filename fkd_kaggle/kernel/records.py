@@ -63,6 +63,12 @@ class Record:
         """Its name without the owner's."""
         return self.kernel.split("/")[-1]
 
+    @property
+    def gpu(self) -> bool:
+        """Whether it uses up GPU quota; blending shards does not."""
+        blends = self.shard is None and self.shards > 1
+        return not blends and str(self.order["accelerator"]).startswith("Nvidia")
+
 
 def digest(order: Mapping[str, Any], *, practice: bool = False) -> str:
     """Return 16 hex digits that two orders share when they ask for the same training, there."""

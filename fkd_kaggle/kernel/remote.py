@@ -74,7 +74,7 @@ def push(
     record = session.find(session.pieces[1])
     if record is None or record.state in ("pushing", "failed"):
         return session.push(session.pieces[1])
-    on_event(Pushed(record.kernel, record.version, record.url, taken_up=True))
+    on_event(Pushed(record.kernel, record.version, record.url, True, record.gpu))
     return record
 
 

@@ -142,7 +142,7 @@ class Session:
             state="failed" if version.refused else "pushed",
         )  # fmt: skip
         records.write(self._runs_dir, record)
-        self._told(Pushed(record.kernel, record.version, record.url, taken_up=False))
+        self._told(Pushed(record.kernel, record.version, record.url, False, record.gpu))
         if version.refused:
             raise KernelError(
                 f"Kaggle started the kernel without {', '.join(version.refused)}, which it does "
@@ -184,7 +184,7 @@ class Session:
         return None
 
     def _found(self, record: Record) -> Record:
-        self._told(Pushed(record.kernel, record.version, record.url, taken_up=True))
+        self._told(Pushed(record.kernel, record.version, record.url, True, record.gpu))
         return record
 
     def _follow(self, record: Record) -> None:

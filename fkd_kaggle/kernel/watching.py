@@ -65,7 +65,7 @@ class KernelDisplay:
             # A kernel's log may hold whatever control codes its libraries print.
             self._say(Text.assemble((name, "dim"), Text.from_ansi(event.text).plain))
         elif isinstance(event, Pushed):
-            self._shown[event.kernel] = _Shown()
+            self._shown[event.kernel] = _Shown(of_gpu=event.gpu)
             how = "found under way" if event.taken_up else "pushed"
             where = f": {event.url}" if event.url else ""
             self._say(Text(f"kernel {event.kernel}, version {event.version}, {how}{where}"))
@@ -113,6 +113,7 @@ class KernelDisplay:
 class _Shown:
     """What is shown of one kernel."""
 
+    of_gpu: bool = True
     state: str = "pushed"
     since: datetime | None = None
     ended: bool = False
@@ -120,10 +121,11 @@ class _Shown:
 
     @property
     def elapsed(self) -> str:
-        """How long it has used its accelerator."""
+        """How long it has run."""
         if self.final or self.since is None:
             return self.final
-        return f"{duration((datetime.now(UTC) - self.since).total_seconds())} of GPU time"
+        ran = duration((datetime.now(UTC) - self.since).total_seconds())
+        return f"{ran} of GPU time" if self.of_gpu else ran
 
 
 def _name(kernel: str) -> str:
