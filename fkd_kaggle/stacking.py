@@ -10,18 +10,22 @@ Three things differ from the runner-up's script. The model corrects the simplex 
 starting from nothing, so that regularisation pulls towards a blend that is good already. Inputs are
 standardised before they are multiplied: a product of raw pixels is mostly a sum of its factors. The
 strength of the regularisation, 0.1 there, is chosen by folds that keep near-duplicates together.
+
+``blend = "shape"`` is the plain sibling: a ridge regression from all points of the face without
+products, which takes out what the other points of the face tell. It gained 1.5 % on one cascade's
+out-of-fold predictions where the products gained 1.2 % (EXPERIMENTS.md).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import lasso_path
+from sklearn.linear_model import RidgeCV, lasso_path
 from sklearn.model_selection import GroupKFold
 
 from fkd_kaggle import blend, folds
@@ -30,6 +34,8 @@ from fkd_kaggle.keypoints import COUNT, PARTIAL, PARTIAL_SOURCE, SOURCES
 
 ALPHAS = (2.0, 1.0, 0.5, 0.2, 0.1, 0.05)
 """Strengths of the L1 penalty to choose from, in pixels, the strongest first."""
+SHAPE_ALPHAS = tuple(np.logspace(1, 6, 11))
+"""Strengths of the L2 penalty to choose from."""
 
 _FEWEST = 50
 """Faces to learn a correction from; with fewer the blend is left as it is."""
@@ -47,7 +53,7 @@ class Correction:
     scale: np.ndarray
     """(C,) their standard deviations."""
     coefficients: np.ndarray
-    """(F, 2P), for standardised coordinates and then their products."""
+    """(F, 2P), for standardised coordinates and, from an L1 penalty, then their products."""
     intercept: np.ndarray
     """(2P,) pixels."""
     points: np.ndarray
@@ -57,11 +63,16 @@ class Correction:
 
     def apply(self, predictions: np.ndarray) -> np.ndarray:
         """Return (N, P, 2) pixels to add, from (R, N, 15, 2); zero where an input is missing."""
-        coordinates = _coordinates(predictions, self.used)
-        inputs = _with_products((coordinates - self.centre) / self.scale, self.used)
+        inputs = (_coordinates(predictions, self.used) - self.centre) / self.scale
+        if len(self.coefficients) > len(self.centre):
+            inputs = _with_products(inputs, self.used)
         added = inputs @ self.coefficients + self.intercept
         whole = np.isfinite(added).all(1)
         return np.where(whole[:, None], added, 0.0).reshape(len(added), len(self.points), 2)
+
+
+Correct = Callable[[np.ndarray, np.ndarray, np.ndarray, int], Correction | None]
+"""Predictions (R, N, 15, 2), what the blend missed (N, 15, 2), groups and source → a correction."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +123,15 @@ def by_name(name: str, predictions: np.ndarray, training: Faces) -> tuple[Stack,
     Parameters
     ----------
     name
-        "simplex" or "stack".
+        "simplex", "stack" or "shape".
     predictions
         (R, N, 15, 2) float32 pixels: each recipe's out-of-fold predictions for ``training``.
     """
     if name == "simplex":
         return simplex(predictions, training.keypoints, training.sources)
-    return fit(predictions, training.keypoints, training.sources, folds.groups(training))
+    return fit(
+        predictions, training.keypoints, training.sources, folds.groups(training), MODELS[name]
+    )
 
 
 def simplex(
@@ -140,7 +153,11 @@ def simplex(
 
 
 def fit(
-    predictions: np.ndarray, labels: np.ndarray, sources: np.ndarray, groups: np.ndarray
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    sources: np.ndarray,
+    groups: np.ndarray,
+    correct: Correct | None = None,
 ) -> tuple[Stack, np.ndarray]:
     """Return the stack, and predictions by stacks that were fitted without the face in question.
 
@@ -150,6 +167,8 @@ def fit(
         As for ``simplex``.
     groups
         (N,) near-duplicates share a number; they are never on both sides of a split.
+    correct
+        Fits what is added to the blend; the runner-up's model when None.
 
     Notes
     -----
@@ -163,11 +182,14 @@ def fit(
     stacked = np.full(labels.shape, np.nan, np.float32)
     mixed = stacked.copy()
     for fitted, held in _splits(groups, _OUTER):
-        stack = _fit(predictions[:, fitted], labels[fitted], sources[fitted], groups[fitted])
+        stack = _fit(
+            predictions[:, fitted], labels[fitted], sources[fitted], groups[fitted],
+            correct or _correct_by_products,
+        )  # fmt: skip
         plain = Stack(stack.weights, (None,) * len(SOURCES))
         stacked[held] = stack.apply(predictions[:, held], sources[held])
         mixed[held] = plain.apply(predictions[:, held], sources[held])
-    stack = _fit(predictions, labels, sources, groups)
+    stack = _fit(predictions, labels, sources, groups, correct or _correct_by_products)
     corrections = list(stack.corrections)
     for source in range(len(SOURCES)):
         rows = sources == source
@@ -179,7 +201,11 @@ def fit(
 
 
 def _fit(
-    predictions: np.ndarray, labels: np.ndarray, sources: np.ndarray, groups: np.ndarray
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    sources: np.ndarray,
+    groups: np.ndarray,
+    correct: Correct,
 ) -> Stack:
     """Return blend and corrections fitted on all of these faces."""
     plain, mixed = simplex(predictions, labels, sources)
@@ -187,27 +213,25 @@ def _fit(
     for source in range(len(SOURCES)):
         rows = np.flatnonzero(sources == source)
         corrections.append(
-            _correct(predictions[:, rows], labels[rows] - mixed[rows], groups[rows], source)
+            correct(predictions[:, rows], labels[rows] - mixed[rows], groups[rows], source)
         )
     return Stack(plain.weights, tuple(corrections))
 
 
-def _correct(
+def _correct_by_products(
     predictions: np.ndarray, missed: np.ndarray, groups: np.ndarray, source: int
 ) -> Correction | None:
     """Fit what is to be added to the blend, (N, 15, 2) ``missed``; None for too few faces."""
-    points = np.array(PARTIAL if source == PARTIAL_SOURCE else range(COUNT))
+    points = _points(source)
     answered = np.isfinite(predictions[..., 0])
     used = answered.any(1)
     used[:, np.setdiff1d(np.arange(COUNT), points)] = False
-    targets = missed[:, points].reshape(len(missed), 2 * len(points))
-    rows = np.isfinite(targets).all(1) & (answered | ~used[:, None]).all((0, 2))
-    if not used.any() or rows.sum() < _FEWEST:
+    known = _known(predictions, missed, points, used)
+    if known is None:
         return None
-    coordinates = _coordinates(predictions[:, rows], used)
+    rows, coordinates, targets = known
     centre, scale = coordinates.mean(0), np.maximum(coordinates.std(0), 1e-6)
-    inputs = _with_products((coordinates - centre) / scale, used)
-    targets, groups = targets[rows], groups[rows]
+    inputs, groups = _with_products((coordinates - centre) / scale, used), groups[rows]
     errors = np.zeros(len(ALPHAS))
     for fitted, held in _splits(groups, _INNER):
         for place, (coefficients, intercept) in enumerate(_path(inputs[fitted], targets[fitted])):
@@ -216,6 +240,44 @@ def _correct(
     best = int(errors.argmin())
     coefficients, intercept = _path(inputs, targets, ALPHAS[: best + 1])[-1]
     return Correction(used, centre, scale, coefficients, intercept, points, np.array(ALPHAS[best]))
+
+
+def _correct_by_shape(
+    predictions: np.ndarray, missed: np.ndarray, groups: np.ndarray, source: int
+) -> Correction | None:
+    """Fit a ridge regression from where all points of the face were seen.
+
+    Eyebrows know where eyes are. Also for a source that labels four points all fifteen are looked
+    at: the networks answer for them.
+    """
+    points, used = _points(source), np.isfinite(predictions[..., 0]).any(1)
+    known = _known(predictions, missed, points, used)
+    if known is None:
+        return None
+    rows, coordinates, targets = known
+    centre, scale = coordinates.mean(0), np.maximum(coordinates.std(0), 1e-6)
+    inputs = (coordinates - centre) / scale
+    splits = list(_splits(groups[rows], _INNER)) or None
+    model = RidgeCV(SHAPE_ALPHAS, cv=splits).fit(inputs, targets)
+    return Correction(
+        used, centre, scale, model.coef_.T, model.intercept_, points, np.array(model.alpha_)
+    )
+
+
+def _points(source: int) -> np.ndarray:
+    return np.array(PARTIAL if source == PARTIAL_SOURCE else range(COUNT))
+
+
+def _known(
+    predictions: np.ndarray, missed: np.ndarray, points: np.ndarray, used: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return the (N,) usable rows, their (n, C) coordinates and (n, 2P) targets, if enough."""
+    targets = missed[:, points].reshape(len(missed), 2 * len(points))
+    answered = np.isfinite(predictions[..., 0])
+    rows = np.isfinite(targets).all(1) & (answered | ~used[:, None]).all((0, 2))
+    if not used.any() or rows.sum() < _FEWEST:
+        return None
+    return rows, _coordinates(predictions[:, rows], used), targets[rows]
 
 
 def _path(
@@ -257,3 +319,7 @@ def _splits(groups: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, np.nda
     count = min(count, len(np.unique(groups)))
     if count > 1:
         yield from GroupKFold(count).split(groups, groups=groups)
+
+
+MODELS: Mapping[str, Correct] = {"stack": _correct_by_products, "shape": _correct_by_shape}
+"""What corrects the simplex blend, by the name that an ensemble's ``blend`` gives."""

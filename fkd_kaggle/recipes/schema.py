@@ -17,7 +17,7 @@ LOSSES = ("smooth-l1", "mse", "mae", "wing")
 SCHEDULES = ("cosine", "plateau", "constant")
 SOURCE_OUTPUTS = ("separate", "shared")
 ROWS = ("all", *SOURCES)
-BLENDS = ("simplex", "stack")
+BLENDS = ("simplex", "stack", "shape")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DISTRIBUTIONS = ("normal", "uniform")
 MISSING = ("mask", "ffill", "drop", "mean", "knn")
@@ -216,7 +216,8 @@ class Ensemble:
     """Share of the faces in the one part that is held out; 0 for ``folds`` equal parts."""
     blend: str = "simplex"
     """"simplex" weighs recipes per keypoint and source (see ``blend``); "stack" puts a linear model
-    over their points and products on top (see ``stacking``)."""
+    over their points and products on top, "shape" one over the points of the face (see
+    ``stacking``)."""
     minutes: float = 0.0
     """Time limit; 0 for none: every member trains its recipe's epochs."""
     reached: Mapping[str, Any] = field(default_factory=dict)
