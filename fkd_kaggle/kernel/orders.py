@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fkd_kaggle import recipes
 from fkd_kaggle.kernel import build
 from fkd_kaggle.kernel.job import Job, gather_job, shard_jobs
 from fkd_kaggle.recipes import Plan
 
-RECIPE: Final = recipes.DEFAULT
+RECIPE: Final = "winning"
 """The ensemble that is trained on Kaggle when none is named."""
 ACCELERATOR: Final = "NvidiaTeslaT4"
 """Kaggle's name for a machine with two T4s."""
