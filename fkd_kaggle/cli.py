@@ -137,6 +137,8 @@ def compare(
     rows = [comparison_page.cells(line) for line in table]
     console.print(tables.comparison(comparison_page.HEADER, rows))
     say(console, f"pictures: {comparison_page.write(comparison, table, measured)}")
+    if comparison.status == "failures":
+        raise FkdError("not all could be trained, as said above; the others are in the table")
     if comparison.status == "interrupted":
         say(console, "interrupted; the same command goes on")
         raise typer.Exit(INTERRUPTED)

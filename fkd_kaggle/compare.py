@@ -7,12 +7,11 @@ what it looks like is ``comparison_page``'s and ``tables``'.
 
 from __future__ import annotations
 
-import csv
 import json
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,12 @@ import numpy as np
 
 from fkd_kaggle import backend, blend, ensemble, faces, files, folds, metrics, recipes, report
 from fkd_kaggle.ensemble import Material
-from fkd_kaggle.errors import RecipeError, RunError
+from fkd_kaggle.errors import DataError, RecipeError, RunError
 from fkd_kaggle.events import (
     EnsembleEnded,
     EnsembleStarted,
     Event,
+    MemberFailed,
     MemberStarted,
     OnEvent,
     Scores,
@@ -182,8 +182,9 @@ def open_comparison(path: Path) -> Comparison:
 def train(comparison: Comparison, data_dir: Path, on_event: OnEvent = ignore) -> Comparison:
     """Train what is not trained yet, seed after seed; return the comparison as it is then.
 
-    Every seed of a recipe is a run of its own. After Ctrl-C the runs that have anything usable are
-    blended like the others.
+    Every seed of a recipe is a run of its own. One that cannot be trained on this data is told as
+    an event, and the others go on; the status is "failures" then. After Ctrl-C it is "interrupted",
+    and the runs that have anything usable are blended like the others.
 
     Raises
     ------
@@ -205,10 +206,13 @@ def train(comparison: Comparison, data_dir: Path, on_event: OnEvent = ignore) ->
     stopped = "finished"
     try:
         for run, member in todo:
-            ensemble.train_member(
-                run, member, material, _budget(comparison, run, member),
-                _renamed(run.name, titles, on_event),
-            )  # fmt: skip
+            tell = _renamed(run.name, titles, on_event)
+            try:
+                budget = _budget(comparison, run, member)
+                ensemble.train_member(run, member, material, budget, tell)
+            except (DataError, RecipeError) as error:
+                stopped = "failures"
+                tell(MemberFailed(member.name, str(error)))
     except KeyboardInterrupt:
         stopped = "interrupted"
     for run in runs:
@@ -235,13 +239,9 @@ def results(comparison: Comparison, data_dir: Path) -> list[Result]:
         if (run.path / "out_of_fold.npz").exists()
     ]
     measured.append(_reference(comparison, material))
-    with (
-        files.atomic_path(comparison.path / "compare.csv") as path,
-        path.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        writer = csv.DictWriter(stream, [field.name for field in fields(Result)])
-        writer.writeheader()
-        writer.writerows(asdict(result) for result in measured)
+    columns = [field.name for field in fields(Result)]
+    rows = [astuple(result) for result in measured]
+    files.write_csv(comparison.path / "compare.csv", columns, rows)
     return measured
 
 

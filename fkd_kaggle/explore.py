@@ -7,7 +7,6 @@ network: that is ``report``'s.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -268,11 +267,12 @@ def _suspicions(
 
 
 def _write_suspicions(suspicions: Sequence[Suspicion], target: Path) -> None:
-    with files.atomic_path(target) as path, path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["row", "keypoint", "pixels_from_expected", "standard_deviations"])
-        for one in suspicions:
-            writer.writerow([one.row, one.keypoint, f"{one.distance:.2f}", f"{one.surprise:.2f}"])
+    files.write_csv(
+        target,
+        ["row", "keypoint", "pixels_from_expected", "standard_deviations"],
+        [(one.row, one.keypoint, f"{one.distance:.2f}", f"{one.surprise:.2f}")
+         for one in suspicions],
+    )  # fmt: skip
 
 
 def _counts(training: Faces, test: Faces | None, groups: np.ndarray) -> tuple[tuple[str, str], ...]:

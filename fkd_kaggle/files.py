@@ -6,12 +6,13 @@ when complete. A crash, ``kill -9`` or a full disk leaves the old file or none.
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -110,6 +111,14 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, value: Any) -> None:
     """Write ``value`` to ``target`` as indented JSON, atomically."""
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table with a header to ``target`` (UTF-8, None as an empty cell) atomically."""
+    with atomic_path(target) as path, path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def sha256(path: Path) -> str:

@@ -139,14 +139,7 @@ def simplex(
 ) -> tuple[Stack, np.ndarray]:
     """Return the blend alone, and its predictions for the faces it was fitted on.
 
-    Parameters
-    ----------
-    predictions
-        (R, N, 15, 2) float32 pixels: each recipe's out-of-fold predictions; NaN where it has none.
-    labels
-        (N, 15, 2) float32 pixels, NaN where nobody labelled.
-    sources
-        (N,) uint8.
+    Takes what ``blend.fit`` takes.
     """
     plain = Stack(blend.fit(predictions, labels, sources), (None,) * len(SOURCES))
     return plain, plain.apply(predictions, sources)
@@ -164,7 +157,7 @@ def fit(
     Parameters
     ----------
     predictions, labels, sources
-        As for ``simplex``.
+        As for ``blend.fit``.
     groups
         (N,) near-duplicates share a number; they are never on both sides of a split.
     correct

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from fkd_kaggle import cli, compare, comparison_page, ensemble, faces
 from fkd_kaggle.compare import REFERENCE, Comparison, Line, Result
-from fkd_kaggle.errors import RecipeError, RunError
-from fkd_kaggle.events import EpochEnded, Event, MemberEnded
+from fkd_kaggle.errors import DataError, RecipeError, RunError
+from fkd_kaggle.events import EpochEnded, Event, MemberEnded, MemberFailed
 
 WHOLE = """
 architecture = "region"
@@ -181,6 +181,26 @@ def test_an_ensemble_shares_the_budget_among_its_members(
             "both-seed0/eyes-f0": 15, "both-seed0/whole-f1": 45, "both-seed0/eyes-f1": 15,
         }
     )  # fmt: skip
+
+
+def test_what_fails_leaves_the_others_their_turn(
+    data: Path, shelf: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def train_member(run: Any, member: Any, material: Any, budget: float | None, tell: Any) -> None:
+        tried.append(run.name)
+        if member.recipe.name == "whole":
+            raise DataError("none of 40 faces is complete")
+
+    monkeypatch.setattr(ensemble, "train_member", train_member)
+    names = [shelf["whole"], shelf["eyes"]]
+    comparison = compare.start(tmp_path, names, data, budget=60.0, precision="float32")
+    events: list[Event] = []
+    assert compare.train(comparison, data, events.append).status == "failures"
+    assert tried == ["whole-seed0", "eyes-seed0"]
+    failed = [event for event in events if isinstance(event, MemberFailed)]
+    assert failed == [MemberFailed("whole-seed0/whole-f0", "none of 40 faces is complete")]
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_made(
