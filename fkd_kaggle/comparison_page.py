@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from fkd_kaggle import pictures
 from fkd_kaggle.compare import REFERENCE, Comparison, Line, Result
@@ -54,11 +55,13 @@ def protocol(comparison: Comparison) -> str:
 def cells(line: Line) -> tuple[str, ...]:
     """Return a line of the table as it is to be read."""
     mean = line.mean
-    own = "–" if mean.own_value is None else f"{mean.own_value:.4g} {METRICS[mean.own_metric].unit}"
+    own = "–"
+    if mean.own_value is not None and mean.own_metric != "rmse-px":
+        own = f"{mean.own_metric} {mean.own_value:.3g} {METRICS[mean.own_metric].unit}"
     return (
         mean.recipe, _number(mean.rmse, 3), "–" if line.spread is None else f"±{line.spread:.3f}",
         _number(mean.rmse_complete, 3), _number(mean.rmse_partial, 3), _number(mean.mae, 3),
-        f"{mean.keypoints} of 15", f"{own} ({mean.own_metric})", _number(mean.images_per_second, 0),
+        f"{mean.keypoints} of 15", own, _number(mean.images_per_second, 0),
         f"{mean.parameters:,}" if mean.parameters else "–",
         f"{mean.flops / 1e6:,.0f}" if mean.flops else "–", mean.ended or "–",
     )  # fmt: skip
@@ -70,9 +73,11 @@ def draw_histories(comparison: Comparison, table: Sequence[Line], target: Path) 
     panels = figure.subplots(1, 2, sharey=True)
     order = [line.mean.recipe for line in table]
     labelled: set[str] = set()
-    for run in comparison.runs:
-        recipe = run.plan.ensemble.name
-        for path in sorted((run.path / "members").glob("*/history.csv")):
+    runs = {run.name: run.plan.ensemble.name for run in comparison.runs}
+    scored = [name for name, recipe in runs.items() if recipe in order]
+    for name in sorted(scored, key=lambda one: order.index(runs[one])):
+        recipe = runs[name]
+        for path in sorted((comparison.path / name).glob("members/*/history.csv")):
             history = read_history(path)
             seen = np.isfinite(history["rmse"])
             for axes, what in zip(panels, ("seconds", "images"), strict=True):
@@ -85,6 +90,7 @@ def draw_histories(comparison: Comparison, table: Sequence[Line], target: Path) 
     for axes, what in zip(panels, ("seconds of training", "training images seen"), strict=True):
         pictures.logarithmic(axes)
         axes.set_xlabel(what)
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.grid(alpha=0.3, which="both")
     panels[0].set_ylabel("RMSE on held-out faces, pixels")
     if labelled:

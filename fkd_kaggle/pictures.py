@@ -74,9 +74,9 @@ def draw_face(axes: Axes, image: np.ndarray) -> None:
 
 
 def logarithmic(axes: Axes) -> None:
-    """Make the y axis logarithmic with plain numbers at 1, 2 and 5."""
+    """Make the y axis logarithmic with plain numbers at 1, 2, 3 and 5."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter("")
 
