@@ -329,13 +329,8 @@ class _Session(keras.callbacks.Callback):
         values = {f"v{i}": ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
         with files.atomic_path(self.folder / "checkpoint.npz") as path:
             np.savez(path, epoch=self.progress.epoch, **values)
-        with (
-            files.atomic_path(self.folder / "history.csv") as path,
-            path.open("w", encoding="utf-8", newline="") as stream,
-        ):
-            writer = csv.DictWriter(stream, HISTORY)
-            writer.writeheader()
-            writer.writerows(self.history)
+        rows = [[row.get(name) for name in HISTORY] for row in self.history]
+        files.write_csv(self.folder / "history.csv", HISTORY, rows)
         files.write_json(self.folder / "progress.json", asdict(self.progress))
         self.saved = time.monotonic()
 

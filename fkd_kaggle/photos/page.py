@@ -13,7 +13,6 @@ The folder appears when all of it is written, in place of an earlier one.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -85,10 +84,10 @@ def write(
         faces = evaluation.faces
         worst = sorted(range(len(faces)), key=lambda place: -faces[place].crop_rmse)
         rows = [_row(face, picture) for face, picture in zip(faces, drawn, strict=True)]
-        _write_csv(fresh / "photos.csv", _COLUMNS, rows)
-        _write_csv(fresh / "points.csv", _POINT_COLUMNS, _point_rows(faces))
+        files.write_csv(fresh / "photos.csv", _COLUMNS, rows)
+        files.write_csv(fresh / "points.csv", _POINT_COLUMNS, _point_rows(faces))
         skipped = [(item.name, item.why) for item in evaluation.skipped]
-        _write_csv(fresh / "skipped.csv", ("name", "why"), skipped)
+        files.write_csv(fresh / "skipped.csv", ("name", "why"), skipped)
         summary = {"run": run.name, "photos": str(folder), "annotations": str(annotations)}
         summary |= {"label": marked.label, **figures(evaluation)}
         (fresh / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -168,13 +167,6 @@ def _point_rows(faces: Sequence[FaceResult]) -> Iterable[tuple[Any, ...]]:
         for name, there, here in zip(NAMES, face.annotated, face.located.points, strict=True):
             values = (f"{value:.2f}" for value in (*there, *here))
             yield face.photo, face.face, name, *values
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(columns)
-        writer.writerows(rows)
 
 
 def _file_name(number: int, result: FaceResult) -> str:

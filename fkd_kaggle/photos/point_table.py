@@ -73,16 +73,11 @@ def row(image: str, points: np.ndarray | None, count: int) -> list[str]:
 
 def write(path: Path, table: PointTable) -> None:
     """Write a table, whole or not at all."""
-    with (
-        files.atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        writer = csv.writer(stream)
-        writer.writerow(columns(table.names))
-        writer.writerows(
-            row(image, points, len(table.names))
-            for image, points in zip(table.images, table.points, strict=True)
-        )
+    rows = [
+        row(image, points, len(table.names))
+        for image, points in zip(table.images, table.points, strict=True)
+    ]
+    files.write_csv(path, columns(table.names), rows)
 
 
 def read(path: Path) -> PointTable:

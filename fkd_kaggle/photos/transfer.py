@@ -14,11 +14,10 @@ comes from did. A run of this kind is a folder beside the others:
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -419,13 +418,8 @@ def _load(network: keras.Model, path: Path) -> None:
 
 
 def _write_history(path: Path, history: list[EpochTold]) -> None:
-    with (
-        files.atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        writer = csv.DictWriter(stream, list(EpochTold.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows(asdict(epoch) for epoch in history)
+    columns = [field.name for field in fields(EpochTold)]
+    files.write_csv(path, columns, [astuple(epoch) for epoch in history])
 
 
 def _write_test(
@@ -433,14 +427,11 @@ def _write_test(
 ) -> None:
     """Write the answers for the test photos, in shares, and draw them, the worst first."""
     kept = tuple(album.names[place] for place in test)
-    with (
-        files.atomic_path(path / "test.csv") as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        writer = csv.writer(stream)
-        writer.writerow(point_table.columns(names))
-        for name, points in zip(kept, answers, strict=True):
-            writer.writerow([name, *(f"{value:.5f}" for value in points.reshape(-1))])
+    rows = [
+        (name, *(f"{value:.5f}" for value in points.reshape(-1)))
+        for name, points in zip(kept, answers, strict=True)
+    ]
+    files.write_csv(path / "test.csv", point_table.columns(names), rows)
     side = album.images.shape[1]
     off = np.abs(answers - album.points[test]).mean((1, 2))
     tiles = [
