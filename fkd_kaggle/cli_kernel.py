@@ -14,7 +14,7 @@ import typer
 
 from fkd_kaggle import options as opt
 from fkd_kaggle import terminal
-from fkd_kaggle.errors import CompetitionError
+from fkd_kaggle.errors import CompetitionError, RunError
 from fkd_kaggle.terminal import INTERRUPTED, say
 
 if TYPE_CHECKING:
@@ -185,6 +185,11 @@ def submit(
     console = terminal.console()
     if run is not None:
         record = _noted(runs_dir, run)[-1]
+        if record.state == "submitted":
+            raise RunError(
+                f"run {record.run} was submitted as {record.submission} already, see `fkd-kaggle "
+                f"submissions`; `fkd-kaggle submit {record.run}` predicts and submits again"
+            )
         order, name = Order.from_dict(record.order), record.run
     competition = terminal.competition(console)
     _ensure_data(console, competition, data_dir)

@@ -284,6 +284,22 @@ def test_killed_before_a_step_is_noted_it_is_not_done_twice(
     assert only_submission(practice)
 
 
+def test_killed_while_waiting_for_the_score_it_is_not_submitted_again(
+    submit: Callable[..., Said], practice: PracticeKaggle
+) -> None:
+    def dying(*_: object, **__: object) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(Competition, "wait_for_score", dying)
+        with pytest.raises(Killed):
+            submit()
+    said = submit()
+    assert "score: " in said.out, said.all
+    assert versions(practice) == ["fkd-smoke-1/1"]
+    assert only_submission(practice)
+
+
 def test_without_any_note_kaggle_is_asked_before_a_push(
     submit: Callable[..., Said], way: Way, practice: PracticeKaggle
 ) -> None:
@@ -539,6 +555,7 @@ def test_push_status_logs_output_know_the_newest_kernel(
     assert Path("runs/mine/run.json").exists()
     assert "found under way" in fkd("kernel", "push", *PLAN).out
     assert fkd("submit", "mine", "--via", "kernel").code == 0
+    refused(fkd("submit", "mine", "--via", "kernel"), "was submitted as", "submissions")
     assert fkd("kernel", "logs", "--follow").code == 0
     refused(fkd("kernel", "push", *PLAN, "--run", "mine"), "run mine exists")
     assert versions(practice) == ["fkd-mine/1"]

@@ -99,11 +99,11 @@ def submit(
     def send() -> int:
         # Only where an earlier call noted the file can it have submitted it.
         earlier = _sent(competition, record, message) if record.submission == path.name else None
-        ref = earlier or _send(competition, record, path, message)
-        records.write(runs_dir, replace(record, submission=path.name, state="submitted"))
-        return ref
+        return earlier or _send(competition, record, path, message)
 
-    return pipeline.upload(competition, path, message, on_wait, send=send)
+    scored = pipeline.upload(competition, path, message, on_wait, send=send)
+    records.write(runs_dir, replace(record, submission=path.name, state="submitted"))
+    return scored
 
 
 def _take_run(fetched: Path, target: Path, record: Record, left: Sequence[str]) -> None:
@@ -127,7 +127,8 @@ def _sent(competition: Competition, record: Record, message: str) -> int | None:
     """Return Kaggle's number for a submission with ``message`` since the kernel was pushed."""
     pushed = datetime.fromisoformat(record.noted)
     for one in competition.submissions():
-        if one.message == message and one.submitted is not None and one.submitted >= pushed:
+        ours = one.message == message and one.status != "error"
+        if ours and one.submitted is not None and one.submitted >= pushed:
             return one.ref
     return None
 

@@ -62,9 +62,9 @@ class Session:
 
     def find(self, piece: Piece) -> Record | None:
         """Return what is noted of a piece of this order."""
-        kernel = f"{self._owner}/{piece.slug}"
-        noted = (one for one in records.read_all(self._runs_dir) if one.kernel == kernel)
-        return next((one for one in noted if one.job == self._digest), None)
+        noted = [one for one in records.read_all(self._runs_dir) if one.job == self._digest]
+        mine = [one for one in noted if (one.run, one.shard) == (self._run_name, piece.job.shard)]
+        return mine[-1] if mine else None
 
     def known(self, piece: Piece) -> Record:
         """Return what is noted of a piece that was pushed."""
@@ -177,9 +177,10 @@ class Session:
         if _script_digest(stored.source) in scripts:
             return None if failed else {"version": stored.version, "state": "pushed"}
         if not status.finished and status.state != "new_script":
+            site = self._competition.practice_url or "https://www.kaggle.com"
             raise KernelError(
                 f"kernel {kernel} is {status.state} with another job: wait for it, stop it at "
-                f"https://www.kaggle.com/code/{kernel}, or give this run another name with --run"
+                f"{site}/code/{kernel}, or give this run another name with --run"
             )
         return None
 
