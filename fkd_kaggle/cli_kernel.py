@@ -58,6 +58,8 @@ def build(
     user = owner or terminal.competition(console).user
     for built in orders.build_folder(order, folder, user, name):
         say(console, f"wrote {built}; push it with: kaggle kernels push -p {built}")
+    if shards > 1:
+        say(console, "push the last when the others are complete: it blends what they have trained")
 
 
 @app.command()
