@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from conftest import make_faces, write_competition
 from matplotlib.image import imread
+from typer.testing import CliRunner
 
-from fkd_kaggle import explore, faces
+from fkd_kaggle import cli, explore, faces
 from fkd_kaggle.errors import DataError
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COUNT, PARTIAL
@@ -56,6 +57,15 @@ def test_training_faces_are_enough(tmp_path: Path) -> None:
     assert counts["test faces"] == "no test.csv"
     assert counts["of the partial source"] == "0"
     assert {path.stem for path in (tmp_path / "out").glob("*.png")} == PICTURES
+
+
+def test_the_command_prints_what_it_found(competition_dir: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        cli.app, ["explore", "--data-dir", str(competition_dir), "-o", str(tmp_path / "out")]
+    )
+    assert done.exit_code == 0, done.output
+    for text in ("training faces", "24", "test faces", "16", str(tmp_path / "out/explore.html")):
+        assert text in done.output
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
