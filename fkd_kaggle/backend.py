@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 import warnings
@@ -14,6 +15,7 @@ from typing import Any, Final
 LOGICAL_CPUS: Final = "FKD_LOGICAL_CPUS"
 """Variable that splits TensorFlow's CPU into so many devices, to try out training on several."""
 
+_VERBOSE: Final = "FKD_VERBOSE"
 _strategy: Any = None
 
 
@@ -40,6 +42,9 @@ def start(precision: str, *, together: bool = False) -> str:
         keras.ops.zeros(1)
         if precision == "auto":
             precision = _native_precision()
+    if not os.environ.get(_VERBOSE):
+        # An ensemble compiles the same functions for each network; TensorFlow warns of that.
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
     policy = precision if precision == "float32" else f"mixed_{precision}"
     keras.config.set_dtype_policy(policy)
     return policy
@@ -147,7 +152,7 @@ def _compute_capability() -> float:
 @contextmanager
 def hushed() -> Iterator[None]:
     """Send file descriptor 2 to nowhere for a while; exceptions still pass."""
-    if os.environ.get("FKD_VERBOSE"):
+    if os.environ.get(_VERBOSE):
         yield
         return
     sys.stderr.flush()
