@@ -344,6 +344,7 @@ def test_the_competitions_own_folder_is_preferred(data: Path, tmp_path: Path) ->
     other = tmp_path / "input" / "a-data-set"
     other.mkdir()
     (other / "test.csv").write_text("not it")
+    (other / "back").symlink_to(tmp_path / "input")  # a loop must not be walked for ever
     found = inputs.competition_files(tmp_path / "input", tmp_path / "data")
     assert (found / "test.csv").read_bytes() == (data / "test.csv").read_bytes()
     assert {path.name for path in found.iterdir()} == set(archive.CONTENTS)

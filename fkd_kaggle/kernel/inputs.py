@@ -65,7 +65,12 @@ def runs(input_dir: Path, name: str) -> list[Run]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for place, _, names in os.walk(folder, followlinks=True):
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()  # a link that leads back
+            continue
+        seen.add(real)
         yield from (Path(place) / name for name in names)
 
 
