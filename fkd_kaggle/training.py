@@ -43,16 +43,26 @@ class Learner(keras.Model):
     """A network together with the random views it is trained through.
 
     Takes (B, 96, 96) uint8 faces and answers in face pixels, so ``fit`` needs no other input and
-    the views run inside the compiled step on the device.
+    the views run inside the compiled step on the device. Given all the training ``images`` it keeps
+    them there too and takes (B,) row numbers instead: a step then waits for nothing from the host.
     """
 
-    def __init__(self, network: keras.Model, recipe: Recipe, seed: int) -> None:
+    def __init__(
+        self, network: keras.Model, recipe: Recipe, seed: int, images: np.ndarray | None = None
+    ) -> None:
         super().__init__(name="learner")
         self.network = network
         self.recipe = recipe
         self.point_loss = losses.masked_loss(recipe)
         self.flip = networks.flip_order(recipe)
         self.view_seed = keras.random.SeedGenerator(seed)
+        self.images = None
+        if images is not None:
+            self.images = self.add_weight(
+                shape=images.shape, dtype="uint8", initializer="zeros", trainable=False,
+                autocast=False, name="images",
+            )  # fmt: skip
+            self.images.assign(images)
         inner = [name for name in INNER if any(name == one.name for one in network.layers)]
         if recipe.heatmap_loss and "maps" not in inner:
             raise RecipeError(
@@ -64,6 +74,8 @@ class Learner(keras.Model):
 
     def call(self, faces: Any, training: bool = False) -> Any:
         """Return (B, P, 2) float32 points in face pixels; in training the view and maps as well."""
+        if self.images is not None:
+            faces = ops.take(self.images, faces, axis=0)
         images = networks.to_grey(faces)
         if not training:
             return self.network(images, training=False)
@@ -176,14 +188,17 @@ def _learner(member: Member, training: Faces) -> Learner:
     with backend.on_all_devices():
         network = networks.build_network(member.recipe)
         networks.start_from(network, _mean_points(networks.targets(training, member.recipe)))
-        learner = Learner(network, member.recipe, member.seed)
+        learner = Learner(network, member.recipe, member.seed, training.images)
         optimizer = keras.optimizers.AdamW(
             member.recipe.learning_rate,
             weight_decay=member.recipe.weight_decay,
             clipnorm=member.recipe.clip_norm or None,
         )
         # In mixed float16 this wraps the optimizer in one that scales the loss.
-        learner.compile(optimizer=optimizer, jit_compile=backend.compiles())
+        learner.compile(
+            optimizer=optimizer, jit_compile=backend.compiles(),
+            steps_per_execution=backend.steps_at_once(),
+        )  # fmt: skip
     return learner
 
 
@@ -266,7 +281,7 @@ class _Session(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self.called_off:
             raise KeyboardInterrupt
-        self.step += 1
+        self.step = batch + 1  # several steps on, where several are executed at once
         now = time.monotonic()
         if self.budget and self.seconds >= self.budget:
             self.out_of_time = self.learner.stop_training = True
@@ -400,7 +415,7 @@ def _mean_points(labels: np.ndarray) -> np.ndarray:
 
 
 def _batches(faces: Faces, recipe: Recipe, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield shuffled batches of faces and targets for ever, each of the recipe's full size.
+    """Yield (B,) shuffled row numbers and their targets for ever, in batches of full size.
 
     A generator, not the arrays: ``fit`` over arrays builds a new input pipeline for every epoch,
     which took 5 s a time here, and a last, smaller batch would be compiled for as well.
@@ -412,4 +427,4 @@ def _batches(faces: Faces, recipe: Recipe, seed: int) -> Iterator[tuple[np.ndarr
         while len(order) < recipe.batch_size:
             order = np.concatenate([order, rng.permutation(len(faces.images))])
         rows, order = order[: recipe.batch_size], order[recipe.batch_size :]
-        yield faces.images[rows], labels[rows]
+        yield rows.astype(np.int32), labels[rows]

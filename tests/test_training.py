@@ -433,3 +433,13 @@ def test_the_label_offset_is_added_once_mirroring_is_undone() -> None:
     layer.kernel.assign(np.full(layer.kernel.shape, 1 / layer.unit, np.float32))
     after = networks.predict_points(network, images, order)
     np.testing.assert_allclose(after, before + 1.0, atol=1e-4)
+
+
+def test_faces_kept_on_the_device_are_the_faces_that_rows_name() -> None:
+    recipe = replace(TINY, augmentation=recipes.AUGMENTATIONS["none"])
+    faces = make_faces(8, seed=3)
+    network = networks.build_network(recipe)
+    rows = np.array([5, 2, 7], np.int32)
+    by_row = training.Learner(network, recipe, 0, faces.images)(rows)
+    by_face = training.Learner(network, recipe, 0)(faces.images[rows])
+    np.testing.assert_allclose(by_row, by_face, atol=1e-5)

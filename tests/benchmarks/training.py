@@ -28,7 +28,7 @@ from fkd_kaggle import backend, recipes
 FACES = 512
 ROUNDS = 3
 STEPS = 12
-DEFAULTS = ("deep15", "heatmap-small", "eyes-nose")
+DEFAULTS = ("deep15", "cascade", "heatmap")
 
 
 def main(names: list[str]) -> None:
@@ -85,7 +85,7 @@ def _ours(
     from fkd_kaggle.training import Learner
 
     keras.config.set_dtype_policy(policy)
-    learner = Learner(networks.build_network(recipe), recipe, seed=0)
+    learner = Learner(networks.build_network(recipe), recipe, 0, images)
     optimizer = keras.optimizers.AdamW(recipe.learning_rate, clipnorm=1.0)
     learner.compile(optimizer=optimizer, jit_compile=backend.compiles())
 
@@ -93,7 +93,7 @@ def _ours(
         rng = np.random.default_rng(0)
         while True:
             rows = rng.integers(0, FACES, recipe.batch_size)
-            yield images[rows], labels[rows]
+            yield rows.astype(np.int32), labels[rows]
 
     endless = batches()
     return lambda: _speed(learner, endless, recipe.batch_size)
