@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -335,6 +336,40 @@ def test_a_folder_of_other_things_is_never_replaced(fkd: Fkd, album: Path, runs_
         code, _, err = fkd("evaluate", album, "--runs-dir", runs_dir, "-o", "ours")
         assert code == 0, err
     assert not list(Path().glob(".tmp*"))
+
+
+def test_a_photo_stands_as_it_was_annotated_whatever_its_exif_says(
+    fkd: Fkd, album: Path, runs_dir: Path
+) -> None:
+    code, _, err = fkd("evaluate", album, "--runs-dir", runs_dir, "-o", "plain")
+    assert code == 0, err
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    text = (album / "annotations.xml").read_text()
+    for number in range(2):
+        path = album / f"images/{number}.png"
+        photo = Image.open(path)
+        # One is annotated as its camera stored it, the other as it stands.
+        stored = photo if number else photo.transpose(Image.Transpose.ROTATE_90)
+        stored.save(path, exif=exif)
+        name = f'name="images/{number}.png"'
+        text = text.replace(name, f'{name} width="{photo.width}" height="{photo.height}"')
+    (album / "annotations.xml").write_text(text)
+    code, _, err = fkd("evaluate", album, "--runs-dir", runs_dir, "-o", "turned")
+    assert code == 0, err
+    plain, turned = (rows(Path(name, "photos.csv")) for name in ("plain", "turned"))
+    assert [row["rmse_96"] for row in turned] == [row["rmse_96"] for row in plain]
+
+
+def test_a_run_that_knows_half_a_face_is_refused(fkd: Fkd, album: Path, runs_dir: Path) -> None:
+    shutil.copytree(runs_dir / "tiny", "runs/half")
+    with np.load("runs/half/out_of_fold.npz") as kept:
+        values = dict(kept)
+    values["predictions"][:, 10:] = np.nan  # as a region network's
+    np.savez("runs/half/out_of_fold.npz", **values)
+    code, _, err = fkd("evaluate", album, "--run", "half")
+    assert code == 2
+    assert "run half answers for some keypoints only: photos need all 15" in err
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def evaluate(
         if on_progress:
             on_progress(number, len(annotations.photos))
         try:
-            pixels = images.read(_find(folder, photo.name))
+            pixels = _read(_find(folder, photo.name), photo.size)
         except DataError as error:
             skipped.append(Skipped(photo.name, str(error).split(": ", 1)[-1]))
             continue
@@ -186,6 +186,16 @@ def _find(folder: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise DataError(f"{folder / name}: there is no such photo")
+
+
+def _read(path: Path, size: tuple[int, int] | None) -> np.ndarray:
+    """Return a photo as it stood when it was annotated: upright, unless its size says otherwise."""
+    pixels = images.read(path)
+    if size not in (None, pixels.shape[1::-1]):
+        stored = images.read(path, upright=False)
+        if stored.shape[1::-1] == size:
+            return stored
+    return pixels
 
 
 def _tasks(

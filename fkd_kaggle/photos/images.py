@@ -29,11 +29,12 @@ class Skipped:
         return f"{self.name}: {self.why}"
 
 
-def read(path: Path) -> np.ndarray:
+def read(path: Path, *, upright: bool = True) -> np.ndarray:
     """Return a photo as (H, W, 3) uint8 RGB, turned upright as its EXIF orientation says.
 
     Grey, palette, CMYK, 16-bit and floating-point images are converted; transparent parts are
-    put on mid-grey; of an animation the first frame is taken.
+    put on mid-grey; of an animation the first frame is taken. With ``upright`` false the EXIF
+    orientation is left alone.
 
     Raises
     ------
@@ -45,7 +46,7 @@ def read(path: Path) -> np.ndarray:
             # Between one and two times Pillow's limit it only warns; that much memory is no harm.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return _as_rgb(ImageOps.exif_transpose(image))
+                return _as_rgb(ImageOps.exif_transpose(image) if upright else image)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such photo") from None
     except UnidentifiedImageError:

@@ -118,12 +118,16 @@ def run_shape(run: Run) -> FaceShape:
     """
     try:
         with np.load(run.path / "out_of_fold.npz") as kept:
-            shape = FaceShape.measure(kept["predictions"])
+            answers = kept["predictions"]
     except (OSError, KeyError, ValueError) as error:
         raise RunError(
             f"run {run.name} has no out-of-fold predictions to measure faces by: "
             f"go on with `fkd-kaggle train-ensemble --resume {run.name}`"
         ) from error
+    whole = np.isfinite(answers).all((1, 2))
+    if not whole.any():
+        raise RunError(f"run {run.name} answers for some keypoints only: photos need all 15")
+    shape = FaceShape.measure(answers[whole])
     if not shape.radius > _SMALLEST:
         raise RunError(f"run {run.name} has not learned what a face is: train it for longer")
     return shape
