@@ -32,7 +32,7 @@ from fkd_kaggle.events import (
 )
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL_SOURCE
 from fkd_kaggle.recipes import Member, Plan
-from fkd_kaggle.run import Run, all_runs
+from fkd_kaggle.run import Run, all_runs, check_name, fresh_name
 
 REFERENCE = "mean face"
 """The row of a predictor that answers every face with the training faces' mean."""
@@ -137,13 +137,16 @@ def start(
     RecipeError
         A recipe is unknown, or two have the same name.
     RunError
-        The named comparison was made with other settings or on other data.
+        The named comparison was made with other settings or on other data, or the name cannot be
+        a folder's.
     """
     settings = Settings(
         budget, epochs, 5 if parts is None else parts, 1 if parts is None else parts, precision,
         faces.fingerprint(data_dir),
     )  # fmt: skip
-    wanted = Comparison(runs_dir / (name or _fresh_name(runs_dir)), settings, tuple(names), seeds)
+    folder = name or fresh_name(runs_dir, "compare")
+    check_name(folder)
+    wanted = Comparison(runs_dir / folder, settings, tuple(names), seeds)
     _plans(wanted, 0)  # a wrong recipe is told before anything is made
     for path in sorted(runs_dir.glob("*/compare.json")):
         kept = open_comparison(path.parent)
@@ -278,13 +281,6 @@ def _check_same(kept: Comparison, settings: Settings) -> None:
                 f"comparison {kept.name} was made with another {field.name.replace('_', ' ')} "
                 f"({before}, not {now}): leave out what differs, or choose another --name"
             )
-
-
-def _fresh_name(runs_dir: Path) -> str:
-    number = 1
-    while (runs_dir / f"compare-{number}").exists():
-        number += 1
-    return f"compare-{number}"
 
 
 def _write(comparison: Comparison, status: str) -> None:

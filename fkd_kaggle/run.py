@@ -44,10 +44,7 @@ class Run:
             The name is taken or cannot be a folder's name.
         """
         name = name or fresh_name(runs_dir, plan.ensemble.name)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", name):
-            raise RunError(
-                f"run name {name!r} cannot name a folder: use letters, digits, '.', '_', '-'"
-            )
+        check_name(name)
         path = runs_dir / name
         if (path / "run.json").exists():
             raise RunError(
@@ -132,6 +129,20 @@ class Run:
             info["scores"] = asdict(info["scores"])
         files.write_json(self.path / "run.json", info)
         return Run(self.path, info)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that a folder among the runs cannot or should not have.
+
+    Raises
+    ------
+    RunError
+        Says what it may consist of.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", name):
+        raise RunError(
+            f"run name {name!r} cannot name a folder: use letters, digits, '.', '_', '-'"
+        )
 
 
 def all_runs(runs_dir: Path) -> list[Run]:

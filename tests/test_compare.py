@@ -215,6 +215,8 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_made(
     (tmp_path / "mine").mkdir()
     with pytest.raises(RunError, match="is no comparison"):
         compare.start(tmp_path, [shelf["eyes"]], data, budget=60.0, name="mine")
+    with pytest.raises(RunError, match="cannot name a folder"):
+        compare.start(tmp_path / "runs", [shelf["eyes"]], data, budget=60.0, name="../mine")
     assert not list(tmp_path.glob("*/*"))
 
 
