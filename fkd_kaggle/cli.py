@@ -59,7 +59,7 @@ def fetch(data_dir: opt.DataDir = opt.DATA, force: opt.Force = False) -> None:
 
 @app.command()
 def explore(data_dir: opt.DataDir = opt.DATA, output: opt.ExploreOutput = opt.EXPLORE) -> None:
-    """Draw what is in a data set: gaps, pixels, samples, near-duplicates, suspicious labels."""
+    """Draw what is in a data set; find labels that do not fit."""
     from fkd_kaggle import explore as room
     from fkd_kaggle import tables
 
@@ -118,7 +118,7 @@ def compare(
     data_dir: opt.DataDir = opt.DATA,
     runs_dir: opt.RunsDir = opt.RUNS,
 ) -> None:
-    """Train recipes at equal budget on the same folds; one table, one picture."""
+    """Train recipes side by side, at equal budget, in one table."""
     from fkd_kaggle import compare as room
     from fkd_kaggle import comparison_page, tables
     from fkd_kaggle.display import TrainingDisplay
