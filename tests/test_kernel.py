@@ -213,6 +213,8 @@ def waiting_command(way: Way) -> subprocess.Popen[str]:
         [sys.executable, "-u", "-c", code, *arguments], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(here.parent)},
+        # Tests that were started in the background hand on that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
