@@ -75,7 +75,9 @@ class Learner(keras.Model):
     def call(self, faces: Any, training: bool = False) -> Any:
         """Return (B, P, 2) float32 points in face pixels; in training the view and maps as well."""
         if self.images is not None:
-            faces = ops.take(self.images, faces, axis=0)
+            # Whole numbers already, but where Keras only tries the model on made-up input: for
+            # several devices, in the compute type.
+            faces = ops.take(self.images, ops.cast(faces, "int32"), axis=0)
         images = networks.to_grey(faces)
         if not training:
             return self.network(images, training=False)
@@ -108,7 +110,7 @@ class Learner(keras.Model):
                 loss = loss + share * losses.map_loss(labels, y_pred["coarse_maps"])
                 labels = views.moved_back(labels, y_pred["frame"])
             loss = loss + self.recipe.heatmap_loss * losses.map_loss(labels, y_pred["maps"])
-        return loss
+        return backend.device_share(loss)
 
 
 def train(
