@@ -182,7 +182,13 @@ class _Board:
                 self.free_at[lane] = now
                 busy = [max(0.0, at - now) for at in self.free_at]
                 shares = [member.share for member in self.todo]
-                budget = shares[0] * pace(busy, shares, self.end - now, self.extra)
+                seconds = self.end - now
+                speed = pace(busy, shares, seconds, self.extra)
+                if not speed:
+                    # Too many for the time: as many as get to train as long as they get ready.
+                    able = len(busy) * int(seconds / (2 * self.extra))
+                    speed = pace(busy, shares[:able], seconds, self.extra) if able else 0.0
+                budget = shares[0] * speed
                 if budget <= 0:
                     self.ending = "time limit"
                     return None

@@ -130,3 +130,16 @@ def test_no_time_is_said_before_anything_is_begun() -> None:
 
     now = time.monotonic()
     assert work_off(members(1), Crew([never], "float32"), now + 1, ignore) == "time limit"
+
+
+def test_too_many_for_the_time_leaves_the_last_ones_out() -> None:
+    """Thirty networks and a minute: some are trained, and for a while, instead of none."""
+    budgets: list[float] = []
+
+    def trainer(member: Member, budget: float | None) -> float:
+        assert budget is not None
+        budgets.append(budget)
+        return 8.0
+
+    work_off(members(*[1.0] * 30), Crew([trainer], "float32"), time.monotonic() + 60, ignore)
+    assert budgets[0] > 8.0
