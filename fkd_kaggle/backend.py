@@ -81,7 +81,6 @@ def compiles() -> bool:
     return keras.backend.backend() == "jax"
 
 
-@functools.cache
 def steps_at_once() -> int:
     """Return how many training steps one call of the compiled function should take.
 
@@ -91,6 +90,7 @@ def steps_at_once() -> int:
     return 8 if has_gpu() else 1
 
 
+@functools.cache
 def _xla_works() -> bool:
     """Say whether XLA compiles here; the exponential needs CUDA's libdevice, as losses do."""
     import tensorflow as tf

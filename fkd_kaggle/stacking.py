@@ -170,6 +170,7 @@ def fit(
     the faces, the predictions are for the last. Where they are no better than the blend's own,
     fitted in the same way, the source keeps the blend.
     """
+    correct = correct or _correct_by_products
     if len(np.unique(groups)) < 2:
         return simplex(predictions, labels, sources)
     stacked = np.full(labels.shape, np.nan, np.float32)
@@ -177,12 +178,12 @@ def fit(
     for fitted, held in _splits(groups, _OUTER):
         stack = _fit(
             predictions[:, fitted], labels[fitted], sources[fitted], groups[fitted],
-            correct or _correct_by_products,
+            correct,
         )  # fmt: skip
         plain = Stack(stack.weights, (None,) * len(SOURCES))
         stacked[held] = stack.apply(predictions[:, held], sources[held])
         mixed[held] = plain.apply(predictions[:, held], sources[held])
-    stack = _fit(predictions, labels, sources, groups, correct or _correct_by_products)
+    stack = _fit(predictions, labels, sources, groups, correct)
     corrections = list(stack.corrections)
     for source in range(len(SOURCES)):
         rows = sources == source
