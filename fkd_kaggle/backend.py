@@ -65,6 +65,19 @@ def has_gpu() -> bool:
     return False
 
 
+def can_use_gpus() -> bool:
+    """Say whether the backend can compute on the machine's GPUs; takes none of them.
+
+    Many a laptop has a GPU and a TensorFlow that lacks the libraries for it.
+    """
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        return True  # to ask JAX is to have it take a GPU's memory
+    with hushed():
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+
+
 def compiles() -> bool:
     """Say whether to compile steps with XLA: on GPUs and with JAX, which knows nothing else.
 

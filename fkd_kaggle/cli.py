@@ -81,6 +81,7 @@ def train_ensemble(
     precision: opt.Precision = None,
     name: opt.RunName = None,
     resume: opt.Resume = None,
+    workers: opt.Workers = None,
     tensorboard: opt.TensorBoard = False,
     data_dir: opt.DataDir = opt.DATA,
     runs_dir: opt.RunsDir = opt.RUNS,
@@ -103,7 +104,7 @@ def train_ensemble(
         raise FkdError(f"--resume goes on as the run was planned: leave out {', '.join(extra)}")
     else:
         run = _find_run(resume, runs_dir)
-    _train(run, data_dir, seconds, tensorboard)
+    _train(run, data_dir, seconds, workers, tensorboard)
 
 
 @app.command()
@@ -373,14 +374,18 @@ def main() -> None:
         raise
 
 
-def _train(run: Run, data_dir: Path, seconds: float | None, tensorboard: bool) -> None:
-    from fkd_kaggle import ensemble, report, tables
+def _train(
+    run: Run, data_dir: Path, seconds: float | None, workers: int | None, tensorboard: bool
+) -> None:
+    from fkd_kaggle import ensemble, fleet, report, tables
     from fkd_kaggle.display import TrainingDisplay
 
     console = terminal.console()
+    left = sum(not ensemble.is_finished(run, member) for member in run.plan.members)
+    hire = fleet.hire_for(run, data_dir, left, workers=workers, tensorboard=tensorboard)
     with TrainingDisplay(console) as display:
         scores = ensemble.train(
-            run, data_dir, time_limit=seconds, on_event=display, tensorboard=tensorboard
+            run, data_dir, time_limit=seconds, on_event=display, tensorboard=tensorboard, hire=hire
         )
     console.print(tables.scores(scores))
     if scores.own:

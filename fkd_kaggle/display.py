@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -34,6 +35,30 @@ _SHOWN = 8
 """Finished members in the live view; the last ones."""
 
 
+@dataclass
+class _Running:
+    """A member that is being trained."""
+
+    start: MemberStarted
+    began: float = field(default_factory=time.monotonic)
+    told: float = -math.inf
+    """When a log was last told of it."""
+    epoch: EpochEnded | None = None
+    step: StepEnded | None = None
+
+    @property
+    def latest(self) -> StepEnded | EpochEnded | None:
+        return self.step or self.epoch
+
+    def done(self) -> float:
+        """Return the share that is behind us, by time: epochs may be cut short."""
+        latest = self.latest
+        if latest is None or not math.isfinite(latest.seconds_left):
+            return 0.0
+        spent = time.monotonic() - self.began
+        return spent / max(spent + latest.seconds_left, 1e-9)
+
+
 class TrainingDisplay:
     """Watch ``ensemble.train``: pass the display itself as ``on_event``.
 
@@ -49,11 +74,9 @@ class TrainingDisplay:
         self._console = console
         on_terminal = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(self, console=console, refresh_per_second=4) if on_terminal else None
-        self._began = self._told = 0.0
+        self._began = 0.0
         self._start: EnsembleStarted | None = None
-        self._member: MemberStarted | None = None
-        self._step: StepEnded | None = None
-        self._epoch: EpochEnded | None = None
+        self._running: dict[str, _Running] = {}
         self._ended: list[MemberEnded] = []
 
     def __enter__(self) -> Self:
@@ -89,9 +112,9 @@ class TrainingDisplay:
         bars = Table.grid(padding=(0, 1))
         bars.add_row(*self._members_bar(self._start))
         parts: list[RenderableType] = [self._header(self._start), bars]
-        if self._member is not None:
-            bars.add_row(*self._epochs_bar(self._member))
-            parts.append(self._numbers())
+        for one in tuple(self._running.values()):
+            bars.add_row(*_epochs_bar(one))
+            bars.add_row("", _numbers(one), "", "")
         if self._ended:
             parts.append(_members_table(self._ended[-_SHOWN:]))
         return Group(*parts)
@@ -99,16 +122,19 @@ class TrainingDisplay:
     def _take(self, event: Event) -> None:
         if isinstance(event, EnsembleStarted):
             self._start, self._began = event, time.monotonic()
-            self._member, self._ended = None, []
+            self._running, self._ended = {}, []
         elif isinstance(event, MemberStarted):
-            self._member, self._step, self._epoch, self._told = event, None, None, -math.inf
-        elif isinstance(event, StepEnded):
-            self._step = event
-        elif isinstance(event, EpochEnded):
-            self._epoch, self._step = event, None
+            self._running[event.member] = _Running(event)
+        elif isinstance(event, StepEnded) and event.member in self._running:
+            self._running[event.member].step = event
+        elif isinstance(event, EpochEnded) and event.member in self._running:
+            one = self._running[event.member]
+            one.epoch, one.step = event, None
         elif isinstance(event, MemberEnded):
             self._ended.append(event)
-            self._member = None
+            self._running.pop(event.member, None)
+        elif isinstance(event, MemberFailed):
+            self._running.pop(event.member, None)
 
     # --- plain --------------------------------------------------------------------------------
 
@@ -154,10 +180,11 @@ class TrainingDisplay:
         return None
 
     def _epoch_line(self, event: EpochEnded) -> str | None:
-        now = time.monotonic()
-        if now - self._told < _PLAIN_SECONDS and event.epoch < event.epochs:
-            return None
-        self._told = now
+        now, one = time.monotonic(), self._running.get(event.member)
+        if one is not None:
+            if now - one.told < _PLAIN_SECONDS and event.epoch < event.epochs:
+                return None
+            one.told = now
         score = "" if event.rmse is None else f"rmse {pixels(event.rmse)} px, "
         return (
             f"{self._place(event.member)} {event.member} epoch {event.epoch}/{event.epochs}: "
@@ -181,43 +208,10 @@ class TrainingDisplay:
         done, count = start.finished + len(self._ended), len(start.members)
         elapsed = time.monotonic() - self._began
         limit = f" of at most {duration(start.seconds_limit)}" if start.seconds_limit else ""
-        running = self._done_share() if self._member else 0.0
+        running = sum(one.done() for one in self._running.values())
         return (
             "members", _bar((done + running) / max(count, 1)), f"{done}/{count}",
             f"{duration(elapsed)}{limit}",
-        )  # fmt: skip
-
-    def _epochs_bar(self, member: MemberStarted) -> tuple[RenderableType, ...]:
-        latest = self._step or self._epoch
-        done = self._epoch.epoch if self._epoch else member.resumed_epoch
-        epochs = f"/{self._epoch.epochs}" if self._epoch else ""
-        left = f"{duration(latest.seconds_left)} left" if latest else "starting"
-        return (
-            Text(member.member, "bold cyan"), _bar(self._done_share()), f"epoch {done}{epochs}",
-            left,
-        )  # fmt: skip
-
-    def _done_share(self) -> float:
-        """Return how much of the current member is behind us, by time: epochs may be cut short."""
-        latest = self._step or self._epoch
-        if latest is None or self._member is None or not math.isfinite(latest.seconds_left):
-            return 0.0
-        spent = self._member_seconds()
-        return spent / max(spent + latest.seconds_left, 1e-9)
-
-    def _member_seconds(self) -> float:
-        before = sum(one.seconds for one in self._ended)
-        return max(0.0, time.monotonic() - self._began - before)
-
-    def _numbers(self) -> Text:
-        latest = self._step or self._epoch
-        best = self._epoch.best_rmse if self._epoch else None
-        rmse = self._epoch.rmse if self._epoch else None
-        return Text.assemble(
-            ("loss ", "dim"), _number(latest.loss if latest else None, 3),
-            ("   held-out RMSE ", "dim"), pixels(rmse), (" px, best ", "dim"), pixels(best),
-            ("   ", ""), _number(latest.images_per_second if latest else None, 0),
-            (" images/s", "dim"),
         )  # fmt: skip
 
 
@@ -231,6 +225,23 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02d} min"
     return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+
+
+def _epochs_bar(one: _Running) -> tuple[RenderableType, ...]:
+    done = one.epoch.epoch if one.epoch else one.start.resumed_epoch
+    epochs = f"/{one.epoch.epochs}" if one.epoch else ""
+    left = f"{duration(one.latest.seconds_left)} left" if one.latest else "starting"
+    return Text(one.start.member, "bold cyan"), _bar(one.done()), f"epoch {done}{epochs}", left
+
+
+def _numbers(one: _Running) -> Text:
+    latest, epoch = one.latest, one.epoch
+    return Text.assemble(
+        ("loss ", "dim"), _number(latest.loss if latest else None, 3),
+        ("  RMSE ", "dim"), pixels(epoch.rmse if epoch else None),
+        ("  ", ""), _number(latest.images_per_second if latest else None, 0),
+        (" images/s", "dim"),
+    )  # fmt: skip
 
 
 def _members_table(ended: list[MemberEnded]) -> Table:

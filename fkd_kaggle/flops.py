@@ -13,9 +13,11 @@ import math
 import keras
 from keras import layers
 
+from fkd_kaggle.models.heatmap import ScaledConv2D
+
 _ONE_OUTPUT_EACH = (
     layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D,
-    layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D,
+    layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D, ScaledConv2D,
 )  # fmt: skip
 """Layers that use each weight once for every place of their output."""
 _ONE_INPUT_EACH = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)

@@ -133,6 +133,13 @@ Resume = Annotated[
         help="Go on with a run that was stopped, as it was planned.",
     ),
 ]  # fmt: skip
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", min=1,
+        help="Networks to train at once, a process each; one for each GPU or core by default.",
+    ),
+]  # fmt: skip
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Write logs for TensorBoard into the run.")
 ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fkd_kaggle import ensemble, pipeline, report
+from fkd_kaggle import ensemble, fleet, pipeline, report
 from fkd_kaggle.competition import Competition, LeaderboardRow, SubmissionRecord
 from fkd_kaggle.errors import CompetitionError, FkdError
 from fkd_kaggle.events import OnEvent, Scores
@@ -152,7 +152,8 @@ def _train_here(plan: Plan, folder: Path, on_event: OnEvent) -> tuple[Run, Submi
     """Train in this process; return the run and how to submit it."""
     data = folder / "data"
     run = ensemble.start(folder / "runs", None, plan, data)
-    ensemble.train(run, data, on_event=on_event)
+    hire = fleet.hire_for(run, data, len(plan.members))
+    ensemble.train(run, data, on_event=on_event, hire=hire)
     if Run.open(run.path).status == "interrupted":
         # Training ends well on Ctrl-C; whoever pressed it wants the rehearsal ended.
         raise KeyboardInterrupt

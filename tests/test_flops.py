@@ -9,6 +9,7 @@ import pytest
 from keras import layers
 
 from fkd_kaggle import flops, networks
+from fkd_kaggle.models.heatmap import ScaledConv2D
 from fkd_kaggle.recipes import Recipe
 
 
@@ -28,6 +29,7 @@ def network(*stack: keras.Layer) -> keras.Model:
         ([layers.Conv2D(6, 3, groups=3)], 2 * (3 * 3 * 1 * 6) * 8 * 6),
         ([layers.DepthwiseConv2D(3, padding="same")], 2 * (3 * 3 * 3) * 10 * 8),
         ([layers.SeparableConv2D(4, 3, padding="same")], 2 * (3 * 3 * 3 + 3 * 4) * 10 * 8),
+        ([ScaledConv2D(5, 3, strides=2)], 2 * (3 * 3 * 3 * 5) * 5 * 4),
         ([layers.Conv2DTranspose(4, 2, strides=2)], 2 * (2 * 2 * 3 * 4) * 10 * 8),
         ([layers.Dense(7)], 2 * 3 * 7 * 10 * 8),
         ([layers.Flatten(), layers.Dense(7)], 2 * 240 * 7),

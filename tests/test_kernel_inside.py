@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 from conftest import write_competition
 
-from fkd_kaggle import archive, ensemble, recipes
-from fkd_kaggle.errors import KernelError
+from fkd_kaggle import archive, ensemble, fleet, recipes
+from fkd_kaggle.devices import Share
+from fkd_kaggle.errors import RunError
 from fkd_kaggle.events import ignore
-from fkd_kaggle.kernel import build, fleet, inputs, inside
+from fkd_kaggle.kernel import build, inputs, inside
 from fkd_kaggle.kernel.job import Job, gather_job, shard_jobs
 from fkd_kaggle.run import Run
 
@@ -254,29 +255,17 @@ def test_a_kernel_that_is_ended_from_outside_submits_what_it_has(
 # --- several devices --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("devices", "members", "expected"),
-    [
-        (["0", "1"], 8, [["0"], ["1"]]),
-        (["0", "1"], 1, [["0", "1"]]),
-        (["0", "1", "2", "3"], 3, [["0", "3"], ["1"], ["2"]]),
-    ],
-)
-def test_every_gpu_has_work(devices: list[str], members: int, expected: list[list[str]]) -> None:
-    assert fleet.groups(devices, members) == expected
-
-
 def test_a_worker_that_cannot_start_says_why(
     job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = ensemble.start(tmp_path, "broken", job.plan, data)
-    hire = fleet.hire(run.path, tmp_path / "no-data", [["0"]])
-    with pytest.raises(KernelError, match="no-data"), hire(ignore):
+    hire = fleet.hire(run.path, tmp_path / "no-data", [Share(gpus=("0",))])
+    with pytest.raises(RunError, match="no-data"), hire(ignore):
         pass
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    crashing = fleet.hire(run.path, data, [["0"]])
+    crashing = fleet.hire(run.path, data, [Share(gpus=("0",))])
     with (
-        pytest.raises(KernelError, match="on GPU 0 ended with exit code 1 at starting"),
+        pytest.raises(RunError, match="on GPU 0 ended with exit code 1 at starting"),
         crashing(ignore),
     ):
         pass

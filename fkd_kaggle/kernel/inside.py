@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fkd_kaggle import __version__, files
+from fkd_kaggle import __version__, devices, files, fleet
 from fkd_kaggle.errors import FkdError, KernelError
-from fkd_kaggle.kernel import fleet, image, inputs
+from fkd_kaggle.kernel import image, inputs
 from fkd_kaggle.kernel.job import Job
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ def main(job_json: str) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     root = Path(os.environ.get("FKD_KAGGLE_ROOT", "/kaggle"))
     try:
-        versions, devices = image.check(), image.devices()
+        versions, gpus = image.check(), devices.gpus()
         print(
             f"fkd-kaggle {__version__}, Keras {versions['keras']}, "
-            f"TensorFlow {versions['tensorflow']}, GPUs: {len(devices) or 'none'}",
+            f"TensorFlow {versions['tensorflow']}, GPUs: {len(gpus) or 'none'}",
             flush=True,
         )
         with tempfile.TemporaryDirectory(prefix="fkd-data-") as temporary:
-            return _do(Job.from_json(job_json), root, Path(temporary), devices, began)
+            return _do(Job.from_json(job_json), root, Path(temporary), began)
     except FkdError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -56,7 +56,7 @@ def main(job_json: str) -> int:
         return _INTERRUPTED
 
 
-def _do(job: Job, root: Path, temporary: Path, devices: list[str], began: float) -> int:
+def _do(job: Job, root: Path, temporary: Path, began: float) -> int:
     from rich.console import Console
 
     console = Console(force_terminal=False, no_color=True, width=120)
@@ -65,7 +65,7 @@ def _do(job: Job, root: Path, temporary: Path, devices: list[str], began: float)
     if job.gather:
         run, scores = _gather(job, root, data_dir, console)
     else:
-        run, scores = _train(job, root, data_dir, devices, console, began)
+        run, scores = _train(job, root, data_dir, console, began)
     status = str(type(run).open(run.path).status)
     if job.submits:
         _submission(run, data_dir, temporary, working / "submission.csv", console)
@@ -76,7 +76,7 @@ def _do(job: Job, root: Path, temporary: Path, devices: list[str], began: float)
 
 
 def _train(
-    job: Job, root: Path, data_dir: Path, devices: list[str], console: Console, began: float
+    job: Job, root: Path, data_dir: Path, console: Console, began: float
 ) -> tuple[Run, Scores]:
     """Train the job's members within its time; blend them if they are all there is."""
     from fkd_kaggle import ensemble
@@ -84,13 +84,10 @@ def _train(
 
     run = ensemble.start(root / "working", job.run_name, job.plan, data_dir)
     only = None if job.shard is None else [member.name for member in job.members]
-    hire = None
-    if len(devices) > 1:
-        hire = fleet.hire(run.path, data_dir, fleet.groups(devices, len(job.members)))
     with TrainingDisplay(console) as display:
         scores = ensemble.train(
             run, data_dir, time_limit=_time_limit(job, began), only=only, on_event=display,
-            hire=hire,
+            hire=fleet.hire_for(run, data_dir, len(job.members)),
         )  # fmt: skip
     return run, scores
 

@@ -8,12 +8,16 @@ residual network (hourglass, Newell et al. 2016) behind a strided stem.
 
 from __future__ import annotations
 
+from math import pi, sqrt
 from typing import Any
 
 import keras
 from keras import layers, ops
 
 from fkd_kaggle.keypoints import SIZE
+
+RELU_GAIN = sqrt(2 / (1 - 1 / pi))
+"""What a ReLU's unit normal input must be multiplied by for a unit variance of its output."""
 
 
 def build(
@@ -96,16 +100,76 @@ def hourglass(
 
 
 def _conv(x: Any, filters: int, kernel: int = 3, stride: int = 1) -> Any:
-    x = layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False)(x)
-    x = layers.BatchNormalization(momentum=0.95)(x)
+    x = ScaledConv2D(filters, kernel, strides=stride)(x)
     return layers.Activation("relu")(x)
 
 
 def _residual(x: Any) -> Any:
     y = _conv(x, x.shape[-1])
-    y = layers.Conv2D(x.shape[-1], 3, padding="same", use_bias=False)(y)
-    y = layers.BatchNormalization(momentum=0.95, gamma_initializer="zeros")(y)
+    y = ScaledConv2D(x.shape[-1], 3, gain=0.0)(y)
     return layers.Activation("relu")(layers.Add()([x, y]))
+
+
+@keras.saving.register_keras_serializable("fkd_kaggle")
+class ScaledConv2D(layers.Layer):
+    """A convolution whose filters are kept at mean zero and unit norm, times a learned gain.
+
+    What batch normalisation does for the signal, done to the weights (scaled weight
+    standardisation: Brock et al. 2021, "Characterizing signal propagation to close the
+    performance gap in unnormalized ResNets"). Keras' batch normalisation reads and writes each
+    activation several times in float32 and takes a third of a training step on a CPU; this costs
+    next to nothing, and answers do not depend on who else is in the batch.
+
+    Parameters
+    ----------
+    filters, kernel_size, strides
+        As for ``keras.layers.Conv2D``; padding is "same".
+    gain
+        First value of the gain; the default keeps a ReLU's output at unit variance. 0 makes a
+        residual branch begin as nothing.
+    """
+
+    def __init__(
+        self, filters: int, kernel_size: int, strides: int = 1, gain: float = RELU_GAIN,
+        **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(**options)
+        self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
+        self.first_gain = gain
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the (k, k, channels, filters) kernel, the (filters,) bias and gain."""
+        side = self.kernel_size
+        self.kernel = self.add_weight(
+            shape=(side, side, input_shape[-1], self.filters), initializer="glorot_uniform",
+            name="kernel",
+        )  # fmt: skip
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+        self.gain = self.add_weight(
+            shape=(self.filters,), initializer=keras.initializers.Constant(self.first_gain),
+            name="gain",
+        )  # fmt: skip
+
+    def call(self, inputs: Any) -> Any:
+        """Convolve (B, H, W, C) with the scaled kernel and add the bias."""
+        kernel = ops.cast(self.kernel, "float32")
+        kernel = kernel - ops.mean(kernel, (0, 1, 2), keepdims=True)
+        norm = ops.sqrt(ops.sum(ops.square(kernel), (0, 1, 2)) + 1e-4)
+        kernel = ops.cast(kernel * (ops.cast(self.gain, "float32") / norm), inputs.dtype)
+        return ops.conv(inputs, kernel, self.strides, "same") + self.bias
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[Any, ...]:
+        """Return (B, H, W, filters), H and W divided by the strides."""
+        batch, *sides, _ = input_shape
+        return (batch, *(None if one is None else -(-one // self.strides) for one in sides),
+                self.filters)  # fmt: skip
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what makes the same layer again."""
+        return {
+            **super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size,
+            "strides": self.strides, "gain": self.first_gain,
+        }  # fmt: skip
 
 
 @keras.saving.register_keras_serializable("fkd_kaggle")

@@ -1,7 +1,8 @@
-"""A crew of processes, one for each GPU: TensorFlow shares neither a GPU nor a process well.
+"""A crew of processes, each with its share of the machine: a GPU, or some of the CPU's cores.
 
-Starts ``worker`` processes, hands them members and passes on what they tell. How members and time
-are divided is ``crew``'s; what a worker does is ``worker``'s.
+TensorFlow shares neither a GPU nor a process well. Starts ``worker`` processes, hands them members
+and passes on what they tell. How members and time are divided is ``crew``'s, what there is to
+share ``devices``', what a worker does ``worker``'s.
 """
 
 from __future__ import annotations
@@ -16,36 +17,54 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, get_args
 
-from fkd_kaggle import events
+from fkd_kaggle import devices, events
 from fkd_kaggle.crew import Crew, Hire
-from fkd_kaggle.errors import KernelError
+from fkd_kaggle.devices import Share
+from fkd_kaggle.errors import RunError
 from fkd_kaggle.events import OnEvent
-from fkd_kaggle.kernel import image
 from fkd_kaggle.recipes import Member
+from fkd_kaggle.run import Run
 
 _PATIENCE: Final = 30.0
 """Seconds that a worker has to write its checkpoint when it is stopped."""
 _KINDS: Final = {kind.__name__: kind for kind in get_args(events.Event)}
 _START: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from fkd_kaggle.kernel import worker; sys.exit(worker.main(*sys.argv[2:]))"
+    "from fkd_kaggle import worker; sys.exit(worker.main(*sys.argv[2:]))"
 )
 
 
-def groups(devices: Sequence[str], members: int) -> list[list[str]]:
-    """Deal devices out to workers: one each, or several each where members are fewer."""
-    workers = max(1, min(len(devices), members))
-    return [list(devices[worker::workers]) for worker in range(workers)]
+def hire_for(
+    run: Run, data_dir: Path, members: int, *, workers: int | None = None, tensorboard: bool = False
+) -> Hire | None:
+    """Return what starts a crew for so many members on this machine; None to train here instead.
+
+    Parameters
+    ----------
+    workers
+        How many processes; as many as make sense when None.
+    """
+    if os.name == "nt":  # where no signal tells a process to write its checkpoint
+        return None
+    numbers = devices.gpus()
+    shares = (
+        devices.deal_gpus(numbers, members, workers)
+        if numbers
+        else devices.deal_cores(members, workers)
+    )
+    if len(shares) == 1 and len(shares[0].gpus) < 2:
+        return None
+    return hire(run.path, data_dir, shares, tensorboard=tensorboard)
 
 
-def hire(run: Path, data_dir: Path, devices: Sequence[Sequence[str]]) -> Hire:
-    """Return what starts a crew for ``ensemble.train``: a worker for each group of devices.
+def hire(run: Path, data_dir: Path, shares: Sequence[Share], *, tensorboard: bool = False) -> Hire:
+    """Return what starts a crew for ``ensemble.train``: a worker for each share of the machine.
 
-    A group of several devices trains each member on all of them together.
+    A share of several GPUs trains each member on all of them together.
 
     Raises
     ------
-    KernelError
+    RunError
         A worker does not start.
     """
 
@@ -54,7 +73,8 @@ def hire(run: Path, data_dir: Path, devices: Sequence[Sequence[str]]) -> Hire:
         with ExitStack() as stack:
             # All of them first: each takes its seconds to start TensorFlow.
             workers = [
-                stack.enter_context(_Worker(run, data_dir, group, on_event)) for group in devices
+                stack.enter_context(_Worker(run, data_dir, share, on_event, tensorboard))
+                for share in shares
             ]
             precision = {worker.ready() for worker in workers}.pop()
 
@@ -63,7 +83,8 @@ def hire(run: Path, data_dir: Path, devices: Sequence[Sequence[str]]) -> Hire:
                     worker.interrupt()
 
             count = f"{len(workers)} × " if len(workers) > 1 else ""
-            together = f" on {len(devices[0])} devices each" if len(devices[0]) > 1 else ""
+            gpus = len(shares[0].gpus)
+            together = f" on {gpus} devices each" if gpus > 1 else ""
             yield Crew([worker.train for worker in workers], f"{count}{precision}{together}", stop)
 
     return start
@@ -73,13 +94,13 @@ class _Worker:
     """One process and the two pipes to it."""
 
     def __init__(
-        self, run: Path, data_dir: Path, devices: Sequence[str], on_event: OnEvent
+        self, run: Path, data_dir: Path, share: Share, on_event: OnEvent, tensorboard: bool
     ) -> None:
-        self.devices, self.on_event = ", ".join(devices), on_event
-        package = Path(__file__).parents[2]
+        self.share, self.on_event, self.tensorboard = share, on_event, tensorboard
+        package = Path(__file__).parents[1]
         self.process = subprocess.Popen(
             [sys.executable, "-c", _START, str(package), str(run), str(data_dir)],
-            env={**os.environ, **image.environment(devices)},
+            env={**os.environ, **share.environment()},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
             start_new_session=True,  # Ctrl-C reaches it by `interrupt`, once
         )  # fmt: skip
@@ -104,11 +125,13 @@ class _Worker:
 
     def train(self, member: Member, budget: float | None) -> float:
         """Have a member trained; the crew's ``Trainer``."""
-        order = json.dumps({"member": member.name, "budget": budget})
+        order = json.dumps(
+            {"member": member.name, "budget": budget, "tensorboard": self.tensorboard}
+        )
         try:
             print(order, file=_pipe(self.process.stdin), flush=True)
         except OSError:
-            raise KernelError(self._gone(member.name)) from None
+            raise RunError(self._gone(member.name)) from None
         return float(self._answer(member.name)["done"])
 
     def interrupt(self) -> None:
@@ -125,17 +148,16 @@ class _Worker:
             elif "interrupted" in message:
                 raise KeyboardInterrupt
             elif "error" in message:
-                raise KernelError(message["error"])
+                raise RunError(message["error"])
             else:
                 return message
-        raise KernelError(self._gone(doing))
+        raise RunError(self._gone(doing))
 
     def _gone(self, doing: str) -> str:
         code = self.process.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return (
-            f"the process on GPU {self.devices} ended with {how} at {doing}; "
-            "what it had to say is above"
+            f"the process on {self.share} ended with {how} at {doing}; what it had to say is above"
         )
 
 

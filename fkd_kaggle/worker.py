@@ -1,4 +1,4 @@
-"""One process of a ``fleet``: trains members as it is told, on the devices it can see.
+"""One process of a ``fleet``: trains members as it is told, on what it is given of the machine.
 
 Reads orders from stdin and tells on stdout, a line of JSON each: {"ready": precision}, then for
 each order the events of its training and {"done": seconds besides training}; {"error": line} or
@@ -46,18 +46,22 @@ def _work(run_path: Path, data_dir: Path, tell: Callable[[dict[str, Any]], None]
     run = Run.open(run_path)
     material = ensemble.read_material(run, data_dir)
     policy = backend.start(run.plan.precision, together=True)
+    from fkd_kaggle import networks
+
+    networks.check(member.recipe for member in run.plan.members)
     members = {member.name: member for member in run.plan.members}
     tell({"ready": policy})
     for line in sys.stdin:
         order = json.loads(line)
         extra = ensemble.train_member(
-            run, members[order["member"]], material, order["budget"], on_event
-        )
+            run, members[order["member"]], material, order["budget"], on_event,
+            order["tensorboard"],
+        )  # fmt: skip
         tell({"done": extra})
 
 
 def _end_with_parent() -> None:
-    """End at once when the kernel is killed: nobody would collect what we train on."""
+    """End at once when whoever started us is killed: nobody would collect what we train on."""
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(1)

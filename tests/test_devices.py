@@ -1,0 +1,65 @@
+"""Dealing the machine out to processes that train."""
+
+from __future__ import annotations
+
+import joblib
+import pytest
+
+from fkd_kaggle import devices
+from fkd_kaggle.devices import Share
+
+
+@pytest.mark.parametrize(
+    ("numbers", "members", "workers", "expected"),
+    [
+        (["0", "1"], 8, None, [("0",), ("1",)]),
+        (["0", "1"], 1, None, [("0", "1")]),
+        (["0", "1"], 8, 1, [("0", "1")]),
+        (["0", "1", "2", "3"], 3, None, [("0", "3"), ("1",), ("2",)]),
+    ],
+)
+def test_every_gpu_has_work(
+    numbers: list[str], members: int, workers: int | None, expected: list[tuple[str, ...]]
+) -> None:
+    assert [share.gpus for share in devices.deal_gpus(numbers, members, workers)] == expected
+
+
+@pytest.mark.parametrize(
+    ("cores", "gigabytes", "members", "workers", "expected"),
+    [
+        (2, 16, 4, None, [1, 1]),
+        (8, 64, 4, None, [2, 2, 2, 2]),
+        (8, 64, 1, None, [8]),
+        (8, 6, 10, None, [2, 2, 2]),  # 2 GB a process
+        (2, 1, 4, None, [2]),
+        (2, 64, 4, 1, [2]),
+        (2, 64, 4, 3, [1, 1, 1]),
+    ],
+)
+def test_every_core_has_work(
+    cores: int,
+    gigabytes: int,
+    members: int,
+    workers: int | None,
+    expected: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joblib, "cpu_count", lambda: cores)
+    monkeypatch.setattr(devices, "_memory", lambda: gigabytes << 30)
+    assert [share.threads for share in devices.deal_cores(members, workers)] == expected
+
+
+def test_a_share_is_all_that_its_process_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Share(gpus=("1", "3")).environment()["CUDA_VISIBLE_DEVICES"] == "1,3"
+    assert Share(threads=2).environment()["TF_NUM_INTRAOP_THREADS"] == "2"
+    assert str(Share(gpus=("1", "3"))) == "GPU 1, 3"
+    assert str(Share(threads=1)) == "1 CPU thread"
+
+
+def test_gpus_of_no_use_to_the_backend_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FKD_SIMULATED_GPUS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr("fkd_kaggle.backend.can_use_gpus", lambda: True)
+    assert devices.gpus() == ["0", "1"]
+    monkeypatch.setattr("fkd_kaggle.backend.can_use_gpus", lambda: False)
+    assert devices.gpus() == []

@@ -1,0 +1,65 @@
+"""The heatmap network's own layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from fkd_kaggle import models
+from fkd_kaggle.models.heatmap import ScaledConv2D
+
+
+@pytest.fixture(autouse=True)
+def float32() -> None:
+    keras.config.set_dtype_policy("float32")
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def test_a_scaled_convolution_is_one_with_its_filters_scaled() -> None:
+    image = noise(2, 9, 8, 3)
+    scaled, plain = ScaledConv2D(5, 3, strides=2), layers.Conv2D(5, 3, strides=2, padding="same")
+    answer = ops.convert_to_numpy(scaled(image))
+    assert scaled.compute_output_shape(image.shape) == answer.shape == (2, 5, 4, 5)
+    scaled.gain.assign([1.0, 2.0, 0.5, 0.0, -1.0])
+    scaled.bias.assign([0.0, 0.0, 0.0, 3.0, 0.0])
+    plain.build(image.shape)
+    kernel = ops.convert_to_numpy(scaled.kernel)
+    kernel = kernel - kernel.mean((0, 1, 2))
+    kernel *= [1.0, 2.0, 0.5, 0.0, -1.0] / np.sqrt(np.square(kernel).sum((0, 1, 2)) + 1e-4)
+    plain.set_weights([kernel, np.array([0, 0, 0, 3, 0], np.float32)])
+    np.testing.assert_allclose(scaled(image), plain(image), atol=1e-5)
+
+
+def test_the_signal_keeps_its_size_through_many_layers() -> None:
+    x = keras.Input((24, 24, 32))
+    y = x
+    for _ in range(12):
+        y = layers.Activation("relu")(ScaledConv2D(32, 3)(y))
+    deep = keras.Model(x, y)
+    spread = ops.convert_to_numpy(deep(np.maximum(noise(4, 24, 24, 32), 0))).std()
+    assert 0.2 < spread < 1.0  # a unit normal's positive part has 0.58
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    network = models.build("heatmap", (3,), {"width": 8, "depth": 1})
+    for weight in network.trainable_variables:
+        weight.assign_add(0.1 * noise(*weight.shape))
+    image = noise(2, 96, 96, 1)
+    network.save(tmp_path / "network.keras")
+    again = keras.models.load_model(tmp_path / "network.keras")
+    np.testing.assert_allclose(again(image), network(image), atol=1e-4)
+
+
+def test_answers_do_not_depend_on_the_rest_of_the_batch() -> None:
+    network = models.build("heatmap", (3,), {"width": 8, "depth": 1})
+    image = noise(4, 96, 96, 1)
+    np.testing.assert_allclose(
+        network(image, training=True)[:1], network(image[:1], training=True), atol=1e-3
+    )
