@@ -8,11 +8,8 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -27,6 +24,7 @@ from fkd_kaggle.events import (
     MemberStarted,
     StepEnded,
 )
+from fkd_kaggle.live import LiveView
 from fkd_kaggle.tables import pixels
 
 _PLAIN_SECONDS = 15.0
@@ -59,7 +57,7 @@ class _Running:
         return spent / max(spent + latest.seconds_left, 1e-9)
 
 
-class TrainingDisplay:
+class TrainingDisplay(LiveView):
     """Watch ``ensemble.train``: pass the display itself as ``on_event``.
 
     Use it as a context manager, so that the terminal is left in order whatever happens.
@@ -71,29 +69,16 @@ class TrainingDisplay:
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        on_terminal = console.is_terminal and not console.is_dumb_terminal
-        self._live = Live(self, console=console, refresh_per_second=4) if on_terminal else None
+        super().__init__(console)
         self._began = 0.0
         self._start: EnsembleStarted | None = None
         self._running: dict[str, _Running] = {}
         self._ended: list[MemberEnded] = []
 
-    def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._live:
-            # What never began leaves no trace above the error.
-            self._live.transient = self._start is None
-            self._live.stop()
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been shown yet."""
+        return self._start is None
 
     def __call__(self, event: Event) -> None:
         """Take in an event and show it."""

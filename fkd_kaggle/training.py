@@ -26,6 +26,7 @@ from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.events import EpochEnded, MemberStarted, OnEvent, StepEnded
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import SIZE
+from fkd_kaggle.muon import Muon
 from fkd_kaggle.progress import Progress, read_progress
 from fkd_kaggle.recipes import Member, Recipe
 
@@ -33,6 +34,9 @@ HISTORY = ("epoch", "loss", "rmse", "learning_rate", "images_per_second", "secon
 _CHECKPOINT_SECONDS = 30.0
 INNER = ("maps", "frame", "coarse_maps", "coarse_points")
 """Layers of a network, where it has them, that its training looks at (see ``models``)."""
+_OUTPUTS = r"(^|/)((coarse_)?maps|head\d+|output\d+)/"
+"""Paths of the weights that answers come from directly, which no optimizer for hidden layers suits
+(see ``muon``)."""
 COARSE = 0.5
 """Weight of a cascade's first network in the loss."""
 RANDOM_PATIENCE = 5
@@ -191,17 +195,25 @@ def _learner(member: Member, training: Faces) -> Learner:
         network = networks.build_network(member.recipe)
         networks.start_from(network, _mean_points(networks.targets(training, member.recipe)))
         learner = Learner(network, member.recipe, member.seed, training.images)
-        optimizer = keras.optimizers.AdamW(
-            member.recipe.learning_rate,
-            weight_decay=member.recipe.weight_decay,
-            clipnorm=member.recipe.clip_norm or None,
-        )
         # In mixed float16 this wraps the optimizer in one that scales the loss.
         learner.compile(
-            optimizer=optimizer, jit_compile=backend.compiles(),
+            optimizer=optimizer(member.recipe), jit_compile=backend.compiles(),
             steps_per_execution=backend.steps_at_once(),
         )  # fmt: skip
     return learner
+
+
+def optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+    """Return the optimizer a recipe asks for."""
+    rate, clip_norm = recipe.learning_rate, recipe.clip_norm or None
+    if recipe.optimizer == "adamw":
+        return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, clipnorm=clip_norm)
+    dtype = keras.config.dtype_policy().compute_dtype
+    return Muon(
+        rate, weight_decay=recipe.weight_decay, clipnorm=clip_norm, outputs=_OUTPUTS,
+        # Half precision has too small numbers for the squares.
+        dtype="float32" if dtype == "float16" else dtype,
+    )  # fmt: skip
 
 
 class _Session(keras.callbacks.Callback):

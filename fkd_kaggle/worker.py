@@ -31,6 +31,9 @@ def main(run: str, data_dir: str) -> int:
     except FkdError as error:
         tell({"error": str(error)})
         return error.exit_code
+    except OSError as error:  # a disk that is full, a folder that is gone
+        tell({"error": f"{error.filename}: {error.strerror}" if error.filename else str(error)})
+        return FkdError.exit_code
     except KeyboardInterrupt:
         tell({"interrupted": True})
     return 0

@@ -8,23 +8,22 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from fkd_kaggle.display import duration
 from fkd_kaggle.kernel.following import KernelEvent, Printed, Pushed, StateChanged, Waits
+from fkd_kaggle.live import LiveView
 
 _REMIND: Final = 300.0
 """A log gets the same reason for waiting no more often than this, in seconds."""
 
 
-class KernelDisplay:
+class KernelDisplay(LiveView):
     """Watch ``remote.train``: pass the display itself as ``on_event``.
 
     Use it as a context manager, so that the terminal is left in order whatever happens.
@@ -36,27 +35,15 @@ class KernelDisplay:
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        on_terminal = console.is_terminal and not console.is_dumb_terminal
-        self._live = Live(self, console=console, refresh_per_second=4) if on_terminal else None
+        super().__init__(console)
         self._spinner = Spinner("dots")
         self._shown: dict[str, _Shown] = {}
         self._waits: dict[str, tuple[str, float]] = {}
 
-    def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._live:
-            self._live.transient = not self._shown
-            self._live.stop()
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been shown yet."""
+        return not self._shown
 
     def __call__(self, event: KernelEvent) -> None:
         """Take in an event and show it."""

@@ -13,6 +13,7 @@ from fkd_kaggle.recipes.schema import (
     DISTRIBUTIONS,
     LOSSES,
     MISSING,
+    OPTIMIZERS,
     PRECISIONS,
     SCHEDULES,
     SOURCE_OUTPUTS,
@@ -26,7 +27,7 @@ from fkd_kaggle.recipes.schema import (
 )
 
 __all__ = [
-    "AUGMENTATIONS", "DEFAULT", "DISTRIBUTIONS", "LOSSES", "MISSING", "PRECISIONS", "SCHEDULES",
-    "SOURCE_OUTPUTS", "SPLITS", "TARGET_SCALES", "Augmentation", "Copy", "Ensemble",
+    "AUGMENTATIONS", "DEFAULT", "DISTRIBUTIONS", "LOSSES", "MISSING", "OPTIMIZERS", "PRECISIONS",
+    "SCHEDULES", "SOURCE_OUTPUTS", "SPLITS", "TARGET_SCALES", "Augmentation", "Copy", "Ensemble",
     "EnsembleMember", "Member", "Plan", "Recipe", "load", "names", "plan", "text", "to_toml",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ DEFAULT = "standard"
 """The ensemble that ``train-ensemble`` trains when none is named."""
 
 LOSSES = ("smooth-l1", "mse", "mae", "wing")
+OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("cosine", "plateau", "constant")
 SOURCE_OUTPUTS = ("separate", "shared")
 ROWS = ("all", *SOURCES)
@@ -133,6 +134,9 @@ class Recipe:
     ``target_scale``."""
     heatmap_loss: float = 0.0
     """Weight of the cross-entropy between maps and Gaussians at the labels; heatmap networks."""
+    optimizer: str = "adamw"
+    """"muon" moves hidden layers' kernels by orthogonalised momentum (see ``muon``), the rest as
+    "adamw" does."""
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     clip_norm: float = 1.0

@@ -2,28 +2,34 @@
 
     python tests/benchmarks/training.py [RECIPE …]
 
-The same network, batch and optimizer three ways, in turns within one run:
+The same network and batch three ways, in turns within one run, each with the whole machine:
 
 - ``fit`` in float32 on an ``ImageDataGenerator`` (rotation, shift, zoom, shear, brightness, flip);
 - ``fit`` in float32 on a ``tf.data`` pipeline of Keras' image layers (the same changes);
-- as this package trains it: views inside the step, the precision that suits the machine.
+- as this package trains members: views inside the step, the precision that suits the machine, a
+  process for each GPU or core. Their images/s are added up.
 
-Neither of the first two moves the keypoints along with the image, which would cost them more time.
-Prints images/s of the best round and the ratios.
+Both ``fit``s have Adam and leave XLA out, which takes minutes to compile these networks for a CPU
+and is slower there. Neither moves the keypoints along with the image, which would cost them more
+time. Prints images/s of the best round, the ratios, and what our way achieves in floating-point
+operations (three times a forward pass's, see ``fkd_kaggle.flops``) beside what the machine reaches
+multiplying large matrices.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from fkd_kaggle import backend, recipes
+from fkd_kaggle import backend, devices, recipes
 
 FACES = 512
 ROUNDS = 3
@@ -36,31 +42,108 @@ def main(names: list[str]) -> None:
     policy = backend.start("auto")
     import keras
 
+    from fkd_kaggle import flops, networks
+
+    shares = _shares()
     print(
-        f"keras {keras.__version__} on {keras.backend.backend()}, {os.cpu_count()} cores, {policy}"
+        f"keras {keras.__version__} on {keras.backend.backend()}, {os.cpu_count()} cores, "
+        f"{len(shares)} × {policy}; matrices: {_matrix_rate(policy) / 1e9:.0f} GFLOP/s"
     )
-    print(f"{'recipe':16}{'batch':>6}{'generator':>11}{'layers':>9}{'ours':>8}{'ratios':>16}")
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (FACES, 96, 96), dtype=np.uint8)
+    print(
+        f"{'recipe':16}{'batch':>6}{'generator':>11}{'layers':>9}{'ours':>8}{'ratios':>16}"
+        f"{'GFLOP/s':>9}"
+    )
     for name in names:
-        recipe = recipes.load(name)
-        if not isinstance(recipe, recipes.Recipe):
-            sys.exit(f"{name} is an ensemble: name its networks")
-        points = sum(len(output) for output in recipe.outputs())
-        labels = rng.uniform(10, 86, (FACES, points, 2)).astype("float32")
+        recipe = _recipe(name)
+        images, labels = _faces(recipe)
         ways = [
             _plain(recipe, _generator(images, labels, recipe.batch_size)),
             _plain(recipe, _layers(images, labels, recipe.batch_size)),
-            _ours(recipe, images, labels, policy),
         ]
-        # In turns, and the best of each: other jobs on the machine then slow all three or none.
-        speeds = [[way() for way in ways] for _ in range(ROUNDS)]
+        with _crew(name, policy, shares) as crew:
+            ways.append(crew)
+            # In turns, and the best of each: other jobs on the machine then slow all or none.
+            speeds = [[way() for way in ways] for _ in range(ROUNDS)]
         generator, layers, ours = np.max(speeds, axis=0)
+        rate = ours * 3 * flops.forward(networks.build_network(recipe))
         print(
             f"{name:16}{recipe.batch_size:6}{generator:11.0f}{layers:9.0f}{ours:8.0f}"
-            f"{ours / generator:8.2f}x{ours / layers:6.2f}x",
+            f"{ours / generator:8.2f}x{ours / layers:6.2f}x{rate / 1e9:9.0f}",
             flush=True,
         )
+
+
+def _recipe(name: str) -> recipes.Recipe:
+    recipe = recipes.load(name)
+    if not isinstance(recipe, recipes.Recipe):
+        sys.exit(f"{name} is an ensemble: name its networks")
+    return recipe
+
+
+def _faces(recipe: recipes.Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """Return images and labels of the right shapes."""
+    rng = np.random.default_rng(0)
+    points = sum(len(output) for output in recipe.outputs())
+    images = rng.integers(0, 256, (FACES, 96, 96), dtype=np.uint8)
+    return images, rng.uniform(10, 86, (FACES, points, 2)).astype("float32")
+
+
+def _shares() -> list[devices.Share]:
+    gpus = devices.gpus()
+    return devices.deal_gpus(gpus, len(gpus)) if gpus else devices.deal_cores(os.cpu_count() or 1)
+
+
+def _matrix_rate(policy: str) -> float:
+    """Return operations a second in multiplying matrices of 2,048 rows, all cores together."""
+    from keras import ops
+
+    dtype = policy.removeprefix("mixed_")
+    one = ops.cast(np.random.default_rng(0).normal(size=(2048, 2048)), dtype)
+    best = 0.0
+    for _ in range(8):
+        began = time.perf_counter()
+        ops.convert_to_numpy(ops.matmul(one, one)[0, 0])
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - began))
+    return best
+
+
+@contextmanager
+def _crew(name: str, policy: str, shares: list[devices.Share]) -> Iterator[Callable[[], float]]:
+    """Start a process for each share of the machine; yields a round of all of them at once."""
+    workers = [
+        subprocess.Popen(
+            [sys.executable, __file__, "--worker", name, policy],
+            env={**os.environ, **share.environment()}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for share in shares
+    ]  # fmt: skip
+
+    def answers() -> list[float]:
+        return [float(worker.stdout.readline()) for worker in workers]  # type: ignore[union-attr]
+
+    def a_round() -> float:
+        for worker in workers:
+            print(file=worker.stdin, flush=True)
+        return sum(answers())
+
+    answers()  # all have compiled
+    try:
+        yield a_round
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
+def worker(name: str, policy: str) -> None:
+    """Train a round for each line of input, and say how fast."""
+    backend.start(policy.removeprefix("mixed_"))
+    recipe = _recipe(name)
+    ours = _ours(recipe, *_faces(recipe))
+    print(ours(), flush=True)
+    for _ in sys.stdin:
+        print(ours(), flush=True)
 
 
 def _plain(recipe: recipes.Recipe, batches: Iterator) -> Callable[[], float]:
@@ -71,23 +154,20 @@ def _plain(recipe: recipes.Recipe, batches: Iterator) -> Callable[[], float]:
 
     keras.config.set_dtype_policy("float32")
     network = networks.build_network(recipe)
-    network.compile(optimizer=keras.optimizers.Adam(recipe.learning_rate), loss="mse")
+    network.compile(keras.optimizers.Adam(recipe.learning_rate), "mse", jit_compile=False)
     return lambda: _speed(network, batches, recipe.batch_size)
 
 
-def _ours(
-    recipe: recipes.Recipe, images: np.ndarray, labels: np.ndarray, policy: str
-) -> Callable[[], float]:
+def _ours(recipe: recipes.Recipe, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
     """Return a round as ``training`` does it; it returns images/s."""
-    import keras
-
     from fkd_kaggle import networks
-    from fkd_kaggle.training import Learner
+    from fkd_kaggle.training import Learner, optimizer
 
-    keras.config.set_dtype_policy(policy)
     learner = Learner(networks.build_network(recipe), recipe, 0, images)
-    optimizer = keras.optimizers.AdamW(recipe.learning_rate, clipnorm=1.0)
-    learner.compile(optimizer=optimizer, jit_compile=backend.compiles())
+    learner.compile(
+        optimizer=optimizer(recipe), jit_compile=backend.compiles(),
+        steps_per_execution=backend.steps_at_once(),
+    )  # fmt: skip
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         rng = np.random.default_rng(0)
@@ -142,4 +222,7 @@ def _layers(images: np.ndarray, labels: np.ndarray, batch_size: int) -> Iterator
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(DEFAULTS))
+    if sys.argv[1:2] == ["--worker"]:
+        worker(*sys.argv[2:])
+    else:
+        main(sys.argv[1:] or list(DEFAULTS))

@@ -1,0 +1,82 @@
+"""Muon: updates of equal size in every direction for matrices, Adam for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from fkd_kaggle.muon import Muon, orthogonal
+
+
+def variables(*shapes: Sequence[int]) -> list[keras.Variable]:
+    rng = np.random.default_rng(0)
+    return [keras.Variable(rng.normal(size=shape).astype("float32")) for shape in shapes]
+
+
+@settings(deadline=None, max_examples=20)
+@given(rows=st.integers(2, 40), columns=st.integers(2, 40), seed=st.integers(0, 9))
+def test_a_matrix_becomes_about_orthogonal(rows: int, columns: int, seed: int) -> None:
+    left, _, right = np.linalg.svd(
+        np.random.default_rng(seed).normal(size=(rows, columns)), full_matrices=False
+    )
+    # Singular values from 1 to 30, as momenta have them.
+    values = np.geomspace(1, 30, len(right))
+    matrix = ((left * values) @ right).astype(np.float32)
+    answer = ops.convert_to_numpy(orthogonal(ops.convert_to_tensor(matrix)))
+    found = np.linalg.svd(answer, compute_uv=False)
+    assert found.min() > 0.6
+    assert found.max() < 1.3
+    # The same directions, so nothing but the singular values has changed.
+    assert np.trace(answer @ (left @ right).T) > 0.6 * len(right)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 8, 16), (64, 10), (10, 64)])
+def test_a_kernel_moves_by_the_learning_rate(shape: tuple[int, ...]) -> None:
+    (kernel,) = variables(shape)
+    before = ops.convert_to_numpy(kernel)
+    optimizer = Muon(0.01)
+    gradient = 1e-5 * variables(shape)[0].value
+    optimizer.apply([ops.convert_to_tensor(gradient)], [kernel])
+    moved = ops.convert_to_numpy(kernel) - before
+    assert np.sqrt(np.square(moved).mean()) == pytest.approx(0.01, rel=0.25)
+    assert (moved * ops.convert_to_numpy(gradient)).sum() < 0
+
+
+def test_the_rest_moves_as_adam_moves_it() -> None:
+    shapes = [(7,), (5, 5, 1, 4), (6, 3)]
+    ours, theirs = variables(*shapes), variables(*shapes)
+    ours[2] = keras.Variable(ours[2].value, name="head0")
+    muon = Muon(0.01, outputs="head")
+    adam = keras.optimizers.Adam(0.01)
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        gradients = [ops.convert_to_tensor(rng.normal(size=s).astype("float32")) for s in shapes]
+        muon.apply(gradients, ours)
+        adam.apply(gradients, theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one.value, other.value, atol=1e-6)
+
+
+def test_a_step_goes_on_where_it_was_restored() -> None:
+    shapes = [(3, 3, 2, 4), (4,)]
+    gradients = [ops.convert_to_tensor(one.value) for one in variables(*shapes)]
+    whole, halves = variables(*shapes), variables(*shapes)
+    optimizer = Muon(0.01)
+    for _ in range(4):
+        optimizer.apply(gradients, whole)
+    first, second = Muon(0.01), Muon.from_config(Muon(0.01).get_config())
+    for _ in range(2):
+        first.apply(gradients, halves)
+    second.build(halves)
+    for old, new in zip(first.variables, second.variables, strict=True):
+        new.assign(old)
+    for _ in range(2):
+        second.apply(gradients, halves)
+    for one, other in zip(whole, halves, strict=True):
+        np.testing.assert_allclose(one.value, other.value, atol=1e-6)
