@@ -1,0 +1,64 @@
+"""Processes that train at once on one machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import joblib
+import pytest
+from conftest import write_competition
+
+from fkd_kaggle import ensemble, fleet, recipes
+from fkd_kaggle.events import EnsembleStarted, Event, MemberEnded, MemberStarted
+from fkd_kaggle.run import Run
+
+TINY = """
+architecture = "heatmap"
+optimizer = "muon"
+epochs = 1
+batch_size = 8
+heatmap_loss = 0.5
+options = { width = 8, depth = 1 }
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    write_competition(tmp_path / "data", train=40, test=12)
+    (tmp_path / "tiny.toml").write_text(TINY)
+    plan = recipes.plan([str(tmp_path / "tiny.toml")], folds=2, precision="float32")
+    return ensemble.start(tmp_path / "runs", "tiny", plan, tmp_path / "data")
+
+
+@pytest.fixture
+def no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_gpus")
+def test_two_members_are_trained_at_once(run: Run, tmp_path: Path) -> None:
+    events: list[Event] = []
+    hire = fleet.hire_for(run, tmp_path / "data", 2, workers=2, tensorboard=True)
+    assert hire is not None
+    scores = ensemble.train(run, tmp_path / "data", on_event=events.append, hire=hire)
+    assert scores.combined is not None
+    assert scores.expected is not None
+    (start,) = (event for event in events if isinstance(event, EnsembleStarted))
+    assert start.precision == "2 × float32"
+    kinds = [type(event) for event in events if isinstance(event, MemberStarted | MemberEnded)]
+    assert sorted(kinds, key=str) == [MemberEnded, MemberEnded, MemberStarted, MemberStarted]
+    assert all((run.path / "tensorboard" / one.name).is_dir() for one in run.plan.members)
+
+
+@pytest.mark.usefixtures("no_gpus")
+def test_one_member_or_one_core_needs_no_process(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
+    assert fleet.hire_for(run, data, 1) is None
+    assert fleet.hire_for(run, data, 2, workers=1) is None
+    assert fleet.hire_for(run, data, 2) is not None
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+    assert fleet.hire_for(run, data, 2) is None
