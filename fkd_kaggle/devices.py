@@ -33,8 +33,6 @@ class Share:
                 "TF_NUM_INTRAOP_THREADS": count,
                 "TF_NUM_INTEROP_THREADS": count,
                 "OMP_NUM_THREADS": count,
-                "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} "
-                f"--xla_cpu_multi_thread_eigen={'false' if self.threads == 1 else 'true'}".strip(),
             }
         if os.environ.get(_SIMULATED):
             return {"CUDA_VISIBLE_DEVICES": "-1", backend.LOGICAL_CPUS: str(len(self.gpus))}
