@@ -470,7 +470,7 @@ def test_ctrl_c_leaves_a_usable_run_and_resume_goes_on(fkd: Command) -> None:
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     assert fkd("submit", "--dry-run").code == 0
     before = epochs_of(run)
-    said = fkd("train-ensemble", "--resume", "long", "--time-limit", "40s")
+    said = fkd("train-ensemble", "--resume", "long", "--time-limit", "30s")
     assert said.code == 0, said.all
     assert f"goes on after epoch {before}" in said.out
     assert epochs_of(run) > before
