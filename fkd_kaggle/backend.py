@@ -127,6 +127,20 @@ def device_share(loss: Any) -> Any:
     return loss if _strategy is None else loss / _strategy.num_replicas_in_sync
 
 
+def fixed_loss_scale() -> float | None:
+    """Return what to multiply losses by in float16 on several devices; None elsewhere.
+
+    Keras finds a factor as it trains, by halving it where gradients overflow; but it looks at the
+    first device's gradients only, and lets the others' infinities into the weights (Keras 3.15,
+    ``LossScaleOptimizer``). This one is a thirtieth of what it finds for our networks.
+    """
+    import keras
+
+    if _strategy is None or keras.config.dtype_policy().compute_dtype != "float16":
+        return None
+    return 256.0
+
+
 def _mirrored() -> Any:
     """Return a MirroredStrategy over the GPUs, or the logical CPUs; None where there is one."""
     import keras

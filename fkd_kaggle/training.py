@@ -195,25 +195,27 @@ def _learner(member: Member, training: Faces) -> Learner:
         network = networks.build_network(member.recipe)
         networks.start_from(network, _mean_points(networks.targets(training, member.recipe)))
         learner = Learner(network, member.recipe, member.seed, training.images)
-        # In mixed float16 this wraps the optimizer in one that scales the loss.
+        # In mixed float16 this wraps the optimizer in one that scales the loss, or ours does it.
         learner.compile(
             optimizer=optimizer(member.recipe), jit_compile=backend.compiles(),
             steps_per_execution=backend.steps_at_once(),
+            auto_scale_loss=backend.fixed_loss_scale() is None,
         )  # fmt: skip
     return learner
 
 
 def optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     """Return the optimizer a recipe asks for."""
-    rate, clip_norm = recipe.learning_rate, recipe.clip_norm or None
+    options: dict[str, Any] = {
+        "weight_decay": recipe.weight_decay, "clipnorm": recipe.clip_norm or None,
+        "loss_scale_factor": backend.fixed_loss_scale(),
+    }  # fmt: skip
     if recipe.optimizer == "adamw":
-        return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, clipnorm=clip_norm)
+        return keras.optimizers.AdamW(recipe.learning_rate, **options)
     dtype = keras.config.dtype_policy().compute_dtype
-    return Muon(
-        rate, weight_decay=recipe.weight_decay, clipnorm=clip_norm, outputs=_OUTPUTS,
-        # Half precision has too small numbers for the squares.
-        dtype="float32" if dtype == "float16" else dtype,
-    )  # fmt: skip
+    # Half precision has too small numbers for the squares.
+    dtype = "float32" if dtype == "float16" else dtype
+    return Muon(recipe.learning_rate, outputs=_OUTPUTS, dtype=dtype, **options)
 
 
 class _Session(keras.callbacks.Callback):

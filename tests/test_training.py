@@ -410,13 +410,13 @@ def test_labels_that_all_lie_to_one_side_are_learned_through_mirrored_views(poli
     recipe = replace(TINY, label_offset=True, loss="mse")
     network = networks.build_network(recipe)
     learner = training.Learner(network, recipe, seed=0)
-    learner.compile(optimizer=keras.optimizers.Adam(0.01))
+    learner.compile(optimizer=keras.optimizers.Adam(0.005))
     faces = make_faces(16, seed=3)
     order = networks.flip_order(recipe)
     before = networks.predict_points(network, faces.images, order)
     # Labels 4 pixels to the right of what the network answers, for every face and output.
     beside = before + np.array([4.0, 0.0], np.float32)
-    for _ in range(40):
+    for _ in range(80):
         learner.train_on_batch(faces.images, beside)
     offset = ops.convert_to_numpy(networks.label_offset(network))
     assert np.all(offset[:, 0] > 2.0)
