@@ -11,7 +11,7 @@ import pytest
 from conftest import make_faces
 from keras import ops
 
-from fkd_kaggle import losses, models, networks, recipes, training
+from fkd_kaggle import backend, losses, models, networks, recipes, training
 from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.events import EpochEnded, Event, MemberStarted, OnEvent, ignore
 from fkd_kaggle.faces import Faces
@@ -443,3 +443,15 @@ def test_faces_kept_on_the_device_are_the_faces_that_rows_name() -> None:
     by_row = training.Learner(network, recipe, 0, faces.images)(rows)
     by_face = training.Learner(network, recipe, 0)(faces.images[rows])
     np.testing.assert_allclose(by_row, by_face, atol=1e-5)
+
+
+def test_float16_on_several_devices_has_a_fixed_loss_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras' own lets through what overflows on any device but the first."""
+    keras.config.set_dtype_policy("mixed_float16")
+    assert training.optimizer(TINY).loss_scale_factor is None
+    monkeypatch.setattr(backend, "_strategy", object())
+    for name in recipes.OPTIMIZERS:
+        optimizer = training.optimizer(replace(TINY, optimizer=name))
+        assert optimizer.loss_scale_factor == 256.0
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    assert training.optimizer(TINY).loss_scale_factor is None
