@@ -108,13 +108,25 @@ def draw(batch: Any, strength: Augmentation, seed: keras.random.SeedGenerator) -
             return keras.random.uniform((batch,), -spread, spread, seed=seed)
         return spread * ops.clip(keras.random.normal((batch,), seed=seed), -2.5, 2.5)
 
+    def uniform(low: float, high: float) -> Any:
+        return keras.random.uniform((batch,), low, high, seed=seed)
+
+    zoom = ops.exp(stray(strength.scale))
+    shift_x, shift_y = stray(strength.shift), stray(strength.shift)
+    if strength.far:
+        # Cut as wide as a careless detector does; what was the picture stays in the picture.
+        size = ops.where(uniform(0, 1) < strength.far, uniform(0.5, 1), ops.ones((batch,)))
+        room = (1 - size) * CENTRE
+        zoom = zoom * size
+        shift_x = shift_x * size + room * uniform(-1, 1)
+        shift_y = shift_y * size + room * uniform(-1, 1)
     return compose(
         angle=stray(strength.rotation * pi / 180),
-        zoom=ops.exp(stray(strength.scale)),
+        zoom=zoom,
         aspect=ops.exp(stray(strength.stretch)),
         shear=stray(strength.shear),
-        shift_x=stray(strength.shift),
-        shift_y=stray(strength.shift),
+        shift_x=shift_x,
+        shift_y=shift_y,
         mirrored=keras.random.uniform((batch,), seed=seed) < strength.flip,
     )
 

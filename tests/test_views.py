@@ -49,6 +49,21 @@ def test_a_bright_spot_moves_with_its_point(value: int) -> None:
     np.testing.assert_allclose(back, spot, atol=0.15)
 
 
+def test_from_afar_the_whole_picture_is_seen_somewhere() -> None:
+    view = views.draw(200, replace(STILL, far=1.0), seed())
+    corners = np.tile(np.array([[0, 0], [95, 0], [0, 95], [95, 95]], np.float32), (200, 1, 1))
+    seen = ops.convert_to_numpy(view.to_view(corners, range(4)))
+    assert seen.min() > -0.01
+    assert seen.max() < 95.01
+    sizes = np.ptp(seen[..., 0], axis=1) / 95
+    assert 0.5 <= sizes.min() < 0.52
+    assert 0.98 < sizes.max() <= 1.001
+    assert seen.mean(1).std(0).min() > 5  # not always in the middle
+    rarely = views.draw(200, replace(STILL, far=0.1), seed())
+    share = (ops.convert_to_numpy(rarely.matrix)[:, 0, 0] > 1.001).mean()
+    assert 0.03 < share < 0.2
+
+
 def test_mirroring_twice_is_no_change() -> None:
     view = views.draw(4, Augmentation(rotation=0, scale=0, shift=0, flip=1), seed())
     images = np.random.default_rng(0).uniform(size=(4, SIZE, SIZE, 1)).astype("float32")

@@ -136,8 +136,9 @@ def check(recipe: Recipe, where: str) -> None:
         value = getattr(recipe.augmentation, strength.name)
         if not isinstance(value, str) and value < 0:
             raise RecipeError(f"{where}: augmentation.{strength.name} must not be negative")
-    if recipe.augmentation.flip > 1 or recipe.augmentation.erase > 1:
-        raise RecipeError(f"{where}: augmentation.flip and erase are probabilities: at most 1")
+    views = recipe.augmentation
+    if max(views.flip, views.erase, views.far) > 1:
+        raise RecipeError(f"{where}: augmentation.flip, erase and far are probabilities: at most 1")
     if recipe.augmentation.gain >= 1:
         raise RecipeError(f"{where}: augmentation.gain must be below 1: 0.2 is ×0.8 to ×1.2")
     for copy in recipe.enlarge:

@@ -55,6 +55,8 @@ class Augmentation:
     """Pixels, each axis."""
     flip: float = 0.5
     """Probability of a mirrored view."""
+    far: float = 0.0
+    """Probability of a view from afar: the face down to half its size, anywhere in the picture."""
     brightness: float = 0.15
     """Half-range of the added offset, as a share of the grey range."""
     gain: float = 0.0
