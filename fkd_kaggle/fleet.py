@@ -28,9 +28,12 @@ from fkd_kaggle.run import Run
 _PATIENCE: Final = 30.0
 """Seconds that a worker has to write its checkpoint when it is stopped."""
 _KINDS: Final = {kind.__name__: kind for kind in get_args(events.Event)}
+# Ends without TensorFlow's own taking down, which can last as long as a short training: all that a
+# worker leaves is written by then.
 _START: Final = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from fkd_kaggle import worker; sys.exit(worker.main(*sys.argv[2:]))"
+    "import os, sys; sys.path.insert(0, sys.argv[1]); "
+    "from fkd_kaggle import worker; code = worker.main(*sys.argv[2:]); "
+    "sys.stderr.flush(); os._exit(code)"
 )
 
 

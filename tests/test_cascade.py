@@ -71,6 +71,7 @@ def test_alignment_is_disturbed_in_training_only() -> None:
 
 
 def test_training_moves_both_networks_of_a_cascade() -> None:
+    keras.utils.set_random_seed(0)
     network = networks.build_network(TINY)
     faces = make_faces(16, seed=3)
     networks.start_from(network, np.nanmean(networks.targets(faces, TINY), 0))
@@ -78,8 +79,8 @@ def test_training_moves_both_networks_of_a_cascade() -> None:
     learner.compile(optimizer=keras.optimizers.Adam(2e-3))
     labels = networks.targets(faces, TINY)
     before = {weight.path: ops.convert_to_numpy(weight) for weight in network.trainable_weights}
-    losses = [float(learner.train_on_batch(faces.images, labels)) for _ in range(12)]
-    assert losses[-1] < 0.97 * losses[0]
+    losses = [float(learner.train_on_batch(faces.images, labels)) for _ in range(40)]
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
     still = [
         weight.path
         for weight in network.trainable_weights
