@@ -441,9 +441,9 @@ def _answers(
     network: keras.Model, member: Member, wanted: Faces, sources: np.ndarray
 ) -> np.ndarray:
     """Return (N, 15, 2) float32 pixels: one network's flip-averaged answer."""
-    from fkd_kaggle import networks
+    from fkd_kaggle import networks, search
 
-    points = networks.predict_points(network, wanted.images, networks.averaged_flip(member.recipe))
+    points = search.predict_points(network, wanted.images, networks.averaged_flip(member.recipe))
     return networks.to_keypoints(points, member.recipe, sources)
 
 

@@ -212,10 +212,13 @@ def optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     }  # fmt: skip
     if recipe.optimizer == "adamw":
         return keras.optimizers.AdamW(recipe.learning_rate, **options)
+    options["outputs"] = _OUTPUTS
+    if not backend.has_gpu():
+        return Muon(recipe.learning_rate, gram=True, **options)
     dtype = keras.config.dtype_policy().compute_dtype
     # Half precision has too small numbers for the squares.
     dtype = "float32" if dtype == "float16" else dtype
-    return Muon(recipe.learning_rate, outputs=_OUTPUTS, dtype=dtype, **options)
+    return Muon(recipe.learning_rate, dtype=dtype, **options)
 
 
 class _Session(keras.callbacks.Callback):

@@ -20,20 +20,33 @@ def variables(*shapes: Sequence[int]) -> list[keras.Variable]:
 
 
 @settings(deadline=None, max_examples=20)
-@given(rows=st.integers(2, 40), columns=st.integers(2, 40), seed=st.integers(0, 9))
-def test_a_matrix_becomes_about_orthogonal(rows: int, columns: int, seed: int) -> None:
+@given(
+    rows=st.integers(2, 40), columns=st.integers(2, 40), seed=st.integers(0, 9), gram=st.booleans()
+)
+def test_a_matrix_becomes_about_orthogonal(rows: int, columns: int, seed: int, gram: bool) -> None:
     left, _, right = np.linalg.svd(
         np.random.default_rng(seed).normal(size=(rows, columns)), full_matrices=False
     )
     # Singular values from 1 to 30, as momenta have them.
     values = np.geomspace(1, 30, len(right))
     matrix = ((left * values) @ right).astype(np.float32)
-    answer = ops.convert_to_numpy(orthogonal(ops.convert_to_tensor(matrix)))
+    answer = ops.convert_to_numpy(orthogonal(ops.convert_to_tensor(matrix), gram=gram))
     found = np.linalg.svd(answer, compute_uv=False)
     assert found.min() > 0.6
     assert found.max() < 1.3
     # The same directions, so nothing but the singular values has changed.
     assert np.trace(answer @ (left @ right).T) > 0.6 * len(right)
+
+
+@pytest.mark.parametrize("shape", [(300, 24), (24, 300)])
+def test_products_of_columns_lead_to_the_same_matrix(shape: tuple[int, int]) -> None:
+    """Also where it has singular values too small to be made one in five iterations."""
+    rng = np.random.default_rng(3)
+    left, _, right = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+    matrix = ops.convert_to_tensor(((left * np.geomspace(1e-6, 1, 24)) @ right).astype("float32"))
+    np.testing.assert_allclose(
+        orthogonal(matrix, gram=True), orthogonal(matrix, gram=False), atol=2e-3
+    )
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 8, 16), (64, 10), (10, 64)])

@@ -1,0 +1,86 @@
+"""Looking again where a network is lost: small faces, and faces far from the middle.
+
+A few pictures in a thousand are cut so wide that a network looks for the face where faces usually
+are, and misses it by ten pixels or more: as much squared error as hundreds of good answers have. It
+shows without labels, because the answers for the picture and for its mirror image then disagree.
+Such a picture is looked at again through windows. A window's answer counts where mirroring does not
+change it and another window, which shows the face in another place and size, agrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+import keras
+import numpy as np
+from keras import ops
+
+from fkd_kaggle import networks, views
+from fkd_kaggle.keypoints import SIZE
+
+DOUBTFUL = 3.0
+"""A face and its mirror image disagree by more than these pixels: look again."""
+SURE = 1.0
+"""They disagree by less in a window's pixels, as they do for nineteen in twenty faces: believe."""
+AGREE = 2.0
+"""Two windows within these pixels of each other have found the same face."""
+MOST = 0.03
+"""At most this share of the faces is looked at again: a network that doubts more is no good yet."""
+_SIZES = ((0.85, 2), (0.7, 3), (0.5, 4))
+"""Windows' sizes as shares of the picture, and how many of each lie side by side along an axis."""
+
+
+def predict_points(
+    network: keras.Model, images: np.ndarray, flip: Sequence[int] | None
+) -> np.ndarray:
+    """Return (N, P, 2) float32 pixels as ``networks.predict_points``, doubtful ones searched for.
+
+    Networks that are not asked about mirror images (no ``flip``) never look again.
+    """
+    if flip is None:
+        return networks.predict_points(network, images, flip)
+    points, doubts = networks.predict_doubtfully(network, images, flip)
+    lost = np.argsort(-doubts)[: ceil(MOST * len(images))]
+    lost = lost[doubts[lost] > DOUBTFUL]
+    if len(lost):
+        found = search(network, images[lost], flip)
+        points[lost] = np.where(np.isnan(found), points[lost], found)
+    return points
+
+
+def search(network: keras.Model, images: np.ndarray, flip: Sequence[int]) -> np.ndarray:
+    """Return (N, P, 2) float32 pixels of faces that windows agree on; NaN where they do not.
+
+    Parameters
+    ----------
+    images
+        (N, 96, 96) uint8.
+    flip
+        (P,) from ``networks.averaged_flip``.
+    """
+    looks = windows()
+    offset = np.asarray(ops.convert_to_numpy(networks.label_offset(network)), np.float32)
+    result = np.full((len(images), *network.output.shape[1:]), np.nan, np.float32)
+    for row, image in enumerate(images):
+        grey = np.repeat(image[None, :, :, None], len(looks), axis=0).astype(np.float32)
+        seen = ops.convert_to_numpy(views.warp(grey, looks))[..., 0]
+        answers, doubts = networks.predict_doubtfully(
+            network, np.clip(np.rint(seen), 0, 255).astype(np.uint8), flip
+        )
+        # Labels lie aside by so many pixels of the face's picture, not of the window's.
+        answers = ops.convert_to_numpy(views.moved(answers - offset, looks)) + offset
+        apart = np.sqrt(np.square(answers - answers[doubts.argmin()]).mean((1, 2)))
+        agreed = (doubts < SURE) & (apart < AGREE)
+        if agreed.sum() > 1:
+            result[row] = answers[agreed].mean(0)
+    return result
+
+
+def windows() -> np.ndarray:
+    """Return (W, 2, 3) float32: window pixel (x, y, 1) → picture pixel, for ``views.warp``."""
+    found = []
+    for size, count in _SIZES:
+        corners = np.linspace(0, (1 - size) * (SIZE - 1), count)
+        found += [[[size, 0, x], [0, size, y]] for y in corners for x in corners]
+    return np.array(found, np.float32)
