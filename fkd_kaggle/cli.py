@@ -115,24 +115,26 @@ def compare(
     seeds: opt.Seeds = 1,
     folds: opt.ComparedFolds = None,
     precision: opt.Precision = None,
+    workers: opt.Workers = None,
     name: opt.CompareName = None,
     data_dir: opt.DataDir = opt.DATA,
     runs_dir: opt.RunsDir = opt.RUNS,
 ) -> None:
     """Train recipes side by side, at equal budget, in one table."""
     from fkd_kaggle import compare as room
-    from fkd_kaggle import comparison_page, tables
+    from fkd_kaggle import comparison_page, fleet, tables
     from fkd_kaggle.display import TrainingDisplay
 
     console = terminal.console()
+    hire, count = fleet.staff_for(data_dir, workers=workers)
     seconds = opt.duration(budget, "--budget") or (None if epochs else 600.0)
     comparison = room.start(
         runs_dir, names, data_dir, budget=seconds, epochs=epochs, seeds=seeds, parts=folds,
-        precision=precision or "auto", name=name,
+        precision=precision or "auto", workers=count, name=name,
     )  # fmt: skip
     say(console, f"{comparison.name}: {comparison_page.protocol(comparison)}")
     with TrainingDisplay(console) as display:
-        comparison = room.train(comparison, data_dir, display)
+        comparison = room.train(comparison, data_dir, display, hire=hire)
     measured = room.results(comparison, data_dir)
     table = room.lines(measured)
     rows = [comparison_page.cells(line) for line in table]

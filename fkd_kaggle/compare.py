@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from fkd_kaggle import backend, blend, ensemble, faces, files, folds, metrics, recipes, report
+from fkd_kaggle.crew import Crew, HireStaff, RunTrainer, Staff, Trainer, work_off
 from fkd_kaggle.ensemble import Material
 from fkd_kaggle.errors import DataError, RecipeError, RunError
 from fkd_kaggle.events import (
@@ -29,6 +31,7 @@ from fkd_kaggle.events import (
     OnEvent,
     Scores,
     ignore,
+    in_turn,
 )
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL_SOURCE
 from fkd_kaggle.recipes import Member, Plan
@@ -51,6 +54,8 @@ class Settings:
     precision: str
     data: str
     """Fingerprint of training.csv."""
+    workers: int = 1
+    """Networks trained at the same time, each with that part of the machine."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,7 @@ def start(
     seeds: int = 1,
     parts: int | None = None,
     precision: str = "auto",
+    workers: int = 1,
     name: str | None = None,
 ) -> Comparison:
     """Make a comparison, or find the one that was asked for before and is not finished.
@@ -128,6 +134,8 @@ def start(
         Seconds and epochs, whichever ends first; None for no limit.
     parts
         Parts of the faces, each held out in turn; None for five parts and one held out.
+    workers
+        How many networks will be trained at the same time; see ``train``.
     name
         Of a comparison to go on with, or to add recipes and seeds to. None finds an unfinished one
         with the same recipes and settings, or makes ``compare-1`` and so on.
@@ -142,7 +150,7 @@ def start(
     """
     settings = Settings(
         budget, epochs, 5 if parts is None else parts, 1 if parts is None else parts, precision,
-        faces.fingerprint(data_dir),
+        faces.fingerprint(data_dir), workers,
     )  # fmt: skip
     folder = name or fresh_name(runs_dir, "compare")
     check_name(folder)
@@ -182,12 +190,23 @@ def open_comparison(path: Path) -> Comparison:
         raise RunError(f"{path / 'compare.json'} is missing or damaged: delete {path}") from error
 
 
-def train(comparison: Comparison, data_dir: Path, on_event: OnEvent = ignore) -> Comparison:
+def train(
+    comparison: Comparison,
+    data_dir: Path,
+    on_event: OnEvent = ignore,
+    *,
+    hire: HireStaff | None = None,
+) -> Comparison:
     """Train what is not trained yet, seed after seed; return the comparison as it is then.
 
     Every seed of a recipe is a run of its own. One that cannot be trained on this data is told as
     an event, and the others go on; the status is "failures" then. After Ctrl-C it is "interrupted",
     and the runs that have anything usable are blended like the others.
+
+    Parameters
+    ----------
+    hire
+        Starts what trains several networks at once; None to train one after the other, here.
 
     Raises
     ------
@@ -197,35 +216,64 @@ def train(comparison: Comparison, data_dir: Path, on_event: OnEvent = ignore) ->
     began = time.monotonic()
     material = _material(comparison, data_dir)
     runs = [run for seed in range(comparison.seeds) for run in _runs(comparison, seed, material)]
-    everything = [(run, member) for run in runs for member in run.plan.members]
-    todo = [(run, member) for run, member in everything if not ensemble.is_finished(run, member)]
-    titles = tuple(f"{run.name}/{member.name}" for run, member in everything)
-    on_event(
-        EnsembleStarted(
-            comparison.name, titles, len(everything) - len(todo), len(material.training.images),
-            backend.start(comparison.settings.precision), None,
-        )
-    )  # fmt: skip
-    stopped = "finished"
-    try:
-        for run, member in todo:
-            tell = _renamed(run.name, titles, on_event)
+    everything = {
+        f"{run.name}/{member.name}": (run, member) for run in runs for member in run.plan.members
+    }
+    done = sum(ensemble.is_finished(*one) for one in everything.values())
+    todo = [
+        replace(member, name=title)
+        for title, (run, member) in everything.items()
+        if not ensemble.is_finished(run, member)
+    ]
+    tell = in_turn(on_event)
+    failed: list[str] = []
+
+    def lane(trainer: RunTrainer) -> Trainer:
+        def train_one(member: Member, budget: float | None) -> float:
+            run, member = everything[member.name]
+            budget = _budget(comparison, run, member)
+            heard = _renamed(run.name, tuple(everything), tell)
             try:
-                budget = _budget(comparison, run, member)
-                ensemble.train_member(run, member, material, budget, tell)
+                return trainer(run.path, member, budget, heard)
             except (DataError, RecipeError) as error:
-                stopped = "failures"
-                tell(MemberFailed(member.name, str(error)))
-    except KeyboardInterrupt:
-        stopped = "interrupted"
+                failed.append(member.name)
+                heard(MemberFailed(member.name, str(error)))
+                return 0.0
+
+        return train_one
+
+    with (hire or _alone(comparison, material))([run.path for run in runs]) as staff:
+        tell(
+            EnsembleStarted(
+                comparison.name, tuple(everything), done, len(material.training.images),
+                staff.precision, None,
+            )
+        )  # fmt: skip
+        lanes = [lane(trainer) for trainer in staff.trainers]
+        stopped = work_off(todo, Crew(lanes, staff.precision, staff.stop), None, tell)
+    if failed and stopped == "finished":
+        stopped = "failures"
     for run in runs:
         _finish(run, data_dir, stopped)
     _write(comparison, stopped)
-    done = sum(ensemble.is_finished(run, member) for run, member in everything)
+    done = sum(ensemble.is_finished(*one) for one in everything.values())
     seconds = time.monotonic() - began
     no_scores = Scores(None, None, None, None, {})
-    on_event(EnsembleEnded(no_scores, done, len(everything), seconds, stopped))
+    tell(EnsembleEnded(no_scores, done, len(everything), seconds, stopped))
     return replace(comparison, status=stopped)
+
+
+def _alone(comparison: Comparison, material: Material) -> HireStaff:
+    """Return what trains in this process, one after the other."""
+
+    def trainer(run: Path, member: Member, budget: float | None, on_event: OnEvent) -> float:
+        return ensemble.train_member(Run.open(run), member, material, budget, on_event)
+
+    @contextmanager
+    def start(_: Sequence[Path]) -> Iterator[Staff]:
+        yield Staff([trainer], backend.start(comparison.settings.precision))
+
+    return start
 
 
 def results(comparison: Comparison, data_dir: Path) -> list[Result]:
@@ -396,7 +444,7 @@ def _measured(run: Run, material: Material) -> Result:
         sum(float(history[what][-1]) for history in histories) for what in ("images", "seconds")
     )
     ends = {ensemble.spent(run, member).stopped or run.status for member in plan.members}
-    parameters, flops = _cost(members)
+    parameters, flops = _cost(members, plan.precision)
     return _scored(
         Result(
             plan.ensemble.name, plan.seed, 0, None, None, None, None, own,
@@ -438,8 +486,9 @@ def _scored(result: Result, predictions: np.ndarray, material: Material) -> Resu
     )
 
 
-def _cost(members: Sequence[recipes.Recipe]) -> tuple[int, int]:
+def _cost(members: Sequence[recipes.Recipe], precision: str) -> tuple[int, int]:
     """Return parameters and operations of one network of each recipe, added up."""
+    backend.start(precision)
     from fkd_kaggle import flops, networks
 
     built = [networks.build_network(recipe) for recipe in members]

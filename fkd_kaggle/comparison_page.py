@@ -45,10 +45,11 @@ def protocol(comparison: Comparison) -> str:
     settings = comparison.settings
     limits = [f"{settings.budget:g} s of training"] if settings.budget else []
     limits += [f"{settings.epochs} epochs"] if settings.epochs else []
+    beside = f", {settings.workers} networks at a time" if settings.workers > 1 else ""
     return (
         f"{' or '.join(limits) or 'its own epochs'} each, "
         f"{settings.held_out} of {settings.folds} folds held out, "
-        f"{comparison.seeds} seed{'s' if comparison.seeds > 1 else ''}"
+        f"{comparison.seeds} seed{'s' if comparison.seeds > 1 else ''}{beside}"
     )
 
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from fkd_kaggle.events import MemberFailed, OnEvent
@@ -42,6 +43,36 @@ class Crew:
 
 Hire = Callable[[OnEvent], AbstractContextManager[Crew]]
 """Starts a crew that tells its events to the given callback, and sends it home at the end."""
+
+
+class RunTrainer(Protocol):
+    """Trains one member at a time, of any of the runs it was started for."""
+
+    def __call__(self, run: Path, member: Member, budget: float | None, on_event: OnEvent) -> float:
+        """Train a member of the run in a folder in ``budget`` seconds, telling ``on_event``.
+
+        Returns
+        -------
+        The seconds it took besides training.
+
+        Raises
+        ------
+        RecipeError
+            This member cannot be trained; the trainer is there for others.
+        """
+
+
+@dataclass(frozen=True)
+class Staff:
+    """A crew for several runs; see ``Crew``."""
+
+    trainers: Sequence[RunTrainer]
+    precision: str
+    stop: Callable[[], None] | None = None
+
+
+HireStaff = Callable[[Sequence[Path]], AbstractContextManager[Staff]]
+"""Starts a staff for the runs in these folders, and sends it home at the end."""
 
 
 def work_off(

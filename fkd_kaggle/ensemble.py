@@ -7,7 +7,6 @@ what to do when it runs out or somebody presses Ctrl-C.
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -23,11 +22,11 @@ from fkd_kaggle.errors import DataError, RunError
 from fkd_kaggle.events import (
     EnsembleEnded,
     EnsembleStarted,
-    Event,
     MemberEnded,
     OnEvent,
     Scores,
     ignore,
+    in_turn,
 )
 from fkd_kaggle.faces import Faces
 from fkd_kaggle.keypoints import COMPLETE, COUNT, PARTIAL_SOURCE
@@ -85,7 +84,7 @@ def train(
     limit = time_limit if time_limit is not None else plan.time_limit
     run = run.update(status="training")
     todo = [member for member in members if not is_finished(run, member)]
-    tell = _in_turn(on_event)
+    tell = in_turn(on_event)
 
     @contextmanager
     def alone(tell: OnEvent) -> Iterator[Crew]:
@@ -314,17 +313,6 @@ class Predictor:
             ]
         )
         return _blended(self.run, self.members, predictions, sources)
-
-
-def _in_turn(on_event: OnEvent) -> OnEvent:
-    """Return a callback that several threads may call."""
-    lock = threading.Lock()
-
-    def tell(event: Event) -> None:
-        with lock:
-            on_event(event)
-
-    return tell
 
 
 def spent(run: Run, member: Member) -> Progress:

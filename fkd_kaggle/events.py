@@ -6,6 +6,7 @@ or into plain lines for a kernel's log.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -137,3 +138,14 @@ OnEvent = Callable[[Event], None]
 
 def ignore(_: Event) -> None:
     """Watch nothing."""
+
+
+def in_turn(on_event: OnEvent) -> OnEvent:
+    """Return a callback that several threads may call."""
+    lock = threading.Lock()
+
+    def tell(event: Event) -> None:
+        with lock:
+            on_event(event)
+
+    return tell

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import IO, Any, Final, get_args
 
 from fkd_kaggle import devices, events
-from fkd_kaggle.crew import Crew, Hire
+from fkd_kaggle.crew import Crew, Hire, HireStaff, RunTrainer, Staff, Trainer
 from fkd_kaggle.devices import Share
-from fkd_kaggle.errors import RunError
-from fkd_kaggle.events import OnEvent
+from fkd_kaggle.errors import RecipeError, RunError
+from fkd_kaggle.events import OnEvent, ignore
 from fkd_kaggle.recipes import Member
 from fkd_kaggle.run import Run
 
@@ -47,17 +47,38 @@ def hire_for(
     workers
         How many processes; as many as make sense when None.
     """
+    shares = _shares(members, workers)
+    return hire(run.path, data_dir, shares, tensorboard=tensorboard) if shares else None
+
+
+def staff_for(data_dir: Path, *, workers: int | None = None) -> tuple[HireStaff | None, int]:
+    """Return what starts a staff for a comparison on this machine, and how many it trains at once.
+
+    None, and one, to train one after the other, here. However few recipes there are, each is
+    trained with the same share of the machine, or an equal budget would not be equal.
+
+    Parameters
+    ----------
+    workers
+        As for ``hire_for``.
+    """
+    shares = _shares(sys.maxsize, workers)
+    if not shares:
+        return None, 1
+    return lambda runs: staff(runs, data_dir, shares, test=False), len(shares)
+
+
+def _shares(members: int, workers: int | None) -> list[Share]:
+    """Return each process's share of the machine; empty where there is nothing to be shared."""
     if os.name == "nt":  # where no signal tells a process to write its checkpoint
-        return None
+        return []
     numbers = devices.gpus()
     shares = (
         devices.deal_gpus(numbers, members, workers)
         if numbers
         else devices.deal_cores(members, workers)
     )
-    if len(shares) == 1 and len(shares[0].gpus) < 2:
-        return None
-    return hire(run.path, data_dir, shares, tensorboard=tensorboard)
+    return [] if len(shares) == 1 and len(shares[0].gpus) < 2 else shares
 
 
 def hire(run: Path, data_dir: Path, shares: Sequence[Share], *, tensorboard: bool = False) -> Hire:
@@ -73,36 +94,65 @@ def hire(run: Path, data_dir: Path, shares: Sequence[Share], *, tensorboard: boo
 
     @contextmanager
     def start(on_event: OnEvent) -> Iterator[Crew]:
-        with ExitStack() as stack:
-            # All of them first: each takes its seconds to start TensorFlow.
-            workers = [
-                stack.enter_context(_Worker(run, data_dir, share, on_event, tensorboard))
-                for share in shares
-            ]
-            precision = {worker.ready() for worker in workers}.pop()
+        def trainer(one: RunTrainer) -> Trainer:
+            return lambda member, budget: one(run, member, budget, on_event)
 
-            def stop() -> None:
-                for worker in workers:
-                    worker.interrupt()
-
-            count = f"{len(workers)} × " if len(workers) > 1 else ""
-            gpus = len(shares[0].gpus)
-            together = f" on {gpus} devices each" if gpus > 1 else ""
-            yield Crew([worker.train for worker in workers], f"{count}{precision}{together}", stop)
+        with staff([run], data_dir, shares, tensorboard=tensorboard) as hired:
+            trainers = [trainer(one) for one in hired.trainers]
+            yield Crew(trainers, hired.precision, hired.stop)
 
     return start
+
+
+@contextmanager
+def staff(
+    runs: Sequence[Path],
+    data_dir: Path,
+    shares: Sequence[Share],
+    *,
+    tensorboard: bool = False,
+    test: bool = True,
+) -> Iterator[Staff]:
+    """Start a worker for each share of the machine; all train members of any of the ``runs``.
+
+    Parameters
+    ----------
+    test
+        Whether a trained network answers for the test faces at once.
+
+    Raises
+    ------
+    RunError
+        A worker does not start.
+    """
+    with ExitStack() as stack:
+        # All of them first: each takes its seconds to start TensorFlow.
+        workers = [
+            stack.enter_context(_Worker(runs, data_dir, share, tensorboard, test))
+            for share in shares
+        ]
+        precision = {worker.ready() for worker in workers}.pop()
+
+        def stop() -> None:
+            for worker in workers:
+                worker.interrupt()
+
+        count = f"{len(workers)} × " if len(workers) > 1 else ""
+        gpus = len(shares[0].gpus)
+        together = f" on {gpus} devices each" if gpus > 1 else ""
+        yield Staff([worker.train for worker in workers], f"{count}{precision}{together}", stop)
 
 
 class _Worker:
     """One process and the two pipes to it."""
 
     def __init__(
-        self, run: Path, data_dir: Path, share: Share, on_event: OnEvent, tensorboard: bool
+        self, runs: Sequence[Path], data_dir: Path, share: Share, tensorboard: bool, test: bool
     ) -> None:
-        self.share, self.on_event, self.tensorboard = share, on_event, tensorboard
+        self.share, self.tensorboard, self.test = share, tensorboard, test
         package = Path(__file__).parents[1]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(package), str(run), str(data_dir)],
+            [sys.executable, "-c", _START, str(package), str(data_dir), *map(str, runs)],
             env={**os.environ, **share.environment()},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
             start_new_session=True,  # Ctrl-C reaches it by `interrupt`, once
@@ -124,32 +174,37 @@ class _Worker:
 
     def ready(self) -> str:
         """Wait until it has started its backend; return its precision."""
-        return str(self._answer("starting")["ready"])
+        return str(self._answer("starting", ignore)["ready"])
 
-    def train(self, member: Member, budget: float | None) -> float:
-        """Have a member trained; the crew's ``Trainer``."""
+    def train(self, run: Path, member: Member, budget: float | None, on_event: OnEvent) -> float:
+        """Have a member trained; a ``RunTrainer``."""
         order = json.dumps(
-            {"member": member.name, "budget": budget, "tensorboard": self.tensorboard}
-        )
+            {
+                "run": str(run), "member": member.name, "budget": budget,
+                "tensorboard": self.tensorboard, "test": self.test,
+            }
+        )  # fmt: skip
         try:
             print(order, file=_pipe(self.process.stdin), flush=True)
         except OSError:
             raise RunError(self._gone(member.name)) from None
-        return float(self._answer(member.name)["done"])
+        return float(self._answer(member.name, on_event)["done"])
 
     def interrupt(self) -> None:
         """Make it write its checkpoint and end."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
 
-    def _answer(self, doing: str) -> dict[str, Any]:
+    def _answer(self, doing: str, on_event: OnEvent) -> dict[str, Any]:
         """Pass on events until something else comes."""
         for line in _pipe(self.process.stdout):
             message: dict[str, Any] = json.loads(line)
             if "event" in message:
-                self.on_event(_KINDS[message.pop("event")](**message))
+                on_event(_KINDS[message.pop("event")](**message))
             elif "interrupted" in message:
                 raise KeyboardInterrupt
+            elif "refused" in message:
+                raise RecipeError(message["refused"])
             elif "error" in message:
                 raise RunError(message["error"])
             else:

@@ -18,6 +18,7 @@ from math import pi
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from fkd_kaggle.keypoints import SIZE
@@ -146,12 +147,32 @@ def relight(images: Any, strength: Augmentation, seed: keras.random.SeedGenerato
         images = (images - 0.5) * ops.exp(uniform(strength.contrast)) + 0.5
     if strength.brightness:
         images = images + uniform(strength.brightness)
+    if strength.shade:
+        across = (ops.arange(SIZE, dtype="float32") - CENTRE) / CENTRE
+        images = images * (1.0 + uniform(strength.shade) * across[:, None])
+        images = images * (1.0 + uniform(strength.shade) * across[:, None, None])
+    if strength.blur:
+        images = _blur(images, strength.blur, seed)
     if strength.noise:
         level = keras.random.uniform((batch, 1, 1, 1), 0.0, strength.noise, seed=seed)
         images = images + level * keras.random.normal(ops.shape(images), seed=seed)
     if strength.erase:
         images = _erase(images, strength.erase, seed)
     return images
+
+
+def _blur(images: Any, probability: float, seed: keras.random.SeedGenerator) -> Any:
+    """Mix some images with what a Gaussian of two pixels makes of them."""
+    sigma, reach = 2.0, 4
+    weights = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / sigma))
+    kernel = (weights / weights.sum()).astype(np.float32)
+    padded = ops.pad(images, [[0, 0], [reach, reach], [reach, reach], [0, 0]], mode="reflect")
+    soft = ops.conv(padded, kernel[:, None, None, None], padding="valid")
+    soft = ops.conv(soft, kernel[None, :, None, None], padding="valid")
+    shape = (ops.shape(images)[0], 1, 1, 1)
+    chosen = keras.random.uniform(shape, seed=seed) < probability
+    share = keras.random.uniform(shape, seed=seed)
+    return images + ops.where(chosen, share, ops.zeros_like(share)) * (soft - images)
 
 
 def _erase(images: Any, probability: float, seed: keras.random.SeedGenerator) -> Any:

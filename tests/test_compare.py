@@ -12,7 +12,7 @@ import pytest
 from conftest import write_competition
 from typer.testing import CliRunner
 
-from fkd_kaggle import cli, compare, comparison_page, ensemble, faces
+from fkd_kaggle import cli, compare, comparison_page, ensemble, faces, fleet
 from fkd_kaggle.compare import REFERENCE, Comparison, Line, Result
 from fkd_kaggle.errors import DataError, RecipeError, RunError
 from fkd_kaggle.events import EpochEnded, Event, MemberEnded, MemberFailed
@@ -145,7 +145,10 @@ def test_a_comparison_grows_and_keeps_its_settings(
     compared: tuple[Comparison, str], data: Path, shelf: dict[str, str], tmp_path: Path
 ) -> None:
     comparison, _ = compared
-    settings: dict[str, Any] = {"budget": None, "epochs": 1, "precision": "float32"}
+    settings: dict[str, Any] = {
+        "budget": None, "epochs": 1, "precision": "float32",
+        "workers": comparison.settings.workers,
+    }  # fmt: skip
     grown = compare.start(
         comparison.path.parent, ["masked-cnn", shelf["eyes"]], data, name="compare-1", **settings
     )
@@ -156,6 +159,11 @@ def test_a_comparison_grows_and_keeps_its_settings(
         compare.start(
             comparison.path.parent, ["masked-cnn"], data, name="compare-1",
             **{**settings, "epochs": 3},
+        )  # fmt: skip
+    with pytest.raises(RunError, match="another workers"):
+        compare.start(
+            comparison.path.parent, ["masked-cnn"], data, name="compare-1",
+            **{**settings, "workers": 7},
         )  # fmt: skip
     other = tmp_path / "data"
     write_competition(other, train=41)
@@ -201,6 +209,35 @@ def test_what_fails_leaves_the_others_their_turn(
     assert tried == ["whole-seed0", "eyes-seed0"]
     failed = [event for event in events if isinstance(event, MemberFailed)]
     assert failed == [MemberFailed("whole-seed0/whole-f0", "none of 40 faces is complete")]
+
+
+@pytest.mark.slow
+def test_processes_train_at_once_and_outlive_a_recipe_that_fails(
+    data: Path, shelf: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (tmp_path / "wrong.toml").write_text(WHOLE + "heatmap_loss = 0.5\n")
+    hire, workers = fleet.staff_for(data, workers=2)
+    assert hire is not None
+    comparison = compare.start(
+        tmp_path / "runs", [str(tmp_path / "wrong.toml"), shelf["whole"], shelf["both"]], data,
+        budget=None, epochs=1, parts=2, precision="float32", workers=workers,
+    )  # fmt: skip
+    events: list[Event] = []
+    comparison = compare.train(comparison, data, events.append, hire=hire)
+    assert comparison.status == "failures"
+    failed = {event.member: event.reason for event in events if isinstance(event, MemberFailed)}
+    assert set(failed) == {"wrong-seed0/wrong-f0", "wrong-seed0/wrong-f1"}
+    assert all("heatmap_loss needs" in line for line in failed.values())
+    ended = {event.member for event in events if isinstance(event, MemberEnded)}
+    assert ended == {
+        "whole-seed0/whole-f0", "whole-seed0/whole-f1", "both-seed0/whole-f0",
+        "both-seed0/eyes-f0", "both-seed0/whole-f1", "both-seed0/eyes-f1",
+    }  # fmt: skip
+    measured = {result.recipe for result in compare.results(comparison, data)}
+    assert measured == {"whole", "both", REFERENCE}
+    # Nobody asked for the test faces.
+    assert not list(comparison.path.rglob("test.npz"))
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_made(

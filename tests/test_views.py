@@ -104,7 +104,9 @@ def test_a_uniform_distribution_keeps_within_its_range_and_fills_it() -> None:
     assert np.abs(angles).mean() == pytest.approx(7.5, abs=0.7)
 
 
-@pytest.mark.parametrize("part", ["brightness", "contrast", "gamma", "noise", "erase", "gain"])
+@pytest.mark.parametrize(
+    "part", ["brightness", "contrast", "gamma", "noise", "erase", "gain", "shade", "blur"]
+)
 def test_each_photometric_change_changes_pixels_and_nothing_else(part: str) -> None:
     none = Augmentation(brightness=0, contrast=0, gamma=0, noise=0, erase=0)
     changes: dict[str, Any] = {part: 0.9}
@@ -113,6 +115,34 @@ def test_each_photometric_change_changes_pixels_and_nothing_else(part: str) -> N
     changed = ops.convert_to_numpy(views.relight(images, strength, seed()))
     assert changed.shape == images.shape
     assert np.abs(changed - images).max() > 0.05
+
+
+def test_shade_lights_one_side_and_leaves_the_middle() -> None:
+    grey = np.full((50, SIZE, SIZE, 1), 0.4, np.float32)
+    lit = ops.convert_to_numpy(views.relight(grey, replace(STILL, shade=0.5), seed()))[..., 0]
+    np.testing.assert_allclose(lit[:, 47:49, 47:49], 0.4, rtol=0.02)
+    left, right = lit[:, 48, 0], lit[:, 48, -1]
+    np.testing.assert_allclose(left + right, 0.8, rtol=0.02)
+    assert 0.15 < np.abs(left - 0.4).max() <= 0.21
+    assert (left > right).any()
+    assert (left < right).any()
+
+
+def test_blur_spreads_a_spot_keeps_its_light_and_spares_some_views() -> None:
+    spot = np.zeros((60, SIZE, SIZE, 1), np.float32)
+    spot[:, 40, 50] = 1.0
+    soft = ops.convert_to_numpy(views.relight(spot, replace(STILL, blur=0.5), seed()))[..., 0]
+    np.testing.assert_allclose(soft.sum((1, 2)), 1.0, rtol=1e-3)
+    np.testing.assert_allclose(soft[:, 40, 48], soft[:, 40, 52], atol=1e-6)
+    peaks = soft[:, 40, 50]
+    assert 0.3 < (peaks == 1.0).mean() < 0.7
+    assert peaks.min() < 0.3
+
+
+def test_blur_does_not_darken_the_edge() -> None:
+    grey = np.full((8, SIZE, SIZE, 1), 0.7, np.float32)
+    soft = ops.convert_to_numpy(views.relight(grey, replace(STILL, blur=1.0), seed()))
+    np.testing.assert_allclose(soft, 0.7, rtol=1e-4)
 
 
 def test_the_same_seed_draws_the_same_views() -> None:

@@ -137,10 +137,14 @@ def check(recipe: Recipe, where: str) -> None:
         if not isinstance(value, str) and value < 0:
             raise RecipeError(f"{where}: augmentation.{strength.name} must not be negative")
     views = recipe.augmentation
-    if max(views.flip, views.erase, views.far) > 1:
-        raise RecipeError(f"{where}: augmentation.flip, erase and far are probabilities: at most 1")
-    if recipe.augmentation.gain >= 1:
-        raise RecipeError(f"{where}: augmentation.gain must be below 1: 0.2 is ×0.8 to ×1.2")
+    if max(views.flip, views.erase, views.far, views.blur) > 1:
+        raise RecipeError(
+            f"{where}: augmentation.flip, erase, far, blur are probabilities: at most 1"
+        )
+    if max(views.gain, views.shade) >= 1:
+        raise RecipeError(
+            f"{where}: augmentation.gain and shade must be below 1: 0.2 is ×0.8 to ×1.2"
+        )
     for copy in recipe.enlarge:
         if copy.gain <= 0 or copy.noise < 0:
             raise RecipeError(f"{where}: enlarge: gain must be above 0 and noise not negative")

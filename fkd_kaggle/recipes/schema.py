@@ -65,6 +65,11 @@ class Augmentation:
     """Half-range of the logarithm of the gain around mid-grey."""
     gamma: float = 0.3
     """Half-range of the logarithm of the exponent."""
+    shade: float = 0.0
+    """Half-range of how much brighter one side of the face is lit than its middle, along each axis:
+    0.3 is ×0.7 to ×1.3 at the edge."""
+    blur: float = 0.0
+    """Probability of a view out of focus, by a Gaussian of up to two pixels."""
     noise: float = 0.03
     """Largest standard deviation of pixel noise, as a share of the grey range."""
     erase: float = 0.0
