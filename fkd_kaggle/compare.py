@@ -242,7 +242,8 @@ def train(
 
         return train_one
 
-    with (hire or _alone(comparison, material))([run.path for run in runs]) as staff:
+    begin = hire if hire and todo else _alone(comparison, material)
+    with begin([run.path for run in runs]) as staff:
         tell(
             EnsembleStarted(
                 comparison.name, tuple(everything), done, len(material.training.images),
