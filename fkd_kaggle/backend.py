@@ -82,8 +82,10 @@ def compiles() -> bool:
     """Say whether to compile steps with XLA: on GPUs and with JAX, which knows nothing else.
 
     On a CPU oneDNN's kernels are faster than XLA's for these networks (EXPERIMENTS.md), and XLA
-    cannot compile a step whose gradients are summed over several devices. Where TensorFlow comes
-    without the parts of CUDA that XLA needs, a warning says that training goes on without it.
+    cannot compile a step whose gradients are summed over several devices. What it compiles must
+    be made of operations it has: no image transformation of TensorFlow's (see ``views.warp``).
+    Where TensorFlow comes without the parts of CUDA that XLA needs, a warning says that training
+    goes on without it.
     """
     import keras
 

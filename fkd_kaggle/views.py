@@ -21,6 +21,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from fkd_kaggle import backend
 from fkd_kaggle.keypoints import SIZE
 from fkd_kaggle.recipes import Augmentation
 
@@ -57,12 +58,41 @@ class View:
 
 def warp(images: Any, matrix: Any) -> Any:
     """Return (B, 96, 96, 1) ``images`` through (B, 2, 3) maps new pixel → old pixel, bilinear."""
+    if keras.backend.backend() == "tensorflow" and backend.compiles():
+        return _sampled(images, matrix)
     batch = ops.shape(matrix)[0]
     rows = ops.reshape(matrix, (batch, 6))
     transform = ops.concatenate([rows, ops.zeros((batch, 2), rows.dtype)], axis=1)
     return ops.image.affine_transform(
         images, transform, interpolation="bilinear", fill_mode="nearest"
     )
+
+
+def _sampled(images: Any, matrix: Any) -> Any:
+    """Do as ``warp`` in small steps: XLA has no kernel for TensorFlow's image transformation."""
+    batch, last = ops.shape(matrix)[0], SIZE - 1
+    pixels = np.arange(SIZE, dtype=np.float32)
+    x, y = pixels[None, None, :], pixels[None, :, None]
+
+    def place(row: Any) -> tuple[Any, Any, Any]:
+        """Return the two neighbours of where the new pixels come from, and how far between."""
+        at = row[:, 0, None, None] * x + row[:, 1, None, None] * y + row[:, 2, None, None]
+        at = ops.clip(at, 0.0, last)
+        before = ops.floor(at)
+        return before, ops.minimum(before + 1.0, last), at - before
+
+    left, right, across = place(matrix[:, 0])
+    top, bottom, down = place(matrix[:, 1])
+    flat = ops.reshape(images, (batch, SIZE * SIZE))
+
+    def grey(row: Any, column: Any) -> Any:
+        index = ops.cast(row * SIZE + column, "int32")
+        seen = ops.take_along_axis(flat, ops.reshape(index, (batch, SIZE * SIZE)), axis=1)
+        return ops.reshape(seen, (batch, SIZE, SIZE))
+
+    above = grey(top, left) * (1.0 - across) + grey(top, right) * across
+    below = grey(bottom, left) * (1.0 - across) + grey(bottom, right) * across
+    return (above * (1.0 - down) + below * down)[..., None]
 
 
 def moved(points: Any, matrix: Any) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -10,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from fkd_kaggle import networks, training, views
+from fkd_kaggle import backend, networks, training, views
 from fkd_kaggle.models.cascade import Frame
-from fkd_kaggle.recipes import Recipe
+from fkd_kaggle.recipes import Augmentation, Recipe
 
 TINY = Recipe(
     "tiny", architecture="cascade", options={"width": 8, "depth": 1, "coarse_width": 8},
@@ -87,3 +90,37 @@ def test_training_moves_both_networks_of_a_cascade() -> None:
         if np.array_equal(before[weight.path], ops.convert_to_numpy(weight))
     ]
     assert still == []
+
+
+@pytest.mark.slow
+def test_xla_compiles_training_and_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What GPUs do with TensorFlow, and no CPU: every operation of a step must have its kernel."""
+    monkeypatch.setattr(backend, "compiles", lambda: True)
+    strong = Augmentation(
+        stretch=0.05, shear=0.05, far=0.2, gain=0.1, shade=0.2, blur=0.5, erase=0.5
+    )
+    recipe = replace(TINY, optimizer="muon", augmentation=strong)
+    faces = make_faces(16, seed=2)
+    network = networks.build_network(recipe)
+    learner = training.Learner(network, recipe, 0, faces.images)
+    learner.compile(
+        optimizer=training.optimizer(recipe), jit_compile=backend.compiles(), steps_per_execution=2
+    )
+    labels = networks.targets(faces, recipe)
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        while True:
+            yield np.arange(16, dtype=np.int32), labels
+
+    history = learner.fit(batches(), steps_per_epoch=8, epochs=2, verbose=0, shuffle=False)
+    first, second = history.history["loss"]
+    assert second < first
+    order = networks.flip_order(recipe)
+    compiled = networks.predict_points(network, faces.images, order)
+    plain = ops.convert_to_numpy(network(networks.to_grey(faces.images), training=False))
+    mirrored = ops.convert_to_numpy(
+        network(networks.to_grey(faces.images[:, :, ::-1]), training=False)
+    )[:, order]
+    mirrored[..., 0] = 95 - mirrored[..., 0]
+    offset = ops.convert_to_numpy(networks.label_offset(network))
+    np.testing.assert_allclose(compiled, (plain + mirrored) / 2 + offset, atol=0.02)

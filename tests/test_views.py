@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from fkd_kaggle import views
+from fkd_kaggle import backend, views
 from fkd_kaggle.keypoints import COUNT, FLIP, SIZE
 from fkd_kaggle.recipes import Augmentation
 
@@ -47,6 +47,23 @@ def test_a_bright_spot_moves_with_its_point(value: int) -> None:
     centre = np.array([[(seen * x).sum(), (seen * y).sum()]]) / seen.sum()
     back = ops.convert_to_numpy(view.to_face(centre[None].astype("float32"), [0]))
     np.testing.assert_allclose(back, spot, atol=0.15)
+
+
+def test_xla_compiles_the_warp_and_warps_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow's own image transformation has no XLA kernel, on no device."""
+    images = np.random.default_rng(0).uniform(size=(16, SIZE, SIZE, 1)).astype("float32")
+    view = views.draw(16, replace(STRONG, far=0.5), seed(3))
+    plain = ops.convert_to_numpy(view.warp(images))
+    monkeypatch.setattr(backend, "compiles", lambda: True)
+
+    class Warped(keras.Model):
+        def call(self, inputs: Any) -> Any:
+            return views.warp(*inputs)
+
+    model = Warped()
+    model.compile(jit_compile=True)
+    compiled = model.predict_on_batch([images, ops.convert_to_numpy(view.matrix)])
+    np.testing.assert_allclose(compiled, plain, atol=1e-4)
 
 
 def test_from_afar_the_whole_picture_is_seen_somewhere() -> None:

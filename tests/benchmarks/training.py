@@ -2,12 +2,11 @@
 
     python tests/benchmarks/training.py [RECIPE …]
 
-The same network and batch four ways, in turns within one run, each with the whole machine:
+The same network and batch three ways, in turns within one run, each with the whole machine:
 
 - plain ``fit`` in float32 on an ``ImageDataGenerator`` (rotation, shift, zoom, shear, brightness,
-  flip), compiled as Keras chooses, which is with XLA, also on a CPU;
-- the same with ``jit_compile=False``, which is faster on a CPU;
-- the same on a ``tf.data`` pipeline of Keras' image layers (the same changes) instead;
+  flip), compiled as Keras chooses;
+- the same on a ``tf.data`` pipeline of Keras' image layers (the same changes);
 - as this package trains members: views inside the step, the precision that suits the machine, a
   process for each GPU or core. Their images/s are added up.
 
@@ -52,28 +51,25 @@ def main(names: list[str]) -> None:
         f"{len(shares)} × {policy}; matrices: {_matrix_rate(policy) / 1e9:.0f} GFLOP/s"
     )
     print(
-        f"{'recipe':16}{'batch':>6}{'plain fit':>11}{'no XLA':>9}{'layers':>9}{'ours':>8}"
-        f"{'ratios':>22}{'GFLOP/s':>9}"
+        f"{'recipe':16}{'batch':>6}{'generator':>11}{'layers':>9}{'ours':>8}{'ratios':>16}"
+        f"{'GFLOP/s':>9}"
     )
     for name in names:
         recipe = _recipe(name)
         faces = _faces(recipe)
         ways = [
-            _plain(recipe, _generator, faces, "auto"),
-            _plain(recipe, _generator, faces, False),
-            _plain(recipe, _layers, faces, False),
+            _plain(recipe, _generator, faces),
+            _plain(recipe, _layers, faces),
         ]
         with _crew(name, policy, shares) as crew:
             ways.append(crew)
             # In turns, and the best of each: other jobs on the machine then slow all or none.
             speeds = [[way() for way in ways] for _ in range(ROUNDS)]
-        *others, ours = np.max(speeds, axis=0)
+        generator, layers, ours = np.max(speeds, axis=0)
         rate = ours * 3 * flops.forward(networks.build_network(recipe))
-        plain, straight, layers = others
-        ratios = "".join(f"{ours / other:6.2f}x" for other in others)
         print(
-            f"{name:16}{recipe.batch_size:6}{plain:11.0f}{straight:9.0f}{layers:9.0f}{ours:8.0f}"
-            f" {ratios}{rate / 1e9:9.0f}",
+            f"{name:16}{recipe.batch_size:6}{generator:11.0f}{layers:9.0f}{ours:8.0f}"
+            f"{ours / generator:8.2f}x{ours / layers:6.2f}x{rate / 1e9:9.0f}",
             flush=True,
         )
 
@@ -155,7 +151,6 @@ def _plain(
     recipe: recipes.Recipe,
     feed: Callable[[np.ndarray, np.ndarray, int], Iterator],
     faces: tuple[np.ndarray, np.ndarray],
-    jit_compile: str | bool,
 ) -> Callable[[], float]:
     """Return a round of plain ``fit`` in float32; it returns images/s."""
     import keras
@@ -170,7 +165,7 @@ def _plain(
         network = keras.Model(network.input, keras.layers.Concatenate(axis=1)(both))
         labels = np.concatenate([labels, labels], axis=1)
     optimizer = keras.optimizers.Adam(recipe.learning_rate)
-    network.compile(optimizer, "mse", jit_compile=jit_compile)
+    network.compile(optimizer, "mse")
     batches = feed(images, labels, recipe.batch_size)
     return lambda: _speed(network, batches, recipe.batch_size)
 
