@@ -17,6 +17,7 @@ LOGICAL_CPUS: Final = "FKD_LOGICAL_CPUS"
 
 _VERBOSE: Final = "FKD_VERBOSE"
 _strategy: Any = None
+_without_xla = False
 
 
 def start(precision: str, *, together: bool = False) -> str:
@@ -89,11 +90,27 @@ def compiles() -> bool:
     """
     import keras
 
-    if _strategy is not None:
+    if _strategy is not None or _without_xla:
         return False
     if keras.backend.backend() == "tensorflow":
         return has_gpu() and _xla_works()
     return keras.backend.backend() == "jax"
+
+
+def leave_xla_out(error: Exception) -> bool:
+    """Compile nothing with XLA any more; say whether that changes anything.
+
+    For when a step fails: TensorFlow can do without XLA, JAX cannot.
+    """
+    global _without_xla
+    import keras
+
+    if keras.backend.backend() != "tensorflow" or not compiles():
+        return False
+    line = str(error).strip().split("\n", 1)[0]
+    warnings.warn(f"XLA failed, training goes on without it: {line}", stacklevel=2)
+    _without_xla = True
+    return True
 
 
 def steps_at_once() -> int:

@@ -176,11 +176,7 @@ def train(
         batches = _batches(training, member.recipe, member.seed + session.progress.epoch)
         try:
             with _heard(session):
-                learner.fit(
-                    batches, steps_per_epoch=session.steps, epochs=member.recipe.epochs,
-                    initial_epoch=session.progress.epoch, callbacks=callbacks, verbose=0,
-                    shuffle=False,
-                )  # fmt: skip
+                _fit(learner, session, batches, callbacks)
         except KeyboardInterrupt:
             session.interrupted()
             raise
@@ -189,19 +185,47 @@ def train(
     return network, session.progress
 
 
+def _fit(
+    learner: Learner,
+    session: _Session,
+    batches: Iterator[tuple[np.ndarray, np.ndarray]],
+    callbacks: list[keras.callbacks.Callback],
+) -> None:
+    """Train; a first step that XLA will not compile, or fails at, is done again without."""
+    begun = session.progress.epoch
+
+    def go() -> None:
+        learner.fit(
+            batches, steps_per_epoch=session.steps, epochs=session.recipe.epochs,
+            initial_epoch=begun, callbacks=callbacks, verbose=0, shuffle=False,
+        )  # fmt: skip
+
+    try:
+        go()
+    except Exception as error:
+        if session.step or session.progress.epoch > begun or not backend.leave_xla_out(error):
+            raise
+        _compile(learner, learner.optimizer)
+        go()
+
+
 def _learner(member: Member, training: Faces) -> Learner:
     """Return the member's untrained network, compiled for training."""
     with backend.on_all_devices():
         network = networks.build_network(member.recipe)
         networks.start_from(network, _mean_points(networks.targets(training, member.recipe)))
         learner = Learner(network, member.recipe, member.seed, training.images)
-        # In mixed float16 this wraps the optimizer in one that scales the loss, or ours does it.
-        learner.compile(
-            optimizer=optimizer(member.recipe), jit_compile=backend.compiles(),
-            steps_per_execution=backend.steps_at_once(),
-            auto_scale_loss=backend.fixed_loss_scale() is None,
-        )  # fmt: skip
+        _compile(learner, optimizer(member.recipe))
     return learner
+
+
+def _compile(learner: Learner, optimizer: keras.optimizers.Optimizer) -> None:
+    # In mixed float16 this wraps the optimizer in one that scales the loss, or ours does it.
+    learner.compile(
+        optimizer=optimizer, jit_compile=backend.compiles(),
+        steps_per_execution=backend.steps_at_once(),
+        auto_scale_loss=backend.fixed_loss_scale() is None,
+    )  # fmt: skip
 
 
 def optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:

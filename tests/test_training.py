@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from conftest import make_faces
 from keras import ops
 
-from fkd_kaggle import backend, losses, models, networks, recipes, training
+from fkd_kaggle import backend, losses, models, networks, recipes, training, views
 from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.events import EpochEnded, Event, MemberStarted, OnEvent, ignore
 from fkd_kaggle.faces import Faces
@@ -315,6 +316,37 @@ def test_training_learns_and_leaves_a_whole_folder(tmp_path: Path) -> None:
         networks.predict_points(network, faces.images, order),
         atol=1e-4,
     )
+
+
+def test_a_step_that_xla_will_not_compile_is_trained_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if this were a GPU, and one operation in the step had no XLA kernel."""
+    monkeypatch.setattr(backend, "has_gpu", lambda: True)
+    monkeypatch.setattr(backend, "_without_xla", False)
+
+    def kernel(images: Any, matrix: Any) -> Any:
+        return ops.image.affine_transform(images, ops.concatenate(
+            [ops.reshape(matrix, (-1, 6)), ops.zeros((8, 2))], axis=1))  # fmt: skip
+
+    monkeypatch.setattr(views, "_sampled", kernel)
+    assert backend.compiles()
+    faces = make_faces(16, seed=0)
+    with pytest.warns(UserWarning, match="XLA failed, training goes on without it"):
+        _, progress = train(replace(TINY, epochs=2), tmp_path, faces)
+    assert (progress.stopped, progress.epoch) == ("finished", 2)
+    assert not backend.compiles()
+
+
+def test_what_fails_without_xla_too_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(images: Any, matrix: Any) -> Any:
+        raise ValueError("no such face")
+
+    monkeypatch.setattr(views, "warp", broken)
+    with pytest.raises(ValueError, match="no such face"):
+        train(TINY, tmp_path, make_faces(16, seed=0))
 
 
 def test_an_interrupted_member_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
