@@ -66,6 +66,17 @@ def has_gpu() -> bool:
     return False
 
 
+def on_cpu() -> bool:
+    """Say whether the backend computes on the CPU, which multiplies float32 as float32."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return bool(jax.default_backend() == "cpu")
+    return not has_gpu()
+
+
 def can_use_gpus() -> bool:
     """Say whether the backend can compute on the machine's GPUs; takes none of them.
 
@@ -98,14 +109,19 @@ def compiles() -> bool:
 
 
 def leave_xla_out(error: Exception) -> bool:
-    """Compile nothing with XLA any more; say whether that changes anything.
+    """Compile nothing with XLA any more; say whether that may help.
 
-    For when a step fails: TensorFlow can do without XLA, JAX cannot.
+    For when a first step fails: TensorFlow can do without XLA, JAX cannot. Memory that is too
+    small is not XLA's fault.
     """
     global _without_xla
     import keras
 
     if keras.backend.backend() != "tensorflow" or not compiles():
+        return False
+    import tensorflow as tf
+
+    if isinstance(error, tf.errors.ResourceExhaustedError):
         return False
     line = str(error).strip().split("\n", 1)[0]
     warnings.warn(f"XLA failed, training goes on without it: {line}", stacklevel=2)

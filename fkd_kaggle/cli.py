@@ -126,12 +126,12 @@ def compare(
     from fkd_kaggle.display import TrainingDisplay
 
     console = terminal.console()
-    hire, count = fleet.staff_for(data_dir, workers=workers)
     seconds = opt.duration(budget, "--budget") or (None if epochs else 600.0)
     comparison = room.start(
         runs_dir, names, data_dir, budget=seconds, epochs=epochs, seeds=seeds, parts=folds,
-        precision=precision or "auto", workers=count, name=name,
+        precision=precision or "auto", workers=workers, places=fleet.places(), name=name,
     )  # fmt: skip
+    hire = fleet.staff_for(data_dir, comparison.settings.workers)
     say(console, f"{comparison.name}: {comparison_page.protocol(comparison)}")
     with TrainingDisplay(console) as display:
         comparison = room.train(comparison, data_dir, display, hire=hire)

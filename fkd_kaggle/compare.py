@@ -123,7 +123,8 @@ def start(
     seeds: int = 1,
     parts: int | None = None,
     precision: str = "auto",
-    workers: int = 1,
+    workers: int | None = None,
+    places: int = 1,
     name: str | None = None,
 ) -> Comparison:
     """Make a comparison, or find the one that was asked for before and is not finished.
@@ -134,8 +135,9 @@ def start(
         Seconds and epochs, whichever ends first; None for no limit.
     parts
         Parts of the faces, each held out in turn; None for five parts and one held out.
-    workers
-        How many networks will be trained at the same time; see ``train``.
+    workers, places
+        How many networks are to be trained at the same time. None for as many as the comparison
+        that is gone on with was begun with; ``places`` for a new one.
     name
         Of a comparison to go on with, or to add recipes and seeds to. None finds an unfinished one
         with the same recipes and settings, or makes ``compare-1`` and so on.
@@ -150,7 +152,7 @@ def start(
     """
     settings = Settings(
         budget, epochs, 5 if parts is None else parts, 1 if parts is None else parts, precision,
-        faces.fingerprint(data_dir), workers,
+        faces.fingerprint(data_dir), workers or places,
     )  # fmt: skip
     folder = name or fresh_name(runs_dir, "compare")
     check_name(folder)
@@ -158,13 +160,15 @@ def start(
     _plans(wanted, 0)  # a wrong recipe is told before anything is made
     for path in sorted(runs_dir.glob("*/compare.json")):
         kept = open_comparison(path.parent)
+        if workers is None:
+            settings = replace(settings, workers=kept.settings.workers)
         if name == kept.name:
             _check_same(kept, settings)
             everyone = tuple(dict.fromkeys((*kept.names, *names)))
             wanted = replace(kept, names=everyone, seeds=max(seeds, kept.seeds))
             _plans(wanted, 0)
             break
-        same = (kept.settings, kept.names, kept.seeds) == (settings, wanted.names, seeds)
+        same = (kept.settings, kept.names, kept.seeds) == (settings, tuple(names), seeds)
         if name is None and same and kept.status != "finished":
             return kept
     else:
@@ -243,7 +247,7 @@ def train(
         return train_one
 
     begin = hire if hire and todo else _alone(comparison, material)
-    with begin([run.path for run in runs]) as staff:
+    with begin([run.path for run in runs], len(todo)) as staff:
         tell(
             EnsembleStarted(
                 comparison.name, tuple(everything), done, len(material.training.images),
@@ -271,7 +275,7 @@ def _alone(comparison: Comparison, material: Material) -> HireStaff:
         return ensemble.train_member(Run.open(run), member, material, budget, on_event)
 
     @contextmanager
-    def start(_: Sequence[Path]) -> Iterator[Staff]:
+    def start(runs: Sequence[Path], members: int) -> Iterator[Staff]:
         yield Staff([trainer], backend.start(comparison.settings.precision))
 
     return start
@@ -326,8 +330,9 @@ def _check_same(kept: Comparison, settings: Settings) -> None:
     for field in fields(Settings):
         before, now = getattr(kept.settings, field.name), getattr(settings, field.name)
         if before != now:
+            what = "number of workers" if field.name == "workers" else field.name.replace("_", " ")
             raise RunError(
-                f"comparison {kept.name} was made with another {field.name.replace('_', ' ')} "
+                f"comparison {kept.name} was made with another {what} "
                 f"({before}, not {now}): leave out what differs, or choose another --name"
             )
 

@@ -57,7 +57,7 @@ class RunTrainer(Protocol):
 
         Raises
         ------
-        RecipeError
+        RecipeError, DataError
             This member cannot be trained; the trainer is there for others.
         """
 
@@ -71,8 +71,8 @@ class Staff:
     stop: Callable[[], None] | None = None
 
 
-HireStaff = Callable[[Sequence[Path]], AbstractContextManager[Staff]]
-"""Starts a staff for the runs in these folders, and sends it home at the end."""
+HireStaff = Callable[[Sequence[Path], int], AbstractContextManager[Staff]]
+"""Starts a staff for so many members of the runs in these folders; sends it home at the end."""
 
 
 def work_off(
@@ -124,7 +124,7 @@ def work_off(
         crew.stop()
     for thread in threads:
         thread.join()
-    if board.failures and not board.trained:
+    if board.failures and not board.trained and board.ending != "interrupted":
         raise board.failures[0]
     if board.failures and board.ending == "finished":
         board.ending = "failures"

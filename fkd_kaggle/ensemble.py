@@ -281,6 +281,8 @@ def predict(
 class Predictor:
     """A run's networks, loaded once and asked many times, for faces of no data set.
 
+    Lost faces are not searched for: who cuts crops of photos cuts others then.
+
     Raises
     ------
     RunError
@@ -308,7 +310,7 @@ class Predictor:
         sources = np.full(len(images), source, np.uint8)
         predictions = np.stack(
             [
-                _answers(network, member, wanted, sources)
+                _answers(network, member, wanted, sources, again=False)
                 for network, member in zip(self.networks, self.members, strict=True)
             ]
         )
@@ -426,12 +428,19 @@ def _member_predictions(
 
 
 def _answers(
-    network: keras.Model, member: Member, wanted: Faces, sources: np.ndarray
+    network: keras.Model, member: Member, wanted: Faces, sources: np.ndarray, *, again: bool = True
 ) -> np.ndarray:
-    """Return (N, 15, 2) float32 pixels: one network's flip-averaged answer."""
+    """Return (N, 15, 2) float32 pixels: one network's flip-averaged answer.
+
+    Parameters
+    ----------
+    again
+        Whether it looks again at faces it is lost on (see ``search``).
+    """
     from fkd_kaggle import networks, search
 
-    points = search.predict_points(network, wanted.images, networks.averaged_flip(member.recipe))
+    predict = search.predict_points if again else networks.predict_points
+    points = predict(network, wanted.images, networks.averaged_flip(member.recipe))
     return networks.to_keypoints(points, member.recipe, sources)
 
 

@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final, get_args
 
@@ -51,21 +52,27 @@ def hire_for(
     return hire(run.path, data_dir, shares, tensorboard=tensorboard) if shares else None
 
 
-def staff_for(data_dir: Path, *, workers: int | None = None) -> tuple[HireStaff | None, int]:
-    """Return what starts a staff for a comparison on this machine, and how many it trains at once.
+def places() -> int:
+    """Return how many networks it makes sense to train on this machine at the same time."""
+    return max(1, len(_shares(sys.maxsize, None)))
 
-    None, and one, to train one after the other, here. However few recipes there are, each is
-    trained with the same share of the machine, or an equal budget would not be equal.
 
-    Parameters
-    ----------
-    workers
-        As for ``hire_for``.
+def staff_for(data_dir: Path, workers: int) -> HireStaff | None:
+    """Return what starts a staff for a comparison; None to train one after the other, here.
+
+    However few members there are, each gets a part of the machine as if there were ``workers``, or
+    an equal budget would not be equal.
     """
     shares = _shares(sys.maxsize, workers)
     if not shares:
-        return None, 1
-    return lambda runs: staff(runs, data_dir, shares, test=False), len(shares)
+        return None
+    gpus = min(len(share.gpus) for share in shares)
+    equal = [replace(share, gpus=share.gpus[:gpus]) for share in shares]
+
+    def start(runs: Sequence[Path], members: int) -> AbstractContextManager[Staff]:
+        return staff(runs[0], data_dir, equal[: max(1, members)], test=False, check=False)
+
+    return start
 
 
 def _shares(members: int, workers: int | None) -> list[Share]:
@@ -97,7 +104,7 @@ def hire(run: Path, data_dir: Path, shares: Sequence[Share], *, tensorboard: boo
         def trainer(one: RunTrainer) -> Trainer:
             return lambda member, budget: one(run, member, budget, on_event)
 
-        with staff([run], data_dir, shares, tensorboard=tensorboard) as hired:
+        with staff(run, data_dir, shares, tensorboard=tensorboard) as hired:
             trainers = [trainer(one) for one in hired.trainers]
             yield Crew(trainers, hired.precision, hired.stop)
 
@@ -106,19 +113,24 @@ def hire(run: Path, data_dir: Path, shares: Sequence[Share], *, tensorboard: boo
 
 @contextmanager
 def staff(
-    runs: Sequence[Path],
+    run: Path,
     data_dir: Path,
     shares: Sequence[Share],
     *,
     tensorboard: bool = False,
     test: bool = True,
+    check: bool = True,
 ) -> Iterator[Staff]:
-    """Start a worker for each share of the machine; all train members of any of the ``runs``.
+    """Start a worker for each share of the machine.
 
     Parameters
     ----------
+    run
+        The folder of the only run, or the first of several with the same precision.
     test
         Whether a trained network answers for the test faces at once.
+    check
+        Whether to see first that all of the run's networks can be built.
 
     Raises
     ------
@@ -128,7 +140,7 @@ def staff(
     with ExitStack() as stack:
         # All of them first: each takes its seconds to start TensorFlow.
         workers = [
-            stack.enter_context(_Worker(runs, data_dir, share, tensorboard, test))
+            stack.enter_context(_Worker(run, data_dir, share, tensorboard, test, check))
             for share in shares
         ]
         precision = {worker.ready() for worker in workers}.pop()
@@ -147,12 +159,19 @@ class _Worker:
     """One process and the two pipes to it."""
 
     def __init__(
-        self, runs: Sequence[Path], data_dir: Path, share: Share, tensorboard: bool, test: bool
+        self,
+        run: Path,
+        data_dir: Path,
+        share: Share,
+        tensorboard: bool,
+        test: bool,
+        check: bool,
     ) -> None:
         self.share, self.tensorboard, self.test = share, tensorboard, test
         package = Path(__file__).parents[1]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(package), str(data_dir), *map(str, runs)],
+            [sys.executable, "-c", _START, str(package), str(data_dir), str(run),
+             "check" if check else ""],
             env={**os.environ, **share.environment()},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
             start_new_session=True,  # Ctrl-C reaches it by `interrupt`, once

@@ -199,8 +199,9 @@ def predict_doubtfully(
     for start in range(0, len(images), _PREDICT_BATCH):
         batch = images[start : start + _PREDICT_BATCH]
         shown = batch if flip is None else np.concatenate([batch, batch[:, :, ::-1]])
-        if len(batch) < _PREDICT_BATCH and start:
-            # Padded to the size the function was compiled for: one shape, one compilation.
+        if len(batch) < _PREDICT_BATCH and (start or backend.compiles()):
+            # Padded to the size the function was compiled for: one shape, one compilation, which
+            # takes XLA longer than the few more faces do.
             empty = np.zeros((size - len(shown), SIZE, SIZE), np.uint8)
             shown = np.concatenate([shown, empty])
         points = ops.convert_to_numpy(function(shown))
@@ -226,7 +227,16 @@ def _forward(network: keras.Model) -> Callable[[np.ndarray], Any]:
     if kept is None:
         inference = Inference(network)
         inference.compile(jit_compile=backend.compiles())
-        kept = inference.predict_on_batch
+
+        def kept(faces: np.ndarray) -> Any:
+            try:
+                return inference.predict_on_batch(faces)
+            except Exception as error:
+                if not backend.leave_xla_out(error):
+                    raise
+            inference.compile(jit_compile=False)
+            return inference.predict_on_batch(faces)
+
         # A plain attribute on purpose: Keras would track a model set on a model as its layer.
         object.__setattr__(network, "_fkd_forward", kept)
     return kept

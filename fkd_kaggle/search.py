@@ -26,7 +26,8 @@ SURE = 1.0
 AGREE = 2.0
 """Two windows within these pixels of each other have found the same face."""
 MOST = 0.03
-"""At most this share of the faces is looked at again: a network that doubts more is no good yet."""
+"""At most this share of the faces, and one, is looked at again: a network that doubts more is no
+good yet."""
 _SIZES = ((0.85, 2), (0.7, 3), (0.5, 4))
 """Windows' sizes as shares of the picture, and how many of each lie side by side along an axis."""
 
@@ -61,19 +62,20 @@ def search(network: keras.Model, images: np.ndarray, flip: Sequence[int]) -> np.
     """
     looks = windows()
     offset = np.asarray(ops.convert_to_numpy(networks.label_offset(network)), np.float32)
-    result = np.full((len(images), *network.output.shape[1:]), np.nan, np.float32)
-    for row, image in enumerate(images):
-        grey = np.repeat(image[None, :, :, None], len(looks), axis=0).astype(np.float32)
-        seen = ops.convert_to_numpy(views.warp(grey, looks))[..., 0]
-        answers, doubts = networks.predict_doubtfully(
-            network, np.clip(np.rint(seen), 0, 255).astype(np.uint8), flip
-        )
-        # Labels lie aside by so many pixels of the face's picture, not of the window's.
-        answers = ops.convert_to_numpy(views.moved(answers - offset, looks)) + offset
-        apart = np.sqrt(np.square(answers - answers[doubts.argmin()]).mean((1, 2)))
-        agreed = (doubts < SURE) & (apart < AGREE)
+    grey = np.repeat(images[..., None].astype(np.float32), len(looks), axis=0)
+    matrix = np.tile(looks, (len(images), 1, 1))
+    seen = np.clip(np.rint(ops.convert_to_numpy(views.warp(grey, matrix))[..., 0]), 0, 255)
+    answers, doubts = networks.predict_doubtfully(network, seen.astype(np.uint8), flip)
+    # Labels lie aside by so many pixels of the face's picture, not of the window's.
+    answers = ops.convert_to_numpy(views.moved(answers - offset, matrix)) + offset
+    result = np.full((len(images), *answers.shape[1:]), np.nan, np.float32)
+    for row, (found, unsure) in enumerate(
+        zip(np.split(answers, len(images)), np.split(doubts, len(images)), strict=True)
+    ):
+        apart = np.sqrt(np.square(found - found[unsure.argmin()]).mean((1, 2)))
+        agreed = (unsure < SURE) & (apart < AGREE)
         if agreed.sum() > 1:
-            result[row] = answers[agreed].mean(0)
+            result[row] = found[agreed].mean(0)
     return result
 
 

@@ -173,10 +173,9 @@ def train(
             keras.callbacks.TensorBoard(str(tensorboard / member.name), write_graph=False)
         )
     if not session.progress.stopped:
-        batches = _batches(training, member.recipe, member.seed + session.progress.epoch)
         try:
             with _heard(session):
-                _fit(learner, session, batches, callbacks)
+                _fit(learner, session, training, callbacks)
         except KeyboardInterrupt:
             session.interrupted()
             raise
@@ -188,13 +187,14 @@ def train(
 def _fit(
     learner: Learner,
     session: _Session,
-    batches: Iterator[tuple[np.ndarray, np.ndarray]],
+    training: Faces,
     callbacks: list[keras.callbacks.Callback],
 ) -> None:
     """Train; a first step that XLA will not compile, or fails at, is done again without."""
     begun = session.progress.epoch
 
     def go() -> None:
+        batches = _batches(training, session.recipe, session.member.seed + begun)
         learner.fit(
             batches, steps_per_epoch=session.steps, epochs=session.recipe.epochs,
             initial_epoch=begun, callbacks=callbacks, verbose=0, shuffle=False,
@@ -205,8 +205,11 @@ def _fit(
     except Exception as error:
         if session.step or session.progress.epoch > begun or not backend.leave_xla_out(error):
             raise
-        _compile(learner, learner.optimizer)
-        go()
+    else:
+        return
+    # Not above, where the error keeps all that the first try took.
+    _compile(learner, learner.optimizer)
+    go()
 
 
 def _learner(member: Member, training: Faces) -> Learner:
@@ -237,7 +240,7 @@ def optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     if recipe.optimizer == "adamw":
         return keras.optimizers.AdamW(recipe.learning_rate, **options)
     options["outputs"] = _OUTPUTS
-    if not backend.has_gpu():
+    if backend.on_cpu():
         return Muon(recipe.learning_rate, gram=True, **options)
     dtype = keras.config.dtype_policy().compute_dtype
     # Half precision has too small numbers for the squares.

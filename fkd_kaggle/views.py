@@ -83,12 +83,11 @@ def _sampled(images: Any, matrix: Any) -> Any:
 
     left, right, across = place(matrix[:, 0])
     top, bottom, down = place(matrix[:, 1])
-    flat = ops.reshape(images, (batch, SIZE * SIZE))
+    flat = ops.reshape(images, (-1,))
+    starts = ops.reshape(ops.arange(batch, dtype="int32") * SIZE**2, (batch, 1, 1))
 
     def grey(row: Any, column: Any) -> Any:
-        index = ops.cast(row * SIZE + column, "int32")
-        seen = ops.take_along_axis(flat, ops.reshape(index, (batch, SIZE * SIZE)), axis=1)
-        return ops.reshape(seen, (batch, SIZE, SIZE))
+        return ops.take(flat, starts + ops.cast(row * SIZE + column, "int32"))
 
     above = grey(top, left) * (1.0 - across) + grey(top, right) * across
     below = grey(bottom, left) * (1.0 - across) + grey(bottom, right) * across

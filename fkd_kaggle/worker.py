@@ -23,16 +23,20 @@ from fkd_kaggle.errors import DataError, FkdError, RecipeError
 from fkd_kaggle.events import Event
 
 
-def main(data_dir: str, *runs: str) -> int:
-    """Train members of the runs in these folders until stdin ends; return the exit code.
+def main(data_dir: str, run: str, check: str) -> int:
+    """Train members of runs until stdin ends; return the exit code.
 
-    The recipes of a single run are checked before anything is trained; of several, as in a
-    comparison, one that cannot be trained leaves the others their turn.
+    Parameters
+    ----------
+    run
+        The folder of the first run, or the only one: says what precision to start with.
+    check
+        "check" to refuse to start if one of its networks cannot be built.
     """
     tell = _teller()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _work([Path(run) for run in runs], Path(data_dir), tell)
+        _work(Path(run), Path(data_dir), check == "check", tell)
     except FkdError as error:
         tell({"error": str(error)})
         return error.exit_code
@@ -44,17 +48,17 @@ def main(data_dir: str, *runs: str) -> int:
     return 0
 
 
-def _work(paths: list[Path], data_dir: Path, tell: Callable[[dict[str, Any]], None]) -> None:
+def _work(path: Path, data_dir: Path, check: bool, tell: Callable[[dict[str, Any]], None]) -> None:
     from fkd_kaggle import ensemble
     from fkd_kaggle.run import Run
 
     def on_event(event: Event) -> None:
         tell({"event": type(event).__name__, **asdict(event)})
 
-    run = Run.open(paths[0])
+    run = Run.open(path)
     material = ensemble.read_material(run, data_dir)
     policy = backend.start(run.plan.precision, together=True)
-    if len(paths) == 1:
+    if check:
         from fkd_kaggle import networks
 
         networks.check(member.recipe for member in run.plan.members)

@@ -94,8 +94,10 @@ def test_training_moves_both_networks_of_a_cascade() -> None:
 
 @pytest.mark.slow
 def test_xla_compiles_training_and_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What GPUs do with TensorFlow, and no CPU: every operation of a step must have its kernel."""
-    monkeypatch.setattr(backend, "compiles", lambda: True)
+    """As on Kaggle's T4s, and on no CPU: every operation of a step must have its XLA kernel."""
+    monkeypatch.setattr(backend, "has_gpu", lambda: True)
+    monkeypatch.setattr(backend, "_without_xla", False)
+    keras.config.set_dtype_policy("mixed_float16")
     strong = Augmentation(
         stretch=0.05, shear=0.05, far=0.2, gain=0.1, shade=0.2, blur=0.5, erase=0.5
     )
@@ -103,24 +105,31 @@ def test_xla_compiles_training_and_prediction(monkeypatch: pytest.MonkeyPatch) -
     faces = make_faces(16, seed=2)
     network = networks.build_network(recipe)
     learner = training.Learner(network, recipe, 0, faces.images)
-    learner.compile(
-        optimizer=training.optimizer(recipe), jit_compile=backend.compiles(), steps_per_execution=2
-    )
+    training._compile(learner, training.optimizer(recipe))
+    assert learner.jit_compile
+    assert learner.steps_per_execution == 8
+    assert isinstance(learner.optimizer, keras.optimizers.LossScaleOptimizer)
     labels = networks.targets(faces, recipe)
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         while True:
             yield np.arange(16, dtype=np.int32), labels
 
-    history = learner.fit(batches(), steps_per_epoch=8, epochs=2, verbose=0, shuffle=False)
-    first, second = history.history["loss"]
-    assert second < first
+    before = [ops.convert_to_numpy(one) for one in network.trainable_variables]
+    history = learner.fit(batches(), steps_per_epoch=8, epochs=1, verbose=0, shuffle=False)
+    assert np.isfinite(history.history["loss"]).all()
+    moved = [
+        np.abs(ops.convert_to_numpy(one) - old).max() > 0
+        for one, old in zip(network.trainable_variables, before, strict=True)
+    ]
+    assert np.mean(moved) > 0.9
     order = networks.flip_order(recipe)
     compiled = networks.predict_points(network, faces.images, order)
+    assert backend.compiles()  # nothing failed and was done without
     plain = ops.convert_to_numpy(network(networks.to_grey(faces.images), training=False))
     mirrored = ops.convert_to_numpy(
         network(networks.to_grey(faces.images[:, :, ::-1]), training=False)
     )[:, order]
     mirrored[..., 0] = 95 - mirrored[..., 0]
     offset = ops.convert_to_numpy(networks.label_offset(network))
-    np.testing.assert_allclose(compiled, (plain + mirrored) / 2 + offset, atol=0.02)
+    np.testing.assert_allclose(compiled, (plain + mirrored) / 2 + offset, atol=0.2)

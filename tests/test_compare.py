@@ -53,7 +53,9 @@ def compared(
     done = CliRunner().invoke(
         cli.app,
         ["compare", shelf["whole"], shelf["eyes"], "--epochs", "1", "--seeds", "2",
-         "--precision", "float32", "--data-dir", str(data), "--runs-dir", str(runs)],
+         "--precision", "float32", "--workers", "2", "--data-dir", str(data),
+         "--runs-dir", str(runs)],
+        env={"CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     return compare.open_comparison(runs / "compare-1"), done.output
@@ -146,8 +148,7 @@ def test_a_comparison_grows_and_keeps_its_settings(
 ) -> None:
     comparison, _ = compared
     settings: dict[str, Any] = {
-        "budget": None, "epochs": 1, "precision": "float32",
-        "workers": comparison.settings.workers,
+        "budget": None, "epochs": 1, "precision": "float32", "places": 5,
     }  # fmt: skip
     grown = compare.start(
         comparison.path.parent, ["masked-cnn", shelf["eyes"]], data, name="compare-1", **settings
@@ -155,12 +156,14 @@ def test_a_comparison_grows_and_keeps_its_settings(
     assert grown.path == comparison.path
     assert grown.names == (shelf["whole"], shelf["eyes"], "masked-cnn")
     assert grown.seeds == 2
+    # However many this machine would train at once: it goes on as it was begun.
+    assert grown.settings.workers == comparison.settings.workers == 2
     with pytest.raises(RunError, match="another epochs"):
         compare.start(
             comparison.path.parent, ["masked-cnn"], data, name="compare-1",
             **{**settings, "epochs": 3},
         )  # fmt: skip
-    with pytest.raises(RunError, match="another workers"):
+    with pytest.raises(RunError, match="another number of workers"):
         compare.start(
             comparison.path.parent, ["masked-cnn"], data, name="compare-1",
             **{**settings, "workers": 7},
@@ -217,11 +220,11 @@ def test_processes_train_at_once_and_outlive_a_recipe_that_fails(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     (tmp_path / "wrong.toml").write_text(WHOLE + "heatmap_loss = 0.5\n")
-    hire, workers = fleet.staff_for(data, workers=2)
+    hire = fleet.staff_for(data, 2)
     assert hire is not None
     comparison = compare.start(
         tmp_path / "runs", [str(tmp_path / "wrong.toml"), shelf["whole"], shelf["both"]], data,
-        budget=None, epochs=1, parts=2, precision="float32", workers=workers,
+        budget=None, epochs=1, parts=2, precision="float32", workers=2,
     )  # fmt: skip
     events: list[Event] = []
     comparison = compare.train(comparison, data, events.append, hire=hire)

@@ -341,12 +341,43 @@ def test_a_step_that_xla_will_not_compile_is_trained_without(
 def test_what_fails_without_xla_too_is_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(backend, "has_gpu", lambda: True)
+    monkeypatch.setattr(backend, "_without_xla", False)
+    with_xla: list[bool] = []
+
     def broken(images: Any, matrix: Any) -> Any:
+        with_xla.append(backend.compiles())
         raise ValueError("no such face")
 
     monkeypatch.setattr(views, "warp", broken)
-    with pytest.raises(ValueError, match="no such face"):
+    with (
+        pytest.raises(ValueError, match="no such face"),
+        pytest.warns(UserWarning, match="XLA failed"),
+    ):
         train(TINY, tmp_path, make_faces(16, seed=0))
+    assert with_xla == sorted(with_xla, reverse=True)
+    assert set(with_xla) == {True, False}
+
+
+def test_prediction_that_xla_will_not_compile_is_done_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = make_faces(3, seed=5).images
+    network = networks.build_network(TINY)
+    plain = networks.predict_points(network, images, None)
+    monkeypatch.setattr(backend, "has_gpu", lambda: True)
+    monkeypatch.setattr(backend, "_without_xla", False)
+
+    def kernel(faces: Any) -> Any:
+        still = np.tile([1.0, 0, 0, 0, 1, 0, 0, 0], (networks._PREDICT_BATCH, 1)).astype("float32")
+        grey = ops.cast(faces, "float32")[..., None] / 255.0
+        return ops.image.affine_transform(grey, still)
+
+    monkeypatch.setattr(networks, "to_grey", kernel)
+    with pytest.warns(UserWarning, match="XLA failed, training goes on without it"):
+        again = networks.predict_points(keras.models.clone_model(network), images, None)
+    assert again.shape == plain.shape
+    assert not backend.compiles()
 
 
 def test_an_interrupted_member_goes_on_from_its_checkpoint(tmp_path: Path) -> None:

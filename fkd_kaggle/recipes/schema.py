@@ -69,7 +69,7 @@ class Augmentation:
     """Half-range of how much brighter one side of the face is lit than its middle, along each axis:
     0.3 is ×0.7 to ×1.3 at the edge."""
     blur: float = 0.0
-    """Probability of a view out of focus, by a Gaussian of up to two pixels."""
+    """Probability of a view out of focus: mixed with what a Gaussian of two pixels makes of it."""
     noise: float = 0.03
     """Largest standard deviation of pixel noise, as a share of the grey range."""
     erase: float = 0.0
