@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -33,6 +34,8 @@ def main(data_dir: str, run: str, check: str) -> int:
     check
         "check" to refuse to start if one of its networks cannot be built.
     """
+    # Shells have background jobs ignore it, and so would we; our parent stops us by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tell = _teller()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

@@ -20,6 +20,9 @@ from fkd_kaggle.faces import Faces, Lookup
 from fkd_kaggle.keypoints import COUNT, PARTIAL
 from fkd_kaggle.practice.server import PracticeKaggle
 
+# Shells have background jobs ignore it, and all that they start: tests that press Ctrl-C as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 TRAIN = 24
 TEST = 16
 SECRET = "c0ffee5ec2e7"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import joblib
@@ -9,7 +10,8 @@ import pytest
 from conftest import write_competition
 
 from fkd_kaggle import ensemble, fleet, recipes
-from fkd_kaggle.events import EnsembleStarted, Event, MemberEnded, MemberStarted
+from fkd_kaggle.devices import Share
+from fkd_kaggle.events import EnsembleStarted, EpochEnded, Event, MemberEnded, MemberStarted
 from fkd_kaggle.run import Run
 
 TINY = """
@@ -62,3 +64,29 @@ def test_one_member_or_one_core_needs_no_process(
     assert fleet.hire_for(run, data, 2) is not None
     monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
     assert fleet.hire_for(run, data, 2) is None
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_gpus")
+def test_workers_of_a_background_job_can_be_stopped(tmp_path: Path) -> None:
+    """What a script starts with & ignores SIGINT, and so does all that it starts."""
+    data = tmp_path / "data"
+    write_competition(data, train=40, test=12)
+    (tmp_path / "long.toml").write_text(TINY.replace("epochs = 1", "epochs = 100000"))
+    plan = recipes.plan([str(tmp_path / "long.toml")], folds=2, precision="float32")
+    run = ensemble.start(tmp_path / "runs", "long", plan, data)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with fleet.staff(run.path, data, [Share(threads=1)]) as staff:
+            assert staff.stop is not None
+            stop = staff.stop
+
+            def on_event(event: Event) -> None:
+                if isinstance(event, EpochEnded) and event.epoch == 1:
+                    stop()
+
+            with pytest.raises(KeyboardInterrupt):
+                staff.trainers[0](run.path, run.plan.members[0], None, on_event)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (run.member(run.plan.members[0].name) / "checkpoint.npz").exists()
