@@ -152,6 +152,11 @@ def _xla_works() -> bool:
     return True
 
 
+def on_several() -> bool:
+    """Say whether one network is trained on several devices; see ``start``'s ``together``."""
+    return _strategy is not None
+
+
 def on_all_devices() -> AbstractContextManager[Any]:
     """Return the scope in which what is trained must be made; see ``start``'s ``together``."""
     return nullcontext() if _strategy is None else _strategy.scope()

@@ -131,7 +131,7 @@ def compare(
         runs_dir, names, data_dir, budget=seconds, epochs=epochs, seeds=seeds, parts=folds,
         precision=precision or "auto", workers=workers, places=fleet.places(), name=name,
     )  # fmt: skip
-    hire = fleet.staff_for(data_dir, comparison.settings.workers)
+    hire = fleet.hire_for_runs(data_dir, comparison.settings.workers)
     say(console, f"{comparison.name}: {comparison_page.protocol(comparison)}")
     with TrainingDisplay(console) as display:
         comparison = room.train(comparison, data_dir, display, hire=hire)

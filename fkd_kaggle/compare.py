@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fkd_kaggle import backend, blend, ensemble, faces, files, folds, metrics, recipes, report
-from fkd_kaggle.crew import Crew, HireStaff, RunTrainer, Staff, Trainer, work_off
+from fkd_kaggle.crew import Crew, HireForRuns, RunTrainer, Trainer, work_off
 from fkd_kaggle.ensemble import Material
 from fkd_kaggle.errors import DataError, RecipeError, RunError
 from fkd_kaggle.events import (
@@ -199,7 +199,7 @@ def train(
     data_dir: Path,
     on_event: OnEvent = ignore,
     *,
-    hire: HireStaff | None = None,
+    hire: HireForRuns | None = None,
 ) -> Comparison:
     """Train what is not trained yet, seed after seed; return the comparison as it is then.
 
@@ -247,15 +247,14 @@ def train(
         return train_one
 
     begin = hire if hire and todo else _alone(comparison, material)
-    with begin([run.path for run in runs], len(todo)) as staff:
+    with begin(runs[0].path, len(todo)) as crew:
         tell(
             EnsembleStarted(
                 comparison.name, tuple(everything), done, len(material.training.images),
-                staff.precision, None,
+                crew.precision, None,
             )
         )  # fmt: skip
-        lanes = [lane(trainer) for trainer in staff.trainers]
-        stopped = work_off(todo, Crew(lanes, staff.precision, staff.stop), None, tell)
+        stopped = work_off(todo, crew.told(lane), None, tell)
     if failed and stopped == "finished":
         stopped = "failures"
     for run in runs:
@@ -268,15 +267,15 @@ def train(
     return replace(comparison, status=stopped)
 
 
-def _alone(comparison: Comparison, material: Material) -> HireStaff:
+def _alone(comparison: Comparison, material: Material) -> HireForRuns:
     """Return what trains in this process, one after the other."""
 
     def trainer(run: Path, member: Member, budget: float | None, on_event: OnEvent) -> float:
         return ensemble.train_member(Run.open(run), member, material, budget, on_event)
 
     @contextmanager
-    def start(runs: Sequence[Path], members: int) -> Iterator[Staff]:
-        yield Staff([trainer], backend.start(comparison.settings.precision))
+    def start(run: Path, members: int) -> Iterator[Crew[RunTrainer]]:
+        yield Crew([trainer], backend.start(comparison.settings.precision))
 
     return start
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from fkd_kaggle.events import MemberFailed, OnEvent
 from fkd_kaggle.recipes import Member
@@ -27,22 +27,6 @@ class Trainer(Protocol):
 
     def __call__(self, member: Member, budget: float | None) -> float:
         """Train a member in ``budget`` seconds; return the seconds it took besides training."""
-
-
-@dataclass(frozen=True)
-class Crew:
-    """Trainers that work at the same time, each in a thread of its own."""
-
-    trainers: Sequence[Trainer]
-    precision: str
-    """The dtype policy they compute in."""
-    stop: Callable[[], None] | None = None
-    """Makes all trainers raise KeyboardInterrupt soon. None for a lone trainer that works in the
-    caller's thread, where Ctrl-C reaches it."""
-
-
-Hire = Callable[[OnEvent], AbstractContextManager[Crew]]
-"""Starts a crew that tells its events to the given callback, and sends it home at the end."""
 
 
 class RunTrainer(Protocol):
@@ -62,22 +46,35 @@ class RunTrainer(Protocol):
         """
 
 
+AnyTrainer = TypeVar("AnyTrainer", Trainer, RunTrainer)
+
+
 @dataclass(frozen=True)
-class Staff:
-    """A crew for several runs; see ``Crew``."""
+class Crew(Generic[AnyTrainer]):
+    """Trainers that work at the same time, each in a thread of its own."""
 
-    trainers: Sequence[RunTrainer]
+    trainers: Sequence[AnyTrainer]
     precision: str
+    """The dtype policy they compute in."""
     stop: Callable[[], None] | None = None
+    """Makes all trainers raise KeyboardInterrupt soon. None for a lone trainer that works in the
+    caller's thread, where Ctrl-C reaches it."""
+
+    def told(self, how: Callable[[AnyTrainer], Trainer]) -> Crew[Trainer]:
+        """Return the same crew, each of its trainers told what to do as ``how`` says."""
+        return Crew([how(trainer) for trainer in self.trainers], self.precision, self.stop)
 
 
-HireStaff = Callable[[Sequence[Path], int], AbstractContextManager[Staff]]
-"""Starts a staff for so many members of the runs in these folders; sends it home at the end."""
+Hire = Callable[[OnEvent], AbstractContextManager[Crew[Trainer]]]
+"""Starts a crew that tells its events to the given callback, and sends it home at the end."""
+
+HireForRuns = Callable[[Path, int], AbstractContextManager[Crew[RunTrainer]]]
+"""Starts a crew for so many members of a run and others like it; sends it home at the end."""
 
 
 def work_off(
     todo: Sequence[Member],
-    crew: Crew,
+    crew: Crew[Trainer],
     end: float | None,
     on_event: OnEvent,
     *,

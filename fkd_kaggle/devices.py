@@ -17,6 +17,20 @@ _SIMULATED: Final = "FKD_SIMULATED_GPUS"
 _MEMORY: Final = 2 * 1024**3
 """Bytes of the machine's memory for each process that trains on a CPU."""
 
+_KEEP_MEMORY: Final = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""Has glibc keep freed memory for the next training step, in large pages where there are any.
+
+TensorFlow allocates each activation anew; glibc would fetch the large ones from the system each
+time and hand them back, which costs a thousand page faults a step and up to a tenth of the time
+(EXPERIMENTS.md). Means nothing to other systems.
+"""
+
 
 @dataclass(frozen=True)
 class Share:
@@ -33,6 +47,7 @@ class Share:
                 "TF_NUM_INTRAOP_THREADS": count,
                 "TF_NUM_INTEROP_THREADS": count,
                 "OMP_NUM_THREADS": count,
+                **_KEEP_MEMORY,
             }
         if os.environ.get(_SIMULATED):
             return {"CUDA_VISIBLE_DEVICES": "-1", backend.LOGICAL_CPUS: str(len(self.gpus))}

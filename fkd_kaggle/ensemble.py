@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fkd_kaggle import backend, blend, faces, files, folds, own_scores, protocol, stacking
-from fkd_kaggle.crew import Crew, Hire, work_off
+from fkd_kaggle.crew import Crew, Hire, Trainer, work_off
 from fkd_kaggle.errors import DataError, RunError
 from fkd_kaggle.events import (
     EnsembleEnded,
@@ -87,7 +87,7 @@ def train(
     tell = in_turn(on_event)
 
     @contextmanager
-    def alone(tell: OnEvent) -> Iterator[Crew]:
+    def alone(tell: OnEvent) -> Iterator[Crew[Trainer]]:
         def trainer(member: Member, budget: float | None) -> float:
             return train_member(run, member, material, budget, tell, tensorboard)
 

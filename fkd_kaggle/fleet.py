@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Final, get_args
 
 from fkd_kaggle import devices, events
-from fkd_kaggle.crew import Crew, Hire, HireStaff, RunTrainer, Staff, Trainer
+from fkd_kaggle.crew import Crew, Hire, HireForRuns, RunTrainer, Trainer
 from fkd_kaggle.devices import Share
 from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.events import OnEvent, ignore
@@ -57,8 +57,8 @@ def places() -> int:
     return max(1, len(_shares(sys.maxsize, None)))
 
 
-def staff_for(data_dir: Path, workers: int) -> HireStaff | None:
-    """Return what starts a staff for a comparison; None to train one after the other, here.
+def hire_for_runs(data_dir: Path, workers: int) -> HireForRuns | None:
+    """Return what starts a crew for a comparison; None to train one after the other, here.
 
     However few members there are, each gets a part of the machine as if there were ``workers``, or
     an equal budget would not be equal.
@@ -69,8 +69,8 @@ def staff_for(data_dir: Path, workers: int) -> HireStaff | None:
     gpus = min(len(share.gpus) for share in shares)
     equal = [replace(share, gpus=share.gpus[:gpus]) for share in shares]
 
-    def start(runs: Sequence[Path], members: int) -> AbstractContextManager[Staff]:
-        return staff(runs[0], data_dir, equal[: max(1, members)], test=False, check=False)
+    def start(run: Path, members: int) -> AbstractContextManager[Crew[RunTrainer]]:
+        return crew(run, data_dir, equal[: max(1, members)], test=False, check=False)
 
     return start
 
@@ -100,19 +100,18 @@ def hire(run: Path, data_dir: Path, shares: Sequence[Share], *, tensorboard: boo
     """
 
     @contextmanager
-    def start(on_event: OnEvent) -> Iterator[Crew]:
-        def trainer(one: RunTrainer) -> Trainer:
-            return lambda member, budget: one(run, member, budget, on_event)
+    def start(on_event: OnEvent) -> Iterator[Crew[Trainer]]:
+        def of_this_run(trainer: RunTrainer) -> Trainer:
+            return lambda member, budget: trainer(run, member, budget, on_event)
 
-        with staff(run, data_dir, shares, tensorboard=tensorboard) as hired:
-            trainers = [trainer(one) for one in hired.trainers]
-            yield Crew(trainers, hired.precision, hired.stop)
+        with crew(run, data_dir, shares, tensorboard=tensorboard) as hired:
+            yield hired.told(of_this_run)
 
     return start
 
 
 @contextmanager
-def staff(
+def crew(
     run: Path,
     data_dir: Path,
     shares: Sequence[Share],
@@ -120,7 +119,7 @@ def staff(
     tensorboard: bool = False,
     test: bool = True,
     check: bool = True,
-) -> Iterator[Staff]:
+) -> Iterator[Crew[RunTrainer]]:
     """Start a worker for each share of the machine.
 
     Parameters
@@ -152,7 +151,7 @@ def staff(
         count = f"{len(workers)} × " if len(workers) > 1 else ""
         gpus = len(shares[0].gpus)
         together = f" on {gpus} devices each" if gpus > 1 else ""
-        yield Staff([worker.train for worker in workers], f"{count}{precision}{together}", stop)
+        yield Crew([worker.train for worker in workers], f"{count}{precision}{together}", stop)
 
 
 class _Worker:

@@ -59,14 +59,17 @@ def map_loss(labels: Any, maps: Any, sigma: float = 1.0) -> Any:
     sigma
         The Gaussians' standard deviation in map cells.
     """
-    _, height, width, count = maps.shape
+    _, height, width, _ = maps.shape
     known = ops.logical_not(ops.isnan(labels[..., 0]))
     labels = ops.where(known[..., None], labels, ops.zeros_like(labels))
     spread = 2.0 * (sigma * SIZE / width) ** 2
-    across = ops.softmax(-ops.square(labels[..., :1] - cell_centres(width)) / spread, -1)
-    down = ops.softmax(-ops.square(labels[..., 1:] - cell_centres(height)) / spread, -1)
-    shares = ops.log_softmax(ops.reshape(maps, (-1, height * width, count)), axis=1)
-    shares = ops.reshape(shares, (-1, height, width, count))
-    entropy = -ops.einsum("bhwp,bph,bpw->bp", shares, down, across)
+
+    def gaussian(place: Any, cells: int) -> Any:
+        distance = place[:, None] - cell_centres(cells)[:, None]
+        return ops.softmax(-ops.square(distance) / spread, 1)
+
+    across, down = gaussian(labels[..., 0], width), gaussian(labels[..., 1], height)
+    wanted = ops.sum(down * ops.sum(maps * across[:, None], 2), 1)
+    entropy = ops.logsumexp(maps, (1, 2)) - wanted
     total = ops.sum(ops.where(known, entropy, ops.zeros_like(entropy)))
     return total / ops.maximum(ops.sum(ops.cast(known, "float32")), 1.0)

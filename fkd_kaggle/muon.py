@@ -9,7 +9,10 @@ are left to Adam. A cascade learns in 20 epochs what takes AdamW 45 (EXPERIMENTS
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -21,12 +24,27 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Variables that are moved together, and what the optimizer remembers of them."""
+
+    members: tuple[int, ...]
+    """Their places among the optimizer's variables."""
+    momentum: keras.Variable
+    """(members, rows, columns) of matrices of one shape, (values,) of all that Adam moves."""
+    velocity: keras.Variable | None
+    """The same of the squares; None of matrices."""
+
+
 class Muon(keras.optimizers.Optimizer):
     """Muon for hidden layers' kernels, Adam for everything else.
 
     Each weight of a matrix moves by ``learning_rate`` in the root mean square, as under Adam with
     gradients that agree; so both take the same rate, and a rate found for one suits the other
     (after Liu et al. 2025, arXiv:2502.16982, whose factor is 0.2 where this has 1).
+
+    Matrices of one shape are moved together, and so is all that Adam moves: a network of many small
+    layers has more to do in starting thousands of small operations than in computing them.
 
     Parameters
     ----------
@@ -37,6 +55,9 @@ class Muon(keras.optimizers.Optimizer):
         What the iterations are computed in; bfloat16 will do where it is fast.
     gram
         Iterate on products of columns (see ``orthogonal``).
+    together
+        Move variables together; False under a ``tf.distribute`` strategy of several devices, which
+        updates one variable at a time.
     """
 
     def __init__(
@@ -50,23 +71,26 @@ class Muon(keras.optimizers.Optimizer):
         outputs: str = "^$",
         dtype: str = "float32",
         gram: bool = False,
+        together: bool = True,
         name: str = "muon",
         **options: Any,
     ) -> None:
         super().__init__(learning_rate, name=name, **options)
         self.momentum, self.beta_1, self.beta_2 = momentum, beta_1, beta_2
         self.epsilon, self.outputs, self.dtype, self.gram = epsilon, outputs, dtype, gram
+        self.together = together
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Make a momentum for each variable, and a velocity for those that Adam moves."""
+        """Group the variables; make a momentum for each group, and a velocity for Adam's."""
         if self.built:
             return
         super().build(variables)
-        self.momenta = [self.add_variable_from_reference(one, name="momentum") for one in variables]
-        self.velocities = [
-            None if self.is_matrix(one) else self.add_variable_from_reference(one, name="velocity")
-            for one in variables
-        ]
+        alike: dict[Any, list[int]] = {}
+        for place, one in enumerate(variables):
+            key = _as_matrix(one.shape) if self.is_matrix(one) else None
+            alike.setdefault(key if self.together else (key, place), []).append(place)
+        self.groups = [self._group(variables, tuple(places)) for places in alike.values()]
+        self.group_of = {place: group for group in self.groups for place in group.members}
 
     def is_matrix(self, variable: keras.Variable) -> bool:
         """Say whether a variable is moved by Muon."""
@@ -74,35 +98,82 @@ class Muon(keras.optimizers.Optimizer):
         return len(shape) > 1 and shape[-2] > 1 and not re.search(self.outputs, variable.path)
 
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
-        """Move one variable."""
-        index = self._get_variable_index(variable)
-        gradient = ops.cast(gradient, variable.dtype)
-        rate = ops.cast(learning_rate, variable.dtype)
-        momentum, velocity = self.momenta[index], self.velocities[index]
+        """Move a variable that is alone in its group."""
+        group = self.group_of[self._get_variable_index(variable)]
+        self._move(group, [gradient], [variable], learning_rate)
+
+    def _backend_update_step(
+        self, grads: list[Any], trainable_variables: list[keras.Variable], learning_rate: Any
+    ) -> None:
+        """Move all variables; Keras' own, which Nadam overrides too, takes them one by one."""
+        if not self.together:
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            return
+        given = {
+            self._get_variable_index(variable): (gradient, variable)
+            for gradient, variable in zip(grads, trainable_variables, strict=True)
+        }
+        for group in self.groups:
+            # Keras leaves out what has no gradient.
+            pairs = [
+                given.get(place) or (ops.zeros_like(self._trainable_variables[place]),
+                                     self._trainable_variables[place])
+                for place in group.members
+            ]  # fmt: skip
+            self._move(group, [one for one, _ in pairs], [one for _, one in pairs], learning_rate)
+
+    def _group(self, variables: list[keras.Variable], members: tuple[int, ...]) -> _Group:
+        """Return a group with nothing to remember yet."""
+        some = variables[members[0]]
+        shape: tuple[int, ...]
+        if self.is_matrix(some):
+            shape = (len(members), *_as_matrix(some.shape))
+        else:
+            shape = (sum(prod(variables[place].shape) for place in members),)
+
+        def zeros(name: str) -> keras.Variable:
+            return self.add_variable(shape, dtype=some.dtype, initializer="zeros", name=name)
+
+        return _Group(members, zeros("momentum"), None if len(shape) > 1 else zeros("velocity"))
+
+    def _move(
+        self, group: _Group, gradients: list[Any], variables: list[Any], learning_rate: Any
+    ) -> None:
+        momentum, velocity = group.momentum, group.velocity
+        rate = ops.cast(learning_rate, momentum.dtype)
         if velocity is None:
+            _, rows, columns = momentum.shape
+            gradient = ops.stack([ops.reshape(one, (rows, columns)) for one in gradients])
+            gradient = ops.cast(gradient, momentum.dtype)
             self.assign(momentum, self.momentum * momentum + gradient)
             # Nesterov's: as if the momentum were a step further.
-            ahead = self.momentum * momentum + gradient
-            rows, columns = prod(variable.shape[:-1]), variable.shape[-1]
-            step = orthogonal(ops.reshape(ahead, (rows, columns)), self.dtype, gram=self.gram)
+            step = orthogonal(self.momentum * momentum + gradient, self.dtype, gram=self.gram)
             size = max(rows, columns) ** 0.5  # a mean square of one
-            step = ops.reshape(ops.cast(step, variable.dtype), variable.shape)
-            self.assign_sub(variable, (rate * size) * step)
-            return
-        count = ops.cast(self.iterations + 1, variable.dtype)
-        self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
-        self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - self.beta_2))
-        bias = ops.sqrt(1 - ops.power(self.beta_2, count)) / (1 - ops.power(self.beta_1, count))
-        self.assign_sub(variable, rate * bias * momentum / (ops.sqrt(velocity) + self.epsilon))
+            step = (rate * size) * ops.cast(step, momentum.dtype)
+            steps = ops.unstack(step, len(variables))
+        else:
+            gradient = ops.concatenate([ops.reshape(one, (-1,)) for one in gradients])
+            gradient = ops.cast(gradient, momentum.dtype)
+            count = ops.cast(self.iterations + 1, momentum.dtype)
+            self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
+            self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - self.beta_2))
+            bias = ops.sqrt(1 - ops.power(self.beta_2, count)) / (1 - ops.power(self.beta_1, count))
+            step = rate * bias * momentum / (ops.sqrt(velocity) + self.epsilon)
+            ends = itertools.accumulate(prod(one.shape) for one in variables)
+            steps = [
+                step[end - prod(one.shape) : end] for one, end in zip(variables, ends, strict=True)
+            ]
+        for variable, one in zip(variables, steps, strict=True):
+            self.assign_sub(variable, ops.reshape(one, variable.shape))
 
     def get_config(self) -> dict[str, Any]:
         """Return what makes the same optimizer again."""
-        own = ("momentum", "beta_1", "beta_2", "epsilon", "outputs", "dtype", "gram")
+        own = ("momentum", "beta_1", "beta_2", "epsilon", "outputs", "dtype", "gram", "together")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
-def orthogonal(matrix: Any, dtype: str = "float32", *, gram: bool = False) -> Any:
-    """Return about the semi-orthogonal matrix nearest to ``matrix``, both (rows, columns).
+def orthogonal(matrices: Any, dtype: str = "float32", *, gram: bool = False) -> Any:
+    """Return about the semi-orthogonal matrices nearest to ``matrices``, (…, rows, columns).
 
     Singular values come to lie between 0.7 and 1.2 rather than at one, which is as good for
     training (Jordan et al.); those that are nearly zero stay below.
@@ -112,10 +183,11 @@ def orthogonal(matrix: Any, dtype: str = "float32", *, gram: bool = False) -> An
     in true float32, as CPUs have them; rounded to bfloat16 or TF32, small singular values would
     grow without bounds.
     """
-    rows, columns = matrix.shape
-    x = ops.cast(matrix / (ops.sqrt(ops.sum(ops.square(matrix))) + 1e-7), dtype)
+    rows, columns = matrices.shape[-2:]
     # On the side that makes the smaller square.
     wide = rows < columns
+    norm = ops.sqrt(ops.sum(ops.square(matrices), (-2, -1), keepdims=True)) + 1e-7
+    x = ops.cast(matrices / norm, dtype)
     if gram:
         together = _inverse_root(_square(x, wide))
         return ops.matmul(together, x) if wide else ops.matmul(x, together)
@@ -128,16 +200,22 @@ def orthogonal(matrix: Any, dtype: str = "float32", *, gram: bool = False) -> An
 
 
 def _square(x: Any, wide: bool) -> Any:
-    return ops.matmul(x, ops.transpose(x)) if wide else ops.matmul(ops.transpose(x), x)
+    last = len(x.shape) - 1
+    turned = ops.transpose(x, (*range(last - 1), last, last - 1))
+    return ops.matmul(x, turned) if wide else ops.matmul(turned, x)
 
 
 def _inverse_root(square: Any) -> Any:
     """Return all iterations' product: x times it is what iterating from x on leads to."""
     a, b, c = _COEFFICIENTS
-    product = identity = ops.eye(square.shape[0], dtype=square.dtype)
+    product = identity = ops.eye(square.shape[-1], dtype=square.dtype)
     for step in range(_STEPS):
         change = a * identity + b * square + c * ops.matmul(square, square)
         product = ops.matmul(product, change) if step else change
         if step + 1 < _STEPS:
             square = ops.matmul(change, ops.matmul(change, square))
     return product
+
+
+def _as_matrix(shape: Sequence[int]) -> tuple[int, int]:
+    return prod(shape[:-1]), shape[-1]

@@ -99,6 +99,11 @@ def label_offset(network: keras.Model) -> Any:
     return 0.0
 
 
+def label_offset_pixels(network: keras.Model) -> np.ndarray:
+    """Return ``label_offset`` as an array, to be added to answers outside the network."""
+    return np.asarray(ops.convert_to_numpy(label_offset(network)), np.float32)
+
+
 def load_network(recipe: Recipe, folder: Path) -> keras.Model:
     """Return the trained network of a member's folder."""
     network = build_network(recipe)
@@ -213,7 +218,7 @@ def predict_doubtfully(
             doubts[rows] = np.sqrt(np.square(answer - mirrored).mean((1, 2)))
             answer = (answer + mirrored) / 2
         result[rows] = answer
-    return result + np.asarray(ops.convert_to_numpy(label_offset(network)), np.float32), doubts
+    return result + label_offset_pixels(network), doubts
 
 
 def to_grey(faces: Any) -> Any:

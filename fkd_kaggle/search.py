@@ -61,7 +61,7 @@ def search(network: keras.Model, images: np.ndarray, flip: Sequence[int]) -> np.
         (P,) from ``networks.averaged_flip``.
     """
     looks = windows()
-    offset = np.asarray(ops.convert_to_numpy(networks.label_offset(network)), np.float32)
+    offset = networks.label_offset_pixels(network)
     grey = np.repeat(images[..., None].astype(np.float32), len(looks), axis=0)
     matrix = np.tile(looks, (len(images), 1, 1))
     seen = np.clip(np.rint(ops.convert_to_numpy(views.warp(grey, matrix))[..., 0]), 0, 255)

@@ -234,12 +234,15 @@ def _compile(learner: Learner, optimizer: keras.optimizers.Optimizer) -> None:
 def optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     """Return the optimizer a recipe asks for."""
     options: dict[str, Any] = {
-        "weight_decay": recipe.weight_decay, "clipnorm": recipe.clip_norm or None,
-        "loss_scale_factor": backend.fixed_loss_scale(),
+        "clipnorm": recipe.clip_norm or None, "loss_scale_factor": backend.fixed_loss_scale(),
     }  # fmt: skip
     if recipe.optimizer == "adamw":
-        return keras.optimizers.AdamW(recipe.learning_rate, **options)
-    options["outputs"] = _OUTPUTS
+        return keras.optimizers.AdamW(
+            recipe.learning_rate, weight_decay=recipe.weight_decay, **options
+        )
+    # None rather than zero saves Keras from multiplying every weight by it.
+    options["weight_decay"] = recipe.weight_decay or None
+    options |= {"outputs": _OUTPUTS, "together": not backend.on_several()}
     if backend.on_cpu():
         return Muon(recipe.learning_rate, gram=True, **options)
     dtype = keras.config.dtype_policy().compute_dtype

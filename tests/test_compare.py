@@ -220,7 +220,7 @@ def test_processes_train_at_once_and_outlive_a_recipe_that_fails(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     (tmp_path / "wrong.toml").write_text(WHOLE + "heatmap_loss = 0.5\n")
-    hire = fleet.staff_for(data, 2)
+    hire = fleet.hire_for_runs(data, 2)
     assert hire is not None
     comparison = compare.start(
         tmp_path / "runs", [str(tmp_path / "wrong.toml"), shelf["whole"], shelf["both"]], data,

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+
 import joblib
 import pytest
 
@@ -54,6 +59,27 @@ def test_a_share_is_all_that_its_process_sees(monkeypatch: pytest.MonkeyPatch) -
     assert Share(threads=2).environment()["TF_NUM_INTRAOP_THREADS"] == "2"
     assert str(Share(gpus=("1", "3"))) == "GPU 1, 3"
     assert str(Share(threads=1)) == "1 CPU thread"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="speaks of glibc's malloc")
+def test_a_process_on_cores_keeps_the_memory_it_needs_again() -> None:
+    """Large arrays made and dropped as a step's activations are, in a thread as TensorFlow's."""
+    program = (
+        "import resource, threading, numpy\n"
+        "def steps():\n"
+        "    for _ in range(20): numpy.empty(60 << 20, numpy.uint8).fill(1)\n"
+        "thread = threading.Thread(target=steps); thread.start(); thread.join()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"
+    )
+
+    def faults(changes: dict[str, str]) -> int:
+        # Without large pages, of which a machine may have many or few.
+        environment = {**os.environ, **changes, "NUMPY_MADVISE_HUGEPAGE": "0"}
+        environment.pop("GLIBC_TUNABLES", None)
+        command = [sys.executable, "-c", program]
+        return int(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+
+    assert faults(Share(threads=1).environment()) < 0.3 * faults({})
 
 
 def test_gpus_of_no_use_to_the_backend_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,16 +77,16 @@ def test_workers_of_a_background_job_can_be_stopped(tmp_path: Path) -> None:
     run = ensemble.start(tmp_path / "runs", "long", plan, data)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with fleet.staff(run.path, data, [Share(threads=1)]) as staff:
-            assert staff.stop is not None
-            stop = staff.stop
+        with fleet.crew(run.path, data, [Share(threads=1)]) as crew:
+            assert crew.stop is not None
+            stop = crew.stop
 
             def on_event(event: Event) -> None:
                 if isinstance(event, EpochEnded) and event.epoch == 1:
                     stop()
 
             with pytest.raises(KeyboardInterrupt):
-                staff.trainers[0](run.path, run.plan.members[0], None, on_event)
+                crew.trainers[0](run.path, run.plan.members[0], None, on_event)
     finally:
         signal.signal(signal.SIGINT, before)
     assert (run.member(run.plan.members[0].name) / "checkpoint.npz").exists()

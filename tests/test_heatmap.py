@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from keras import layers, ops
 
 from fkd_kaggle import models
-from fkd_kaggle.models.heatmap import ScaledConv2D
+from fkd_kaggle.models.heatmap import ScaledConv2D, SoftArgmax
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,41 @@ def test_a_scaled_convolution_is_one_with_its_filters_scaled() -> None:
     kernel *= [1.0, 2.0, 0.5, 0.0, -1.0] / np.sqrt(np.square(kernel).sum((0, 1, 2)) + 1e-4)
     plain.set_weights([kernel, np.array([0, 0, 0, 3, 0], np.float32)])
     np.testing.assert_allclose(scaled(image), plain(image), atol=1e-5)
+
+
+class PlainlyScaled(ScaledConv2D):
+    """The same with the gradient that the backend makes of the operations."""
+
+    def call(self, inputs: Any) -> Any:
+        kernel = self.kernel - ops.mean(self.kernel, (0, 1, 2))
+        norm = ops.sqrt(ops.sum(ops.square(kernel), (0, 1, 2)) + 1e-4)
+        return ops.conv(inputs, kernel * self.gain / norm, self.strides, "same") + self.bias
+
+
+def test_a_scaled_convolution_learns_as_if_its_gradient_were_derived() -> None:
+    image, wanted = noise(2, 9, 8, 3), noise(2, 9, 8, 5)
+    learned = []
+    for kind in (ScaledConv2D, PlainlyScaled):
+        model = keras.Sequential([keras.Input((9, 8, 3)), kind(5, 3)])
+        layer = model.layers[0]
+        layer.kernel.assign(noise(3, 3, 3, 5))
+        layer.gain.assign([1.0, 2.0, 0.0, -1.0, 0.5])
+        model.compile(keras.optimizers.SGD(10.0), "mse")
+        model.train_on_batch(image, wanted)
+        learned.append(model.get_weights())
+    for ours, derived in zip(*learned, strict=True):
+        np.testing.assert_allclose(ours, derived, atol=1e-4)
+    assert np.abs(learned[0][0] - noise(3, 3, 3, 5)).max() > 0.01
+
+
+def test_maps_far_from_zero_have_a_middle_too() -> None:
+    maps = 3 * noise(2, 24, 24, 4)
+    points = SoftArgmax()(maps)
+    np.testing.assert_allclose(SoftArgmax()(maps + 1e4), points, atol=0.05)
+    share = np.exp(maps.astype(float))
+    share /= share.sum((1, 2), keepdims=True)
+    x = (share.sum(1) * (np.arange(24) * 4 + 1.5)[:, None]).sum(1)
+    np.testing.assert_allclose(points[..., 0], x, atol=1e-3)
 
 
 def test_the_signal_keeps_its_size_through_many_layers() -> None:

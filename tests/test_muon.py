@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import keras
@@ -76,14 +77,37 @@ def test_the_rest_moves_as_adam_moves_it() -> None:
         np.testing.assert_allclose(one.value, other.value, atol=1e-6)
 
 
-def test_a_step_goes_on_where_it_was_restored() -> None:
-    shapes = [(3, 3, 2, 4), (4,)]
+def test_moved_together_they_move_as_one_by_one() -> None:
+    """Also where one of them has no gradient, which stays where it is."""
+    shapes = [(3, 3, 2, 4), (4,), (18, 4), (4, 18), (3, 3, 2, 4), (7,), (5, 5, 1, 4)]
+    ours, theirs = variables(*shapes), variables(*shapes)
+    before = ops.convert_to_numpy(ours[4])
+    together, apart = Muon(0.01), Muon(0.01, together=False)
+    rng = np.random.default_rng(1)
+    for _ in range(4):
+        gradients = [ops.convert_to_tensor(rng.normal(size=s).astype("float32")) for s in shapes]
+        gradients[4] = None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns of it
+            together.apply(gradients, ours)
+            apart.apply(gradients, theirs)
+    assert [len(group.members) for group in together.groups] == [3, 3, 1]
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one.value, other.value, atol=1e-5)
+    np.testing.assert_array_equal(ours[4].value, before)
+    assert np.abs(ours[0].value - variables(*shapes)[0].value).max() > 0.01
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_step_goes_on_where_it_was_restored(together: bool) -> None:
+    shapes = [(3, 3, 2, 4), (4,), (3, 3, 2, 4)]
     gradients = [ops.convert_to_tensor(one.value) for one in variables(*shapes)]
     whole, halves = variables(*shapes), variables(*shapes)
-    optimizer = Muon(0.01)
+    optimizer = Muon(0.01, together=together)
     for _ in range(4):
         optimizer.apply(gradients, whole)
-    first, second = Muon(0.01), Muon.from_config(Muon(0.01).get_config())
+    first = Muon(0.01, together=together)
+    second = Muon.from_config(first.get_config())
     for _ in range(2):
         first.apply(gradients, halves)
     second.build(halves)

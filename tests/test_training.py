@@ -281,6 +281,22 @@ def test_the_map_loss_falls_when_the_peak_is_right() -> None:
     assert float(losses.map_loss(np.full_like(labels, np.nan), right)) == 0.0
 
 
+def test_the_map_loss_is_the_cross_entropy_with_a_gaussian() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.uniform(10, 86, (3, 2, 2)).astype("float32")
+    labels[1, 0] = np.nan
+    maps = rng.normal(50, 4, (3, 24, 24, 2)).astype("float32")
+    centres = np.arange(24) * 4 + 1.5
+    entropies = []
+    for face, point in np.argwhere(np.isfinite(labels[..., 0])):
+        x, y = labels[face, point].astype(float)
+        wanted = np.exp(-((centres - x) ** 2 + (centres[:, None] - y) ** 2) / (2 * 4.0**2))
+        logits = maps[face, :, :, point].astype(float)
+        shares = logits - np.log(np.exp(logits).sum())
+        entropies.append(-(wanted / wanted.sum() * shares).sum())
+    assert float(losses.map_loss(labels, maps)) == pytest.approx(np.mean(entropies), rel=1e-5)
+
+
 def train(
     recipe: Recipe,
     folder: Path,

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
+from scipy import ndimage
 
 from fkd_kaggle import backend, views
 from fkd_kaggle.keypoints import COUNT, FLIP, SIZE
@@ -101,6 +102,23 @@ def test_zero_strength_is_the_identity() -> None:
     view = views.draw(3, STILL, seed())
     seen = views.relight(view.warp(images), STILL, seed())
     np.testing.assert_allclose(ops.convert_to_numpy(seen), images, atol=1e-5)
+
+
+def test_out_of_focus_is_what_a_gaussian_makes_of_it() -> None:
+    image = np.random.default_rng(0).uniform(size=(SIZE, SIZE))
+    across = views._smoothing(sigma=2.0, reach=4)
+    soft = ndimage.gaussian_filter(image, 2.0, mode="mirror", radius=4)
+    np.testing.assert_allclose(across @ image @ across.T, soft, atol=1e-5)
+    images = np.tile(image, (64, 1, 1))[..., None].astype("float32")
+    seen = ops.convert_to_numpy(views.relight(images, replace(STILL, blur=0.5), seed()))
+    # On the way from sharp to soft, by chance: as far in one pixel as in the next.
+    share = (seen[..., 0] - image) / (soft - image)
+    share = np.median(share, axis=(1, 2))
+    np.testing.assert_allclose(
+        seen[..., 0], image + share[:, None, None] * (soft - image), atol=1e-3
+    )
+    assert 0.3 < (np.abs(share) < 1e-3).mean() < 0.7
+    assert share.max() > 0.8
 
 
 def test_a_gain_multiplies_grey_values_within_its_range() -> None:
