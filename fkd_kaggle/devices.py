@@ -19,16 +19,15 @@ _MEMORY: Final = 2 * 1024**3
 
 _KEEP_MEMORY: Final = {
     "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 31),
     "MALLOC_TOP_PAD_": str(1 << 26),
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-"""Has glibc keep freed memory for the next training step, in large pages where there are any.
+"""Has glibc keep freed memory for the next training step; means nothing to other systems.
 
-TensorFlow allocates each activation anew; glibc would fetch the large ones from the system each
-time and hand them back, which costs a thousand page faults a step and up to a tenth of the time
-(EXPERIMENTS.md). Means nothing to other systems.
+TensorFlow allocates each activation anew. glibc would fetch the large ones from the system each
+time and hand them back, which costs a cascade's step a thousand page faults and 4 % of its time,
+deep15's seventy times as many and 10 % (EXPERIMENTS.md).
 """
 
 
@@ -43,11 +42,13 @@ class Share:
         """Return the variables by which a process uses this share and nothing else."""
         if self.threads:
             count = str(self.threads)
+            # Several threads would wait for each other at a lone arena.
+            memory = _KEEP_MEMORY if self.threads == 1 else {}
             return {
                 "TF_NUM_INTRAOP_THREADS": count,
                 "TF_NUM_INTEROP_THREADS": count,
                 "OMP_NUM_THREADS": count,
-                **_KEEP_MEMORY,
+                **{name: os.environ.get(name, value) for name, value in memory.items()},
             }
         if os.environ.get(_SIMULATED):
             return {"CUDA_VISIBLE_DEVICES": "-1", backend.LOGICAL_CPUS: str(len(self.gpus))}

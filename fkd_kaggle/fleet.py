@@ -70,7 +70,7 @@ def hire_for_runs(data_dir: Path, workers: int) -> HireForRuns | None:
     equal = [replace(share, gpus=share.gpus[:gpus]) for share in shares]
 
     def start(run: Path, members: int) -> AbstractContextManager[Crew[RunTrainer]]:
-        return crew(run, data_dir, equal[: max(1, members)], test=False, check=False)
+        return start_crew(run, data_dir, equal[: max(1, members)], test=False, check=False)
 
     return start
 
@@ -104,14 +104,14 @@ def hire(run: Path, data_dir: Path, shares: Sequence[Share], *, tensorboard: boo
         def of_this_run(trainer: RunTrainer) -> Trainer:
             return lambda member, budget: trainer(run, member, budget, on_event)
 
-        with crew(run, data_dir, shares, tensorboard=tensorboard) as hired:
+        with start_crew(run, data_dir, shares, tensorboard=tensorboard) as hired:
             yield hired.told(of_this_run)
 
     return start
 
 
 @contextmanager
-def crew(
+def start_crew(
     run: Path,
     data_dir: Path,
     shares: Sequence[Share],

@@ -110,17 +110,13 @@ class Muon(keras.optimizers.Optimizer):
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
         given = {
-            self._get_variable_index(variable): (gradient, variable)
+            self._get_variable_index(variable): gradient
             for gradient, variable in zip(grads, trainable_variables, strict=True)
         }
         for group in self.groups:
-            # Keras leaves out what has no gradient.
-            pairs = [
-                given.get(place) or (ops.zeros_like(self._trainable_variables[place]),
-                                     self._trainable_variables[place])
-                for place in group.members
-            ]  # fmt: skip
-            self._move(group, [one for one, _ in pairs], [one for _, one in pairs], learning_rate)
+            variables = [self._trainable_variables[place] for place in group.members]
+            gradients = [given.get(place) for place in group.members]
+            self._move(group, gradients, variables, learning_rate)
 
     def _group(self, variables: list[keras.Variable], members: tuple[int, ...]) -> _Group:
         """Return a group with nothing to remember yet."""
@@ -139,7 +135,13 @@ class Muon(keras.optimizers.Optimizer):
     def _move(
         self, group: _Group, gradients: list[Any], variables: list[Any], learning_rate: Any
     ) -> None:
+        """Move a group's variables, but those whose gradient is None."""
         momentum, velocity = group.momentum, group.velocity
+        known = [one is not None for one in gradients]
+        gradients = [
+            ops.zeros(variable.shape, momentum.dtype) if one is None else one
+            for one, variable in zip(gradients, variables, strict=True)
+        ]
         rate = ops.cast(learning_rate, momentum.dtype)
         if velocity is None:
             _, rows, columns = momentum.shape
@@ -163,8 +165,9 @@ class Muon(keras.optimizers.Optimizer):
             steps = [
                 step[end - prod(one.shape) : end] for one, end in zip(variables, ends, strict=True)
             ]
-        for variable, one in zip(variables, steps, strict=True):
-            self.assign_sub(variable, ops.reshape(one, variable.shape))
+        for variable, one, moves in zip(variables, steps, known, strict=True):
+            if moves:
+                self.assign_sub(variable, ops.reshape(one, variable.shape))
 
     def get_config(self) -> dict[str, Any]:
         """Return what makes the same optimizer again."""

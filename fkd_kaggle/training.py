@@ -300,16 +300,21 @@ class _Session(keras.callbacks.Callback):
         progress = read_progress(self.folder)
         if not progress.epoch:
             return
-        self.learner.optimizer.build(self.learner.network.trainable_variables)
+        with backend.on_all_devices():
+            self.learner.optimizer.build(self.learner.network.trainable_variables)
         variables = self._variables()
         try:
             with np.load(self.folder / "checkpoint.npz") as kept:
-                if int(kept["epoch"]) != progress.epoch or len(kept.files) != len(variables) + 1:
-                    return
-                for index, variable in enumerate(variables):
-                    variable.assign(kept[f"v{index}"])
+                values = [kept[f"v{index}"] for index in range(len(kept.files) - 1)]
+                epoch = int(kept["epoch"])
         except (OSError, ValueError, KeyError):
             return
+        # All or nothing: another version's, or another number of devices', may have other shapes.
+        shapes = [tuple(variable.shape) for variable in variables]
+        if epoch != progress.epoch or [value.shape for value in values] != shapes:
+            return
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
         self.progress = progress
         self.reduction = progress.learning_rate / self.recipe.learning_rate or 1.0
         with (self.folder / "history.csv").open(encoding="utf-8", newline="") as stream:

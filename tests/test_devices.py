@@ -65,7 +65,9 @@ def test_a_share_is_all_that_its_process_sees(monkeypatch: pytest.MonkeyPatch) -
 def test_a_process_on_cores_keeps_the_memory_it_needs_again() -> None:
     """Large arrays made and dropped as a step's activations are, in a thread as TensorFlow's."""
     program = (
-        "import resource, threading, numpy\n"
+        "import ctypes, resource, threading, numpy\n"
+        # No large pages, of which a machine may have many or few.
+        "ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)\n"
         "def steps():\n"
         "    for _ in range(20): numpy.empty(60 << 20, numpy.uint8).fill(1)\n"
         "thread = threading.Thread(target=steps); thread.start(); thread.join()\n"
@@ -73,13 +75,17 @@ def test_a_process_on_cores_keeps_the_memory_it_needs_again() -> None:
     )
 
     def faults(changes: dict[str, str]) -> int:
-        # Without large pages, of which a machine may have many or few.
-        environment = {**os.environ, **changes, "NUMPY_MADVISE_HUGEPAGE": "0"}
-        environment.pop("GLIBC_TUNABLES", None)
+        environment = {**os.environ, **changes}
         command = [sys.executable, "-c", program]
         return int(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
 
     assert faults(Share(threads=1).environment()) < 0.3 * faults({})
+
+
+def test_what_the_user_says_of_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    assert Share(threads=1).environment()["MALLOC_ARENA_MAX"] == "4"
+    assert "MALLOC_ARENA_MAX" not in Share(threads=8).environment()
 
 
 def test_gpus_of_no_use_to_the_backend_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def test_workers_of_a_background_job_can_be_stopped(tmp_path: Path) -> None:
     run = ensemble.start(tmp_path / "runs", "long", plan, data)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with fleet.crew(run.path, data, [Share(threads=1)]) as crew:
+        with fleet.start_crew(run.path, data, [Share(threads=1)]) as crew:
             assert crew.stop is not None
             stop = crew.stop
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -539,3 +542,15 @@ def test_float16_on_several_devices_has_a_fixed_loss_scale(monkeypatch: pytest.M
         assert optimizer.loss_scale_factor == 256.0
     keras.config.set_dtype_policy("mixed_bfloat16")
     assert training.optimizer(TINY).loss_scale_factor is None
+
+
+def test_on_two_devices_an_interrupted_member_goes_on_alike(tmp_path: Path) -> None:
+    program = Path(__file__).with_name("on_two_devices.py")
+    done = subprocess.run(
+        [sys.executable, program, tmp_path], capture_output=True, text=True, check=False,
+        env={**os.environ, backend.LOGICAL_CPUS: "2"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    apart, variables = done.stdout.split()[-2:]
+    assert float(apart) == 0.0
+    assert int(variables) > 40

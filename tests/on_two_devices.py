@@ -1,0 +1,64 @@
+"""Run by ``test_training``: a member of two devices is interrupted and goes on.
+
+    FKD_LOGICAL_CPUS=2 python tests/on_two_devices.py FOLDER
+
+Prints how far apart the devices' weights and momenta are in the end, at most, and how many there
+are of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fkd_kaggle import backend
+from fkd_kaggle.events import EpochEnded, Event, ignore
+from fkd_kaggle.faces import Faces
+from fkd_kaggle.recipes import Member, Recipe
+
+
+def main(folder: Path) -> None:
+    """Train two epochs, interrupted after the first."""
+    backend.start("float32", together=True)
+    from fkd_kaggle import training
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (32, 96, 96), dtype=np.uint8)
+    faces = Faces(images, rng.uniform(20, 70, (32, 15, 2)).astype("float32"), np.arange(32))
+    recipe = Recipe(
+        "tiny", architecture="heatmap", options={"width": 8, "depth": 1}, optimizer="muon",
+        clip_norm=0.0, epochs=2, batch_size=8,
+    )  # fmt: skip
+    member = Member("tiny-f0", recipe, fold=0, seed=1, share=1.0)
+    learners: list[Any] = []
+    make = training._learner
+
+    def keep(*arguments: Any) -> Any:
+        learners.append(make(*arguments))
+        return learners[-1]
+
+    training._learner = keep  # type: ignore[assignment]
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, EpochEnded):
+            raise KeyboardInterrupt
+
+    arguments = (folder, faces, faces, lambda points: 1.0)
+    with contextlib.suppress(KeyboardInterrupt):
+        training.train(member, *arguments, on_event=interrupt)
+    _, progress = training.train(replace(member, seed=2), *arguments, on_event=ignore)
+    assert progress.epoch == 2
+    optimizer = learners[-1].optimizer
+    assert int(optimizer.iterations.value.values[0]) == 8  # four of them from the checkpoint
+    values = [v.value.values for v in [*learners[-1].network.variables, *optimizer.variables]]
+    apart = max(float(np.abs(one.numpy() - other.numpy()).max()) for one, other in values)
+    print(apart, len(values))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
