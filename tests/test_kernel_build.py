@@ -166,7 +166,7 @@ def test_shards_share_all_members_evenly() -> None:
     names = [[member.name for member in job.members] for job in shards]
     assert sorted(names[0] + names[1]) == sorted(member.name for member in JOB.members)
     loads = [sum(member.share for member in job.members) for job in shards]
-    assert loads == [12, 12]
+    assert loads == [24, 24]
     assert not any(job.submits for job in shards)
     assert gather_job(JOB, ["a/b", "a/c"]).submits
     for count in (0, 9):
