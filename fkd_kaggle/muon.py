@@ -90,7 +90,6 @@ class Muon(keras.optimizers.Optimizer):
             key = _as_matrix(one.shape) if self.is_matrix(one) else None
             alike.setdefault(key if self.together else (key, place), []).append(place)
         self.groups = [self._group(variables, tuple(places)) for places in alike.values()]
-        self.group_of = {place: group for group in self.groups for place in group.members}
 
     def is_matrix(self, variable: keras.Variable) -> bool:
         """Say whether a variable is moved by Muon."""
@@ -98,8 +97,8 @@ class Muon(keras.optimizers.Optimizer):
         return len(shape) > 1 and shape[-2] > 1 and not re.search(self.outputs, variable.path)
 
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
-        """Move a variable that is alone in its group."""
-        group = self.group_of[self._get_variable_index(variable)]
+        """Move a variable that is alone in its group: there are as many, in the same order."""
+        group = self.groups[self._get_variable_index(variable)]
         self._move(group, [gradient], [variable], learning_rate)
 
     def _backend_update_step(
@@ -137,15 +136,14 @@ class Muon(keras.optimizers.Optimizer):
     ) -> None:
         """Move a group's variables, but those whose gradient is None."""
         momentum, velocity = group.momentum, group.velocity
-        known = [one is not None for one in gradients]
-        gradients = [
+        filled = [
             ops.zeros(variable.shape, momentum.dtype) if one is None else one
             for one, variable in zip(gradients, variables, strict=True)
         ]
         rate = ops.cast(learning_rate, momentum.dtype)
         if velocity is None:
             _, rows, columns = momentum.shape
-            gradient = ops.stack([ops.reshape(one, (rows, columns)) for one in gradients])
+            gradient = ops.stack([ops.reshape(one, (rows, columns)) for one in filled])
             gradient = ops.cast(gradient, momentum.dtype)
             self.assign(momentum, self.momentum * momentum + gradient)
             # Nesterov's: as if the momentum were a step further.
@@ -154,7 +152,7 @@ class Muon(keras.optimizers.Optimizer):
             step = (rate * size) * ops.cast(step, momentum.dtype)
             steps = ops.unstack(step, len(variables))
         else:
-            gradient = ops.concatenate([ops.reshape(one, (-1,)) for one in gradients])
+            gradient = ops.concatenate([ops.reshape(one, (-1,)) for one in filled])
             gradient = ops.cast(gradient, momentum.dtype)
             count = ops.cast(self.iterations + 1, momentum.dtype)
             self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
@@ -165,8 +163,8 @@ class Muon(keras.optimizers.Optimizer):
             steps = [
                 step[end - prod(one.shape) : end] for one, end in zip(variables, ends, strict=True)
             ]
-        for variable, one, moves in zip(variables, steps, known, strict=True):
-            if moves:
+        for variable, given, one in zip(variables, gradients, steps, strict=True):
+            if given is not None:
                 self.assign_sub(variable, ops.reshape(one, variable.shape))
 
     def get_config(self) -> dict[str, Any]:

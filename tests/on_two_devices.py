@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from conftest import make_faces
 
 from fkd_kaggle import backend
 from fkd_kaggle.events import EpochEnded, Event, ignore
-from fkd_kaggle.faces import Faces
 from fkd_kaggle.recipes import Member, Recipe
 
 
@@ -27,9 +27,7 @@ def main(folder: Path) -> None:
     backend.start("float32", together=True)
     from fkd_kaggle import training
 
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (32, 96, 96), dtype=np.uint8)
-    faces = Faces(images, rng.uniform(20, 70, (32, 15, 2)).astype("float32"), np.arange(32))
+    faces = make_faces(32, seed=0)
     recipe = Recipe(
         "tiny", architecture="heatmap", options={"width": 8, "depth": 1}, optimizer="muon",
         clip_norm=0.0, epochs=2, batch_size=8,

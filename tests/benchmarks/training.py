@@ -178,14 +178,10 @@ def _plain(
 
 def _ours(recipe: recipes.Recipe, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
     """Return a round as ``training`` does it; it returns images/s."""
-    from fkd_kaggle import networks
-    from fkd_kaggle.training import Learner, optimizer
+    from fkd_kaggle import networks, training
 
-    learner = Learner(networks.build_network(recipe), recipe, 0, images)
-    learner.compile(
-        optimizer=optimizer(recipe), jit_compile=backend.compiles(),
-        steps_per_execution=backend.steps_at_once(),
-    )  # fmt: skip
+    learner = training.Learner(networks.build_network(recipe), recipe, 0, images)
+    training._compile(learner, training.optimizer(recipe))
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         rng = np.random.default_rng(0)
