@@ -21,7 +21,7 @@ from keras import ops
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the iteration, tuned for few steps (Jordan et al.)."""
-_STEPS = 5
+_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Muon(keras.optimizers.Optimizer):
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
         """Move a variable that is alone in its group: there are as many, in the same order."""
         group = self.groups[self._get_variable_index(variable)]
-        self._move(group, [gradient], [variable], learning_rate)
+        self._move([(group, [gradient], [variable])], learning_rate)
 
     def _backend_update_step(
         self, grads: list[Any], trainable_variables: list[keras.Variable], learning_rate: Any
@@ -112,10 +112,12 @@ class Muon(keras.optimizers.Optimizer):
             self._get_variable_index(variable): gradient
             for gradient, variable in zip(grads, trainable_variables, strict=True)
         }
-        for group in self.groups:
-            variables = [self._trainable_variables[place] for place in group.members]
-            gradients = [given.get(place) for place in group.members]
-            self._move(group, gradients, variables, learning_rate)
+        moves = [
+            (group, [given.get(place) for place in group.members],
+             [self._trainable_variables[place] for place in group.members])
+            for group in self.groups
+        ]  # fmt: skip
+        self._move(moves, learning_rate)
 
     def _group(self, variables: list[keras.Variable], members: tuple[int, ...]) -> _Group:
         """Return a group with nothing to remember yet."""
@@ -131,41 +133,52 @@ class Muon(keras.optimizers.Optimizer):
 
         return _Group(members, zeros("momentum"), None if len(shape) > 1 else zeros("velocity"))
 
-    def _move(
-        self, group: _Group, gradients: list[Any], variables: list[Any], learning_rate: Any
-    ) -> None:
-        """Move a group's variables, but those whose gradient is None."""
-        momentum, velocity = group.momentum, group.velocity
-        filled = [
-            ops.zeros(variable.shape, momentum.dtype) if one is None else one
-            for one, variable in zip(gradients, variables, strict=True)
-        ]
-        rate = ops.cast(learning_rate, momentum.dtype)
-        if velocity is None:
-            _, rows, columns = momentum.shape
-            gradient = ops.stack([ops.reshape(one, (rows, columns)) for one in filled])
-            gradient = ops.cast(gradient, momentum.dtype)
-            self.assign(momentum, self.momentum * momentum + gradient)
-            # Nesterov's: as if the momentum were a step further.
-            step = orthogonal(self.momentum * momentum + gradient, self.dtype, gram=self.gram)
-            size = max(rows, columns) ** 0.5  # a mean square of one
-            step = (rate * size) * ops.cast(step, momentum.dtype)
-            steps = ops.unstack(step, len(variables))
-        else:
-            gradient = ops.concatenate([ops.reshape(one, (-1,)) for one in filled])
-            gradient = ops.cast(gradient, momentum.dtype)
-            count = ops.cast(self.iterations + 1, momentum.dtype)
-            self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
-            self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - self.beta_2))
-            bias = ops.sqrt(1 - ops.power(self.beta_2, count)) / (1 - ops.power(self.beta_1, count))
-            step = rate * bias * momentum / (ops.sqrt(velocity) + self.epsilon)
+    def _move(self, moves: list[tuple[_Group, list[Any], list[Any]]], learning_rate: Any) -> None:
+        """Move groups' variables, but those whose gradient is None."""
+        matrices = [one for one in moves if one[0].velocity is None]
+        others = [one for one in moves if one[0].velocity is not None]
+        momenta = [self._nesterov(group, gradients) for group, gradients, _ in matrices]
+        unit = orthogonal(momenta, self.dtype, gram=self.gram)
+        for (group, gradients, variables), matrix in zip(matrices, unit, strict=True):
+            rate = ops.cast(learning_rate, group.momentum.dtype)
+            size = max(group.momentum.shape[1:]) ** 0.5  # a mean square of one
+            step = (rate * size) * ops.cast(matrix, group.momentum.dtype)
+            self._subtract(variables, gradients, ops.unstack(step, len(variables)))
+        for group, gradients, variables in others:
+            step = self._adam(group, gradients, variables, learning_rate)
             ends = itertools.accumulate(prod(one.shape) for one in variables)
             steps = [
                 step[end - prod(one.shape) : end] for one, end in zip(variables, ends, strict=True)
             ]
-        for variable, given, one in zip(variables, gradients, steps, strict=True):
+            self._subtract(variables, gradients, steps)
+
+    def _subtract(self, variables: list[Any], gradients: list[Any], steps: list[Any]) -> None:
+        for variable, given, step in zip(variables, gradients, steps, strict=True):
             if given is not None:
-                self.assign_sub(variable, ops.reshape(one, variable.shape))
+                self.assign_sub(variable, ops.reshape(step, variable.shape))
+
+    def _nesterov(self, group: _Group, gradients: list[Any]) -> Any:
+        """Return the momenta of a group's matrices as if they were a step further."""
+        momentum = group.momentum
+        _, rows, columns = momentum.shape
+        shapes = [(rows, columns)] * len(gradients)
+        gradient = ops.stack(_filled(gradients, shapes, momentum.dtype))
+        self.assign(momentum, self.momentum * momentum + gradient)
+        return self.momentum * momentum + gradient
+
+    def _adam(
+        self, group: _Group, gradients: list[Any], variables: list[Any], learning_rate: Any
+    ) -> Any:
+        """Return by how much Adam moves all that is in a group, (values,)."""
+        momentum, velocity = group.momentum, group.velocity
+        shapes = [(prod(variable.shape),) for variable in variables]
+        gradient = ops.concatenate(_filled(gradients, shapes, momentum.dtype))
+        rate = ops.cast(learning_rate, momentum.dtype)
+        count = ops.cast(self.iterations + 1, momentum.dtype)
+        self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
+        self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - self.beta_2))
+        bias = ops.sqrt(1 - ops.power(self.beta_2, count)) / (1 - ops.power(self.beta_1, count))
+        return rate * bias * momentum / (ops.sqrt(velocity) + self.epsilon)
 
     def get_config(self) -> dict[str, Any]:
         """Return what makes the same optimizer again."""
@@ -173,46 +186,87 @@ class Muon(keras.optimizers.Optimizer):
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
-def orthogonal(matrices: Any, dtype: str = "float32", *, gram: bool = False) -> Any:
-    """Return about the semi-orthogonal matrices nearest to ``matrices``, (…, rows, columns).
+def _filled(gradients: list[Any], shapes: Sequence[tuple[int, ...]], dtype: str) -> list[Any]:
+    """Return gradients of these shapes, zeros where there is none."""
+    return [
+        ops.zeros(shape, dtype) if one is None else ops.cast(ops.reshape(one, shape), dtype)
+        for one, shape in zip(gradients, shapes, strict=True)
+    ]
+
+
+def orthogonal(stacks: Sequence[Any], dtype: str = "float32", *, gram: bool = False) -> list[Any]:
+    """Return about the semi-orthogonal matrices nearest to those of each (M, rows, columns) stack.
 
     Singular values come to lie between 0.7 and 1.2 rather than at one, which is as good for
     training (Jordan et al.); those that are nearly zero stay below.
 
-    With ``gram`` the iterations are made on the square matrix of inner products, in half the time
-    (Zhang, Amsel, Chen and Dao 2026, tridao.me/blog/2026/gram-newton-schulz). That takes products
-    in true float32, as CPUs have them; rounded to bfloat16 or TF32, small singular values would
-    grow without bounds.
+    With ``gram`` the iterations are made on the square matrices of inner products, in half the time
+    (Zhang, Amsel, Chen and Dao 2026, tridao.me/blog/2026/gram-newton-schulz), of all stacks with
+    squares of one size together. That takes products in true float32, as CPUs have them; rounded to
+    bfloat16 or TF32, small singular values would grow without bounds.
     """
-    rows, columns = matrices.shape[-2:]
-    # On the side that makes the smaller square.
-    wide = rows < columns
-    norm = ops.sqrt(ops.sum(ops.square(matrices), (-2, -1), keepdims=True)) + 1e-7
-    x = ops.cast(matrices / norm, dtype)
-    if gram:
-        together = _inverse_root(_square(x, wide))
-        return ops.matmul(together, x) if wide else ops.matmul(x, together)
+    stacks = [ops.cast(one, dtype) for one in stacks]
+    squares = [_square(one) for one in stacks]
+    # The norm of a square bounds the square of the largest singular value, more closely than the
+    # matrix's own would: that is worth an iteration.
+    scales = [ops.rsqrt(_norm(one)) for one in squares]
+    if not gram:
+        return [_iterated(one * scale) for one, scale in zip(stacks, scales, strict=True)]
+    squares = [one * ops.square(scale) for one, scale in zip(squares, scales, strict=True)]
+    roots = [scale * root for root, scale in zip(_inverse_roots(squares), scales, strict=True)]
+    return [
+        ops.matmul(root, one) if _is_wide(one) else ops.matmul(one, root)
+        for root, one in zip(roots, stacks, strict=True)
+    ]
+
+
+def _is_wide(x: Any) -> bool:
+    return x.shape[-2] < x.shape[-1]
+
+
+def _square(x: Any) -> Any:
+    """Return products of rows or of columns, whichever are fewer."""
+    turned = ops.swapaxes(x, -1, -2)
+    return ops.matmul(x, turned) if _is_wide(x) else ops.matmul(turned, x)
+
+
+def _norm(x: Any) -> Any:
+    # By the largest number: squares of gradients' squares may be too small for float32.
+    largest = ops.max(ops.abs(x), (-2, -1), keepdims=True) + 1e-30
+    return largest * ops.sqrt(ops.sum(ops.square(x / largest), (-2, -1), keepdims=True) + 1e-7)
+
+
+def _iterated(x: Any) -> Any:
     a, b, c = _COEFFICIENTS
     for _ in range(_STEPS):
-        square = _square(x, wide)
+        square = _square(x)
         change = b * square + c * ops.matmul(square, square)
-        x = a * x + (ops.matmul(change, x) if wide else ops.matmul(x, change))
+        x = a * x + (ops.matmul(change, x) if _is_wide(x) else ops.matmul(x, change))
     return x
 
 
-def _square(x: Any, wide: bool) -> Any:
-    last = len(x.shape) - 1
-    turned = ops.transpose(x, (*range(last - 1), last, last - 1))
-    return ops.matmul(x, turned) if wide else ops.matmul(turned, x)
+def _inverse_roots(squares: list[Any]) -> list[Any]:
+    """Return ``_inverse_root`` of each stack, those of one size in one go."""
+    sizes = [square.shape[-1] for square in squares]
+    roots: list[Any] = [None] * len(squares)
+    for size in set(sizes):
+        places = [place for place, one in enumerate(sizes) if one == size]
+        together = _inverse_root(ops.concatenate([squares[place] for place in places]))
+        start = 0
+        for place in places:
+            end = start + squares[place].shape[0]
+            roots[place], start = together[start:end], end
+    return roots
 
 
 def _inverse_root(square: Any) -> Any:
     """Return all iterations' product: x times it is what iterating from x on leads to."""
     a, b, c = _COEFFICIENTS
-    product = identity = ops.eye(square.shape[-1], dtype=square.dtype)
+    identity = ops.eye(square.shape[-1], dtype=square.dtype)
+    product = None
     for step in range(_STEPS):
-        change = a * identity + b * square + c * ops.matmul(square, square)
-        product = ops.matmul(product, change) if step else change
+        change = a * identity + ops.matmul(square, b * identity + c * square)
+        product = change if product is None else ops.matmul(product, change)
         if step + 1 < _STEPS:
             square = ops.matmul(change, ops.matmul(change, square))
     return product

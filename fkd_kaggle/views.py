@@ -186,7 +186,9 @@ def relight(images: Any, strength: Augmentation, seed: keras.random.SeedGenerato
         images = _blur(images, strength.blur, seed)
     if strength.noise:
         level = keras.random.uniform((batch, 1, 1, 1), 0.0, strength.noise, seed=seed)
-        images = images + level * keras.random.normal(ops.shape(images), seed=seed)
+        # Uniform with the same standard deviation: normal numbers take three times as long.
+        grain = keras.random.uniform(ops.shape(images), -(3**0.5), 3**0.5, seed=seed)
+        images = images + level * grain
     if strength.erase:
         images = _erase(images, strength.erase, seed)
     return images

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,7 +32,8 @@ def test_a_matrix_becomes_about_orthogonal(rows: int, columns: int, seed: int, g
     # Singular values from 1 to 30, as momenta have them.
     values = np.geomspace(1, 30, len(right))
     matrix = ((left * values) @ right).astype(np.float32)
-    answer = ops.convert_to_numpy(orthogonal(ops.convert_to_tensor(matrix), gram=gram))
+    (stack,) = orthogonal([ops.convert_to_tensor(matrix[None])], gram=gram)
+    answer = ops.convert_to_numpy(stack)[0]
     found = np.linalg.svd(answer, compute_uv=False)
     assert found.min() > 0.6
     assert found.max() < 1.3
@@ -39,15 +41,29 @@ def test_a_matrix_becomes_about_orthogonal(rows: int, columns: int, seed: int, g
     assert np.trace(answer @ (left @ right).T) > 0.6 * len(right)
 
 
-@pytest.mark.parametrize("shape", [(300, 24), (24, 300)])
-def test_products_of_columns_lead_to_the_same_matrix(shape: tuple[int, int]) -> None:
-    """Also where it has singular values too small to be made one in five iterations."""
+@pytest.mark.parametrize("size", [1.0, 1e-12])
+def test_products_of_columns_lead_to_the_same_matrices(size: float) -> None:
+    """Also where singular values are too small to be made one in a few iterations."""
     rng = np.random.default_rng(3)
-    left, _, right = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
-    matrix = ops.convert_to_tensor(((left * np.geomspace(1e-6, 1, 24)) @ right).astype("float32"))
-    np.testing.assert_allclose(
-        orthogonal(matrix, gram=True), orthogonal(matrix, gram=False), atol=2e-3
-    )
+
+    def stack(count: int, rows: int, columns: int) -> Any:
+        left, _, right = np.linalg.svd(rng.normal(size=(count, rows, columns)), full_matrices=False)
+        values = np.geomspace(1e-6, 1, min(rows, columns))
+        return ops.convert_to_tensor((size * (left * values) @ right).astype("float32"))
+
+    stacks = [stack(3, 300, 24), stack(1, 24, 300), stack(2, 40, 50), stack(2, 24, 30)]
+    ours, theirs = orthogonal(stacks, gram=True), orthogonal(stacks, gram=False)
+    for one, other, start in zip(ours, theirs, stacks, strict=True):
+        assert one.shape == start.shape
+        np.testing.assert_allclose(one, other, atol=2e-3)
+        largest = np.linalg.svd(ops.convert_to_numpy(one), compute_uv=False)[:, :8]
+        assert largest.min() > 0.6
+
+
+def test_no_gradient_is_no_step() -> None:
+    zeros = ops.zeros((2, 30, 20))
+    for gram in (True, False):
+        np.testing.assert_array_equal(orthogonal([zeros], gram=gram)[0], zeros)
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 8, 16), (64, 10), (10, 64)])

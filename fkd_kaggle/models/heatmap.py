@@ -178,17 +178,16 @@ def _scaled(kernel: Any, gain: Any) -> tuple[Any, Any]:
     With its gradient, which takes a third of the operations that are made of it by themselves: they
     are small, and what they cost is to be started.
     """
-    kernel = kernel - ops.mean(kernel, (0, 1, 2))
-    scale = ops.rsqrt(ops.sum(ops.square(kernel), (0, 1, 2)) + 1e-4)
-    unit = kernel * scale
+    centred = kernel - ops.mean(kernel, (0, 1, 2))
+    scale = ops.rsqrt(ops.sum(ops.square(centred), (0, 1, 2)) + 1e-4)
 
     def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
         of_scaled = args[0] if upstream is None else upstream
-        of_gain = ops.sum(of_scaled * unit, (0, 1, 2))
-        centred = of_scaled - ops.mean(of_scaled, (0, 1, 2))
-        return (centred - unit * of_gain) * (gain * scale), of_gain
+        of_gain = ops.sum(of_scaled * centred, (0, 1, 2)) * scale
+        across = of_scaled - ops.mean(of_scaled, (0, 1, 2))
+        return (across - centred * (scale * of_gain)) * (gain * scale), of_gain
 
-    return unit * gain, gradient
+    return centred * (scale * gain), gradient
 
 
 @keras.saving.register_keras_serializable("fkd_kaggle")
