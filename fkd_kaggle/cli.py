@@ -253,13 +253,14 @@ def practice(
     data: opt.PracticeData = None,
     solution: opt.Solution = None,
     hold_out: opt.HoldOut = None,
+    seed: opt.PracticeSeed = 0,
     port: opt.Port = 7777,
     state_dir: opt.StateDir = opt.PRACTICE,
     kernels_at_once: opt.KernelsAtOnce = 2,
     fault: opt.FaultOption = None,
 ) -> None:
     """Run a practice Kaggle on this machine until Ctrl-C."""
-    from fkd_kaggle.practice import server
+    from fkd_kaggle.practice import dataset, server
 
     console = terminal.console()
 
@@ -277,7 +278,8 @@ def practice(
 
     server.serve(
         data, solution, hold_out, state_dir=state_dir, port=port, faults=fault or (),
-        kernels_at_once=kernels_at_once, on_ready=ready,
+        kernels_at_once=kernels_at_once, rendered=dataset.Rendered(seed=seed), seed=seed,
+        on_ready=ready,
     )  # fmt: skip
 
 

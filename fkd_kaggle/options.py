@@ -231,6 +231,10 @@ HoldOut = Annotated[
         help="Make this share of the training faces the test set, with known answers.",
     ),
 ]  # fmt: skip
+PracticeSeed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", min=0, help="Which faces are held out, or drawn."),
+]
 Port = Annotated[
     int, typer.Option("--port", metavar="N", help="The official client looks at 7777.")
 ]

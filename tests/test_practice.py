@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from fkd_kaggle import faces, keypoints
 from fkd_kaggle.competition import Competition
 from fkd_kaggle.errors import CompetitionError, DataError
-from fkd_kaggle.practice import faults
+from fkd_kaggle.practice import dataset, faults
 from fkd_kaggle.practice.dataset import SERVED, SLUG
 from fkd_kaggle.practice.scoring import MalformedSubmissionError, Scorer, public_rows
 from fkd_kaggle.practice.server import PracticeKaggle
@@ -410,6 +410,21 @@ def test_held_out_faces_become_a_test_set_without_their_near_duplicates(
         due = 30 if source == keypoints.COMPLETE else 8
         assert len(rows[image_id]) == due
         assert np.allclose(answers[rows[image_id]], truth[lookup.features[rows[image_id]]])
+
+
+def test_another_seed_holds_other_faces_out(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    faces.write_training_csv(tmp_path / "data" / "training.csv", make_faces(40, seed=3))
+    first, other, again = (
+        dataset.prepare(tmp_path / state, tmp_path / "data", hold_out=0.3, seed=seed)
+        for state, seed in (("state", 0), ("state", 1), ("elsewhere", 0))
+    )
+    assert first.folder.name == again.folder.name != other.folder.name
+    answers = [one.scorer.answers for one in (first, other, again)]
+    np.testing.assert_array_equal(answers[0], answers[2])
+    assert answers[0] is not None
+    assert answers[1] is not None
+    assert not np.array_equal(answers[0], answers[1])
 
 
 def test_answers_are_not_among_what_is_served(

@@ -75,8 +75,11 @@ def prepare(
     solution: Path | None = None,
     hold_out: float | None = None,
     rendered: Rendered = DRAWN,
+    seed: int = 0,
 ) -> Dataset:
     """Make data ready to be served, in a folder of its own under ``state_dir``; once.
+
+    ``seed`` says which of the training faces are held out.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def prepare(
         raise CompetitionError("give either a solution or a share to hold out, not both")
     if data is not None and not data.exists():
         raise CompetitionError(f"there is no practice data at {data}")
-    name, about = _identify(data, solution, hold_out, rendered)
+    name, about = _identify(data, solution, hold_out, rendered, seed)
     folder = state_dir / name
     if not (folder / "data" / "ready.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +102,7 @@ def prepare(
             files.disk_full_as(_no_room(folder)),
             tempfile.TemporaryDirectory(prefix=".preparing-", dir=folder) as work,
         ):
-            _build(Path(work), data, solution, hold_out, rendered)
+            _build(Path(work), data, solution, hold_out, rendered, seed)
             shutil.rmtree(folder / "data", ignore_errors=True)
             (Path(work) / "data").replace(folder / "data")
     return _open(folder, about)
@@ -121,6 +124,7 @@ def _build(
     solution: Path | None,
     hold_out: float | None,
     rendered: Rendered,
+    seed: int,
 ) -> None:
     if data is None:
         data, solution = _render(work / "rendered", rendered)
@@ -135,7 +139,7 @@ def _build(
         hold_out = HOLD_OUT
     if hold_out is not None:
         packing.plain(found, "training.csv", plain)
-        split(plain, hold_out)
+        split(plain, hold_out, seed)
         found = {name: plain / name for name in CONTENTS[:3]}
         solution = plain / "solution.csv"
     elif "IdLookupTable.csv" not in found:
@@ -171,7 +175,11 @@ def _open(folder: Path, about: str) -> Dataset:
 
 
 def _identify(
-    data: Path | None, solution: Path | None, hold_out: float | None, rendered: Rendered
+    data: Path | None,
+    solution: Path | None,
+    hold_out: float | None,
+    rendered: Rendered,
+    seed: int,
 ) -> tuple[str, str]:
     """Return the name of the state folder for this data, and words for people."""
     if data is None:
@@ -180,7 +188,8 @@ def _identify(
             name,
             f"{rendered.training} rendered training faces, {rendered.test} rendered test faces",
         )
-    digest = hashlib.sha256(f"{_VERSION} {hold_out}".encode())
+    chosen = f"{hold_out} {seed}" if seed else f"{hold_out}"  # as it was before there were seeds
+    digest = hashlib.sha256(f"{_VERSION} {chosen}".encode())
     for path in packing.content(data):
         digest.update(f"{path.name} {files.sha256(path)}".encode())
     about = data.name

@@ -15,10 +15,13 @@ from fkd_kaggle.faces import Faces, Lookup
 from fkd_kaggle.keypoints import COUNT
 
 
-def split(folder: Path, share: float) -> None:
-    """Turn a share of training.csv into a test set with answers; near-duplicates stay together."""
+def split(folder: Path, share: float, seed: int = 0) -> None:
+    """Turn a share of training.csv into a test set with answers; near-duplicates stay together.
+
+    Another ``seed`` chooses other faces.
+    """
     everything = faces.read_training(folder)
-    test_rows = _choose(everything, share)
+    test_rows = _choose(everything, share, seed)
     if not test_rows.any() or test_rows.all():
         raise DataError(f"training.csv has too few faces to hold out {share:.0%} of them")
     test = everything.take(test_rows)
@@ -37,7 +40,7 @@ def split(folder: Path, share: float) -> None:
     faces.write_training_csv(folder / "training.csv", kept)
 
 
-def _choose(everything: Faces, share: float) -> np.ndarray:
+def _choose(everything: Faces, share: float, seed: int) -> np.ndarray:
     """Return (N,) bool: whole groups of near-duplicates, ``share`` of each annotation source."""
     from fkd_kaggle import folds
 
@@ -47,7 +50,7 @@ def _choose(everything: Faces, share: float) -> np.ndarray:
     wanted = np.ceil(share * sources[labelled].sum(0))
     taken = np.zeros(2)
     chosen = np.zeros(len(groups), bool)
-    for group in np.random.default_rng(0).permutation(np.unique(groups)):
+    for group in np.random.default_rng(seed).permutation(np.unique(groups)):
         rows = groups == group
         after = taken + sources[rows & labelled].sum(0)
         if (after <= wanted).all():

@@ -56,6 +56,8 @@ class PracticeKaggle:
         How many kernels run at the same time; others wait in the queue.
     rendered
         How many faces to draw where ``data`` is None.
+    seed
+        Which faces are held out.
     now
         The clock.
 
@@ -79,6 +81,7 @@ class PracticeKaggle:
         daily_limit: int = DAILY_LIMIT,
         kernels_at_once: int = AT_ONCE,
         rendered: Rendered = DRAWN,
+        seed: int = 0,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.faults = Faults(faults)
@@ -89,7 +92,7 @@ class PracticeKaggle:
         self._claim: TextIO | None = None
         try:
             self._claim = claim(state_dir)
-            self.dataset = dataset.prepare(state_dir, data, solution, hold_out, rendered)
+            self.dataset = dataset.prepare(state_dir, data, solution, hold_out, rendered, seed)
             self.store = Store(self.dataset.folder, now)
             self.kernels = Kernels(self.store, self.dataset, self.faults, kernels_at_once)
             host = Host(self.dataset, self.store, self.kernels, daily_limit)
