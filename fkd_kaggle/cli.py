@@ -260,7 +260,7 @@ def practice(
     fault: opt.FaultOption = None,
 ) -> None:
     """Run a practice Kaggle on this machine until Ctrl-C."""
-    from fkd_kaggle.practice import dataset, server
+    from fkd_kaggle.practice import server
 
     console = terminal.console()
 
@@ -278,8 +278,7 @@ def practice(
 
     server.serve(
         data, solution, hold_out, state_dir=state_dir, port=port, faults=fault or (),
-        kernels_at_once=kernels_at_once, rendered=dataset.Rendered(seed=seed), seed=seed,
-        on_ready=ready,
+        kernels_at_once=kernels_at_once, seed=seed, on_ready=ready,
     )  # fmt: skip
 
 

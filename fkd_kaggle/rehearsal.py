@@ -26,7 +26,7 @@ from fkd_kaggle.practice.server import PORT, PracticeKaggle
 from fkd_kaggle.recipes import Plan
 from fkd_kaggle.run import Run
 
-FACES = Rendered(training=1200, test=300, seed=0)
+FACES = Rendered(training=1200, test=300)
 """What is drawn for a rehearsal: enough to learn from in two minutes."""
 PASSING = 0.5
 """A rehearsal's score must be at most this share of the mean predictor's."""

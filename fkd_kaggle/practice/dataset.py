@@ -63,7 +63,6 @@ class Rendered:
 
     training: int = 1200
     test: int = 300
-    seed: int = 0
 
 
 DRAWN: Final = Rendered()
@@ -79,7 +78,7 @@ def prepare(
 ) -> Dataset:
     """Make data ready to be served, in a folder of its own under ``state_dir``; once.
 
-    ``seed`` says which of the training faces are held out.
+    ``seed`` says which faces are held out, or drawn.
 
     Raises
     ------
@@ -127,7 +126,7 @@ def _build(
     seed: int,
 ) -> None:
     if data is None:
-        data, solution = _render(work / "rendered", rendered)
+        data, solution = _render(work / "rendered", rendered, seed)
     found = packing.find(data, work / "unpacked")
     if "training.csv" not in found:
         raise DataError(f"{data} holds no training.csv or training.zip")
@@ -183,7 +182,7 @@ def _identify(
 ) -> tuple[str, str]:
     """Return the name of the state folder for this data, and words for people."""
     if data is None:
-        name = f"rendered-{rendered.training}-{rendered.test}-{rendered.seed}"
+        name = f"rendered-{rendered.training}-{rendered.test}-{seed}"
         return (
             name,
             f"{rendered.training} rendered training faces, {rendered.test} rendered test faces",
@@ -201,10 +200,10 @@ def _identify(
     return f"{data.stem[:40]}-{digest.hexdigest()[:12]}", about
 
 
-def _render(folder: Path, rendered: Rendered) -> tuple[Path, Path]:
+def _render(folder: Path, rendered: Rendered, seed: int) -> tuple[Path, Path]:
     from fkd_kaggle.practice import renderer
 
-    return renderer.write_competition(folder, rendered.training, rendered.test, rendered.seed)
+    return renderer.write_competition(folder, rendered.training, rendered.test, seed)
 
 
 # --- writing -----------------------------------------------------------------------------------

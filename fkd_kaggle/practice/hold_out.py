@@ -15,7 +15,7 @@ from fkd_kaggle.faces import Faces, Lookup
 from fkd_kaggle.keypoints import COUNT
 
 
-def split(folder: Path, share: float, seed: int = 0) -> None:
+def split(folder: Path, share: float, seed: int) -> None:
     """Turn a share of training.csv into a test set with answers; near-duplicates stay together.
 
     Another ``seed`` chooses other faces.

@@ -57,7 +57,7 @@ class PracticeKaggle:
     rendered
         How many faces to draw where ``data`` is None.
     seed
-        Which faces are held out.
+        Which faces are held out, or drawn.
     now
         The clock.
 
