@@ -12,7 +12,7 @@ from typing import Any
 from keras import ops
 
 from fkd_kaggle.keypoints import SIZE
-from fkd_kaggle.models.heatmap import cell_centres
+from fkd_kaggle.models.heatmap import cell_centres, exponentials
 from fkd_kaggle.recipes import TARGET_SCALES, Recipe
 
 
@@ -70,6 +70,7 @@ def map_loss(labels: Any, maps: Any, sigma: float = 1.0) -> Any:
 
     across, down = gaussian(labels[..., 0], width), gaussian(labels[..., 1], height)
     wanted = ops.sum(down * ops.sum(maps * across[:, None], 2), 1)
-    entropy = ops.logsumexp(maps, (1, 2)) - wanted
+    share, peak = exponentials(maps)
+    entropy = ops.log(ops.sum(share, (1, 2))) + peak - wanted
     total = ops.sum(ops.where(known, entropy, ops.zeros_like(entropy)))
     return total / ops.maximum(ops.sum(ops.cast(known, "float32")), 1.0)

@@ -172,12 +172,12 @@ def relight(images: Any, strength: Augmentation, seed: keras.random.SeedGenerato
     if strength.gamma:
         # Twice as fast as a power.
         images = ops.exp(ops.exp(uniform(strength.gamma)) * ops.log(ops.maximum(images, 1e-3)))
-    if strength.gain:
-        images = images * (1.0 + uniform(strength.gain))
-    if strength.contrast:
-        images = (images - 0.5) * ops.exp(uniform(strength.contrast)) + 0.5
-    if strength.brightness:
-        images = images + uniform(strength.brightness)
+    # Contrast is about mid-grey. All of it as one factor and one offset: a pass over all pixels is
+    # what costs time.
+    contrast = ops.exp(uniform(strength.contrast))
+    factor = contrast * (1.0 + uniform(strength.gain))
+    offset = 0.5 - 0.5 * contrast + uniform(strength.brightness)
+    images = images * factor + offset
     if strength.shade:
         across = (ops.arange(SIZE, dtype="float32") - CENTRE) / CENTRE
         images = images * (1.0 + uniform(strength.shade) * across[:, None])
@@ -185,10 +185,10 @@ def relight(images: Any, strength: Augmentation, seed: keras.random.SeedGenerato
     if strength.blur:
         images = _blur(images, strength.blur, seed)
     if strength.noise:
-        level = keras.random.uniform((batch, 1, 1, 1), 0.0, strength.noise, seed=seed)
-        # Uniform with the same standard deviation: normal numbers take three times as long.
-        grain = keras.random.uniform(ops.shape(images), -(3**0.5), 3**0.5, seed=seed)
-        images = images + level * grain
+        # One grain a batch, more or less of it, or of its negative; and uniform with a standard
+        # deviation of one: other numbers for each image, and normal ones, take their time.
+        grain = keras.random.uniform((SIZE, SIZE, 1), -(3**0.5), 3**0.5, seed=seed)
+        images = images + uniform(strength.noise) * grain
     if strength.erase:
         images = _erase(images, strength.erase, seed)
     return images

@@ -155,7 +155,9 @@ class ScaledConv2D(layers.Layer):
         """Convolve (B, H, W, C) with the scaled kernel and add the bias."""
         # Cast to make them tensors: TensorFlow's custom gradients are not for variables.
         kernel = _scaled(ops.cast(self.kernel, "float32"), ops.cast(self.gain, "float32"))
-        return ops.conv(inputs, ops.cast(kernel, inputs.dtype), self.strides, "same") + self.bias
+        outputs = ops.conv(inputs, ops.cast(kernel, inputs.dtype), self.strides, "same")
+        # Not "+": of this TensorFlow makes one operation with the convolution, and backward too.
+        return ops.add(outputs, self.bias)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[Any, ...]:
         """Return (B, H, W, filters), H and W divided by the strides."""
@@ -197,8 +199,7 @@ class SoftArgmax(layers.Layer):
     def call(self, maps: Any) -> Any:
         """Take the softmax over places and its expectation along each axis."""
         _, height, width, _ = maps.shape
-        # Written out: Keras' softmax puts the places last, and back again.
-        share = ops.exp(maps - ops.stop_gradient(ops.max(maps, (1, 2), keepdims=True)))
+        share, _ = exponentials(maps)
         across, down = ops.sum(share, 1), ops.sum(share, 2)
         total = ops.sum(across, 1)
         x = ops.sum(across * cell_centres(width)[:, None], 1) / total
@@ -208,6 +209,16 @@ class SoftArgmax(layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[Any, ...]:
         """Return (B, P, 2)."""
         return (input_shape[0], input_shape[-1], 2)
+
+
+def exponentials(maps: Any) -> tuple[Any, Any]:
+    """Return exp(maps - peak), (B, H, W, P), which is one at each map's peak, and the (B, P) peaks.
+
+    What softmax and logsumexp are made of, written out: Keras' softmax puts the places last and
+    back again, and what is computed twice in the same words TensorFlow computes once.
+    """
+    peak = ops.stop_gradient(ops.max(maps, (1, 2), keepdims=True))
+    return ops.exp(maps - peak), peak[:, 0, 0]
 
 
 def cell_centres(cells: int) -> Any:
