@@ -32,8 +32,6 @@ from fkd_kaggle.recipes import Member, Recipe
 
 HISTORY = ("epoch", "loss", "rmse", "learning_rate", "images_per_second", "seconds", "images")
 _CHECKPOINT_SECONDS = 30.0
-INNER = ("maps", "frame", "coarse_maps", "coarse_points")
-"""Layers of a network, where it has them, that its training looks at (see ``models``)."""
 _OUTPUTS = r"(^|/)((coarse_)?maps|head\d+|output\d+)/"
 """Paths of the weights that answers come from directly, which no optimizer for hidden layers suits
 (see ``muon``)."""
@@ -67,14 +65,12 @@ class Learner(keras.Model):
                 autocast=False, name="images",
             )  # fmt: skip
             self.images.assign(images)
-        inner = [name for name in INNER if any(name == one.name for one in network.layers)]
-        if recipe.heatmap_loss and "maps" not in inner:
+        if recipe.heatmap_loss and not any(one.name == "maps" for one in network.layers):
             raise RecipeError(
                 f"recipe {recipe.name}: heatmap_loss needs an architecture with heatmaps, "
                 f"which {recipe.architecture} is not: set it to 0"
             )
-        outputs = {name: network.get_layer(name).output for name in inner}
-        self.both = keras.Model(network.input, {"points": network.output, **outputs})
+        self.answers = models.through_views(recipe.architecture, network)
 
     def call(self, faces: Any, training: bool = False) -> Any:
         """Return (B, P, 2) float32 points in face pixels; in training the view and maps as well."""
@@ -86,8 +82,8 @@ class Learner(keras.Model):
         if not training:
             return self.network(images, training=False)
         view = views.draw(ops.shape(images)[0], self.recipe.augmentation, self.view_seed)
-        images = views.relight(view.warp(images), self.recipe.augmentation, self.view_seed)
-        answers = self.both(images, training=True)
+        images = views.relight(images, self.recipe.augmentation, self.view_seed)
+        answers = self.answers(images, view)
         offset = networks.label_offset(self.network)
         for name in ("points", "coarse_points"):
             if name in answers:

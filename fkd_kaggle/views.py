@@ -58,7 +58,7 @@ class View:
 
 
 def warp(images: Any, matrix: Any) -> Any:
-    """Return (B, 96, 96, 1) ``images`` through (B, 2, 3) maps new pixel → old pixel, bilinear."""
+    """Return (B, S, S, 1) ``images`` through (B, 2, 3) maps new pixel → old pixel, bilinear."""
     if keras.backend.backend() == "tensorflow" and backend.compiles():
         return _sampled(images, matrix)
     batch = ops.shape(matrix)[0]
@@ -71,8 +71,9 @@ def warp(images: Any, matrix: Any) -> Any:
 
 def _sampled(images: Any, matrix: Any) -> Any:
     """Do as ``warp`` in small steps: XLA has no kernel for TensorFlow's image transformation."""
-    batch, last = ops.shape(matrix)[0], SIZE - 1
-    pixels = np.arange(SIZE, dtype=np.float32)
+    batch, size = ops.shape(matrix)[0], images.shape[1]
+    last = size - 1
+    pixels = np.arange(size, dtype=np.float32)
     x, y = pixels[None, None, :], pixels[None, :, None]
 
     def place(row: Any) -> tuple[Any, Any, Any]:
@@ -85,14 +86,28 @@ def _sampled(images: Any, matrix: Any) -> Any:
     left, right, across = place(matrix[:, 0])
     top, bottom, down = place(matrix[:, 1])
     flat = ops.reshape(images, (-1,))
-    starts = ops.reshape(ops.arange(batch, dtype="int32") * SIZE**2, (batch, 1, 1))
+    starts = ops.reshape(ops.arange(batch, dtype="int32") * size**2, (batch, 1, 1))
 
     def grey(row: Any, column: Any) -> Any:
-        return ops.take(flat, starts + ops.cast(row * SIZE + column, "int32"))
+        return ops.take(flat, starts + ops.cast(row * size + column, "int32"))
 
     above = grey(top, left) * (1.0 - across) + grey(top, right) * across
     below = grey(bottom, left) * (1.0 - across) + grey(bottom, right) * across
     return (above * (1.0 - down) + below * down)[..., None]
+
+
+def composed(outer: Any, inner: Any) -> Any:
+    """Return the (B, 2, 3) map that does what ``inner`` does and then what ``outer`` does."""
+    linear = ops.matmul(outer[:, :, :2], inner[:, :, :2])
+    return ops.concatenate([linear, moved(inner[:, None, :, 2], outer)[:, 0, :, None]], -1)
+
+
+def halved(matrix: Any) -> Any:
+    """Return the (B, 2, 3) map between images of half the size, each pixel the mean of four."""
+    linear, offset = matrix[:, :, :2], matrix[:, :, 2]
+    # Pixel p of the small image has its centre at 2p + 0.5 of the large one.
+    offset = (ops.sum(linear, -1) * 0.5 + offset - 0.5) / 2
+    return ops.concatenate([linear, offset[..., None]], -1)
 
 
 def moved(points: Any, matrix: Any) -> Any:

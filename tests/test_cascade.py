@@ -12,8 +12,9 @@ from conftest import make_faces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
+from scipy import ndimage
 
-from fkd_kaggle import backend, networks, training, views
+from fkd_kaggle import backend, models, networks, training, views
 from fkd_kaggle.models.cascade import Frame
 from fkd_kaggle.recipes import Augmentation, Recipe
 
@@ -27,6 +28,10 @@ FACE = np.array([[66, 37], [30, 37], [48, 60], [60, 75], [36, 75]], np.float32)
 @pytest.fixture(autouse=True)
 def float32() -> None:
     keras.config.set_dtype_policy("float32")
+
+
+def seed() -> keras.random.SeedGenerator:
+    return keras.random.SeedGenerator(0)
 
 
 def frame_of(points: np.ndarray, training: bool = False) -> np.ndarray:
@@ -92,11 +97,44 @@ def test_training_moves_both_networks_of_a_cascade() -> None:
     assert still == []
 
 
+def test_in_training_both_networks_see_the_view_sampled_once() -> None:
+    keras.utils.set_random_seed(0)
+    recipe = replace(TINY, label_offset=False, options={**TINY.options, "jitter": 0.0, "zoom": 2.0})
+    network = networks.build_network(recipe)
+    names = ("coarse_points", "coarse_maps", "frame", "maps")
+    inner = {name: network.get_layer(name).output for name in names}
+    both = keras.Model(network.input, {"points": network.output, **inner})
+    view = views.draw(4, replace(recipe.augmentation, rotation=5, scale=0.03, shift=2), seed())
+    answers = models.through_views("cascade", network)
+    noise = np.random.default_rng(0).uniform(size=(4, 96, 96, 1)).astype("float32")
+    smooth = ndimage.gaussian_filter(noise, (0, 4, 4, 0))
+
+    def differences(images: np.ndarray) -> dict[str, float]:
+        # A mean face that resembles what an untrained network answers, so that it is aligned.
+        points = ops.convert_to_numpy(both(view.warp(images))["coarse_points"])
+        network.get_layer("frame").start_from(points.mean(0))
+        at_once, in_turn = answers(images, view), both(view.warp(images))
+        assert at_once.keys() == in_turn.keys()
+        turned = ops.convert_to_numpy(in_turn["frame"])[:, :, :2]
+        assert np.abs(turned - np.eye(2)).max() > 0.02
+        return {
+            name: float(ops.mean(ops.abs(at_once[name] - one)) / ops.std(one))
+            for name, one in in_turn.items()
+        }
+
+    # Nothing is lost of smooth images by sampling them twice, much is of noise.
+    off = differences(smooth)
+    assert all(value < 0.2 for value in off.values()), off
+    off = differences(noise)
+    assert off["maps"] > 0.5 and off["coarse_maps"] > 0.25, off
+
+
 @pytest.mark.slow
 def test_xla_compiles_training_and_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Kaggle's T4s, and on no CPU: every operation of a step must have its XLA kernel."""
     monkeypatch.setattr(backend, "has_gpu", lambda: True)
     monkeypatch.setattr(backend, "_without_xla", False)
+    monkeypatch.setattr(backend, "steps_at_once", lambda: 2)  # eight take a minute to compile
     keras.config.set_dtype_policy("mixed_float16")
     strong = Augmentation(
         stretch=0.05, shear=0.05, far=0.2, gain=0.1, shade=0.2, blur=0.5, erase=0.5
@@ -107,7 +145,7 @@ def test_xla_compiles_training_and_prediction(monkeypatch: pytest.MonkeyPatch) -
     learner = training.Learner(network, recipe, 0, faces.images)
     training._compile(learner, training.optimizer(recipe))
     assert learner.jit_compile
-    assert learner.steps_per_execution == 8
+    assert learner.steps_per_execution == 2
     assert isinstance(learner.optimizer, keras.optimizers.LossScaleOptimizer)
     labels = networks.targets(faces, recipe)
 

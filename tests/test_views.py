@@ -50,6 +50,34 @@ def test_a_bright_spot_moves_with_its_point(value: int) -> None:
     np.testing.assert_allclose(back, spot, atol=0.15)
 
 
+def smooth_images(count: int) -> np.ndarray:
+    """Return (count, 96, 96, 1) images with nothing in them that interpolation could lose."""
+    noise = np.random.default_rng(0).uniform(size=(count, SIZE, SIZE))
+    soft = np.stack([ndimage.gaussian_filter(one, 6) for one in noise])
+    return ((soft - soft.min()) / np.ptp(soft))[..., None].astype("float32")
+
+
+def test_maps_one_after_the_other_are_one_map() -> None:
+    points = np.random.default_rng(0).uniform(0, 95, (6, COUNT, 2)).astype("float32")
+    first, second = (views.draw(6, STRONG, seed(value)).matrix for value in (1, 2))
+    at_once = views.moved(points, views.composed(second, first))
+    in_turn = views.moved(views.moved(points, first), second)
+    np.testing.assert_allclose(at_once, in_turn, atol=1e-3)
+
+
+def test_a_view_of_the_image_at_half_its_size_is_the_view_at_half_its_size() -> None:
+    images = smooth_images(6)
+    view = views.draw(6, replace(STRONG, shift=2), seed(4))
+    wanted = ops.convert_to_numpy(ops.average_pool(view.warp(images), 2))
+    small = views.warp(ops.average_pool(images, 2), views.halved(view.matrix))
+    assert small.shape == (6, SIZE // 2, SIZE // 2, 1)
+    # Inside: at the edges either is extended from other pixels.
+    inner = (slice(None), slice(12, -12), slice(12, -12))
+    np.testing.assert_allclose(ops.convert_to_numpy(small)[inner], wanted[inner], atol=0.01)
+    shifted = ops.convert_to_numpy(views.warp(ops.average_pool(images, 2), view.matrix))
+    assert np.abs(shifted[inner] - wanted[inner]).max() > 0.05
+
+
 def test_xla_compiles_the_warp_and_warps_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorFlow's own image transformation has no XLA kernel, on no device."""
     images = np.random.default_rng(0).uniform(size=(16, SIZE, SIZE, 1)).astype("float32")

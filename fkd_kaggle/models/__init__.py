@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -21,6 +21,8 @@ from fkd_kaggle.errors import RecipeError, unknown
 
 if TYPE_CHECKING:
     import keras
+
+    from fkd_kaggle import views
 
 
 @dataclass(frozen=True)
@@ -96,3 +98,24 @@ def initialise(architecture: str, network: keras.Model, chosen: Mapping[str, Any
     if not hasattr(module, "initialise"):
         return FirstWeights()
     return module.initialise(network, chosen)
+
+
+def through_views(
+    architecture: str, network: keras.Model
+) -> Callable[[Any, views.View], dict[str, Any]]:
+    """Return what a network answers in training about (B, 96, 96, 1) images that views look at.
+
+    Of images and their views it makes ``points`` in view pixels and, where the network has them,
+    ``maps`` (see ``losses.map_loss``). An architecture whose module has ``through_views(network)``
+    looks in its own way, and may answer more.
+    """
+    module = importlib.import_module(f"{__name__}.{architecture.replace('-', '_')}")
+    if hasattr(module, "through_views"):
+        return module.through_views(network)
+    import keras
+
+    outputs = {"points": network.output}
+    if any(layer.name == "maps" for layer in network.layers):
+        outputs["maps"] = network.get_layer("maps").output
+    both = keras.Model(network.input, outputs)
+    return lambda images, view: both(view.warp(images), training=True)

@@ -9,6 +9,7 @@ alignment (a cascade as of Sun et al. 2013, with the transformer of Jaderberg et
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import pi
 from typing import Any
 
@@ -35,8 +36,9 @@ def build(
 ) -> keras.Model:
     """Return a network (B, 96, 96, 1) → (B, sum(heads), 2) float32, points in pixels.
 
-    Besides ``points`` it has layers that training looks at: ``coarse_points`` and ``coarse_maps``,
-    the first network's answers, ``frame``, and ``maps``, which are in the frame's pixels.
+    Besides ``points`` it has layers that training looks at (``through_views``): ``coarse_points``
+    and ``coarse_maps``, the first network's answers, ``frame``, and ``maps``, which are in the
+    frame's pixels.
 
     Parameters
     ----------
@@ -53,7 +55,7 @@ def build(
     """
     image = keras.Input((SIZE, SIZE, 1), name="image")
     count = sum(heads)
-    small = layers.AveragePooling2D(2, dtype="float32")(image)
+    small = layers.AveragePooling2D(2, name="small", dtype="float32")(image)
     coarse_maps = hourglass(small, count, width=coarse_width, name="coarse_maps")
     coarse = SoftArgmax(name="coarse_points", dtype="float32")(coarse_maps)
     frame = Frame(heads[0], zoom, jitter, name="frame", dtype="float32")(coarse)
@@ -64,6 +66,32 @@ def build(
     inside = SoftArgmax(name="points_in_frame", dtype="float32")(maps)
     points = FromFrame(name="points", dtype="float32")([inside, frame])
     return keras.Model(image, points, name="cascade")
+
+
+def through_views(network: keras.Model) -> Callable[[Any, views.View], dict[str, Any]]:
+    """Return what a cascade answers in training, by layer, about faces that views look at.
+
+    A view maps pixels to pixels, and so does the frame in which the second network sees the face:
+    one after the other is a map as well. So what either network sees is sampled from the picture
+    itself, and is as sharp as without a view; sampled for the view first and for the frame from
+    that, it is blurred twice, which no face is that the trained network is asked about.
+    """
+    layer = network.get_layer
+    coarse_network = keras.Model(layer("small").output, layer("coarse_maps").output)
+    fine_network = keras.Model(layer("upright").output, layer("maps").output)
+
+    def answers(images: Any, view: views.View) -> dict[str, Any]:
+        small = views.warp(ops.average_pool(images, 2), views.halved(view.matrix))
+        coarse_maps = coarse_network(small, training=True)
+        coarse = layer("coarse_points")(coarse_maps)
+        frame = layer("frame")(coarse, training=True)
+        upright = views.warp(images, views.composed(view.matrix, frame))
+        maps = fine_network(upright, training=True)
+        points = layer("points")([layer("points_in_frame")(maps), frame])
+        return {"points": points, "maps": maps, "frame": frame,
+                "coarse_points": coarse, "coarse_maps": coarse_maps}  # fmt: skip
+
+    return answers
 
 
 @keras.saving.register_keras_serializable("fkd_kaggle")
