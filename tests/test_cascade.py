@@ -26,8 +26,10 @@ FACE = np.array([[66, 37], [30, 37], [48, 60], [60, 75], [36, 75]], np.float32)
 
 
 @pytest.fixture(autouse=True)
-def float32() -> None:
+def float32() -> Iterator[None]:
     keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy("float32")  # some of these tests change it
 
 
 def seed() -> keras.random.SeedGenerator:

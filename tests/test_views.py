@@ -68,13 +68,13 @@ def test_maps_one_after_the_other_are_one_map() -> None:
 def test_a_view_of_the_image_at_half_its_size_is_the_view_at_half_its_size() -> None:
     images = smooth_images(6)
     view = views.draw(6, replace(STRONG, shift=2), seed(4))
-    wanted = ops.convert_to_numpy(ops.average_pool(view.warp(images), 2))
-    small = views.warp(ops.average_pool(images, 2), views.halved(view.matrix))
+    wanted = ops.convert_to_numpy(ops.average_pool(view.warp(images), 2, 2))
+    small = views.warp(ops.average_pool(images, 2, 2), views.halved(view.matrix))
     assert small.shape == (6, SIZE // 2, SIZE // 2, 1)
     # Inside: at the edges either is extended from other pixels.
     inner = (slice(None), slice(12, -12), slice(12, -12))
     np.testing.assert_allclose(ops.convert_to_numpy(small)[inner], wanted[inner], atol=0.01)
-    shifted = ops.convert_to_numpy(views.warp(ops.average_pool(images, 2), view.matrix))
+    shifted = ops.convert_to_numpy(views.warp(ops.average_pool(images, 2, 2), view.matrix))
     assert np.abs(shifted[inner] - wanted[inner]).max() > 0.05
 
 

@@ -81,7 +81,7 @@ def through_views(network: keras.Model) -> Callable[[Any, views.View], dict[str,
     fine_network = keras.Model(layer("upright").output, layer("maps").output)
 
     def answers(images: Any, view: views.View) -> dict[str, Any]:
-        small = views.warp(ops.average_pool(images, 2), views.halved(view.matrix))
+        small = views.warp(layer("small")(images), views.halved(view.matrix))
         coarse_maps = coarse_network(small, training=True)
         coarse = layer("coarse_points")(coarse_maps)
         frame = layer("frame")(coarse, training=True)
