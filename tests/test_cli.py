@@ -470,7 +470,7 @@ def test_ctrl_c_leaves_a_usable_run_and_resume_goes_on(fkd: Command) -> None:
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     assert fkd("submit", "--dry-run").code == 0
     before = epochs_of(run)
-    said = fkd("train-ensemble", "--resume", "long", "--time-limit", "20s", "--workers", "1")
+    said = fkd("train-ensemble", "--resume", "long", "--time-limit", "30s")
     assert said.code == 0, said.all
     assert f"goes on after epoch {before}" in said.out
     assert epochs_of(run) > before
@@ -489,10 +489,10 @@ def test_kill_9_leaves_a_run_that_resumes(fkd: Command) -> None:
     process.communicate()
     before = epochs_of(run)
     began = time.monotonic()
-    said = fkd("train-ensemble", "--resume", "long", "--time-limit", "20s", "--workers", "1")
+    said = fkd("train-ensemble", "--resume", "long", "--time-limit", "25s")
     seconds = time.monotonic() - began
     assert said.code == 0, said.all
     # Whether the second member still got a turn depends on how busy the machine is.
     assert f"goes on after epoch {before}" in said.out
-    assert seconds < 80  # 20 s and the start of TensorFlow, on a machine that others use too
+    assert seconds < 90  # 25 s and the start of TensorFlow, on a machine that others use too
     assert fkd("submit", "--dry-run").code == 0

@@ -53,7 +53,7 @@ def test_a_bright_spot_moves_with_its_point(value: int) -> None:
 def smooth_images(count: int) -> np.ndarray:
     """Return (count, 96, 96, 1) images with nothing in them that interpolation could lose."""
     noise = np.random.default_rng(0).uniform(size=(count, SIZE, SIZE))
-    soft = np.stack([ndimage.gaussian_filter(one, 6) for one in noise])
+    soft = ndimage.gaussian_filter(noise, (0, 6, 6))
     return ((soft - soft.min()) / np.ptp(soft))[..., None].astype("float32")
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fkd_kaggle.errors import RecipeError, unknown
@@ -70,7 +71,7 @@ def build(architecture: str, heads: Sequence[int], chosen: Mapping[str, Any]) ->
     """
     if architecture not in names():
         raise RecipeError(unknown("architecture", architecture, names()))
-    module = importlib.import_module(f"{__name__}.{architecture.replace('-', '_')}")
+    module = _module(architecture)
     accepted = options(architecture)
     for option in chosen:
         if option not in accepted:
@@ -94,7 +95,7 @@ def initialise(architecture: str, network: keras.Model, chosen: Mapping[str, Any
     RecipeError
         The weights that were asked for cannot be had.
     """
-    module = importlib.import_module(f"{__name__}.{architecture.replace('-', '_')}")
+    module = _module(architecture)
     if not hasattr(module, "initialise"):
         return FirstWeights()
     return module.initialise(network, chosen)
@@ -109,7 +110,7 @@ def through_views(
     ``maps`` (see ``losses.map_loss``). An architecture whose module has ``through_views(network)``
     looks in its own way, and may answer more.
     """
-    module = importlib.import_module(f"{__name__}.{architecture.replace('-', '_')}")
+    module = _module(architecture)
     if hasattr(module, "through_views"):
         return module.through_views(network)
     import keras
@@ -119,3 +120,7 @@ def through_views(
         outputs["maps"] = network.get_layer("maps").output
     both = keras.Model(network.input, outputs)
     return lambda images, view: both(view.warp(images), training=True)
+
+
+def _module(architecture: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{architecture.replace('-', '_')}")
