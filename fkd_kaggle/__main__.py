@@ -1,5 +1,7 @@
 """``python -m fkd_kaggle`` is ``fkd-kaggle``."""
 
-from fkd_kaggle.cli import main
+from __future__ import annotations
+
+from fkd_kaggle.cli.app import main
 
 main()

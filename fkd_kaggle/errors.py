@@ -45,7 +45,7 @@ class KernelError(FkdError):
     """A Kaggle kernel could not be built, pushed, followed or collected."""
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
+def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """Return the line for an unknown name, with the nearest known one or all of them."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1)

@@ -7,12 +7,13 @@ the top left pixel is (0, 0).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-SIZE: Final = 96
+IMAGE_SIZE: Final = 96
 """Width and height of a face image in pixels."""
 
-NAMES: Final = (
+KEYPOINT_NAMES: Final = (
     "left_eye_center",
     "right_eye_center",
     "left_eye_inner_corner",
@@ -31,15 +32,15 @@ NAMES: Final = (
 )
 """The keypoints in the column order of training.csv."""
 
-COUNT: Final = len(NAMES)
+NUM_KEYPOINTS: Final = len(KEYPOINT_NAMES)
 
-COLUMNS: Final = tuple(f"{name}_{axis}" for name in NAMES for axis in "xy")
+COLUMNS: Final = tuple(f"{name}_{axis}" for name in KEYPOINT_NAMES for axis in "xy")
 """The 30 coordinate columns of training.csv, and the FeatureName values of the lookup table."""
 
 
 def index(*names: str) -> tuple[int, ...]:
     """Return the positions of ``names`` among the 15 keypoints."""
-    return tuple(NAMES.index(name) for name in names)
+    return tuple(KEYPOINT_NAMES.index(name) for name in names)
 
 
 def _mirror(name: str) -> str:
@@ -47,14 +48,16 @@ def _mirror(name: str) -> str:
     return "_".join(swap.get(part, part) for part in name.split("_"))
 
 
-FLIP: Final = index(*(_mirror(name) for name in NAMES))
+FLIP_ORDER: Final = index(*(_mirror(name) for name in KEYPOINT_NAMES))
 """``mirrored = keypoints[:, FLIP]`` renames left and right after a horizontal flip."""
 
-PARTIAL: Final = index("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
+PARTIAL_KEYPOINTS: Final = index(
+    "left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip"
+)
 """The four keypoints that the second annotator labelled."""
 
 REGIONS: Final[dict[str, tuple[int, ...]]] = {
-    "all": tuple(range(COUNT)),
+    "all": tuple(range(NUM_KEYPOINTS)),
     "eyes-nose": index(
         "left_eye_center",
         "right_eye_center",
@@ -77,7 +80,17 @@ REGIONS: Final[dict[str, tuple[int, ...]]] = {
 }
 """Keypoints a network answers for, by region name."""
 
-SOURCES: Final = ("complete", "partial")
+ANNOTATORS: Final = ("complete", "partial")
 """Annotation sources; their positions (0, 1) are the codes used in arrays."""
+
 COMPLETE: Final = 0
-PARTIAL_SOURCE: Final = 1
+
+PARTIAL: Final = 1
+
+TARGET_SCALES: Mapping[str, tuple[float, float]] = {
+    "auto": (1.0, 0.0),
+    "pixels": (1.0, 0.0),
+    "unit": (IMAGE_SIZE, 0.0),
+    "centred": (IMAGE_SIZE / 2, IMAGE_SIZE / 2),
+}
+"""(scale, offset) by name: pixels = target · scale + offset."""

@@ -7,37 +7,21 @@ through the ``Competition`` it is given; prints nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fkd_kaggle import archive, ensemble, faces, files, submission
-from fkd_kaggle.errors import DataError
-from fkd_kaggle.faces import Faces, Lookup
-from fkd_kaggle.keypoints import COMPLETE, PARTIAL_SOURCE
-from fkd_kaggle.run import Run
-from fkd_kaggle.submission import Submission
+from fkd_kaggle.data import archive, dataset, submission
+from fkd_kaggle.data.dataset import DataSummary, check_data_folder, read_test_and_lookup
+from fkd_kaggle.data.faces import Lookup
+from fkd_kaggle.data.submission import Submission
+from fkd_kaggle.ensemble import prediction
+from fkd_kaggle.runs.folder import Run
 
 if TYPE_CHECKING:
-    # Not imported at run time: inside a kernel there may be no Kaggle client.
-    from fkd_kaggle.competition import Competition, SubmissionRecord
-    from fkd_kaggle.kaggle_download import OnProgress
-
-
-@dataclass(frozen=True)
-class DataSummary:
-    """What a checked data folder holds."""
-
-    complete: int
-    """Training faces of the complete source."""
-    partial: int
-    test_complete: int
-    test_partial: int
-    asked: int
-    """Values the lookup table asks for."""
+    from fkd_kaggle.kaggle_api.competition import Competition, SubmissionRecord
+    from fkd_kaggle.kaggle_api.download import OnProgress
 
 
 def is_fetched(data_dir: Path) -> bool:
@@ -45,7 +29,7 @@ def is_fetched(data_dir: Path) -> bool:
     return all((data_dir / name).is_file() for name in archive.CONTENTS[:3])
 
 
-def fetch(
+def fetch_data(
     competition: Competition,
     data_dir: Path,
     *,
@@ -63,26 +47,10 @@ def fetch(
     """
     downloaded = competition.download(data_dir, on_progress, force=force)
     archive.unpack(downloaded, data_dir)
-    return check(data_dir)
+    return check_data_folder(data_dir)
 
 
-def check(data_dir: Path) -> DataSummary:
-    """Read everything in a data folder, which also fills the cache, and say what it holds."""
-    training, test, lookup = (
-        faces.read_training(data_dir),
-        faces.read_test(data_dir),
-        faces.read_lookup(data_dir),
-    )
-    faces.check_lookup(lookup, test.ids)
-    own, asked = training.sources, lookup.sources(test.ids)
-    return DataSummary(
-        int((own == COMPLETE).sum()), int((own == PARTIAL_SOURCE).sum()),
-        int((asked == COMPLETE).sum()), int((asked == PARTIAL_SOURCE).sum()),
-        len(lookup.row_ids),
-    )  # fmt: skip
-
-
-def write_submission(
+def write_run_submission(
     run: Run,
     data_dir: Path,
     submissions_dir: Path,
@@ -97,9 +65,11 @@ def write_submission(
     RunError
         The run is of other data or has nothing usable.
     """
-    test, lookup = read_questions(data_dir)
-    predictions = ensemble.predict(run, data_dir, test, lookup.sources(test.ids), on_progress)
-    answer = submission.build(predictions, test.ids, lookup)
+    test, lookup = read_test_and_lookup(data_dir)
+    predictions = prediction.predict_run(
+        run, data_dir, test, lookup.annotators(test.ids), on_progress
+    )
+    answer = submission.build_submission(predictions, test.ids, lookup)
     return _write(answer, lookup, Run.open(run.path), submissions_dir)
 
 
@@ -111,15 +81,8 @@ def adopt_submission(csv: Path, run: Run, data_dir: Path, submissions_dir: Path)
     SubmissionError
         Says which row is wrong.
     """
-    lookup = faces.read_lookup(data_dir)
-    return _write(submission.read(csv), lookup, run, submissions_dir)
-
-
-def read_questions(data_dir: Path) -> tuple[Faces, Lookup]:
-    """Return the test faces and what is asked of them, once they fit each other."""
-    test, lookup = faces.read_test(data_dir), faces.read_lookup(data_dir)
-    faces.check_lookup(lookup, test.ids)
-    return test, lookup
+    lookup = dataset.read_lookup(data_dir)
+    return _write(submission.read_submission(csv), lookup, run, submissions_dir)
 
 
 def check_submission(path: Path, data_dir: Path) -> None:
@@ -130,10 +93,10 @@ def check_submission(path: Path, data_dir: Path) -> None:
     SubmissionError
         Says which row is wrong.
     """
-    submission.validate(submission.read(path), faces.read_lookup(data_dir))
+    submission.validate_submission(submission.read_submission(path), dataset.read_lookup(data_dir))
 
 
-def upload(
+def upload_submission(
     competition: Competition,
     path: Path,
     message: str,
@@ -154,26 +117,12 @@ def upload(
     return record
 
 
-def mean_submission(data_dir: Path, target: Path) -> None:
-    """Write the submission that answers every question with the training labels' mean.
-
-    The yardstick of a rehearsal: what one scores without looking at a face.
-    """
-    training = faces.read_training(data_dir)
-    lookup = faces.read_lookup(data_dir)
-    means = np.nanmean(training.keypoints.reshape(len(training.ids), -1), axis=0)
-    if np.isnan(means).any():
-        raise DataError(f"{data_dir / 'training.csv'} has a keypoint that no row labels")
-    rows = zip(lookup.row_ids.tolist(), means[lookup.features].tolist(), strict=True)
-    files.write_text(target, "RowId,Location\n" + "".join(f"{r},{v:.5f}\n" for r, v in rows))
-
-
 def _write(answer: Submission, lookup: Lookup, run: Run, submissions_dir: Path) -> Path:
     """Write a validated submission with a note of the run it came from."""
-    submission.validate(answer, lookup)
+    submission.validate_submission(answer, lookup)
     notes = {
         "recipes": run.info["recipes"],
         "scores": asdict(run.scores) if run.scores else None,
         "data": run.info["data"],
     }
-    return submission.write(answer, submissions_dir, run.name, datetime.now(UTC), notes)
+    return submission.write_submission(answer, submissions_dir, run.name, datetime.now(UTC), notes)

@@ -15,16 +15,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fkd_kaggle import cli, faces
-from fkd_kaggle.faces import Faces, Lookup
-from fkd_kaggle.keypoints import COUNT, PARTIAL
+from fkd_kaggle.cli import app
+from fkd_kaggle.data import csv_format
+from fkd_kaggle.data.faces import Faces, Lookup
+from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS
 from fkd_kaggle.practice.server import PracticeKaggle
 
 # Shells have background jobs ignore it, and all that they start: tests that press Ctrl-C as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TRAIN = 24
+
 TEST = 16
+
 SECRET = "c0ffee5ec2e7"
 
 PracticeFactory = Callable[..., PracticeKaggle]
@@ -34,9 +37,9 @@ def make_faces(count: int, seed: int, first_id: int = 1) -> Faces:
     """Return noise images with made-up keypoints; every second face has the four points only."""
     random = np.random.default_rng(seed)
     images = random.integers(0, 256, (count, 96, 96), dtype=np.uint8)
-    middle = np.linspace(20, 76, COUNT)[None, :, None]
-    keypoints = (middle + random.normal(0, 3, (count, COUNT, 2))).astype(np.float32)
-    others = [point for point in range(COUNT) if point not in PARTIAL]
+    middle = np.linspace(20, 76, NUM_KEYPOINTS)[None, :, None]
+    keypoints = (middle + random.normal(0, 3, (count, NUM_KEYPOINTS, 2))).astype(np.float32)
+    others = [point for point in range(NUM_KEYPOINTS) if point not in PARTIAL_KEYPOINTS]
     keypoints[1::2, others] = np.nan
     return Faces(images, keypoints, np.arange(first_id, first_id + count))
 
@@ -44,13 +47,13 @@ def make_faces(count: int, seed: int, first_id: int = 1) -> Faces:
 def write_competition(folder: Path, train: int = TRAIN, test: int = TEST) -> Path:
     """Write the competition's files for made-up faces; return the solution, which lies beside."""
     folder.mkdir(parents=True)
-    faces.write_training_csv(folder / "training.csv", make_faces(train, seed=1))
+    csv_format.write_training_csv(folder / "training.csv", make_faces(train, seed=1))
     held = make_faces(test, seed=2)
-    faces.write_test_csv(folder / "test.csv", held)
+    csv_format.write_test_csv(folder / "test.csv", held)
     rows, features = np.nonzero(np.isfinite(held.keypoints.reshape(test, -1)))
     row_ids = np.arange(1, len(rows) + 1)
     lookup = Lookup(row_ids, held.ids[rows], features.astype(np.int16))
-    faces.write_lookup_csv(folder / "IdLookupTable.csv", lookup)
+    csv_format.write_lookup_csv(folder / "IdLookupTable.csv", lookup)
     sample = "".join(f"{row},0\n" for row in row_ids)
     (folder / "SampleSubmission.csv").write_text("RowId,Location\n" + sample)
     solution = folder.parent / "solution.csv"
@@ -172,7 +175,7 @@ def fkd(
         capfd.readouterr()
         code: object = 0
         try:
-            cli.main()
+            app.main()
         except SystemExit as end:
             code = end.code or 0
         out, err = capfd.readouterr()

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Run a built kernel with the package versions of Kaggle's images: ``tests/image_versions.py``.
 
 For each set of versions: a fresh virtual environment with those and nothing of ours, the smoke
@@ -20,15 +19,17 @@ from pathlib import Path
 
 from conftest import write_competition
 
-from fkd_kaggle import recipes
-from fkd_kaggle.kernel import build, image
-from fkd_kaggle.kernel.job import Job, shard_jobs
+from fkd_kaggle.kernel import build
+from fkd_kaggle.kernel.environment import OLDEST
+from fkd_kaggle.kernel.job import KernelTask, shard_tasks
+from fkd_kaggle.recipes import plans
 
 PIP_NAMES = {"sklearn": "scikit-learn", "tensorflow": "tensorflow-cpu"}
+
 SETS = {
     # The oldest that the package promises, with scikit-learn and matplotlib as Kaggle pinned them
     # in 2025 (github.com/Kaggle/docker-python, kaggle_requirements.txt).
-    "oldest": {**image.OLDEST, "numpy": "1.26.4", "pandas": "2.2.0", "matplotlib": "3.7.5"},
+    "oldest": {**OLDEST, "numpy": "1.26.4", "pandas": "2.2.0", "matplotlib": "3.7.5"},
     # Kaggle's base image is Colab's; that of June 2026 (github.com/googlecolab/backend-info).
     "2026-06": {
         "keras": "3.13.2", "tensorflow": "2.20.0", "numpy": "2.0.2", "pandas": "2.2.2",
@@ -63,21 +64,23 @@ def install(folder: Path, versions: dict[str, str]) -> Path:
     return python
 
 
-def jobs() -> list[tuple[Job, dict[str, str]]]:
+def jobs() -> list[tuple[KernelTask, dict[str, str]]]:
     """Return what the kernels do, and in which environment."""
-    smoke = recipes.plan(["smoke"], folds=2, epochs=1, batch_size=8)
-    alone = recipes.plan(["heatmap-small"], folds=2, epochs=1, batch_size=8, precision="float16")
+    smoke = plans.make_plan(["smoke"], folds=2, epochs=1, batch_size=8)
+    alone = plans.make_plan(["heatmap-small"], folds=2, epochs=1, batch_size=8, precision="float16")
     both = {"FKD_SIMULATED_GPUS": "2"}
-    together = shard_jobs(Job(alone, "together"), 2)[0]
-    return [(Job(smoke, "smoke"), both), (replace(together, run_name="together"), both)]
+    together = shard_tasks(KernelTask(alone, "together"), 2)[0]
+    return [(KernelTask(smoke, "smoke"), both), (replace(together, run_name="together"), both)]
 
 
-def run(python: Path, job: Job, root: Path, environment: dict[str, str]) -> int:
+def run(python: Path, job: KernelTask, root: Path, environment: dict[str, str]) -> int:
     """Build a kernel and run it as Kaggle would; return its exit code."""
     write_competition(root / "input" / "facial-keypoints-detection", train=40, test=12)
     (root / "working").mkdir()
     slug = build.slug_for(job.run_name, job.shard)
-    folder = build.build(root / "src", job, owner="someone", slug=slug, title=build.title_for(slug))
+    folder = build.write_kernel(
+        root / "src", job, owner="someone", slug=slug, title=build.title_for(slug)
+    )
     outside = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.run(
         [str(python), "-I", str(folder / "train_ensemble.py")], cwd=root / "working",

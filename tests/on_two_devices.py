@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 from conftest import make_faces
 
-from fkd_kaggle import backend
-from fkd_kaggle.events import EpochEnded, Event, ignore
-from fkd_kaggle.recipes import Member, Recipe
+from fkd_kaggle.nn import backend
+from fkd_kaggle.recipes.plans import Member
+from fkd_kaggle.recipes.schema import Recipe
+from fkd_kaggle.training.events import EpochEnded, Event, ignore_events
 
 
 def main(folder: Path) -> None:
     """Train two epochs, interrupted after the first."""
-    backend.start("float32", together=True)
-    from fkd_kaggle import training
+    backend.start_keras("float32", together=True)
+    from fkd_kaggle.training import learner, trainer
 
     faces = make_faces(32, seed=0)
     recipe = Recipe(
@@ -34,13 +35,13 @@ def main(folder: Path) -> None:
     )  # fmt: skip
     member = Member("tiny-f0", recipe, fold=0, seed=1, share=1.0)
     learners: list[Any] = []
-    make = training._learner
+    make = learner.make_learner
 
     def keep(*arguments: Any) -> Any:
         learners.append(make(*arguments))
         return learners[-1]
 
-    training._learner = keep  # type: ignore[assignment]
+    learner.make_learner = keep  # type: ignore[assignment]
 
     def interrupt(event: Event) -> None:
         if isinstance(event, EpochEnded):
@@ -48,8 +49,8 @@ def main(folder: Path) -> None:
 
     arguments = (folder, faces, faces, lambda points: 1.0)
     with contextlib.suppress(KeyboardInterrupt):
-        training.train(member, *arguments, on_event=interrupt)
-    _, progress = training.train(replace(member, seed=2), *arguments, on_event=ignore)
+        trainer.fit_member(member, *arguments, on_event=interrupt)
+    _, progress = trainer.fit_member(replace(member, seed=2), *arguments, on_event=ignore_events)
     assert progress.epoch == 2
     optimizer = learners[-1].optimizer
     assert int(optimizer.iterations.value.values[0]) == 8  # four of them from the checkpoint

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fkd_kaggle import blend
-from fkd_kaggle.keypoints import COUNT, PARTIAL, REGIONS
+from fkd_kaggle.data import metrics
+from fkd_kaggle.ensemble import blending
+from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS, REGIONS
 
 BOTH = np.array([0] * 60 + [1] * 60, np.uint8)
 
 
 def labelled(seed: int) -> np.ndarray:
-    labels = np.random.default_rng(seed).uniform(20, 76, (120, COUNT, 2)).astype(np.float32)
-    elsewhere = [point for point in range(COUNT) if point not in PARTIAL]
+    labels = np.random.default_rng(seed).uniform(20, 76, (120, NUM_KEYPOINTS, 2)).astype(np.float32)
+    elsewhere = [point for point in range(NUM_KEYPOINTS) if point not in PARTIAL_KEYPOINTS]
     labels[60:, elsewhere] = np.nan
     return labels
 
@@ -30,11 +31,11 @@ def noisy(labels: np.ndarray, spread: float, seed: int) -> np.ndarray:
 def test_the_blend_is_never_worse_than_the_best_recipe(seed: int, spreads: list[float]) -> None:
     labels = labelled(seed)
     inputs = np.stack([noisy(labels, spread, seed + i + 1) for i, spread in enumerate(spreads)])
-    weights = blend.fit(inputs, labels, BOTH)
-    mixed = blend.apply(inputs, weights, BOTH)
-    asked = np.full((2, COUNT), 10.0)
-    scores = [blend.combined(one, labels, BOTH, asked) for one in inputs]
-    result = blend.combined(mixed, labels, BOTH, asked)
+    weights = blending.fit_weights(inputs, labels, BOTH)
+    mixed = blending.apply_weights(inputs, weights, BOTH)
+    asked = np.full((2, NUM_KEYPOINTS), 10.0)
+    scores = [metrics.combined_rmse(one, labels, BOTH, asked) for one in inputs]
+    result = metrics.combined_rmse(mixed, labels, BOTH, asked)
     assert result is not None
     assert result <= min(score for score in scores if score is not None) * 1.0001
     assert (weights >= 0).all()
@@ -44,7 +45,7 @@ def test_the_blend_is_never_worse_than_the_best_recipe(seed: int, spreads: list[
 def test_equally_good_recipes_share_the_weight() -> None:
     labels = labelled(0)
     inputs = np.stack([noisy(labels, 1.0, seed) for seed in (1, 2, 3)])
-    weights = blend.fit(inputs, labels, BOTH)
+    weights = blending.fit_weights(inputs, labels, BOTH)
     assert weights[0].min() > 0.2
 
 
@@ -53,26 +54,28 @@ def test_a_region_recipe_counts_only_for_its_points() -> None:
     everywhere, region = noisy(labels, 2.0, 1), noisy(labels, 0.1, 2)
     region[:, REGIONS["mouth-eyebrows"]] = np.nan
     inputs = np.stack([everywhere, region])
-    weights = blend.fit(inputs, labels, BOTH)
+    weights = blending.fit_weights(inputs, labels, BOTH)
     assert (weights[0, REGIONS["mouth-eyebrows"], 1] == 0).all()
     assert (weights[0, REGIONS["eyes-nose"], 1] > 0.9).all()
-    assert np.isfinite(blend.apply(inputs, weights, BOTH)).all()
+    assert np.isfinite(blending.apply_weights(inputs, weights, BOTH)).all()
 
 
 def test_a_missing_recipe_leaves_its_weight_to_the_others() -> None:
     labels = labelled(0)
     inputs = np.stack([noisy(labels, 1.0, 1), noisy(labels, 1.0, 2)])
-    weights = blend.fit(inputs, labels, BOTH)
+    weights = blending.fit_weights(inputs, labels, BOTH)
     inputs[1, 5] = np.nan
-    np.testing.assert_allclose(blend.apply(inputs, weights, BOTH)[5], inputs[0, 5], rtol=1e-5)
+    np.testing.assert_allclose(
+        blending.apply_weights(inputs, weights, BOTH)[5], inputs[0, 5], rtol=1e-5
+    )
 
 
 def test_combined_weighs_sources_as_the_lookup_table_asks() -> None:
-    labels = np.zeros((2, COUNT, 2), np.float32)
-    predictions = np.stack([np.full((COUNT, 2), 1.0), np.full((COUNT, 2), 3.0)])
-    asked = np.zeros((2, COUNT))
+    labels = np.zeros((2, NUM_KEYPOINTS, 2), np.float32)
+    predictions = np.stack([np.full((NUM_KEYPOINTS, 2), 1.0), np.full((NUM_KEYPOINTS, 2), 3.0)])
+    asked = np.zeros((2, NUM_KEYPOINTS))
     asked[0], asked[1] = 3, 1
-    result = blend.combined(predictions, labels, np.array([0, 1], np.uint8), asked)
+    result = metrics.combined_rmse(predictions, labels, np.array([0, 1], np.uint8), asked)
     assert result == pytest.approx(np.sqrt((3 * 1 + 1 * 9) / 4))
 
 
@@ -81,12 +84,12 @@ def test_ambiguity_is_what_averaging_gains() -> None:
     labels = np.nan_to_num(labelled(3), nan=40)
     members = np.stack([noisy(labels, spread, seed) for seed, spread in ((1, 1.0), (2, 2.0))])
     share = np.array([0.7, 0.3])
-    shares = np.broadcast_to(share, (2, COUNT, 2))
-    asked = np.ones((2, COUNT))
+    shares = np.broadcast_to(share, (2, NUM_KEYPOINTS, 2))
+    asked = np.ones((2, NUM_KEYPOINTS))
     mean_error = sum(
         weight * np.square(member - labels).mean()
         for weight, member in zip(share, members, strict=True)
     )
     mixed_error = np.square(np.tensordot(share, members, 1) - labels).mean()
-    gain = blend.ambiguity(members, shares, BOTH, asked)
+    gain = blending.ambiguity(members, shares, BOTH, asked)
     assert mean_error - gain == pytest.approx(mixed_error, rel=1e-3)

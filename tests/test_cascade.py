@@ -14,14 +14,25 @@ from hypothesis import strategies as st
 from keras import ops
 from scipy import ndimage
 
-from fkd_kaggle import backend, models, networks, training, views
+from fkd_kaggle import models
 from fkd_kaggle.models.cascade import Frame
-from fkd_kaggle.recipes import Augmentation, Recipe
+from fkd_kaggle.nn import backend, layers, warp
+from fkd_kaggle.recipes.schema import Augmentation, Recipe
+from fkd_kaggle.training import augmentation, forward
+from fkd_kaggle.training.learner import Learner, compile_learner, make_optimizer
+from fkd_kaggle.training.network import (
+    build_network,
+    flip_order,
+    initialize_at_mean_face,
+    label_offset,
+    label_targets,
+)
 
 TINY = Recipe(
     "tiny", architecture="cascade", options={"width": 8, "depth": 1, "coarse_width": 8},
     heatmap_loss=0.5, label_offset=True, epochs=1, batch_size=8,
 )  # fmt: skip
+
 FACE = np.array([[66, 37], [30, 37], [48, 60], [60, 75], [36, 75]], np.float32)
 
 
@@ -55,12 +66,12 @@ def test_a_turned_scaled_and_shifted_face_stands_where_the_mean_face_does(
     changed = ((FACE - 48) @ turn.T + 48 + [right, down]).astype(np.float32)
     plain, moved = frame_of(np.stack([FACE, changed]))
     seen = [
-        ops.convert_to_numpy(views.moved_back(points[None], matrix[None]))[0]
+        ops.convert_to_numpy(warp.inverse_transform_points(points[None], matrix[None]))[0]
         for points, matrix in ((FACE, plain), (changed, moved))
     ]
     np.testing.assert_allclose(seen[1], seen[0], atol=0.02)
     # In the middle of the frame, a tenth larger than in the image.
-    np.testing.assert_allclose((seen[0].max(0) + seen[0].min(0)) / 2, views.CENTRE, atol=0.02)
+    np.testing.assert_allclose((seen[0].max(0) + seen[0].min(0)) / 2, warp.CENTRE, atol=0.02)
     np.testing.assert_allclose(np.ptp(seen[0], 0), 1.1 * np.ptp(FACE, 0), atol=0.05)
 
 
@@ -82,12 +93,12 @@ def test_alignment_is_disturbed_in_training_only() -> None:
 
 def test_training_moves_both_networks_of_a_cascade() -> None:
     keras.utils.set_random_seed(0)
-    network = networks.build_network(TINY)
+    network = build_network(TINY)
     faces = make_faces(16, seed=3)
-    networks.start_from(network, np.nanmean(networks.targets(faces, TINY), 0))
-    learner = training.Learner(network, TINY, seed=0)
+    initialize_at_mean_face(network, np.nanmean(label_targets(faces, TINY), 0))
+    learner = Learner(network, TINY, seed=0)
     learner.compile(optimizer=keras.optimizers.Adam(2e-3))
-    labels = networks.targets(faces, TINY)
+    labels = label_targets(faces, TINY)
     before = {weight.path: ops.convert_to_numpy(weight) for weight in network.trainable_weights}
     losses = [float(learner.train_on_batch(faces.images, labels)) for _ in range(40)]
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
@@ -102,11 +113,13 @@ def test_training_moves_both_networks_of_a_cascade() -> None:
 def test_in_training_both_networks_see_the_view_sampled_once() -> None:
     keras.utils.set_random_seed(0)
     recipe = replace(TINY, label_offset=False, options={**TINY.options, "jitter": 0.0, "zoom": 2.0})
-    network = networks.build_network(recipe)
+    network = build_network(recipe)
     names = ("coarse_points", "coarse_maps", "frame", "maps")
     inner = {name: network.get_layer(name).output for name in names}
     both = keras.Model(network.input, {"points": network.output, **inner})
-    view = views.draw(4, replace(recipe.augmentation, rotation=5, scale=0.03, shift=2), seed())
+    view = augmentation.draw_view(
+        4, replace(recipe.augmentation, rotation=5, scale=0.03, shift=2), seed()
+    )
     answers = models.through_views("cascade", network)
     noise = np.random.default_rng(0).uniform(size=(4, 96, 96, 1)).astype("float32")
     smooth = ndimage.gaussian_filter(noise, (0, 4, 4, 0))
@@ -142,13 +155,13 @@ def test_xla_compiles_training_and_prediction(monkeypatch: pytest.MonkeyPatch) -
     )
     recipe = replace(TINY, optimizer="muon", augmentation=strong)
     faces = make_faces(16, seed=2)
-    network = networks.build_network(recipe)
-    learner = training.Learner(network, recipe, 0, faces.images)
-    training._compile(learner, training.optimizer(recipe))
+    network = build_network(recipe)
+    learner = Learner(network, recipe, 0, faces.images)
+    compile_learner(learner, make_optimizer(recipe))
     assert learner.jit_compile
     assert learner.steps_per_execution == 8
     assert isinstance(learner.optimizer, keras.optimizers.LossScaleOptimizer)
-    labels = networks.targets(faces, recipe)
+    labels = label_targets(faces, recipe)
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         while True:
@@ -162,13 +175,13 @@ def test_xla_compiles_training_and_prediction(monkeypatch: pytest.MonkeyPatch) -
         for one, old in zip(network.trainable_variables, before, strict=True)
     ]
     assert np.mean(moved) > 0.9
-    order = networks.flip_order(recipe)
-    compiled = networks.predict_points(network, faces.images, order)
-    assert backend.compiles()  # nothing failed and was done without
-    plain = ops.convert_to_numpy(network(networks.to_grey(faces.images), training=False))
+    order = flip_order(recipe)
+    compiled = forward.predict_points(network, faces.images, order)
+    assert backend.uses_xla()  # nothing failed and was done without
+    plain = ops.convert_to_numpy(network(layers.to_grey(faces.images), training=False))
     mirrored = ops.convert_to_numpy(
-        network(networks.to_grey(faces.images[:, :, ::-1]), training=False)
+        network(layers.to_grey(faces.images[:, :, ::-1]), training=False)
     )[:, order]
     mirrored[..., 0] = 95 - mirrored[..., 0]
-    offset = ops.convert_to_numpy(networks.label_offset(network))
+    offset = ops.convert_to_numpy(label_offset(network))
     np.testing.assert_allclose(compiled, (plain + mirrored) / 2 + offset, atol=0.2)

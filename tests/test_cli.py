@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 from conftest import Command, PracticeFactory, Said, make_faces, refused, write_competition
 
-from fkd_kaggle import cli, recipes
-from fkd_kaggle.faces import write_training_csv
+from fkd_kaggle.data.csv_format import write_training_csv
+from fkd_kaggle.display import console
 from fkd_kaggle.practice.server import PracticeKaggle
+from fkd_kaggle.recipes import loading, schema
 
 TINY = """
 architecture = "region"
@@ -28,6 +29,7 @@ epochs = 1
 batch_size = 8
 options = { filters = [4], dense = 4 }
 """
+
 WHOLE = """
 architecture = "heatmap"
 epochs = 1
@@ -35,8 +37,10 @@ batch_size = 8
 heatmap_loss = 0.5
 options = { width = 8, depth = 1 }
 """
+
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 """Where commands of their own find the package, installed or not."""
+
 HELP_SECONDS = 0.4
 """What ``--help`` may take on an idle machine."""
 
@@ -53,12 +57,9 @@ def leftovers(folder: Path) -> list[str]:
     return [str(path) for path in folder.rglob(".tmp-*")]
 
 
-# --- start ----------------------------------------------------------------------------------------
-
-
 def test_help_is_instant_and_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from fkd_kaggle import cli; sys.argv = ['fkd-kaggle', '--help']\n"
+        "import sys; from fkd_kaggle.cli import app as cli; sys.argv = ['fkd-kaggle', '--help']\n"
         "try:\n    cli.main()\n"
         "except SystemExit:\n"
         "    heavy = ('tensorflow', 'keras', 'kaggle', 'numpy', 'pandas', 'flask', 'matplotlib')\n"
@@ -91,7 +92,7 @@ def test_every_command_explains_itself(fkd: Command, command: str) -> None:
 
 
 def test_the_version_is_the_packages(fkd: Command) -> None:
-    from fkd_kaggle import __version__
+    from fkd_kaggle.settings import __version__
 
     assert fkd("--version").out == f"fkd-kaggle {__version__}\n"
 
@@ -109,13 +110,10 @@ def test_recipes_lists_networks_and_ensembles(fkd: Command) -> None:
 
 def test_recipes_prints_a_file_to_copy(fkd: Command) -> None:
     Path("mine.toml").write_text(fkd("recipes", "farhat").out, encoding="utf-8")
-    mine, farhat = recipes.load("mine.toml"), recipes.load("farhat")
-    assert isinstance(mine, recipes.Recipe) and isinstance(farhat, recipes.Recipe)
+    mine, farhat = loading.load_recipe("mine.toml"), loading.load_recipe("farhat")
+    assert isinstance(mine, schema.Recipe) and isinstance(farhat, schema.Recipe)
     assert mine.digest == farhat.digest
     assert fkd("recipes", "farhut").code == 2
-
-
-# --- the whole way --------------------------------------------------------------------------------
 
 
 def test_from_nothing_to_a_scored_submission(fkd: Command, practice: PracticeKaggle) -> None:
@@ -205,9 +203,6 @@ def test_empty_lists_say_what_to_do(fkd: Command, practice: PracticeKaggle) -> N
     assert "fkd-kaggle submit" in fkd("submissions").out
 
 
-# --- Kaggle says no -------------------------------------------------------------------------------
-
-
 def test_without_credentials_one_learns_where_to_get_them(
     fkd: Command, practice: PracticeKaggle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,9 +286,6 @@ def test_a_taken_port_is_said(fkd: Command) -> None:
     assert not Path("practice").exists()
 
 
-# --- data that is wrong ---------------------------------------------------------------------------
-
-
 def spoil_training(folder: Path) -> None:
     path = folder / "training.csv"
     header, first, *rest = path.read_text().splitlines(keepends=True)
@@ -334,9 +326,6 @@ def train(fkd: Command, *more: str | Path) -> Said:
                "--workers", "1", "--name", "tiny-1", *more)  # fmt: skip
 
 
-# --- what was typed is wrong ----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -363,9 +352,6 @@ def train(fkd: Command, *more: str | Path) -> Said:
 def test_a_mistake_is_one_line(fkd: Command, arguments: list[str], words: list[str]) -> None:
     refused(fkd(*arguments), *words)
     assert not Path("runs").exists()
-
-
-# --- disks that say no ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("option", ["--data-dir", "--runs-dir", "--submissions-dir"])
@@ -419,16 +405,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_an_error_of_the_disk_without_a_name_is_no_traceback(
     fkd: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fkd_kaggle import run
+    from fkd_kaggle.runs import folder as runs_folder
 
     def full(_: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(run, "all_runs", full)
+    monkeypatch.setattr(runs_folder, "list_runs", full)
     refused(fkd("runs"), "No space left on device")
 
-
-# --- stopping -------------------------------------------------------------------------------------
 
 LONG = WHOLE.replace("epochs = 1", "epochs = 10000") + "patience = 100000\n"
 
@@ -464,7 +448,7 @@ def test_ctrl_c_leaves_a_usable_run_and_resume_goes_on(fkd: Command) -> None:
     wait_for(run / "members/long-f0/best.weights.h5", process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == cli.INTERRUPTED, out + err
+    assert process.returncode == console.INTERRUPTED, out + err
     assert "Traceback" not in err
     assert "--resume long" in out
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"

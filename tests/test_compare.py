@@ -12,10 +12,17 @@ import pytest
 from conftest import write_competition
 from typer.testing import CliRunner
 
-from fkd_kaggle import cli, compare, comparison_page, ensemble, faces, fleet
-from fkd_kaggle.compare import REFERENCE, Comparison, Line, Result
+from fkd_kaggle.cli import app
+from fkd_kaggle.data import dataset
+from fkd_kaggle.ensemble import comparison as ensemble_comparison
+from fkd_kaggle.ensemble import comparison_results
+from fkd_kaggle.ensemble.comparison import start_comparison, train_comparison
+from fkd_kaggle.ensemble.comparison_results import REFERENCE, ComparisonRow, Result
 from fkd_kaggle.errors import DataError, RecipeError, RunError
-from fkd_kaggle.events import EpochEnded, Event, MemberEnded, MemberFailed
+from fkd_kaggle.report.comparison import table_cells
+from fkd_kaggle.runs.comparison import Comparison, open_comparison
+from fkd_kaggle.training.events import EpochEnded, Event, MemberEnded, MemberFailed
+from fkd_kaggle.workers import local
 
 WHOLE = """
 architecture = "region"
@@ -23,6 +30,7 @@ epochs = 5
 batch_size = 8
 options = { filters = [4], dense = 4 }
 """
+
 EYES = WHOLE + 'region = "eyes-nose"\nown_metric = "mae-unit"\n'
 
 
@@ -51,14 +59,14 @@ def compared(
     """Return two recipes compared by the command with two seeds, and what it printed."""
     runs = tmp_path_factory.mktemp("runs")
     done = CliRunner().invoke(
-        cli.app,
+        app.app,
         ["compare", shelf["whole"], shelf["eyes"], "--epochs", "1", "--seeds", "2",
          "--precision", "float32", "--workers", "2", "--data-dir", str(data),
          "--runs-dir", str(runs)],
         env={"CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    return compare.open_comparison(runs / "compare-1"), done.output
+    return open_comparison(runs / "compare-1"), done.output
 
 
 def test_the_command_prints_the_table_and_leaves_csv_and_page(
@@ -88,13 +96,19 @@ def test_everything_is_scored_on_the_same_unseen_faces(
         with np.load(run.path / "out_of_fold.npz") as kept:
             answered = np.isfinite(kept["predictions"]).any((1, 2))
         np.testing.assert_array_equal(answered, held_out == 0)
-    seeds = [result for result in compare.results(comparison, data) if result.recipe == "whole"]
+    seeds = [
+        result
+        for result in comparison_results.measure_runs(comparison, data)
+        if result.recipe == "whole"
+    ]
     assert seeds[0].rmse != seeds[1].rmse
 
 
 def test_results_say_what_was_measured(compared: tuple[Comparison, str], data: Path) -> None:
     comparison, _ = compared
-    results = {result.recipe: result for result in compare.results(comparison, data)}
+    results = {
+        result.recipe: result for result in comparison_results.measure_runs(comparison, data)
+    }
     assert results["whole"].keypoints == 15
     assert results["eyes"].keypoints == 7
     assert results["eyes"].own_metric == "mae-unit"
@@ -111,10 +125,10 @@ def test_the_mean_face_is_the_mean_of_the_other_faces(
     compared: tuple[Comparison, str], data: Path
 ) -> None:
     comparison, _ = compared
-    training, held_out = faces.read_training(data), np.load(comparison.path / "folds.npy")
+    training, held_out = dataset.read_training(data), np.load(comparison.path / "folds.npy")
     mean = np.nanmean(training.keypoints[held_out != 0], 0)
     errors = (training.keypoints - mean)[held_out == 0]
-    reference = compare.results(comparison, data)[-1]
+    reference = comparison_results.measure_runs(comparison, data)[-1]
     assert reference.mae == pytest.approx(np.nanmean(abs(errors)), rel=1e-5)
 
 
@@ -123,21 +137,23 @@ def test_an_interrupted_comparison_shows_what_it_has_and_goes_on(
 ) -> None:
     def again() -> Comparison:
         names = [shelf["whole"], shelf["eyes"]]
-        return compare.start(tmp_path, names, data, budget=None, epochs=2, precision="float32")
+        return start_comparison(tmp_path, names, data, budget=None, epochs=2, precision="float32")
 
     def interrupt(event: Event) -> None:
         if isinstance(event, EpochEnded) and event.member == "eyes-seed0/eyes-f0":
             raise KeyboardInterrupt
 
-    first = compare.train(again(), data, interrupt)
+    first = train_comparison(again(), data, interrupt)
     assert first.status == "interrupted"
-    assert [result.recipe for result in compare.results(first, data)][-1] == REFERENCE
+    assert [result.recipe for result in comparison_results.measure_runs(first, data)][
+        -1
+    ] == REFERENCE
     events: list[Event] = []
-    second = compare.train(again(), data, events.append)
+    second = train_comparison(again(), data, events.append)
     assert (second.path, second.status) == (first.path, "finished")
     ended = [event.member for event in events if isinstance(event, MemberEnded)]
     assert ended == ["eyes-seed0/eyes-f0"]
-    assert {result.recipe for result in compare.results(second, data)} == {
+    assert {result.recipe for result in comparison_results.measure_runs(second, data)} == {
         "whole", "eyes", REFERENCE,
     }  # fmt: skip
     assert again().path != first.path  # all is done: the same question is asked anew
@@ -150,7 +166,7 @@ def test_a_comparison_grows_and_keeps_its_settings(
     settings: dict[str, Any] = {
         "budget": None, "epochs": 1, "precision": "float32", "places": 5,
     }  # fmt: skip
-    grown = compare.start(
+    grown = start_comparison(
         comparison.path.parent, ["masked-cnn", shelf["eyes"]], data, name="compare-1", **settings
     )
     assert grown.path == comparison.path
@@ -159,19 +175,19 @@ def test_a_comparison_grows_and_keeps_its_settings(
     # However many this machine would train at once: it goes on as it was begun.
     assert grown.settings.workers == comparison.settings.workers == 2
     with pytest.raises(RunError, match="another epochs"):
-        compare.start(
+        start_comparison(
             comparison.path.parent, ["masked-cnn"], data, name="compare-1",
             **{**settings, "epochs": 3},
         )  # fmt: skip
     with pytest.raises(RunError, match="another number of workers"):
-        compare.start(
+        start_comparison(
             comparison.path.parent, ["masked-cnn"], data, name="compare-1",
             **{**settings, "workers": 7},
         )  # fmt: skip
     other = tmp_path / "data"
     write_competition(other, train=41)
     with pytest.raises(RunError, match="another data set"):
-        compare.train(comparison, other)
+        train_comparison(comparison, other)
 
 
 def test_an_ensemble_shares_the_budget_among_its_members(
@@ -182,10 +198,10 @@ def test_an_ensemble_shares_the_budget_among_its_members(
     def train_member(run: Any, member: Any, material: Any, budget: float | None, tell: Any) -> None:
         budgets[f"{run.name}/{member.name}"] = budget
 
-    monkeypatch.setattr(ensemble, "train_member", train_member)
+    monkeypatch.setattr(ensemble_comparison, "train_member", train_member)
     names = [shelf["whole"], shelf["both"]]
-    comparison = compare.start(tmp_path, names, data, budget=60.0, parts=2, precision="float32")
-    compare.train(comparison, data)
+    comparison = start_comparison(tmp_path, names, data, budget=60.0, parts=2, precision="float32")
+    train_comparison(comparison, data)
     assert budgets == pytest.approx(
         {
             "whole-seed0/whole-f0": 60, "whole-seed0/whole-f1": 60, "both-seed0/whole-f0": 45,
@@ -204,11 +220,11 @@ def test_what_fails_leaves_the_others_their_turn(
         if member.recipe.name == "whole":
             raise DataError("none of 40 faces is complete")
 
-    monkeypatch.setattr(ensemble, "train_member", train_member)
+    monkeypatch.setattr(ensemble_comparison, "train_member", train_member)
     names = [shelf["whole"], shelf["eyes"]]
-    comparison = compare.start(tmp_path, names, data, budget=60.0, precision="float32")
+    comparison = start_comparison(tmp_path, names, data, budget=60.0, precision="float32")
     events: list[Event] = []
-    assert compare.train(comparison, data, events.append).status == "failures"
+    assert train_comparison(comparison, data, events.append).status == "failures"
     assert tried == ["whole-seed0", "eyes-seed0"]
     failed = [event for event in events if isinstance(event, MemberFailed)]
     assert failed == [MemberFailed("whole-seed0/whole-f0", "none of 40 faces is complete")]
@@ -220,14 +236,14 @@ def test_processes_train_at_once_and_outlive_a_recipe_that_fails(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     (tmp_path / "wrong.toml").write_text(WHOLE + "heatmap_loss = 0.5\n")
-    hire = fleet.hire_for_runs(data, 2)
+    hire = local.workers_for_runs(data, 2)
     assert hire is not None
-    comparison = compare.start(
+    comparison = start_comparison(
         tmp_path / "runs", [str(tmp_path / "wrong.toml"), shelf["whole"], shelf["both"]], data,
         budget=None, epochs=1, parts=2, precision="float32", workers=2,
     )  # fmt: skip
     events: list[Event] = []
-    comparison = compare.train(comparison, data, events.append, hire=hire)
+    comparison = train_comparison(comparison, data, events.append, hire=hire)
     assert comparison.status == "failures"
     failed = {event.member: event.reason for event in events if isinstance(event, MemberFailed)}
     assert set(failed) == {"wrong-seed0/wrong-f0", "wrong-seed0/wrong-f1"}
@@ -237,7 +253,7 @@ def test_processes_train_at_once_and_outlive_a_recipe_that_fails(
         "whole-seed0/whole-f0", "whole-seed0/whole-f1", "both-seed0/whole-f0",
         "both-seed0/eyes-f0", "both-seed0/whole-f1", "both-seed0/eyes-f1",
     }  # fmt: skip
-    measured = {result.recipe for result in compare.results(comparison, data)}
+    measured = {result.recipe for result in comparison_results.measure_runs(comparison, data)}
     assert measured == {"whole", "both", REFERENCE}
     # Nobody asked for the test faces.
     assert not list(comparison.path.rglob("test.npz"))
@@ -247,16 +263,16 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_made(
     data: Path, shelf: dict[str, str], tmp_path: Path
 ) -> None:
     with pytest.raises(RecipeError, match="did you mean 'farhat'"):
-        compare.start(tmp_path, ["fahrat"], data, budget=60.0)
+        start_comparison(tmp_path, ["fahrat"], data, budget=60.0)
     with pytest.raises(RecipeError, match="called 'eyes': name each once"):
-        compare.start(tmp_path, [shelf["eyes"], shelf["eyes"]], data, budget=60.0)
+        start_comparison(tmp_path, [shelf["eyes"], shelf["eyes"]], data, budget=60.0)
     with pytest.raises(RecipeError, match="folds must be at least 2"):
-        compare.start(tmp_path, [shelf["eyes"]], data, budget=60.0, parts=1)
+        start_comparison(tmp_path, [shelf["eyes"]], data, budget=60.0, parts=1)
     (tmp_path / "mine").mkdir()
     with pytest.raises(RunError, match="is no comparison"):
-        compare.start(tmp_path, [shelf["eyes"]], data, budget=60.0, name="mine")
+        start_comparison(tmp_path, [shelf["eyes"]], data, budget=60.0, name="mine")
     with pytest.raises(RunError, match="cannot name a folder"):
-        compare.start(tmp_path / "runs", [shelf["eyes"]], data, budget=60.0, name="../mine")
+        start_comparison(tmp_path / "runs", [shelf["eyes"]], data, budget=60.0, name="../mine")
     assert not list(tmp_path.glob("*/*"))
 
 
@@ -271,7 +287,7 @@ def test_lines_are_means_over_seeds_the_best_first_and_fewer_points_last() -> No
         result("good", 0, 1.0), result("bad", 0, 3.0), result("good", 1, 2.0),
         result("few points", 0, 0.5, 7), result("broken", 0, None),
     ]  # fmt: skip
-    table = compare.lines(measured)
+    table = comparison_results.average_over_seeds(measured)
     assert [line.mean.recipe for line in table] == ["good", "bad", "broken", "few points"]
     assert table[0].mean.rmse == 1.5
     assert table[0].spread == pytest.approx(np.std([1, 2], ddof=1))
@@ -280,7 +296,7 @@ def test_lines_are_means_over_seeds_the_best_first_and_fewer_points_last() -> No
 
 def test_a_line_is_read_in_the_sources_own_unit() -> None:
     mean = replace(result("farhat", 0, 2.0), own_metric="mae-unit", own_value=0.0214, flops=10**9)
-    cells = comparison_page.cells(Line(mean, 0.05, 3))
+    cells = table_cells(ComparisonRow(mean, 0.05, 3))
     assert "mae-unit 0.0214 px/96" in cells
     assert "±0.050" in cells
     assert "1,000" in cells

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,22 +21,23 @@ import pytest
 import requests
 from conftest import PracticeFactory, write_competition
 
-from fkd_kaggle import kaggle_client, kaggle_download, kaggle_errors
-from fkd_kaggle.competition import COMPETITION, Competition
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.kaggle_client import Patience
-from fkd_kaggle.kaggle_errors import Doing
+from fkd_kaggle.kaggle_api import download, errors
+from fkd_kaggle.kaggle_api.client import RetryPolicy, connect
+from fkd_kaggle.kaggle_api.competition import COMPETITION, Competition
+from fkd_kaggle.kaggle_api.errors import Action
 from fkd_kaggle.practice.server import PracticeKaggle
 
 ATTEMPTS = 3
+
 SECRET = "s3cr3t-k3y"
 
 
 class Waits(list[float]):
     """Records how long we would have slept."""
 
-    def patience(self) -> Patience:
-        return Patience(attempts=ATTEMPTS, first_wait=1.0, sleep=self.append)
+    def patience(self) -> RetryPolicy:
+        return RetryPolicy(attempts=ATTEMPTS, first_wait=1.0, sleep=self.append)
 
 
 @pytest.fixture
@@ -63,9 +65,6 @@ def refused(call: Callable[[], object]) -> CompetitionError:
         call()
     assert "\n" not in str(caught.value)
     return caught.value
-
-
-# --- opening ----------------------------------------------------------------------------------
 
 
 def test_on_a_practice_kaggle_one_needs_no_credentials(
@@ -112,7 +111,7 @@ def test_every_source_of_credentials_works_and_none_is_shown(
         (folder / name).write_text(content)
         (folder / name).chmod(0o600)
     done = run_python(
-        "from fkd_kaggle.competition import Competition\n"
+        "from fkd_kaggle.kaggle_api.competition import Competition\n"
         "competition = Competition.open()\n"
         "print(competition.user, competition.submissions())\n",
         **variables,
@@ -131,7 +130,7 @@ def test_practising_leaves_a_login_with_kaggle_as_it_is(
     login.write_text(json.dumps({"refresh_token": SECRET, "username": "ada"}))
     before = login.read_text()
     done = run_python(
-        "from fkd_kaggle.competition import Competition\nprint(Competition.open().submissions())\n"
+        "from fkd_kaggle.kaggle_api.competition import Competition\nprint(Competition.open().submissions())\n"
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
     assert login.read_text() == before
@@ -166,7 +165,7 @@ def test_a_practice_kaggle_that_does_not_run_is_said_at_once(
 def test_a_live_display_stays_visible_while_the_client_is_hushed(
     practice: PracticeKaggle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client = kaggle_client.connect(Patience())
+    client = connect(RetryPolicy())
     with client.quietly() as heard:
         print("noise of the client")
         display = threading.Thread(target=print, args=("display",))
@@ -174,9 +173,6 @@ def test_a_live_display_stays_visible_while_the_client_is_hushed(
         display.join()
     assert capsys.readouterr().out == "display\n"
     assert heard.getvalue() == "noise of the client\n"
-
-
-# --- Kaggle says no ---------------------------------------------------------------------------
 
 
 def test_wrong_credentials_are_said_without_showing_them(
@@ -228,7 +224,7 @@ def test_waits_grow_when_kaggle_names_no_time(
 
 def test_who_waits_is_told_why_and_for_how_long(practice: PracticeKaggle) -> None:
     told: list[tuple[str, float]] = []
-    patience = Patience(
+    patience = RetryPolicy(
         sleep=lambda seconds: None, on_wait=lambda what, seconds: told.append((what, seconds))
     )
     competition = Competition.open(patience=patience)
@@ -267,12 +263,12 @@ def http_error(status: int, message: str = "", **headers: str) -> requests.HTTPE
 
 def test_the_time_to_wait_may_be_given_as_a_date() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    seconds = kaggle_errors.retry_after(http_error(429, Retry_After=date))
+    seconds = errors.retry_after(http_error(429, Retry_After=date))
     assert seconds is not None
     assert 85 < seconds <= 90
     past = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
-    assert kaggle_errors.retry_after(http_error(429, Retry_After=past)) == 0.0
-    assert kaggle_errors.retry_after(http_error(429, Retry_After="soon")) is None
+    assert errors.retry_after(http_error(429, Retry_After=past)) == 0.0
+    assert errors.retry_after(http_error(429, Retry_After="soon")) is None
 
 
 @pytest.mark.parametrize(
@@ -289,7 +285,7 @@ def test_the_time_to_wait_may_be_given_as_a_date() -> None:
     ],
 )
 def test_other_refusals_are_put_in_plain_words(error: Exception, words: str) -> None:
-    message = str(kaggle_errors.explain(error, Doing("trying", COMPETITION)))
+    message = str(errors.explain_error(error, Action("trying", COMPETITION)))
     assert words in message
     assert "\n" not in message
 
@@ -305,9 +301,9 @@ def test_other_refusals_are_put_in_plain_words(error: Exception, words: str) -> 
     ],
 )
 def test_why_a_push_was_not_run_is_put_in_plain_words(said: str, words: str) -> None:
-    error = kaggle_errors.push_refused(said)
+    error = errors.push_refused_message(said)
     assert words in str(error) and "\n" not in str(error)
-    waits = isinstance(error, kaggle_errors.GpuSessionsTakenError)
+    waits = isinstance(error, errors.GpuSessionsTakenError)
     assert waits == ("session" in said)
 
 
@@ -318,8 +314,8 @@ def test_why_a_push_was_not_run_is_put_in_plain_words(said: str, words: str) -> 
 def test_a_push_that_is_refused_by_its_status_is_the_kernels_matter(
     status: int, words: str
 ) -> None:
-    doing = Doing("pushing", COMPETITION, pushing=True)
-    message = str(kaggle_errors.explain(http_error(status, "Conflict"), doing))
+    doing = Action("pushing", COMPETITION, pushing=True)
+    message = str(errors.explain_error(http_error(status, "Conflict"), doing))
     assert words in message
     assert "no competition" not in message
 
@@ -328,18 +324,15 @@ def test_kaggles_other_form_of_an_error_is_read_too() -> None:
     error = http_error(400)
     assert error.response is not None
     error.response._content = json.dumps({"error": {"code": 400, "message": "too big"}}).encode()
-    message = str(kaggle_errors.explain(error, Doing("pushing", COMPETITION, pushing=True)))
+    message = str(errors.explain_error(error, Action("pushing", COMPETITION, pushing=True)))
     assert "(400: too big)" in message
 
 
 def test_a_refused_kernel_is_named_and_not_the_competition() -> None:
-    doing = Doing("reading its status", COMPETITION, kernel="ada/train-ensemble")
-    message = str(kaggle_errors.explain(http_error(403, "Permission denied"), doing))
+    doing = Action("reading its status", COMPETITION, kernel="ada/train-ensemble")
+    message = str(errors.explain_error(http_error(403, "Permission denied"), doing))
     assert "ada/train-ensemble" in message
     assert "rules" not in message
-
-
-# --- download ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -392,7 +385,7 @@ def test_a_download_that_is_cut_goes_on_where_it_stopped(
     progress: list[tuple[int, int | None]] = []
     large.faults.add("cut-download:after=1500000")
     path = Competition.open().download(tmp_path, lambda *now: progress.append(now))
-    kaggle_download.check_zip(path)
+    download.check_zip(path)
     assert answers() == [200, 206]
     size = path.stat().st_size
     assert (1 << 20, size) in progress
@@ -403,7 +396,7 @@ def test_a_download_that_was_killed_is_resumed_by_the_next(
 ) -> None:
     large.faults.add("cut-download:after=1500000")
     code = (
-        "import sys, pathlib\nfrom fkd_kaggle.competition import Competition\n"
+        "import sys, pathlib\nfrom fkd_kaggle.kaggle_api.competition import Competition\n"
         "Competition.open().download(pathlib.Path(sys.argv[1]))\n"
     )
     killed = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
@@ -414,7 +407,7 @@ def test_a_download_that_was_killed_is_resumed_by_the_next(
     killed.kill()  # While the client sleeps before it tries again.
     killed.wait()
     assert not (tmp_path / f"{COMPETITION}.zip").exists()
-    kaggle_download.check_zip(Competition.open().download(tmp_path))
+    download.check_zip(Competition.open().download(tmp_path))
     assert 206 in answers()
 
 
@@ -422,7 +415,7 @@ def test_a_damaged_zip_is_fetched_once_more(
     practice: PracticeKaggle, competition: Competition, tmp_path: Path
 ) -> None:
     practice.faults.add("corrupt")
-    kaggle_download.check_zip(competition.download(tmp_path))
+    download.check_zip(competition.download(tmp_path))
 
 
 @pytest.mark.parametrize("fault", ["truncated:after=5000,times=all", "corrupt:times=all"])
@@ -441,8 +434,8 @@ def test_too_little_room_is_said_before_the_download(
     monkeypatch: pytest.MonkeyPatch,
     answers: Callable[[], list[int]],
 ) -> None:
-    usage = kaggle_download.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(kaggle_download.shutil, "disk_usage", lambda path: usage)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     message = str(refused(lambda: competition.download(tmp_path)))
     assert message.startswith("disk full")
     assert answers() == []
@@ -456,19 +449,16 @@ def test_a_disk_that_fills_up_meanwhile_leaves_no_half_file(
         staged.symlink_to("/dev/full")
         staged.write_bytes(b"x" * 100_000)
 
-    client, target = kaggle_client.connect(Patience()), tmp_path / "c.zip"
+    client, target = connect(RetryPolicy()), tmp_path / "c.zip"
     error = refused(
-        lambda: kaggle_download.fetch(
-            client, Doing("downloading", COMPETITION), fill, target, lambda path: None
+        lambda: download.download_file(
+            client, Action("downloading", COMPETITION), fill, target, lambda path: None
         )
     )
     assert str(error).startswith("disk full while downloading")
     assert isinstance(error.__cause__, OSError)
     assert error.__cause__.errno == errno.ENOSPC
     assert not target.exists()
-
-
-# --- submissions ------------------------------------------------------------------------------
 
 
 def test_a_submission_is_scored_and_listed(
@@ -578,9 +568,6 @@ def test_a_missing_file_is_said_before_kaggle_is_asked(
 ) -> None:
     message = str(refused(lambda: competition.submit(tmp_path / "none.csv", "")))
     assert "there is no submission file" in message
-
-
-# --- kernels (what they do on a practice Kaggle is tested with kernel.py) -------------------------
 
 
 def test_a_kernel_that_the_client_refuses_says_why(

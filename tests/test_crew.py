@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkd_kaggle.crew import Crew, pace, work_off
-from fkd_kaggle.events import Event, MemberFailed, ignore
-from fkd_kaggle.recipes import Member, Recipe
+from fkd_kaggle.recipes.plans import Member
+from fkd_kaggle.recipes.schema import Recipe
+from fkd_kaggle.training.events import Event, MemberFailed, ignore_events
+from fkd_kaggle.workers.schedule import WorkerPool, seconds_per_share, train_members
 
 SHARES = st.lists(st.floats(0.1, 10), min_size=1, max_size=12)
 
@@ -29,25 +30,27 @@ def test_alone_every_member_gets_its_share_of_what_the_extras_leave(
     shares: list[float], seconds: float, extra: float
 ) -> None:
     expected = max(0.0, (seconds - extra * len(shares)) / sum(shares))
-    assert pace([0.0], shares, seconds, extra) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert seconds_per_share([0.0], shares, seconds, extra) == pytest.approx(
+        expected, rel=1e-6, abs=1e-6
+    )
 
 
 @given(st.lists(st.floats(0, 50), min_size=1, max_size=4), SHARES, st.floats(60, 1e4))
 def test_together_they_end_in_time_and_waste_little(
     busy: list[float], shares: list[float], seconds: float
 ) -> None:
-    one = pace(busy, shares, seconds, 1.0)
+    one = seconds_per_share(busy, shares, seconds, 1.0)
     free = list(busy)
     for share in shares:
         lane = free.index(min(free))
         free[lane] += 1.0 + one * share
         assert free[lane] <= seconds + 1e-3
     # All trainers together have at least as much time for them as the busiest one alone.
-    assert one >= pace([max(busy)], shares, seconds, 1.0) - 1e-6
+    assert one >= seconds_per_share([max(busy)], shares, seconds, 1.0) - 1e-6
 
 
 def test_three_members_on_two_devices_get_half_of_the_time_each() -> None:
-    assert pace([0.0, 0.0], [1.0, 1.0, 1.0], 100.0, 0.0) == pytest.approx(50)
+    assert seconds_per_share([0.0, 0.0], [1.0, 1.0, 1.0], 100.0, 0.0) == pytest.approx(50)
 
 
 def test_every_member_is_trained_once_whoever_is_free() -> None:
@@ -61,7 +64,10 @@ def test_every_member_is_trained_once_whoever_is_free() -> None:
         return 0.0
 
     todo = members(5, 1, 1, 1, 1)
-    assert work_off(todo, Crew([trainer] * 2, "float32", no_stop), None, ignore) == "finished"
+    assert (
+        train_members(todo, WorkerPool([trainer] * 2, "float32", no_stop), None, ignore_events)
+        == "finished"
+    )
     assert sorted(trained) == [member.name for member in todo]
 
 
@@ -77,8 +83,8 @@ def test_a_member_that_fails_is_told_and_the_others_go_on() -> None:
     def bad(member: Member, budget: float | None) -> float:
         raise RuntimeError("out of memory")
 
-    ending = work_off(
-        members(1, 1, 1, 1), Crew([good, bad], "float32", no_stop), None, events.append
+    ending = train_members(
+        members(1, 1, 1, 1), WorkerPool([good, bad], "float32", no_stop), None, events.append
     )
     assert ending == "failures"
     (failed,) = events
@@ -87,7 +93,9 @@ def test_a_member_that_fails_is_told_and_the_others_go_on() -> None:
     assert len(trained) == 3
     assert failed.member not in trained
     with pytest.raises(RuntimeError, match="out of memory"):
-        work_off(members(1, 1), Crew([bad, bad], "float32", no_stop), None, ignore)
+        train_members(
+            members(1, 1), WorkerPool([bad, bad], "float32", no_stop), None, ignore_events
+        )
 
 
 def test_who_is_late_is_stopped_with_what_there_is() -> None:
@@ -99,9 +107,9 @@ def test_who_is_late_is_stopped_with_what_there_is() -> None:
         raise KeyboardInterrupt
 
     began = time.monotonic()
-    crew = Crew([stuck, stuck], "float32", stopped.set)
+    crew = WorkerPool([stuck, stuck], "float32", stopped.set)
     end = began + 60
-    assert work_off(members(1, 1), crew, end, ignore, late=began + 0.5) == "time limit"
+    assert train_members(members(1, 1), crew, end, ignore_events, late=began + 0.5) == "time limit"
     assert time.monotonic() - began < 20
 
 
@@ -119,9 +127,9 @@ def test_ctrl_c_stops_the_crew(monkeypatch: pytest.MonkeyPatch) -> None:
         if len(waited) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("fkd_kaggle.crew.time.sleep", pressed)
-    crew = Crew([slow, slow], "float32", stopped.set)
-    assert work_off(members(1, 1, 1), crew, None, ignore) == "interrupted"
+    monkeypatch.setattr("fkd_kaggle.workers.schedule.time.sleep", pressed)
+    crew = WorkerPool([slow, slow], "float32", stopped.set)
+    assert train_members(members(1, 1, 1), crew, None, ignore_events) == "interrupted"
 
 
 def test_no_time_is_said_before_anything_is_begun() -> None:
@@ -129,7 +137,10 @@ def test_no_time_is_said_before_anything_is_begun() -> None:
         pytest.fail("trained without time")
 
     now = time.monotonic()
-    assert work_off(members(1), Crew([never], "float32"), now + 1, ignore) == "time limit"
+    assert (
+        train_members(members(1), WorkerPool([never], "float32"), now + 1, ignore_events)
+        == "time limit"
+    )
 
 
 def test_too_many_for_the_time_leaves_the_last_ones_out() -> None:
@@ -141,5 +152,7 @@ def test_too_many_for_the_time_leaves_the_last_ones_out() -> None:
         budgets.append(budget)
         return 8.0
 
-    work_off(members(*[1.0] * 30), Crew([trainer], "float32"), time.monotonic() + 60, ignore)
+    train_members(
+        members(*[1.0] * 30), WorkerPool([trainer], "float32"), time.monotonic() + 60, ignore_events
+    )
     assert budgets[0] > 8.0

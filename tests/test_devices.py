@@ -10,8 +10,8 @@ import sys
 import joblib
 import pytest
 
-from fkd_kaggle import devices
-from fkd_kaggle.devices import Share
+from fkd_kaggle.workers import devices
+from fkd_kaggle.workers.devices import Slot
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from fkd_kaggle.devices import Share
 def test_every_gpu_has_work(
     numbers: list[str], members: int, workers: int | None, expected: list[tuple[str, ...]]
 ) -> None:
-    assert [share.gpus for share in devices.deal_gpus(numbers, members, workers)] == expected
+    assert [share.gpus for share in devices.gpu_slots(numbers, members, workers)] == expected
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_every_core_has_work(
 ) -> None:
     monkeypatch.setattr(joblib, "cpu_count", lambda: cores)
     monkeypatch.setattr(devices, "_memory", lambda: gigabytes << 30)
-    assert [share.threads for share in devices.deal_cores(members, workers)] == expected
+    assert [share.threads for share in devices.cpu_slots(members, workers)] == expected
 
 
 def test_a_share_is_all_that_its_process_sees(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Share(gpus=("1", "3")).environment()["CUDA_VISIBLE_DEVICES"] == "1,3"
-    assert Share(threads=2).environment()["TF_NUM_INTRAOP_THREADS"] == "2"
-    assert str(Share(gpus=("1", "3"))) == "GPU 1, 3"
-    assert str(Share(threads=1)) == "1 CPU thread"
+    assert Slot(gpus=("1", "3")).environment()["CUDA_VISIBLE_DEVICES"] == "1,3"
+    assert Slot(threads=2).environment()["TF_NUM_INTRAOP_THREADS"] == "2"
+    assert str(Slot(gpus=("1", "3"))) == "GPU 1, 3"
+    assert str(Slot(threads=1)) == "1 CPU thread"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="speaks of glibc's malloc")
@@ -79,19 +79,19 @@ def test_a_process_on_cores_keeps_the_memory_it_needs_again() -> None:
         command = [sys.executable, "-c", program]
         return int(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
 
-    assert faults(Share(threads=1).environment()) < 0.3 * faults({})
+    assert faults(Slot(threads=1).environment()) < 0.3 * faults({})
 
 
 def test_what_the_user_says_of_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
-    assert Share(threads=1).environment()["MALLOC_ARENA_MAX"] == "4"
-    assert "MALLOC_ARENA_MAX" not in Share(threads=8).environment()
+    assert Slot(threads=1).environment()["MALLOC_ARENA_MAX"] == "4"
+    assert "MALLOC_ARENA_MAX" not in Slot(threads=8).environment()
 
 
 def test_gpus_of_no_use_to_the_backend_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FKD_SIMULATED_GPUS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    monkeypatch.setattr("fkd_kaggle.backend.can_use_gpus", lambda: True)
-    assert devices.gpus() == ["0", "1"]
-    monkeypatch.setattr("fkd_kaggle.backend.can_use_gpus", lambda: False)
-    assert devices.gpus() == []
+    monkeypatch.setattr("fkd_kaggle.nn.backend.sees_gpus", lambda: True)
+    assert devices.list_gpus() == ["0", "1"]
+    monkeypatch.setattr("fkd_kaggle.nn.backend.sees_gpus", lambda: False)
+    assert devices.list_gpus() == []

@@ -8,9 +8,11 @@ import re
 import pytest
 from rich.console import Console
 
-from fkd_kaggle import display
-from fkd_kaggle.display import TrainingDisplay, duration
-from fkd_kaggle.events import (
+from fkd_kaggle.display import training
+from fkd_kaggle.display.training import TrainingDisplay
+from fkd_kaggle.formatting import format_duration
+from fkd_kaggle.runs.scores import Scores
+from fkd_kaggle.training.events import (
     EnsembleEnded,
     EnsembleStarted,
     EpochEnded,
@@ -18,11 +20,11 @@ from fkd_kaggle.events import (
     MemberEnded,
     MemberFailed,
     MemberStarted,
-    Scores,
     StepEnded,
 )
 
 MEMBERS = ("heatmap-f0", "deep15-f0")
+
 STORY: tuple[Event, ...] = (
     EnsembleStarted("night", MEMBERS, 1, 7049, "mixed_bfloat16", 3300.0),
     MemberStarted("deep15-f0", "deep15", 0, 1, 7_123_456, 5639, 1410, 3),
@@ -45,7 +47,7 @@ def watch(events: tuple[Event, ...], *, terminal: bool) -> str:
 
 
 def test_a_log_reads_from_top_to_bottom(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(display, "_PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr(training, "_PLAIN_SECONDS", 0.0)
     lines = watch(STORY, terminal=False).splitlines()
     assert lines[0] == (
         "run night: 2 members, 1 of them finished before, 7049 faces, mixed_bfloat16, "
@@ -129,4 +131,4 @@ def test_what_never_began_leaves_no_trace() -> None:
      (5400, "1:30 h"), (None, "–"), (float("nan"), "–"), (float("inf"), "–")],
 )  # fmt: skip
 def test_durations_are_said_as_people_say_them(seconds: float | None, said: str) -> None:
-    assert duration(seconds) == said
+    assert format_duration(seconds) == said

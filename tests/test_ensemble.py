@@ -9,18 +9,20 @@ import numpy as np
 import pytest
 from conftest import write_competition
 
-from fkd_kaggle import ensemble, faces, recipes
+from fkd_kaggle.data import dataset
+from fkd_kaggle.ensemble import fitting, prediction
 from fkd_kaggle.errors import RecipeError, RunError
-from fkd_kaggle.events import (
+from fkd_kaggle.recipes import loading, plans, schema
+from fkd_kaggle.runs.folder import Run, latest_run, list_runs
+from fkd_kaggle.runs.scores import Scores
+from fkd_kaggle.training.events import (
     EnsembleEnded,
     EnsembleStarted,
     EpochEnded,
     Event,
     MemberEnded,
     MemberStarted,
-    Scores,
 )
-from fkd_kaggle.run import Run, all_runs, latest
 
 TINY = """
 architecture = "heatmap"
@@ -29,6 +31,7 @@ batch_size = 8
 heatmap_loss = 0.5
 options = { width = 8, depth = 1 }
 """
+
 NOSE = """
 architecture = "region"
 region = "eyes-nose"
@@ -36,6 +39,7 @@ epochs = 1
 batch_size = 8
 options = { filters = [4, 8], dense = 8 }
 """
+
 LEAKY = """
 source_outputs = "shared"
 missing = "ffill"
@@ -55,27 +59,27 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> recipes.Plan:
+def plan(tmp_path_factory: pytest.TempPathFactory) -> plans.Plan:
     folder = tmp_path_factory.mktemp("recipes")
     (folder / "tiny.toml").write_text(TINY)
     (folder / "nose.toml").write_text(NOSE)
     names = [str(folder / "tiny.toml"), str(folder / "nose.toml")]
-    return recipes.plan(names, folds=2, precision="float32")
+    return plans.make_plan(names, folds=2, precision="float32")
 
 
 @pytest.fixture(scope="module")
 def trained(
-    tmp_path_factory: pytest.TempPathFactory, data: Path, plan: recipes.Plan
+    tmp_path_factory: pytest.TempPathFactory, data: Path, plan: plans.Plan
 ) -> tuple[Run, Scores, list[Event]]:
-    run = ensemble.start(tmp_path_factory.mktemp("runs"), "whole", plan, data)
+    run = fitting.start_run(tmp_path_factory.mktemp("runs"), "whole", plan, data)
     events: list[Event] = []
-    scores = ensemble.train(run, data, on_event=events.append, tensorboard=True)
+    scores = fitting.train_run(run, data, on_event=events.append, tensorboard=True)
     return Run.open(run.path), scores, events
 
 
 def predicted(run: Run, data: Path) -> np.ndarray:
-    test, lookup = faces.read_test(data), faces.read_lookup(data)
-    return ensemble.predict(run, data, test, lookup.sources(test.ids))
+    test, lookup = dataset.read_test(data), dataset.read_lookup(data)
+    return prediction.predict_run(run, data, test, lookup.annotators(test.ids))
 
 
 def test_a_run_folder_is_complete(trained: tuple[Run, Scores, list[Event]]) -> None:
@@ -91,8 +95,8 @@ def test_a_run_folder_is_complete(trained: tuple[Run, Scores, list[Event]]) -> N
         assert {"history.csv", "progress.json", "best.weights.h5", "out_of_fold.npz"} <= files
         assert "checkpoint.npz" not in files
     assert list((run.path / "tensorboard" / "tiny-f0").rglob("events.out.tfevents.*"))
-    recipe = recipes.load(str(run.path / "recipes" / "tiny.toml"))
-    assert isinstance(recipe, recipes.Recipe)
+    recipe = loading.load_recipe(str(run.path / "recipes" / "tiny.toml"))
+    assert isinstance(recipe, schema.Recipe)
     assert recipe.digest == run.info["recipes"]["tiny"]
     assert isinstance(events[0], EnsembleStarted)
     assert isinstance(events[-1], EnsembleEnded)
@@ -120,37 +124,37 @@ def test_predictions_are_whole_and_the_same_again(
 
 
 def test_shards_and_one_run_give_the_same_submission(
-    trained: tuple[Run, Scores, list[Event]], data: Path, plan: recipes.Plan, tmp_path: Path
+    trained: tuple[Run, Scores, list[Event]], data: Path, plan: plans.Plan, tmp_path: Path
 ) -> None:
     whole, scores, _ = trained
     for number, only in enumerate((["tiny-f0", "nose-f0"], ["tiny-f1", "nose-f1"])):
-        shard = ensemble.start(tmp_path / f"shard{number}", "shard", plan, data)
-        ensemble.train(shard, data, only=only)
-    merged = ensemble.start(tmp_path / "merged", "merged", plan, data)
+        shard = fitting.start_run(tmp_path / f"shard{number}", "shard", plan, data)
+        fitting.train_run(shard, data, only=only)
+    merged = fitting.start_run(tmp_path / "merged", "merged", plan, data)
     for number in range(2):
         members = tmp_path / f"shard{number}" / "shard" / "members"
         shutil.copytree(members, merged.path / "members", dirs_exist_ok=True)
-    blended = ensemble.finish(merged, data)
+    blended = fitting.blend_run(merged, data)
     np.testing.assert_allclose(predicted(merged, data), predicted(whole, data), atol=1e-2)
     assert blended.combined == pytest.approx(scores.combined, rel=1e-3)
 
 
 def test_ctrl_c_keeps_what_is_trained_and_resume_goes_on(
-    data: Path, plan: recipes.Plan, tmp_path: Path
+    data: Path, plan: plans.Plan, tmp_path: Path
 ) -> None:
-    run = ensemble.start(tmp_path, None, plan, data)
+    run = fitting.start_run(tmp_path, None, plan, data)
 
     def interrupt(event: Event) -> None:
         if isinstance(event, EpochEnded) and event.member == "tiny-f1" and event.epoch == 1:
             raise KeyboardInterrupt
 
-    scores = ensemble.train(run, data, on_event=interrupt)
+    scores = fitting.train_run(run, data, on_event=interrupt)
     stopped = Run.open(run.path)
     assert stopped.status == "interrupted"
     assert scores.combined is not None
     assert np.isfinite(predicted(stopped, data)).all()
     events: list[Event] = []
-    ensemble.train(stopped, data, on_event=events.append)
+    fitting.train_run(stopped, data, on_event=events.append)
     assert Run.open(run.path).status == "finished"
     # The first two members were finished and are not trained again.
     assert [event.member for event in events if isinstance(event, MemberEnded)] == [
@@ -160,25 +164,27 @@ def test_ctrl_c_keeps_what_is_trained_and_resume_goes_on(
 
 
 def test_an_interruption_before_anything_is_usable_says_so(
-    data: Path, plan: recipes.Plan, tmp_path: Path
+    data: Path, plan: plans.Plan, tmp_path: Path
 ) -> None:
-    run = ensemble.start(tmp_path, None, plan, data)
+    run = fitting.start_run(tmp_path, None, plan, data)
 
     def interrupt(event: Event) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises((RunError, KeyboardInterrupt)):
-        ensemble.train(run, data, on_event=interrupt)
+        fitting.train_run(run, data, on_event=interrupt)
     with pytest.raises(RunError, match="no trained member yet"):
         predicted(run, data)
 
 
 def test_a_time_limit_is_kept(data: Path, tmp_path: Path) -> None:
     (tmp_path / "long.toml").write_text(TINY.replace("epochs = 2", "epochs = 100000"))
-    plan = recipes.plan([str(tmp_path / "long.toml")], folds=2, precision="float32", time_limit=40)
-    run = ensemble.start(tmp_path / "runs", None, plan, data)
+    plan = plans.make_plan(
+        [str(tmp_path / "long.toml")], folds=2, precision="float32", time_limit=40
+    )
+    run = fitting.start_run(tmp_path / "runs", None, plan, data)
     events: list[Event] = []
-    ensemble.train(run, data, on_event=events.append)
+    fitting.train_run(run, data, on_event=events.append)
     ended = events[-1]
     assert isinstance(ended, EnsembleEnded)
     assert ended.finished == 2
@@ -195,24 +201,24 @@ def test_a_run_of_another_data_set_is_refused(
     with pytest.raises(RunError, match="made on another data set"):
         predicted(run, other)
     with pytest.raises(RunError, match="made on another data set"):
-        ensemble.train(run, other)
+        fitting.train_run(run, other)
 
 
 def test_runs_are_found_newest_last(
-    trained: tuple[Run, Scores, list[Event]], plan: recipes.Plan, data: Path, tmp_path: Path
+    trained: tuple[Run, Scores, list[Event]], plan: plans.Plan, data: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(RunError, match="no run in"):
-        latest(tmp_path)
-    first = ensemble.start(tmp_path, None, plan, data)
-    second = ensemble.start(tmp_path, None, plan, data)
+        latest_run(tmp_path)
+    first = fitting.start_run(tmp_path, None, plan, data)
+    second = fitting.start_run(tmp_path, None, plan, data)
     assert first.name != second.name
-    assert {run.name for run in all_runs(tmp_path)} == {first.name, second.name}
+    assert {run.name for run in list_runs(tmp_path)} == {first.name, second.name}
     with pytest.raises(RunError, match="exists in"):
-        ensemble.start(tmp_path, first.name, plan, data)
+        fitting.start_run(tmp_path, first.name, plan, data)
     with pytest.raises(RunError, match="cannot name a folder"):
-        ensemble.start(tmp_path, "../escape", plan, data)
+        fitting.start_run(tmp_path, "../escape", plan, data)
     (second.path / "run.json").write_text("{")
-    assert [run.name for run in all_runs(tmp_path)] == [first.name]
+    assert [run.name for run in list_runs(tmp_path)] == [first.name]
     with pytest.raises(RunError, match="is damaged"):
         Run.open(second.path)
 
@@ -224,14 +230,14 @@ def test_a_leaky_protocol_shows_both_scores_and_what_was_published(
     (tmp_path / "leaky.toml").write_text(
         NOSE.replace("eyes-nose", "all") + LEAKY, encoding="utf-8"
     )  # fmt: skip
-    plan = recipes.plan([str(tmp_path / "leaky.toml")], precision="float32")
-    run = ensemble.start(tmp_path / "runs", "leaky", plan, data)
+    plan = plans.make_plan([str(tmp_path / "leaky.toml")], precision="float32")
+    run = fitting.start_run(tmp_path / "runs", "leaky", plan, data)
     events: list[Event] = []
-    scores = ensemble.train(run, data, on_event=events.append)
+    scores = fitting.train_run(run, data, on_event=events.append)
     # 40 faces, 8 held out, the rest forward-filled; half of them complete and mirrored.
     started = next(event for event in events if isinstance(event, MemberStarted))
     held_out = np.load(run.path / "folds.npy") == 0
-    complete = (faces.read_training(data).sources[~held_out] == 0).sum()
+    complete = (dataset.read_training(data).annotators[~held_out] == 0).sum()
     assert held_out.sum() == 8
     assert started.training_faces == 32 + complete - round(0.2 * (32 + complete))
     found = scores.own["leaky"]
@@ -248,10 +254,10 @@ def test_a_network_that_cannot_be_is_refused_before_another_is_trained(
     tmp_path: Path, data: Path
 ) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
-    (tmp_path / "deep.toml").write_text('architecture = "ladder"\noptions = { poolings = 9 }')
-    plan = recipes.plan([str(tmp_path / name) for name in ("tiny.toml", "deep.toml")], folds=2)
-    run = ensemble.start(tmp_path / "runs", None, plan, data)
+    (tmp_path / "deep.toml").write_text('architecture = "plain-cnn"\noptions = { poolings = 9 }')
+    plan = plans.make_plan([str(tmp_path / name) for name in ("tiny.toml", "deep.toml")], folds=2)
+    run = fitting.start_run(tmp_path / "runs", None, plan, data)
     events: list[Event] = []
     with pytest.raises(RecipeError, match="poolings must be 0 to 7"):
-        ensemble.train(run, data, on_event=events.append)
+        fitting.train_run(run, data, on_event=events.append)
     assert not events

@@ -11,30 +11,34 @@ from conftest import make_faces, write_competition
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from fkd_kaggle import cli, explore, faces
+from fkd_kaggle.cli import app
+from fkd_kaggle.data import csv_format, statistics
+from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import DataError
-from fkd_kaggle.faces import Faces
-from fkd_kaggle.keypoints import COUNT, PARTIAL
-from fkd_kaggle.practice import renderer
+from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS
+from fkd_kaggle.practice import synthetic_faces
+from fkd_kaggle.report import dataset
 
 PICTURES = {"missing", "pixels", "samples", "shapes", "duplicates", "suspicious"}
 
 
 def written(folder: Path, data: Faces) -> Path:
     folder.mkdir()
-    faces.write_training_csv(folder / "training.csv", data)
+    csv_format.write_training_csv(folder / "training.csv", data)
     return folder
 
 
 def test_counts_pictures_and_a_wrong_label_are_on_the_page(tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_competition(data, train=20)
-    images, keypoints = renderer.render(60, seed=5)
-    keypoints[30:, [point for point in range(COUNT) if point not in PARTIAL]] = np.nan
+    images, keypoints = synthetic_faces.draw_faces(60, seed=5)
+    keypoints[30:, [point for point in range(NUM_KEYPOINTS) if point not in PARTIAL_KEYPOINTS]] = (
+        np.nan
+    )
     keypoints[12, 10] += (12, -12)
     training = Faces(images, keypoints, np.arange(1, 61))
-    faces.write_training_csv(data / "training.csv", training)
-    found = explore.explore(data, tmp_path / "out")
+    csv_format.write_training_csv(data / "training.csv", training)
+    found = dataset.write_dataset_page(data, tmp_path / "out")
     counts = dict(found.counts)
     assert counts["training faces"] == "60"
     assert counts["of the partial source"] == "30"
@@ -53,7 +57,7 @@ def test_counts_pictures_and_a_wrong_label_are_on_the_page(tmp_path: Path) -> No
 
 def test_training_faces_are_enough(tmp_path: Path) -> None:
     data = written(tmp_path / "data", make_faces(7, seed=3).take(np.array([0, 2, 4])))
-    counts = dict(explore.explore(data, tmp_path / "out").counts)
+    counts = dict(dataset.write_dataset_page(data, tmp_path / "out").counts)
     assert counts["test faces"] == "no test.csv"
     assert counts["of the partial source"] == "0"
     assert {path.stem for path in (tmp_path / "out").glob("*.png")} == PICTURES
@@ -61,7 +65,7 @@ def test_training_faces_are_enough(tmp_path: Path) -> None:
 
 def test_the_command_prints_what_it_found(competition_dir: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(
-        cli.app, ["explore", "--data-dir", str(competition_dir), "-o", str(tmp_path / "out")]
+        app.app, ["explore", "--data-dir", str(competition_dir), "-o", str(tmp_path / "out")]
     )
     assert done.exit_code == 0, done.output
     for text in ("training faces", "24", "test faces", "16", str(tmp_path / "out/explore.html")):
@@ -73,14 +77,14 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     text = (data / "training.csv").read_text()
     (data / "training.csv").write_text(text.replace("nose_tip_x", "nose_tip_z", 1))
     with pytest.raises(DataError, match="no column nose_tip_x"):
-        explore.explore(data, tmp_path / "out")
+        dataset.write_dataset_page(data, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_patterns_are_counted_the_most_frequent_first() -> None:
     data = make_faces(9, seed=1)
     data.keypoints[0, 3] = np.nan
-    patterns, counts = explore.patterns(data.keypoints)
+    patterns, counts = statistics.label_patterns(data.keypoints)
     assert counts.tolist() == [4, 4, 1]
     assert (~patterns[2]).nonzero()[0].tolist() == [3]
     assert sorted(patterns[:2].sum(1)) == [4, 15]
@@ -90,9 +94,11 @@ def test_near_duplicates_are_counted_and_drawn(tmp_path: Path) -> None:
     data = make_faces(12, seed=1)
     data.images[6:9] = data.images[5]
     data.keypoints[6:9] = data.keypoints[5]
-    counts = dict(explore.explore(written(tmp_path / "data", data), tmp_path / "out").counts)
+    counts = dict(
+        dataset.write_dataset_page(written(tmp_path / "data", data), tmp_path / "out").counts
+    )
     assert counts["pictures that occur twice or more, byte for byte"] == "3"
     assert int(counts["faces in them"]) >= 4
-    explore.draw_duplicates(data, np.arange(12), tmp_path / "none.png")
+    dataset.draw_duplicates(data, np.arange(12), tmp_path / "none.png")
     height = imread(tmp_path / "none.png").shape[0]
     assert imread(tmp_path / "out" / "duplicates.png").shape[0] > height

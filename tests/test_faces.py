@@ -12,10 +12,10 @@ from conftest import make_faces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fkd_kaggle import faces
+from fkd_kaggle.data import csv_format, dataset, faces
+from fkd_kaggle.data.faces import Faces, Lookup
 from fkd_kaggle.errors import DataError
-from fkd_kaggle.faces import Faces, Lookup
-from fkd_kaggle.keypoints import COLUMNS, COMPLETE, PARTIAL_SOURCE
+from fkd_kaggle.keypoints import COLUMNS, COMPLETE, PARTIAL
 
 STAND_IN = Path(__file__).parents[2] / "shared" / "competition"
 
@@ -41,9 +41,9 @@ def test_training_csv_round_trips(
 ) -> None:
     folder = tmp_path_factory.mktemp("round")
     written = make_faces(count, seed)
-    faces.write_training_csv(folder / "training.csv", written)
+    csv_format.write_training_csv(folder / "training.csv", written)
     for _ in range(2):  # parsed, then from the cache
-        read = faces.read_training(folder)
+        read = dataset.read_training(folder)
         np.testing.assert_array_equal(read.images, written.images)
         np.testing.assert_array_equal(read.keypoints, written.keypoints)
         np.testing.assert_array_equal(read.ids, np.arange(1, count + 1))
@@ -52,8 +52,8 @@ def test_training_csv_round_trips(
 def test_every_pixel_value_survives(tmp_path: Path) -> None:
     images = np.arange(9216, dtype=np.int64).reshape(1, 96, 96).astype(np.uint8)
     one = make_faces(1, 0)
-    faces.write_test_csv(tmp_path / "test.csv", Faces(images, one.keypoints, np.array([7])))
-    read = faces.read_test(tmp_path)
+    csv_format.write_test_csv(tmp_path / "test.csv", Faces(images, one.keypoints, np.array([7])))
+    read = dataset.read_test(tmp_path)
     np.testing.assert_array_equal(read.images, images)
     assert read.ids.tolist() == [7]
     assert np.isnan(read.keypoints).all()
@@ -75,11 +75,11 @@ def test_every_pixel_value_survives(tmp_path: Path) -> None:
     ids=["crlf", "no last newline", "empty lines", "quoted", "columns in another order"],
 )
 def test_harmless_spellings_read_the_same(data: Path, change) -> None:  # type: ignore[no-untyped-def]
-    before = faces.read_training(data)
+    before = dataset.read_training(data)
     images, keypoints = before.images.copy(), before.keypoints.copy()
     path = data / "training.csv"
     path.write_text(change(path.read_text()), newline="")
-    after = faces.read_training(data)
+    after = dataset.read_training(data)
     np.testing.assert_array_equal(after.images, images)
     np.testing.assert_array_equal(after.keypoints, keypoints)
 
@@ -99,7 +99,7 @@ def test_a_wrong_file_is_named(data: Path, spoil, says: str) -> None:  # type: i
     path = data / "training.csv"
     path.write_text(spoil(path.read_text()))
     with pytest.raises(DataError) as caught:
-        faces.read_training(data)
+        dataset.read_training(data)
     assert says in str(caught.value)
     assert "training.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -129,7 +129,7 @@ def test_a_wrong_cell_is_named(data: Path, cell: str, value, says: str) -> None:
     lines[5] = ",".join(row)
     path.write_text("\n".join(lines))
     with pytest.raises(DataError) as caught:
-        faces.read_training(data)
+        dataset.read_training(data)
     assert f"training.csv, row 5, column {cell}: {says}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -140,12 +140,12 @@ def test_a_row_with_too_few_fields_is_named(data: Path) -> None:
     lines[3] = lines[3].split(",", 1)[1]
     path.write_text("\n".join(lines))
     with pytest.raises(DataError, match=r"row 3.*30 fields where 31 are due"):
-        faces.read_training(data)
+        dataset.read_training(data)
 
 
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="fkd-kaggle fetch"):
-        faces.read_training(tmp_path)
+        dataset.read_training(tmp_path)
 
 
 def test_test_ids_are_unique_whole_numbers(data: Path) -> None:
@@ -153,20 +153,20 @@ def test_test_ids_are_unique_whole_numbers(data: Path) -> None:
     text = path.read_text()
     path.write_text(text.replace("\n2,", "\n1,", 1))
     with pytest.raises(DataError, match=r"row 2, column ImageId: 1 stands twice"):
-        faces.read_test(data)
+        dataset.read_test(data)
     path.write_text(text.replace("\n2,", "\ntwo,", 1))
     with pytest.raises(DataError, match=r"row 2, column ImageId: 'two' is not a whole number"):
-        faces.read_test(data)
+        dataset.read_test(data)
 
 
 def test_sources_are_told_by_labels_and_by_questions(data: Path) -> None:
     training, test, lookup = (
-        faces.read_training(data),
-        faces.read_test(data),
-        faces.read_lookup(data),
+        dataset.read_training(data),
+        dataset.read_test(data),
+        dataset.read_lookup(data),
     )
-    assert training.sources[:4].tolist() == [COMPLETE, PARTIAL_SOURCE] * 2
-    assert lookup.sources(test.ids)[:4].tolist() == [COMPLETE, PARTIAL_SOURCE] * 2
+    assert training.annotators[:4].tolist() == [COMPLETE, PARTIAL] * 2
+    assert lookup.annotators(test.ids)[:4].tolist() == [COMPLETE, PARTIAL] * 2
 
 
 @settings(deadline=None, max_examples=25)
@@ -179,11 +179,11 @@ def test_the_lookup_table_round_trips(
     written = Lookup(
         np.arange(1, len(rows) + 1), np.array(images), np.array(features, dtype=np.int16)
     )
-    faces.write_lookup_csv(folder / "IdLookupTable.csv", written)
+    csv_format.write_lookup_csv(folder / "IdLookupTable.csv", written)
     raw = (folder / "IdLookupTable.csv").read_bytes()
     assert raw.startswith(b"RowId,ImageId,FeatureName,Location\r\n1,")
     assert raw.split(b"\r\n")[1].count(b",") == 2  # three fields under four names, as Kaggle's
-    read = faces.read_lookup(folder)
+    read = dataset.read_lookup(folder)
     np.testing.assert_array_equal(read.row_ids, written.row_ids)
     np.testing.assert_array_equal(read.image_ids, written.image_ids)
     np.testing.assert_array_equal(read.features, written.features)
@@ -202,12 +202,12 @@ def test_the_lookup_table_round_trips(
 def test_a_wrong_lookup_table_is_named(data: Path, old: str, new: str, says: str) -> None:
     edit(data / "IdLookupTable.csv", old, new)
     with pytest.raises(DataError) as caught:
-        faces.read_lookup(data)
+        dataset.read_lookup(data)
     assert says in str(caught.value)
 
 
 def test_a_lookup_table_of_another_test_set_is_refused(data: Path) -> None:
-    test, lookup = faces.read_test(data), faces.read_lookup(data)
+    test, lookup = dataset.read_test(data), dataset.read_lookup(data)
     faces.check_lookup(lookup, test.ids)
     with pytest.raises(DataError, match=r"ImageId 1, which test\.csv lacks"):
         faces.check_lookup(lookup, test.ids[1:])
@@ -215,8 +215,8 @@ def test_a_lookup_table_of_another_test_set_is_refused(data: Path) -> None:
 
 def test_a_changed_file_is_read_again_even_at_the_same_size(data: Path) -> None:
     path = data / "training.csv"
-    before = faces.read_training(data).images.copy()
-    mark = faces.fingerprint(data)
+    before = dataset.read_training(data).images.copy()
+    mark = dataset.fingerprint(data)
     status = path.stat()
     image = path.read_text().split("\n")[1].rsplit(",", 1)[1]
     first = image.split(" ")[0]
@@ -225,38 +225,38 @@ def test_a_changed_file_is_read_again_even_at_the_same_size(data: Path) -> None:
     )
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1000))
     assert path.stat().st_size == status.st_size
-    assert (faces.read_training(data).images != before).any()
-    assert faces.fingerprint(data) != mark
+    assert (dataset.read_training(data).images != before).any()
+    assert dataset.fingerprint(data) != mark
 
 
 def test_a_touched_or_damaged_cache_changes_nothing(data: Path) -> None:
-    before = faces.read_training(data).images.copy()
-    mark = faces.fingerprint(data)
+    before = dataset.read_training(data).images.copy()
+    mark = dataset.fingerprint(data)
     (data / "training.csv").touch()
-    np.testing.assert_array_equal(faces.read_training(data).images, before)
+    np.testing.assert_array_equal(dataset.read_training(data).images, before)
     for cached in (data / ".cache").iterdir():
         cached.write_bytes(b"junk")
-    np.testing.assert_array_equal(faces.read_training(data).images, before)
-    assert faces.fingerprint(data) == mark
+    np.testing.assert_array_equal(dataset.read_training(data).images, before)
+    assert dataset.fingerprint(data) == mark
 
 
 def test_a_folder_that_cannot_be_written_is_still_read(data: Path) -> None:
     (data / ".cache").write_text("a file where the cache folder would be")
-    assert len(faces.read_training(data).images) == len(faces.read_test(data).images) + 8
+    assert len(dataset.read_training(data).images) == len(dataset.read_test(data).images) + 8
 
 
 @pytest.mark.skipif(not STAND_IN.exists(), reason="the stand-in competition is not here")
 def test_the_stand_in_is_read_as_described(tmp_path: Path) -> None:
-    from fkd_kaggle import archive
+    from fkd_kaggle.data import archive
 
     archive.unpack(STAND_IN / "facial-keypoints-detection.zip", tmp_path)
-    training, test = faces.read_training(tmp_path), faces.read_test(tmp_path)
-    lookup = faces.read_lookup(tmp_path)
+    training, test = dataset.read_training(tmp_path), dataset.read_test(tmp_path)
+    lookup = dataset.read_lookup(tmp_path)
     assert len(training.images) == 3663
     assert np.isfinite(training.keypoints).all((1, 2)).sum() == 1278
     assert len(test.images) == 1571
     assert len(lookup.row_ids) == 26340
-    assert (lookup.sources(test.ids) == COMPLETE).sum() == 626
+    assert (lookup.annotators(test.ids) == COMPLETE).sum() == 626
     assert len(COLUMNS) == 30
 
 
@@ -272,27 +272,27 @@ def test_odd_bytes_are_one_clear_line(data: Path, old: bytes, new: bytes, says: 
     path = data / "test.csv"
     path.write_bytes(path.read_bytes().replace(old, new, 1))
     with pytest.raises(DataError, match=says):
-        faces.read_test(data)
+        dataset.read_test(data)
 
 
 def test_a_folder_in_place_of_a_file_is_one_clear_line(data: Path) -> None:
     (data / "training.csv").unlink()
     (data / "training.csv").mkdir()
     with pytest.raises(DataError, match="cannot read"):
-        faces.read_training(data)
+        dataset.read_training(data)
 
 
 def test_a_stray_quote_in_a_long_file_is_one_short_line(data: Path) -> None:
     path = data / "IdLookupTable.csv"
     path.write_text(path.read_text() + '1,1,"' + "x" * 200_000)
     with pytest.raises(DataError) as caught:
-        faces.read_lookup(data)
+        dataset.read_lookup(data)
     assert len(str(caught.value)) < 2000
 
 
 def test_a_cache_note_without_its_keys_changes_nothing(data: Path) -> None:
-    before = faces.read_training(data).images.copy()
+    before = dataset.read_training(data).images.copy()
     for note in (data / ".cache").glob("*.json"):
         note.write_text('{"version": 2}')
-    np.testing.assert_array_equal(faces.read_training(data).images, before)
-    assert faces.fingerprint(data)
+    np.testing.assert_array_equal(dataset.read_training(data).images, before)
+    assert dataset.fingerprint(data)

@@ -9,10 +9,18 @@ import joblib
 import pytest
 from conftest import write_competition
 
-from fkd_kaggle import ensemble, fleet, recipes
-from fkd_kaggle.devices import Share
-from fkd_kaggle.events import EnsembleStarted, EpochEnded, Event, MemberEnded, MemberStarted
-from fkd_kaggle.run import Run
+from fkd_kaggle.ensemble import fitting
+from fkd_kaggle.recipes import plans
+from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.training.events import (
+    EnsembleStarted,
+    EpochEnded,
+    Event,
+    MemberEnded,
+    MemberStarted,
+)
+from fkd_kaggle.workers import local
+from fkd_kaggle.workers.devices import Slot
 
 TINY = """
 architecture = "heatmap"
@@ -28,8 +36,8 @@ options = { width = 8, depth = 1 }
 def run(tmp_path: Path) -> Run:
     write_competition(tmp_path / "data", train=40, test=12)
     (tmp_path / "tiny.toml").write_text(TINY)
-    plan = recipes.plan([str(tmp_path / "tiny.toml")], folds=2, precision="float32")
-    return ensemble.start(tmp_path / "runs", "tiny", plan, tmp_path / "data")
+    plan = plans.make_plan([str(tmp_path / "tiny.toml")], folds=2, precision="float32")
+    return fitting.start_run(tmp_path / "runs", "tiny", plan, tmp_path / "data")
 
 
 @pytest.fixture
@@ -41,9 +49,9 @@ def no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_gpus")
 def test_two_members_are_trained_at_once(run: Run, tmp_path: Path) -> None:
     events: list[Event] = []
-    hire = fleet.hire_for(run, tmp_path / "data", 2, workers=2, tensorboard=True)
+    hire = local.workers_for_run(run, tmp_path / "data", 2, workers=2, tensorboard=True)
     assert hire is not None
-    scores = ensemble.train(run, tmp_path / "data", on_event=events.append, hire=hire)
+    scores = fitting.train_run(run, tmp_path / "data", on_event=events.append, hire=hire)
     assert scores.combined is not None
     assert scores.expected is not None
     (start,) = (event for event in events if isinstance(event, EnsembleStarted))
@@ -59,11 +67,11 @@ def test_one_member_or_one_core_needs_no_process(
 ) -> None:
     data = tmp_path / "data"
     monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
-    assert fleet.hire_for(run, data, 1) is None
-    assert fleet.hire_for(run, data, 2, workers=1) is None
-    assert fleet.hire_for(run, data, 2) is not None
+    assert local.workers_for_run(run, data, 1) is None
+    assert local.workers_for_run(run, data, 2, workers=1) is None
+    assert local.workers_for_run(run, data, 2) is not None
     monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
-    assert fleet.hire_for(run, data, 2) is None
+    assert local.workers_for_run(run, data, 2) is None
 
 
 @pytest.mark.slow
@@ -73,11 +81,11 @@ def test_workers_of_a_background_job_can_be_stopped(tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_competition(data, train=40, test=12)
     (tmp_path / "long.toml").write_text(TINY.replace("epochs = 1", "epochs = 100000"))
-    plan = recipes.plan([str(tmp_path / "long.toml")], folds=2, precision="float32")
-    run = ensemble.start(tmp_path / "runs", "long", plan, data)
+    plan = plans.make_plan([str(tmp_path / "long.toml")], folds=2, precision="float32")
+    run = fitting.start_run(tmp_path / "runs", "long", plan, data)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with fleet.start_crew(run.path, data, [Share(threads=1)]) as crew:
+        with local.start_workers(run.path, data, [Slot(threads=1)]) as crew:
             assert crew.stop is not None
             stop = crew.stop
 

@@ -8,9 +8,10 @@ import keras
 import pytest
 from keras import layers
 
-from fkd_kaggle import flops, networks
-from fkd_kaggle.models.heatmap import ScaledConv2D
-from fkd_kaggle.recipes import Recipe
+from fkd_kaggle.nn import flops
+from fkd_kaggle.nn.layers import ScaledConv2D
+from fkd_kaggle.recipes.schema import Recipe
+from fkd_kaggle.training.network import build_network
 
 
 def network(*stack: keras.Layer) -> keras.Model:
@@ -38,21 +39,21 @@ def network(*stack: keras.Layer) -> keras.Model:
     ids=lambda value: value[-1].__class__.__name__ if isinstance(value, list) else str(value),
 )
 def test_operations_are_counted(stack: list[keras.Layer], operations: int) -> None:
-    assert flops.forward(network(*stack)) == operations
+    assert flops.forward_flops(network(*stack)) == operations
 
 
 def test_a_network_in_a_network_counts() -> None:
     inner = network(layers.Conv2D(3, 3, padding="same"))
     outer = network(inner, layers.Conv2D(3, 3, padding="same"))
-    assert flops.forward(outer) == 2 * flops.forward(inner) > 0
+    assert flops.forward_flops(outer) == 2 * flops.forward_flops(inner) > 0
 
 
 def test_constants_that_recipes_add_cost_nothing() -> None:
     recipe = Recipe("tiny", architecture="region", options={"filters": [4], "dense": 4})
-    offset = networks.build_network(replace(recipe, label_offset=True))
-    assert flops.forward(offset) == flops.forward(networks.build_network(recipe)) > 0
+    offset = build_network(replace(recipe, label_offset=True))
+    assert flops.forward_flops(offset) == flops.forward_flops(build_network(recipe)) > 0
 
 
 def test_what_is_not_known_is_not_left_out() -> None:
     with pytest.raises(ValueError, match="operations of EinsumDense unknown"):
-        flops.forward(network(layers.EinsumDense("abcd,de->abce", output_shape=(10, 8, 4))))
+        flops.forward_flops(network(layers.EinsumDense("abcd,de->abce", output_shape=(10, 8, 4))))

@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fkd_kaggle import folds
+from fkd_kaggle.data import folds
+from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import DataError
-from fkd_kaggle.faces import Faces
-from fkd_kaggle.keypoints import COUNT, PARTIAL
-from fkd_kaggle.practice import renderer
+from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS
+from fkd_kaggle.practice import synthetic_faces
 
 
 def doubled(count: int) -> Faces:
     """Return faces each of which comes twice, the second time brighter and two pixels lower."""
-    images, keypoints = renderer.render(count, seed=0)
+    images, keypoints = synthetic_faces.draw_faces(count, seed=0)
     again = np.clip(np.roll(images, 2, axis=1) * 1.15, 0, 255).astype(np.uint8)
     points = np.concatenate([keypoints, keypoints + np.array([0, 2])]).astype(np.float32)
-    others = [point for point in range(COUNT) if point not in PARTIAL]
+    others = [point for point in range(NUM_KEYPOINTS) if point not in PARTIAL_KEYPOINTS]
     points[::3][:, others] = np.nan
     points[:3] = np.nan
     return Faces(np.concatenate([images, again]), points, np.arange(1, 2 * count + 1))
@@ -25,7 +25,7 @@ def doubled(count: int) -> Faces:
 
 def test_near_duplicates_share_a_fold() -> None:
     faces = doubled(120)
-    held_out = folds.split(faces, 4, seed=0)
+    held_out = folds.assign_folds(faces, 4, seed=0)
     # Rows without labels cannot be aligned and are compared as they are: leave them out.
     together = held_out[3:120] == held_out[123:]
     assert together.mean() > 0.97
@@ -33,23 +33,25 @@ def test_near_duplicates_share_a_fold() -> None:
 
 def test_distinct_faces_are_not_all_one_group() -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 96, 96)).astype(np.uint8)
-    keypoints = renderer.render(60, seed=0)[1]
-    labels = folds.groups(Faces(images, keypoints, np.arange(60)))
+    keypoints = synthetic_faces.draw_faces(60, seed=0)[1]
+    labels = folds.near_duplicate_groups(Faces(images, keypoints, np.arange(60)))
     assert len(np.unique(labels)) == 60
 
 
 def test_every_fold_has_both_sources_and_a_fair_share() -> None:
     faces = doubled(150)
-    held_out = folds.split(faces, 3, seed=1)
+    held_out = folds.assign_folds(faces, 3, seed=1)
     for fold in range(3):
         rows = held_out == fold
         assert 0.1 < rows.mean() < 0.6
-        assert set(faces.sources[rows]) == {0, 1}
-    np.testing.assert_array_equal(held_out, folds.split(faces, 3, seed=1))
+        assert set(faces.annotators[rows]) == {0, 1}
+    np.testing.assert_array_equal(held_out, folds.assign_folds(faces, 3, seed=1))
 
 
 def test_too_few_distinct_faces_are_refused() -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 96, 96)).astype(np.uint8)
-    same = Faces(np.repeat(image, 9, 0), np.full((9, COUNT, 2), 40, np.float32), np.arange(9))
+    same = Faces(
+        np.repeat(image, 9, 0), np.full((9, NUM_KEYPOINTS, 2), 40, np.float32), np.arange(9)
+    )
     with pytest.raises(DataError, match="too few for 3 folds"):
-        folds.split(same, 3, seed=0)
+        folds.assign_folds(same, 3, seed=0)

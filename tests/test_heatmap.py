@@ -11,7 +11,7 @@ import pytest
 from keras import layers, ops
 
 from fkd_kaggle import models
-from fkd_kaggle.models.heatmap import ScaledConv2D, SoftArgmax
+from fkd_kaggle.nn.layers import ScaledConv2D, SoftArgmax
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_the_signal_keeps_its_size_through_many_layers() -> None:
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
-    network = models.build("heatmap", (3,), {"width": 8, "depth": 1})
+    network = models.build_model("heatmap", (3,), {"width": 8, "depth": 1})
     for weight in network.trainable_variables:
         weight.assign_add(0.1 * noise(*weight.shape))
     image = noise(2, 96, 96, 1)
@@ -109,7 +109,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 
 def test_answers_do_not_depend_on_the_rest_of_the_batch() -> None:
-    network = models.build("heatmap", (3,), {"width": 8, "depth": 1})
+    network = models.build_model("heatmap", (3,), {"width": 8, "depth": 1})
     image = noise(4, 96, 96, 1)
     np.testing.assert_allclose(
         network(image, training=True)[:1], network(image[:1], training=True), atol=1e-3

@@ -22,18 +22,34 @@ import pytest
 from conftest import Command, Said, refused
 from rich.console import Console
 
-from fkd_kaggle import cli, files, recipes
-from fkd_kaggle.competition import Competition
+from fkd_kaggle import files
+from fkd_kaggle.display.console import INTERRUPTED
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.events import Scores
-from fkd_kaggle.kaggle_kernels import KernelStatus
-from fkd_kaggle.kernel import build, failures, following, orders, records, watching
-from fkd_kaggle.kernel.following import Printed, Pushed, StateChanged
+from fkd_kaggle.kaggle_api.competition import Competition
+from fkd_kaggle.kaggle_api.kernels import KernelStatus
+from fkd_kaggle.kernel import build as kernel_build
+from fkd_kaggle.kernel import failures, live_display, records
+from fkd_kaggle.kernel import follow as kernel_follow
+from fkd_kaggle.kernel.build import write_kernel
+from fkd_kaggle.kernel.follow import (
+    KernelEnded,
+    KernelEvent,
+    KernelFollower,
+    KernelPrinted,
+    KernelPushed,
+    KernelStateChanged,
+    KernelWaiting,
+)
+from fkd_kaggle.kernel.job import KernelJob
 from fkd_kaggle.practice.server import PracticeKaggle
-from fkd_kaggle.run import Run
+from fkd_kaggle.recipes import plans
+from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.scores import Scores
 
 SECRET = "s3cr3t-k3y"
+
 PLAN = ("-r", "smoke", "--epochs", "1")
+
 GATE = "GATE"
 """Stands for a file outside: a script that waits for it runs until the test lets it end."""
 
@@ -45,12 +61,14 @@ pathlib.Path(RUN, "run.json").write_text(INFO)
 asked = pathlib.Path("../input/competitions/facial-keypoints-detection/SampleSubmission.csv")
 pathlib.Path("submission.csv").write_text(asked.read_text().replace(",0\\n", ",48.5\\n"))
 """
+
 WAITS = """
 import pathlib, time
 print("waiting", flush=True)
 while not pathlib.Path(GATE).exists():
     time.sleep(0.05)
 """
+
 FAILS = """
 import pathlib, sys
 pathlib.Path("fkd_kaggle").mkdir()
@@ -59,6 +77,7 @@ sys.path.insert(0, ".")
 from fkd_kaggle import training
 training.fit()
 """
+
 SHARDS = f"""
 import pathlib, time
 if SHARD is None:
@@ -76,7 +95,7 @@ class Way:
     def __init__(self, folder: Path) -> None:
         self.gate = folder / "gate"
         self.script = TRAINS
-        self._build = build.build
+        self._build = write_kernel
 
     def __call__(self, script: str) -> None:
         self.script = script
@@ -99,8 +118,8 @@ class Way:
 @pytest.fixture
 def way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Way:
     found = Way(tmp_path)
-    monkeypatch.setattr(build, "build", found.build)
-    monkeypatch.setattr(following, "PRACTICE_POLL", 0.1)
+    monkeypatch.setattr(kernel_build, "write_kernel", found.build)
+    monkeypatch.setattr(kernel_follow, "PRACTICE_POLL", 0.1)
     return found
 
 
@@ -118,9 +137,6 @@ def versions(practice: PracticeKaggle) -> list[str]:
 def only_submission(practice: PracticeKaggle) -> Any:
     (submission,) = practice.store.submissions()
     return submission
-
-
-# --- the whole way --------------------------------------------------------------------------------
 
 
 def test_from_nothing_to_a_scored_submission_of_a_kernel(
@@ -188,18 +204,16 @@ def test_shards_wait_for_room_and_are_blended_by_a_last_kernel(
     assert only_submission(practice)
 
 
-# --- taken up again -------------------------------------------------------------------------------
-
 HARNESS = """
 import sys
 from pathlib import Path
 sys.path.insert(0, TESTS)
 import test_kernel
-from fkd_kaggle import cli
+from fkd_kaggle.cli import app as cli
 from fkd_kaggle.kernel import build
 way = test_kernel.Way(Path(sys.argv.pop(1)))
 way(test_kernel.WAITS + test_kernel.TRAINS)
-build.build = way.build
+build.write_kernel = way.build
 cli.main()
 """
 
@@ -244,7 +258,7 @@ def test_ctrl_c_leaves_the_kernel_running_and_says_how_to_come_back(
     process = waiting_command(way)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert process.returncode == cli.INTERRUPTED
+    assert process.returncode == INTERRUPTED
     assert "goes on running on Kaggle" in out
     assert "Traceback" not in err
     (command,) = re.findall(r"fkd-kaggle (submit smoke-1 --via kernel)", out)
@@ -261,14 +275,14 @@ class Killed(BaseException):
 
 
 def kill_when_noting(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = records.write
+    write = records.write_record
 
-    def dying(runs_dir: Path, record: records.Record) -> records.Record:
+    def dying(runs_dir: Path, record: records.KernelRecord) -> records.KernelRecord:
         if record.state == state:
             raise Killed
         return write(runs_dir, record)
 
-    monkeypatch.setattr(records, "write", dying)
+    monkeypatch.setattr(records, "write_record", dying)
 
 
 @pytest.mark.parametrize("state", ["pushed", "complete", "collected", "submitted"])
@@ -355,9 +369,6 @@ def test_after_a_failure_the_same_command_pushes_anew(
     assert versions(practice) == ["fkd-smoke-1/1", "fkd-smoke-1/2"]
 
 
-# --- kernels that go wrong ------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("script", "words"),
     [
@@ -418,9 +429,6 @@ def test_status_shows_the_end_of_a_traceback(
     assert "in fkd_kaggle/training.py line 2 (fit)" in out
 
 
-# --- Kaggle says no -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -463,7 +471,7 @@ def test_what_cannot_be_a_kernel_is_said(
 def test_a_package_too_large_for_a_script_is_said(
     submit: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "MAX_SOURCE_BYTES", 1000)
+    monkeypatch.setattr(kernel_build, "MAX_SOURCE_BYTES", 1000)
     refused(submit(), "Kaggle takes 1,000")
 
 
@@ -475,7 +483,7 @@ def test_a_competition_source_that_kaggle_does_not_know_is_said(
         path.write_text(path.read_text().replace("facial-keypoints", "facial-key-points"))
         return folder
 
-    monkeypatch.setattr(build, "build", misspelt)
+    monkeypatch.setattr(kernel_build, "write_kernel", misspelt)
     refused(submit(), "without facial-key-points-detection", "rules")
 
 
@@ -506,14 +514,14 @@ def test_what_passes_is_waited_for(
 
 def test_an_outage_while_waiting_does_not_end_the_wait() -> None:
     """What is left when the client's own patience gives up, after six attempts."""
-    told: list[following.KernelEvent] = []
-    follower = following.Follower(cast(Competition, Impatient()), told.append, poll=0.01)
+    told: list[KernelEvent] = []
+    follower = KernelFollower(cast(Competition, Impatient()), told.append, poll=0.01)
     follower.add("ada/x")
-    ended: list[following.Ended] = []
+    ended: list[KernelEnded] = []
     while follower.busy:
         ended = follower.step()
     assert ended[0].status.state == "complete"
-    assert following.Waits("ada/x", "was cut") in told
+    assert KernelWaiting("ada/x", "was cut") in told
 
 
 class Impatient:
@@ -532,9 +540,6 @@ class Impatient:
 
     def kernel_logs(self, kernel: str, *, follow: bool = False) -> Any:
         return iter(())
-
-
-# --- the other commands ---------------------------------------------------------------------------
 
 
 def test_push_status_logs_output_know_the_newest_kernel(
@@ -650,8 +655,6 @@ def test_credentials_reach_neither_output_nor_files(
     assert all(SECRET not in path.read_text() for path in kept)
 
 
-# --- what is read and shown -----------------------------------------------------------------------
-
 CHAINED = """\
 epoch 1
 Traceback (most recent call last):
@@ -671,7 +674,6 @@ Traceback (most recent call last):
 tensorflow.python.framework.errors_impl.ResourceExhaustedError: no memory
 \t[[{{node conv}}]] [Op:__inference]
 """
-
 
 KERAS = """\
 Traceback (most recent call last):
@@ -699,19 +701,19 @@ Arguments received by Learner.call():
     ],
 )
 def test_a_log_tells_what_failed_and_where_in_our_code(log: str, reason: str, where: str) -> None:
-    failure = failures.read(log.splitlines())
+    failure = failures.find_failure(log.splitlines())
     assert (failure.reason, failure.where) == (reason, where)
 
 
 def test_orders_are_the_same_by_what_they_train() -> None:
-    plan = recipes.plan(["smoke"], epochs=1)
-    first = orders.Order(plan)
-    digest = records.digest(first.to_dict())
-    again = orders.Order.from_dict(json.loads(json.dumps(first.to_dict())))
-    assert records.digest(again.to_dict()) == digest
-    other = orders.Order(recipes.plan(["smoke"], epochs=2))
-    assert records.digest(other.to_dict()) != digest
-    assert records.digest(orders.Order(plan, shards=2).to_dict()) != digest
+    plan = plans.make_plan(["smoke"], epochs=1)
+    first = KernelJob(plan)
+    digest = records.job_digest(first.to_dict())
+    again = KernelJob.from_dict(json.loads(json.dumps(first.to_dict())))
+    assert records.job_digest(again.to_dict()) == digest
+    other = KernelJob(plans.make_plan(["smoke"], epochs=2))
+    assert records.job_digest(other.to_dict()) != digest
+    assert records.job_digest(KernelJob(plan, shards=2).to_dict()) != digest
 
 
 def test_what_a_practice_kaggle_has_trained_is_never_submitted_to_kaggle(
@@ -726,18 +728,18 @@ def test_what_a_practice_kaggle_has_trained_is_never_submitted_to_kaggle(
     monkeypatch.delenv("KAGGLE_API_ENVIRONMENT")
     for command in (["kernel", "status"], ["submit", "smoke-1", "--via", "kernel"]):
         refused(fkd(*command), "no kernel was pushed from runs yet")
-    digest = records.read_all(Path("runs"))[0].job
-    order = orders.Order(recipes.plan(PLAN[1:2], epochs=1)).to_dict()
-    assert records.digest(order, practice=True) == digest != records.digest(order)
+    digest = records.read_records(Path("runs"))[0].job
+    order = KernelJob(plans.make_plan(PLAN[1:2], epochs=1)).to_dict()
+    assert records.job_digest(order, practice=True) == digest != records.job_digest(order)
 
 
 def test_a_terminal_sees_log_lines_and_a_live_line_for_each_kernel() -> None:
     console = Console(force_terminal=True, width=100, record=True, color_system=None)
-    with watching.KernelDisplay(console) as display:
+    with live_display.KernelDisplay(console) as display:
         for name in ("a", "b"):
-            display(Pushed(f"ada/{name}", 1, "", taken_up=False))
-        display(StateChanged("ada/a", "running", None))
-        display(Printed("ada/a", "\x1b[31mred\x1b[0m [bold]not markup", "stdout"))
+            display(KernelPushed(f"ada/{name}", 1, "", taken_up=False))
+        display(KernelStateChanged("ada/a", "running", None))
+        display(KernelPrinted("ada/a", "\x1b[31mred\x1b[0m [bold]not markup", "stdout"))
     text = console.export_text()
     assert "[a] red [bold]not markup" in text
     assert "ada/b" in text and "running" in text
@@ -745,10 +747,10 @@ def test_a_terminal_sees_log_lines_and_a_live_line_for_each_kernel() -> None:
 
 def test_a_log_gets_plain_lines() -> None:
     console = Console(width=100, record=True, force_terminal=False)
-    display = watching.KernelDisplay(console)
-    display(Pushed("ada/a", 2, "https://kaggle.com/x", taken_up=True))
-    display(following.Waits("ada/a", "full"))
-    display(following.Waits("ada/a", "full"))
+    display = live_display.KernelDisplay(console)
+    display(KernelPushed("ada/a", 2, "https://kaggle.com/x", taken_up=True))
+    display(KernelWaiting("ada/a", "full"))
+    display(KernelWaiting("ada/a", "full"))
     text = console.export_text()
     assert text.splitlines() == [
         "kernel ada/a, version 2, found under way: https://kaggle.com/x",

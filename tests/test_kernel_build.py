@@ -21,21 +21,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slugify import slugify
 
-from fkd_kaggle import recipes
 from fkd_kaggle.errors import KernelError
-from fkd_kaggle.kernel import build, image
+from fkd_kaggle.kernel import build, environment
 from fkd_kaggle.kernel.build import slug_for, title_for
-from fkd_kaggle.kernel.job import Job, gather_job, shard_jobs
+from fkd_kaggle.kernel.job import KernelTask, blend_task, shard_tasks
+from fkd_kaggle.recipes import plans
 
 ROOT = Path(__file__).parent.parent
-JOB = Job(recipes.plan(["standard"], time_limit=3600), "standard-1")
+
+JOB = KernelTask(plans.make_plan(["standard"], time_limit=3600), "standard-1")
+
 RUN_NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", fullmatch=True)
 
 
-def built(folder: Path, job: Job = JOB, **options: Any) -> Path:
+def built(folder: Path, job: KernelTask = JOB, **options: Any) -> Path:
     slug = slug_for(job.run_name, job.shard)
     names = {"owner": "someone", "slug": slug, "title": title_for(slug), **options}
-    return build.build(folder, job, **names)
+    return build.write_kernel(folder, job, **names)
 
 
 def constants(script: str) -> dict[str, str]:
@@ -72,7 +74,7 @@ def test_the_metadata_asks_for_two_t4s_and_no_internet(tmp_path: Path) -> None:
 
 
 def test_a_blend_has_its_shards_among_its_sources_and_spends_no_gpu_hours(tmp_path: Path) -> None:
-    folder = built(tmp_path, gather_job(JOB, ["someone/a", "someone/b"]))
+    folder = built(tmp_path, blend_task(JOB, ["someone/a", "someone/b"]))
     metadata = json.loads((folder / "kernel-metadata.json").read_text())
     assert metadata["kernel_sources"] == ["someone/a", "someone/b"]
     assert metadata["enable_gpu"] is False
@@ -88,7 +90,7 @@ def test_the_script_is_short_and_readable_above_the_payload(script: str) -> None
 
 
 def test_the_script_carries_the_job_and_the_package_as_it_is(script: str) -> None:
-    assert Job.from_json(constants(script)["JOB"]) == JOB
+    assert KernelTask.from_json(constants(script)["JOB"]) == JOB
     ours = {name: data for name, data in packed(script).items() if name.startswith("fkd_kaggle/")}
     sources = {
         path.relative_to(ROOT).as_posix(): path.read_bytes()
@@ -161,17 +163,17 @@ def test_long_run_names_stay_apart() -> None:
 
 
 def test_shards_share_all_members_evenly() -> None:
-    shards = shard_jobs(JOB, 2)
+    shards = shard_tasks(JOB, 2)
     assert [job.shard for job in shards] == [0, 1]
     names = [[member.name for member in job.members] for job in shards]
     assert sorted(names[0] + names[1]) == sorted(member.name for member in JOB.members)
     loads = [sum(member.share for member in job.members) for job in shards]
     assert loads == [24, 24]
     assert not any(job.submits for job in shards)
-    assert gather_job(JOB, ["a/b", "a/c"]).submits
+    assert blend_task(JOB, ["a/b", "a/c"]).submits
     for count in (0, 17):
         with pytest.raises(KernelError, match="ask for 1 to 16"):
-            shard_jobs(JOB, count)
+            shard_tasks(JOB, count)
 
 
 def test_an_installed_package_builds_the_same_kernel(script: str, tmp_path: Path) -> None:
@@ -184,10 +186,10 @@ def test_an_installed_package_builds_the_same_kernel(script: str, tmp_path: Path
     code = f"""
 from pathlib import Path
 from fkd_kaggle.kernel import build
-from fkd_kaggle.kernel.job import Job
+from fkd_kaggle.kernel.job import KernelTask
 assert build.__file__.startswith({str(tmp_path)!r})
-job = Job.from_json({JOB.to_json()!r})
-build.build(Path("out"), job, owner="someone", slug="fkd-standard-1", title="Fkd Standard 1")
+job = KernelTask.from_json({JOB.to_json()!r})
+build.write_kernel(Path("out"), job, owner="someone", slug="fkd-standard-1", title="Fkd Standard 1")
 """
     path = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=path)
@@ -197,11 +199,11 @@ build.build(Path("out"), job, owner="someone", slug="fkd-standard-1", title="Fkd
 def test_the_oldest_versions_are_those_the_project_promises() -> None:
     promised = (ROOT / "pyproject.toml").read_text()
     for name in ("keras", "tensorflow", "numpy", "pandas", "scipy"):
-        assert f'"{name}>={image.OLDEST[name]}"' in promised
+        assert f'"{name}>={environment.OLDEST[name]}"' in promised
 
 
 def test_an_image_that_will_not_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    image.check()  # this one will
+    environment.check_versions()  # this one will
     installed = dict(importlib.metadata.packages_distributions())
     del installed["sklearn"]
     monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: installed)
@@ -210,7 +212,7 @@ def test_an_image_that_will_not_do_is_one_line(monkeypatch: pytest.MonkeyPatch) 
         importlib.metadata, "version", lambda name: "2.15.0" if name == "keras" else real(name)
     )
     with pytest.raises(KernelError) as refused:
-        image.check()
+        environment.check_versions()
     message = str(refused.value)
     assert "keras is 2.15.0 (at least 3.8 is needed)" in message
     assert "sklearn is missing (at least 1.2.2 is needed)" in message

@@ -19,15 +19,20 @@ import numpy as np
 import pytest
 from conftest import write_competition
 
-from fkd_kaggle import archive, ensemble, fleet, recipes
-from fkd_kaggle.devices import Share
+from fkd_kaggle.data import archive
+from fkd_kaggle.ensemble import fitting
 from fkd_kaggle.errors import RunError
-from fkd_kaggle.events import ignore
-from fkd_kaggle.kernel import build, inputs, inside
-from fkd_kaggle.kernel.job import Job, gather_job, shard_jobs
-from fkd_kaggle.run import Run
+from fkd_kaggle.kernel import build, entry_point
+from fkd_kaggle.kernel.environment import link_competition_files
+from fkd_kaggle.kernel.job import KernelTask, blend_task, shard_tasks
+from fkd_kaggle.recipes import plans
+from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.training.events import ignore_events
+from fkd_kaggle.workers import local
+from fkd_kaggle.workers.devices import Slot
 
 COMPETITION = "facial-keypoints-detection"
+
 TINY = """
 architecture = "heatmap"
 epochs = 1
@@ -35,6 +40,7 @@ batch_size = 8
 heatmap_loss = 0.5
 options = { width = 8, depth = 1 }
 """
+
 # What Kaggle's image may lack; `python -I` because a kernel sees no folder of ours.
 ALONE = """
 import runpy, sys
@@ -71,16 +77,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+def job(tmp_path_factory: pytest.TempPathFactory) -> KernelTask:
     recipe = tmp_path_factory.mktemp("recipe") / "tiny.toml"
     recipe.write_text(TINY)
-    return Job(recipes.plan([str(recipe)], folds=2, precision="float32"), "tiny-1")
+    return KernelTask(plans.make_plan([str(recipe)], folds=2, precision="float32"), "tiny-1")
 
 
-def start(folder: Path, job: Job, **environment: str) -> subprocess.Popen[str]:
+def start(folder: Path, job: KernelTask, **environment: str) -> subprocess.Popen[str]:
     """Build a kernel and run its script, with Kaggle's folders in ``folder``."""
     slug = build.slug_for(job.run_name, job.shard)
-    kernel = build.build(
+    kernel = build.write_kernel(
         folder / "src", job, owner="someone", slug=slug, title=build.title_for(slug)
     )
     (folder / "working").mkdir()
@@ -107,7 +113,7 @@ def mounted(folder: Path, data: Path, where: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, data: Path, job: Job) -> Ended:
+def whole(tmp_path_factory: pytest.TempPathFactory, data: Path, job: KernelTask) -> Ended:
     """All members in one kernel with two GPUs; the files lie zipped, as Kaggle has them."""
     folder = tmp_path_factory.mktemp("whole")
     place = folder / "input" / COMPETITION
@@ -125,21 +131,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path, job: Job) -> End
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory, data: Path, job: Job) -> list[Ended]:
+def shards(tmp_path_factory: pytest.TempPathFactory, data: Path, job: KernelTask) -> list[Ended]:
     """The same members in two kernels that run side by side."""
     folders = [tmp_path_factory.mktemp(f"shard{number}") for number in range(2)]
     began = time.monotonic()
     running = [
         start(mounted(folder, data, where), one)
         for folder, one, where in zip(
-            folders, shard_jobs(job, 2), (COMPETITION, f"competitions/{COMPETITION}"), strict=True
+            folders, shard_tasks(job, 2), (COMPETITION, f"competitions/{COMPETITION}"), strict=True
         )
     ]
     return [finished(one, folder, began) for one, folder in zip(running, folders, strict=True)]
 
 
 def test_a_kernel_leaves_its_run_and_a_submission_and_nothing_else(
-    whole: Ended, job: Job, data: Path
+    whole: Ended, job: KernelTask, data: Path
 ) -> None:
     assert whole.code == 0, whole.err
     assert {path.name for path in whole.working.iterdir()} == {"tiny-1", "submission.csv"}
@@ -165,25 +171,25 @@ def test_its_log_is_plain_lines_that_end_in_the_scores(whole: Ended) -> None:
     assert whole.err == ""
 
 
-def test_a_shard_leaves_its_own_members_only(shards: list[Ended], job: Job) -> None:
-    for shard, part in zip(shards, shard_jobs(job, 2), strict=True):
+def test_a_shard_leaves_its_own_members_only(shards: list[Ended], job: KernelTask) -> None:
+    for shard, part in zip(shards, shard_tasks(job, 2), strict=True):
         assert shard.code == 0, shard.err
         assert [path.name for path in shard.working.iterdir()] == ["tiny-1"]
         members = {path.name for path in (shard.working / "tiny-1" / "members").iterdir()}
         assert members == {member.name for member in part.members}
 
 
-def gathered(folder: Path, job: Job, data: Path, shards: list[Ended]) -> Ended:
+def gathered(folder: Path, job: KernelTask, data: Path, shards: list[Ended]) -> Ended:
     mounted(folder, data, COMPETITION)
     for number, shard in enumerate(shards):
         (folder / "input" / f"shard-{number}").symlink_to(shard.working)
     kernels = [f"someone/shard-{number}" for number in range(2)]
     began = time.monotonic()
-    return finished(start(folder, gather_job(job, kernels)), folder, began)
+    return finished(start(folder, blend_task(job, kernels)), folder, began)
 
 
 def test_shards_and_one_kernel_give_the_same_submission(
-    whole: Ended, shards: list[Ended], job: Job, data: Path, tmp_path: Path
+    whole: Ended, shards: list[Ended], job: KernelTask, data: Path, tmp_path: Path
 ) -> None:
     blend = gathered(tmp_path, job, data, shards)
     assert blend.code == 0, blend.err
@@ -193,7 +199,7 @@ def test_shards_and_one_kernel_give_the_same_submission(
 
 
 def test_the_blend_does_without_a_shard_that_failed_and_says_so(
-    shards: list[Ended], job: Job, data: Path, tmp_path: Path
+    shards: list[Ended], job: KernelTask, data: Path, tmp_path: Path
 ) -> None:
     blend = gathered(tmp_path, job, data, shards[:1])
     assert blend.code == 0, blend.err
@@ -204,16 +210,16 @@ def test_the_blend_does_without_a_shard_that_failed_and_says_so(
 
 
 def test_a_kernel_ends_in_time_with_what_it_has(
-    shards: list[Ended], job: Job, data: Path, tmp_path: Path
+    shards: list[Ended], job: KernelTask, data: Path, tmp_path: Path
 ) -> None:
     """And one member is trained on both devices, in float16: what two T4s do with it."""
     recipe = tmp_path / "tiny.toml"
     forever = 'epochs = 1000000\noptimizer = "muon"\nclip_norm = 0.0'
     recipe.write_text(TINY.replace("epochs = 1", forever))
-    plan = recipes.plan([str(recipe)], folds=2, precision="float16")
+    plan = plans.make_plan([str(recipe)], folds=2, precision="float16")
     # Measured in what this machine takes for one epoch just now, start and all.
     limit = 2 * max(shard.seconds for shard in shards) + 15
-    part = replace(shard_jobs(replace(job, plan=plan), 2)[0], session_limit=limit)
+    part = replace(shard_tasks(replace(job, plan=plan), 2)[0], session_limit=limit)
     folder = mounted(tmp_path, data, COMPETITION)
     ended = finished(start(folder, part, FKD_SIMULATED_GPUS="2"), folder, time.monotonic())
     assert ended.code == 0, ended.err
@@ -234,11 +240,11 @@ def test_a_kernel_ends_in_time_with_what_it_has(
 
 
 def test_a_kernel_that_is_ended_from_outside_submits_what_it_has(
-    job: Job, data: Path, tmp_path: Path
+    job: KernelTask, data: Path, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(TINY.replace("epochs = 1", "epochs = 1000000"))
-    plan = recipes.plan([str(recipe)], folds=2, precision="float32")
+    plan = plans.make_plan([str(recipe)], folds=2, precision="float32")
     folder = mounted(tmp_path / "kaggle", data, COMPETITION)
     began = time.monotonic()
     process = start(folder, replace(job, plan=plan), FKD_SIMULATED_GPUS="2")
@@ -253,26 +259,20 @@ def test_a_kernel_that_is_ended_from_outside_submits_what_it_has(
     assert np.isfinite(ended.locations()).all()
 
 
-# --- several devices --------------------------------------------------------------------------
-
-
 def test_a_worker_that_cannot_start_says_why(
-    job: Job, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: KernelTask, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = ensemble.start(tmp_path, "broken", job.plan, data)
-    hire = fleet.hire(run.path, tmp_path / "no-data", [Share(gpus=("0",))])
-    with pytest.raises(RunError, match="no-data"), hire(ignore):
+    run = fitting.start_run(tmp_path, "broken", job.plan, data)
+    hire = local.worker_factory(run.path, tmp_path / "no-data", [Slot(gpus=("0",))])
+    with pytest.raises(RunError, match="no-data"), hire(ignore_events):
         pass
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    crashing = fleet.hire(run.path, data, [Share(gpus=("0",))])
+    crashing = local.worker_factory(run.path, data, [Slot(gpus=("0",))])
     with (
         pytest.raises(RunError, match="on GPU 0 ended with exit code 1 at starting"),
-        crashing(ignore),
+        crashing(ignore_events),
     ):
         pass
-
-
-# --- what goes wrong --------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -285,8 +285,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     signal.signal(signal.SIGTERM, before)
 
 
-def refusal(job: Job, capsys: pytest.CaptureFixture[str]) -> str:
-    assert inside.main(job.to_json()) == 2
+def refusal(job: KernelTask, capsys: pytest.CaptureFixture[str]) -> str:
+    assert entry_point.main(job.to_json()) == 2
     line = capsys.readouterr().err
     assert line.startswith("error: ")
     assert line.count("\n") == 1
@@ -294,7 +294,7 @@ def refusal(job: Job, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_no_data_is_one_line_that_says_what_is_there(
-    root: Path, job: Job, capsys: pytest.CaptureFixture[str]
+    root: Path, job: KernelTask, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "what is there: nothing" in refusal(job, capsys)
     (root / "input" / "other").mkdir()
@@ -306,27 +306,27 @@ def test_no_data_is_one_line_that_says_what_is_there(
 
 
 def test_a_damaged_zip_is_one_line(
-    root: Path, job: Job, capsys: pytest.CaptureFixture[str]
+    root: Path, job: KernelTask, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "input" / "training.zip").write_bytes(b"PK\x03\x04 cut")
     assert "training.zip is damaged" in refusal(job, capsys)
 
 
 def test_a_blend_without_any_shard_is_one_line(
-    root: Path, job: Job, data: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, job: KernelTask, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mounted(root, data, COMPETITION)
-    line = refusal(gather_job(job, ["someone/a"]), capsys)
+    line = refusal(blend_task(job, ["someone/a"]), capsys)
     assert "no kernel has left a run tiny-1 among the inputs" in line
 
 
 def test_shards_of_another_plan_are_refused(
-    root: Path, job: Job, data: Path, shards: list[Ended], capsys: pytest.CaptureFixture[str]
+    root: Path, job: KernelTask, data: Path, shards: list[Ended], capsys: pytest.CaptureFixture[str]
 ) -> None:
     mounted(root, data, COMPETITION)
     (root / "input" / "shard").symlink_to(shards[0].working)
     other = replace(job, plan=replace(job.plan, seed=7))
-    assert "trained to another plan" in refusal(gather_job(other, ["someone/a"]), capsys)
+    assert "trained to another plan" in refusal(blend_task(other, ["someone/a"]), capsys)
 
 
 def test_the_competitions_own_folder_is_preferred(data: Path, tmp_path: Path) -> None:
@@ -335,6 +335,6 @@ def test_the_competitions_own_folder_is_preferred(data: Path, tmp_path: Path) ->
     other.mkdir()
     (other / "test.csv").write_text("not it")
     (other / "back").symlink_to(tmp_path / "input")  # a loop must not be walked for ever
-    found = inputs.competition_files(tmp_path / "input", tmp_path / "data")
+    found = link_competition_files(tmp_path / "input", tmp_path / "data")
     assert (found / "test.csv").read_bytes() == (data / "test.csv").read_bytes()
     assert {path.name for path in found.iterdir()} == set(archive.CONTENTS)

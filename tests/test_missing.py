@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from conftest import make_faces
 
-from fkd_kaggle import missing
+from fkd_kaggle.data import imputation
+from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import DataError
-from fkd_kaggle.faces import Faces
-from fkd_kaggle.keypoints import COUNT, PARTIAL, REGIONS
-from fkd_kaggle.recipes import MISSING, Recipe
+from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS, REGIONS
+from fkd_kaggle.recipes.schema import MISSING, Recipe
 
 SHARED = Recipe("shared", source_outputs="shared")
-OTHERS = [point for point in range(COUNT) if point not in PARTIAL]
+
+OTHERS = [point for point in range(NUM_KEYPOINTS) if point not in PARTIAL_KEYPOINTS]
 
 
 @pytest.fixture
@@ -27,11 +28,11 @@ def faces() -> Faces:
 
 
 def settled(faces: Faces, strategy: str, **changes: object) -> Faces:
-    return missing.settle(faces, replace(SHARED, missing=strategy, **changes))  # type: ignore[arg-type]
+    return imputation.impute_labels(faces, replace(SHARED, missing=strategy, **changes))  # type: ignore[arg-type]
 
 
 def test_every_strategy_that_a_recipe_may_name_is_there() -> None:
-    assert set(MISSING) == {"mask", "drop", *missing.STRATEGIES}
+    assert set(MISSING) == {"mask", "drop", *imputation.STRATEGIES}
 
 
 @pytest.mark.parametrize("strategy", MISSING)
@@ -67,7 +68,10 @@ def test_knn_takes_faces_that_lie_alike() -> None:
     moved = np.where(np.arange(40) % 4 < 2, -15.0, 15.0).astype(np.float32)
     faces.keypoints[...] += moved[:, None, None]
     after = settled(faces, "knn")
-    found = after.keypoints[1::2, OTHERS].mean((1, 2)) - np.linspace(20, 76, COUNT)[OTHERS].mean()
+    found = (
+        after.keypoints[1::2, OTHERS].mean((1, 2))
+        - np.linspace(20, 76, NUM_KEYPOINTS)[OTHERS].mean()
+    )
     np.testing.assert_allclose(found, moved[1::2], atol=3)
 
 
@@ -82,16 +86,16 @@ def test_drop_says_when_nothing_is_left(faces: Faces) -> None:
         settled(faces.take(np.arange(1, 12, 2)), "drop")
 
 
-@pytest.mark.parametrize("strategy", sorted(missing.STRATEGIES))
+@pytest.mark.parametrize("strategy", sorted(imputation.STRATEGIES))
 def test_separate_outputs_keep_the_annotators_habits_apart(faces: Faces, strategy: str) -> None:
     after = settled(faces, strategy, source_outputs="separate")
     assert np.isfinite(after.keypoints[0::2]).all()  # the nose tip is filled
     assert np.isnan(after.keypoints[1::2][:, OTHERS]).all()  # theirs, nobody asks for
-    np.testing.assert_array_equal(after.sources, faces.sources)
+    np.testing.assert_array_equal(after.annotators, faces.annotators)
 
 
 def test_a_point_nobody_labelled_stays_unknown(faces: Faces) -> None:
     faces.keypoints[:, REGIONS["eyes-nose"][2]] = np.nan
-    for strategy in missing.STRATEGIES:
+    for strategy in imputation.STRATEGIES:
         after = settled(faces, strategy)
         assert np.isnan(after.keypoints[:, REGIONS["eyes-nose"][2]]).all()

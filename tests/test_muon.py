@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from fkd_kaggle.muon import Muon, orthogonal
+from fkd_kaggle.nn.muon import Muon, orthogonalize
 
 
 def variables(*shapes: Sequence[int]) -> list[keras.Variable]:
@@ -32,7 +32,7 @@ def test_a_matrix_becomes_about_orthogonal(rows: int, columns: int, seed: int, g
     # Singular values from 1 to 30, as momenta have them.
     values = np.geomspace(1, 30, len(right))
     matrix = ((left * values) @ right).astype(np.float32)
-    (stack,) = orthogonal([ops.convert_to_tensor(matrix[None])], gram=gram)
+    (stack,) = orthogonalize([ops.convert_to_tensor(matrix[None])], gram=gram)
     answer = ops.convert_to_numpy(stack)[0]
     found = np.linalg.svd(answer, compute_uv=False)
     assert found.min() > 0.6
@@ -52,7 +52,7 @@ def test_products_of_columns_lead_to_the_same_matrices(size: float) -> None:
         return ops.convert_to_tensor((size * (left * values) @ right).astype("float32"))
 
     stacks = [stack(3, 300, 24), stack(1, 24, 300), stack(2, 40, 50), stack(2, 24, 30)]
-    ours, theirs = orthogonal(stacks, gram=True), orthogonal(stacks, gram=False)
+    ours, theirs = orthogonalize(stacks, gram=True), orthogonalize(stacks, gram=False)
     for one, other, start in zip(ours, theirs, stacks, strict=True):
         assert one.shape == start.shape
         np.testing.assert_allclose(one, other, atol=2e-3)
@@ -63,7 +63,7 @@ def test_products_of_columns_lead_to_the_same_matrices(size: float) -> None:
 def test_no_gradient_is_no_step() -> None:
     zeros = ops.zeros((2, 30, 20))
     for gram in (True, False):
-        np.testing.assert_array_equal(orthogonal([zeros], gram=gram)[0], zeros)
+        np.testing.assert_array_equal(orthogonalize([zeros], gram=gram)[0], zeros)
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 8, 16), (64, 10), (10, 64)])

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkd_kaggle import recipes
+from fkd_kaggle.cli.options import duration
 from fkd_kaggle.errors import FkdError
-from fkd_kaggle.options import duration
+from fkd_kaggle.recipes import loading
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 def offered(words: str, folder: Path) -> list[str]:
     """Return what bash would be offered for the last of ``words``."""
-    code = "from fkd_kaggle.cli import app; app(prog_name='fkd-kaggle')"
+    code = "from fkd_kaggle.cli.app import app; app(prog_name='fkd-kaggle')"
     environment = {
         "_FKD_KAGGLE_COMPLETE": "complete_bash", "COMP_WORDS": words,
         "COMP_CWORD": str(len(words.split()) - 1), "PYTHONPATH": str(Path(__file__).parent.parent),
@@ -59,6 +59,6 @@ def test_a_shell_is_offered_commands_recipes_and_runs(tmp_path: Path) -> None:
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "run.json").write_text("{}")
     assert offered("fkd-kaggle lead", tmp_path) == ["leaderboard"]
-    eyes = [name for name in recipes.names() if name.startswith("e")]
+    eyes = [name for name in loading.recipe_names() if name.startswith("e")]
     assert offered("fkd-kaggle train-ensemble --recipe e", tmp_path) == eyes
     assert offered("fkd-kaggle submit s", tmp_path) == ["second"]

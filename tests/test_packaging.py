@@ -17,8 +17,11 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
+
 LOCK = (ROOT / "requirements.lock").read_text()
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
 pytestmark = pytest.mark.skipif(not (ROOT / "dev.py").exists(), reason="not a source checkout")
 
 

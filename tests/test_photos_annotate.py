@@ -15,13 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fkd_kaggle import cli
+from fkd_kaggle.cli import app
 from fkd_kaggle.errors import DataError, FkdError
-from fkd_kaggle.photos import annotate, mediapipe_face, point_table, reference
-from fkd_kaggle.photos.point_table import PointTable
-from fkd_kaggle.practice import renderer
+from fkd_kaggle.photos import annotate, mediapipe, references
+from fkd_kaggle.photos.annotations import point_table
+from fkd_kaggle.photos.annotations.point_table import PointTable
+from fkd_kaggle.practice import synthetic_faces
 
 PORTRAIT = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+
 TWO = ("point_1", "point_2")
 
 Fkd = Callable[..., tuple[int, str, str]]
@@ -39,7 +41,7 @@ def fkd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         capfd.readouterr()
         code = 0
         try:
-            cli.main()
+            app.main()
         except SystemExit as end:
             code = int(end.code or 0)
         return code, *capfd.readouterr()
@@ -70,8 +72,6 @@ def photo(path: Path, shade: int = 200, size: tuple[int, int] = (30, 20)) -> Non
     Image.new("RGB", size, (shade, shade, shade)).save(path)
 
 
-# --- the table ------------------------------------------------------------------------------------
-
 coordinates = st.one_of(
     st.just(float("nan")), st.floats(0, 5000).map(lambda value: round(value, 2))
 )
@@ -85,8 +85,8 @@ def test_a_table_comes_back_as_it_was_written(
     points[np.isnan(points).any(2)] = np.nan
     images = tuple(f"a, “{n}”.jpg" for n in range(len(values)))
     path = tmp_path_factory.mktemp("tables") / "t.csv"
-    point_table.write(path, PointTable(images, points, TWO))
-    back = point_table.read(path)
+    point_table.write_table(path, PointTable(images, points, TWO))
+    back = point_table.read_table(path)
     assert (back.images, back.names, back.skipped) == (images, TWO, ())
     np.testing.assert_allclose(back.points, points, atol=0.005)
 
@@ -100,7 +100,7 @@ def test_minus_one_is_not_found_and_bad_rows_are_named(tmp_path: Path) -> None:
         HEADER
         + "a.jpg,1,2,3,4\nb.jpg,1,2,-1,-1\n\nc.jpg,1,2,three,4\nd.jpg,1,2\n,1,2,3,4\ne.jpg,1,2,,\n"
     )
-    table = point_table.read(path)
+    table = point_table.read_table(path)
     assert table.images == ("a.jpg", "b.jpg", "e.jpg")
     assert np.isnan(table.points[1, 1]).all()
     assert [str(item) for item in table.skipped] == [
@@ -124,7 +124,7 @@ def test_minus_one_is_not_found_and_bad_rows_are_named(tmp_path: Path) -> None:
 def test_other_tables_are_refused_by_what_is_wrong(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataError, match=why):
-        point_table.read(tmp_path / "t.csv")
+        point_table.read_table(tmp_path / "t.csv")
 
 
 def test_coordinates_between_0_and_1_are_shares_of_the_photo() -> None:
@@ -134,7 +134,7 @@ def test_coordinates_between_0_and_1_are_shares_of_the_photo() -> None:
 
 
 def test_partners_in_a_mirror_are_told_by_name_or_by_shape() -> None:
-    points = renderer.render(50, seed=1)[1] / 96
+    points = synthetic_faces.draw_faces(50, seed=1)[1] / 96
     five = points[:, [0, 1, 10, 11, 12]]  # eyes, nose, mouth corners
     numbered = tuple(f"point_{n}" for n in range(1, 6))
     assert point_table.flip_order(numbered, five) == (1, 0, 2, 4, 3)
@@ -143,9 +143,6 @@ def test_partners_in_a_mirror_are_told_by_name_or_by_shape() -> None:
     # One eye is symmetric, but its mirror image is the other eye.
     assert point_table.flip_order(numbered[:3], points[:, [0, 2, 3]]) is None
     assert point_table.flip_order(numbered[:3], points[:, [0, 10, 13]]) is None
-
-
-# --- annotating -----------------------------------------------------------------------------------
 
 
 def test_faceless_photos_are_rows_of_minus_one_and_torn_ones_are_named(tmp_path: Path) -> None:
@@ -179,7 +176,7 @@ def test_an_interrupted_annotation_goes_on_where_it_stopped(tmp_path: Path) -> N
     again = Corners()
     annotate.annotate(tmp_path / "in", again, Corners.names, target, about="corners")
     assert again.seen == 24  # sixteen were kept
-    assert len(point_table.read(target).images) == 40
+    assert len(point_table.read_table(target).images) == 40
     assert not list(tmp_path.glob(".*"))
 
 
@@ -207,7 +204,7 @@ def test_the_detector_annotates_a_real_face(fkd: Fkd) -> None:
     assert code == 0, err
     assert "point_3 is nose_tip" in out
     assert "1 of 1 photos have a face" in out
-    table = point_table.read(Path("in/face_keypoints.csv"))
+    table = point_table.read_table(Path("in/face_keypoints.csv"))
     left_eye, right_eye, nose, *_ = table.points[0]
     assert left_eye[0] > nose[0] > right_eye[0]
 
@@ -233,22 +230,20 @@ def test_a_slip_in_annotate_is_one_line(fkd: Fkd, arguments: tuple[str, ...], wh
 def test_mediapipe_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(FkdError, match="not installed: use --model run or --model mtcnn"):
-        reference.load("mediapipe", None, None)
+        references.load_reference("mediapipe", None, None)
 
 
 def test_mediapipes_landmarks_become_keypoints_of_the_largest_face() -> None:
     mesh = np.random.default_rng(0).uniform(0.3, 0.7, (478, 2))
     mesh[468], mesh[473] = (0.4, 0.5), (0.6, 0.5)  # irises, the subject's right and left
     small = 0.5 + (mesh - 0.5) / 4
-    model = mediapipe_face.OfMediaPipe(lambda photo: [small, mesh] if photo.any() else [])
+    model = mediapipe.MediaPipeReference(lambda photo: [small, mesh] if photo.any() else [])
     found, nothing = model([np.ones((50, 100, 3), np.uint8), np.zeros((50, 100, 3), np.uint8)])
     assert nothing is None
     assert found is not None
     eyes = found[[model.names.index("left_eye_center"), model.names.index("right_eye_center")]]
     np.testing.assert_allclose(eyes, [[59.5, 24.5], [39.5, 24.5]])
 
-
-# --- training on a table --------------------------------------------------------------------------
 
 SMALL = """
 architecture = "transfer"
@@ -270,7 +265,7 @@ options = { backbone = "mobilenet-v2", weights = "none", side = 32, dense = 8 }
 def album(count: int = 30) -> None:
     """Write drawn faces as photos with three points each into ``album``; rows 0 and 1 are bad."""
     Path("album").mkdir()
-    faces, points = renderer.render(count, seed=3)
+    faces, points = synthetic_faces.draw_faces(count, seed=3)
     marks = points[:, [0, 1, 10]].astype(float)
     marks[0, 1] = np.nan
     names = tuple(f"{number:02}.png" for number in range(count))
@@ -278,7 +273,7 @@ def album(count: int = 30) -> None:
         Image.fromarray(face).save(Path("album", name))
     Image.fromarray(faces[0]).save(Path("album", names[0]))
     table = PointTable(names, marks, ("left_eye", "right_eye", "nose"))
-    point_table.write(Path("album/face_keypoints.csv"), table)
+    point_table.write_table(Path("album/face_keypoints.csv"), table)
     Path("small.toml").write_text(SMALL)
 
 
@@ -298,11 +293,11 @@ def test_a_network_learns_any_number_of_points_and_annotates_with_them(fkd: Fkd)
     assert note["photos"] == {"training": 22, "validation": 3, "test": 3}
     with (folder / "test.csv").open(newline="") as stream:
         kept = list(csv.DictReader(stream))
-    truth = point_table.read(Path("album/face_keypoints.csv"))
+    truth = point_table.read_table(Path("album/face_keypoints.csv"))
     off = []
     for row in kept:
         marks = (truth.points[truth.images.index(row["image_name"])] + 0.5) / 96
-        cells = [float(row[name]) for name in point_table.columns(truth.names)[1:]]
+        cells = [float(row[name]) for name in point_table.table_columns(truth.names)[1:]]
         off.append(np.abs(marks.reshape(-1) - cells))
     assert note["test"]["mae"] == pytest.approx(np.mean(off), abs=1e-4)
     assert note["test"]["mae_px_32"] == pytest.approx(32 * note["test"]["mae"])
@@ -310,7 +305,7 @@ def test_a_network_learns_any_number_of_points_and_annotates_with_them(fkd: Fkd)
 
     code, out, err = fkd("annotate", "album", "--run", "mine", "--output", "again.csv")
     assert code == 0, err
-    again = point_table.read(Path("again.csv"))
+    again = point_table.read_table(Path("again.csv"))
     assert again.points.shape == (29, 3, 2)
     row = next(iter(kept))
     place = again.images.index(row["image_name"])

@@ -16,22 +16,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fkd_kaggle import cli, ensemble, recipes
+from fkd_kaggle.cli import app
+from fkd_kaggle.data.csv_format import write_training_csv
+from fkd_kaggle.data.faces import Faces
+from fkd_kaggle.ensemble import fitting, prediction
 from fkd_kaggle.errors import DataError, FkdError
-from fkd_kaggle.faces import Faces, write_training_csv
-from fkd_kaggle.keypoints import NAMES, SIZE
-from fkd_kaggle.photos import crops, cvat, detect, evaluate, images, locate
-from fkd_kaggle.practice import renderer
-from fkd_kaggle.run import Run
+from fkd_kaggle.keypoints import IMAGE_SIZE, KEYPOINT_NAMES
+from fkd_kaggle.photos import crops, detection, evaluation, images, localization
+from fkd_kaggle.photos.annotations import cvat, types
+from fkd_kaggle.practice import synthetic_faces
+from fkd_kaggle.recipes import plans
+from fkd_kaggle.runs.folder import Run
 
 PORTRAIT = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+
 EYES = (0, 1)
 
 
 @pytest.fixture(scope="module")
 def shape() -> crops.FaceShape:
     """Where drawn faces have their points."""
-    return crops.FaceShape.measure(renderer.render(200, seed=0)[1])
+    return crops.FaceShape.measure(synthetic_faces.draw_faces(200, seed=0)[1])
 
 
 def beacon_photo(shape: crops.FaceShape, crop: crops.Crop) -> np.ndarray:
@@ -44,12 +49,12 @@ def beacon_photo(shape: crops.FaceShape, crop: crops.Crop) -> np.ndarray:
     return photo
 
 
-def see_beacons(shape: crops.FaceShape) -> locate.Predict:
+def see_beacons(shape: crops.FaceShape) -> localization.Predict:
     """Return a stand-in for a run: it finds the two discs and knows the face around them."""
 
     def predict(crops_: np.ndarray) -> np.ndarray:
         answers = np.tile(shape.mean, (len(crops_), 1, 1))
-        y, x = np.mgrid[:SIZE, :SIZE]
+        y, x = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE]
         for row, image in enumerate(crops_.astype(int)):
             if image.max() < 200:
                 continue
@@ -58,7 +63,7 @@ def see_beacons(shape: crops.FaceShape) -> locate.Predict:
             other = (image > 60) & (np.hypot(x - first[0], y - first[1]) > 9)
             if other.any():
                 second = np.array([x[other].mean(), y[other].mean()])
-                found = crops.aligned(np.stack([first, second]), shape, EYES)
+                found = crops.crop_aligned(np.stack([first, second]), shape, EYES)
                 answers[row] = found.to_photo(shape.mean)
         return answers
 
@@ -82,27 +87,27 @@ def test_an_aligned_crop_puts_a_mean_face_on_its_mean(angle: float, scale: float
     shape = crops.FaceShape(mean, mean.mean(0), 20.0)
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     face = mean @ turn.T + (40, 70)
-    crop = crops.aligned(face, shape)
+    crop = crops.crop_aligned(face, shape)
     np.testing.assert_allclose(crop.to_crop(face), mean, atol=1e-6)
     some = (3, 5, 9)
     np.testing.assert_allclose(
-        crops.aligned(face[list(some)], shape, some).matrix, crop.matrix, atol=1e-6
+        crops.crop_aligned(face[list(some)], shape, some).matrix, crop.matrix, atol=1e-6
     )
 
 
 def test_a_crop_around_points_needs_no_order(shape: crops.FaceShape) -> None:
-    face = 2.5 * renderer.render(1, seed=5)[1][0].astype(float) + (30, 12)
-    crop = crops.around(face, shape)
-    shuffled = crops.around(face[::-1], shape)
+    face = 2.5 * synthetic_faces.draw_faces(1, seed=5)[1][0].astype(float) + (30, 12)
+    crop = crops.crop_around(face, shape)
+    shuffled = crops.crop_around(face[::-1], shape)
     np.testing.assert_allclose(crop.matrix, shuffled.matrix)
     seen = crop.to_crop(face)
     np.testing.assert_allclose(seen.mean(0), shape.centre, atol=1e-6)
-    assert crops.radius(seen, seen.mean(0)) == pytest.approx(shape.radius)
+    assert crops.point_radius(seen, seen.mean(0)) == pytest.approx(shape.radius)
 
 
 @pytest.mark.parametrize("scale", [0.4, 1.0, 2.6, 9.0, 20.0])
 def test_a_crop_shows_what_is_there_at_any_size(scale: float) -> None:
-    size = round(SIZE * scale) + 40
+    size = round(IMAGE_SIZE * scale) + 40
     y, x = np.mgrid[:size, :size]
     photo = (x / size * 200 + y / size * 50).astype(np.float32)
     crop = crops.Crop(np.array([[scale, 0, 11.0], [0, scale, 7.0]]))
@@ -124,7 +129,7 @@ def test_a_turned_face_is_found_from_a_rough_crop(shape: crops.FaceShape, angle:
     )
     photo = beacon_photo(shape, true)
     rough = true.seen(np.radians(-angle), 0.85, (6, 6))
-    (found,) = locate.locate([photo], [rough], see_beacons(shape), shape)
+    (found,) = localization.locate_keypoints([photo], [rough], see_beacons(shape), shape)
     off = np.hypot(*(found.points - true.to_photo(shape.mean)).T).max() / true.scale
     assert off < 0.5
     assert found.spread < 0.5
@@ -147,42 +152,40 @@ def test_a_face_on_its_side_is_found_where_the_views_agree(
         return answers
 
     rough = true.seen(np.radians(turn), 1.0, (0, 0))
-    (found,) = locate.locate([photo], [rough], see_upright, shape)
+    (found,) = localization.locate_keypoints([photo], [rough], see_upright, shape)
     assert np.hypot(*(found.points - true.to_photo(shape.mean)).T).max() / true.scale < 0.5
 
 
 def test_many_faces_are_answered_like_one(shape: crops.FaceShape) -> None:
     crop = crops.Crop(np.array([[2.0, 0, 40.0], [0, 2.0, 30.0]]))
     photo = beacon_photo(shape, crop)
-    count = locate.CHUNK + 1
-    many = locate.locate([photo] * count, [crop] * count, see_beacons(shape), shape)
-    (one,) = locate.locate([photo], [crop], see_beacons(shape), shape)
+    count = localization.CHUNK + 1
+    many = localization.locate_keypoints([photo] * count, [crop] * count, see_beacons(shape), shape)
+    (one,) = localization.locate_keypoints([photo], [crop], see_beacons(shape), shape)
     assert len(many) == count
     assert all(np.allclose(face.points, one.points) for face in many)
 
 
 def test_matching_undoes_any_order() -> None:
     random = np.random.default_rng(3)
-    face = renderer.render(1, seed=2)[1][0]
+    face = synthetic_faces.draw_faces(1, seed=2)[1][0]
     shuffled = random.permutation(face)
-    np.testing.assert_array_equal(evaluate.match(face + 0.3, shuffled), face)
+    np.testing.assert_array_equal(evaluation.match_points(face + 0.3, shuffled), face)
 
 
 def test_a_real_face_is_detected_on_whichever_side_the_photo_stands() -> None:
-    photo = images.read(PORTRAIT)
-    (upright,) = detect.detect(photo)
+    photo = images.read_photo(PORTRAIT)
+    (upright,) = detection.detect_faces(photo)
     left_eye, right_eye, nose, left_mouth, right_mouth = upright.points
     assert left_eye[0] > nose[0] > right_eye[0]  # the subject's left is the picture's right
     assert left_mouth[0] > right_mouth[0]
     assert left_eye[1] < nose[1] < left_mouth[1]
     width = photo.shape[1]
-    (turned,) = detect.detect(np.rot90(photo))
+    (turned,) = detection.detect_faces(np.rot90(photo))
     back = np.stack([width - 1 - turned.points[:, 1], turned.points[:, 0]], 1)
     # A rough place is enough to begin with: `locate` turns the face upright itself.
     assert np.abs(back - upright.points).max() < 0.1 * upright.box[2]
 
-
-# --- through the command --------------------------------------------------------------------------
 
 TINY = """
 architecture = "region"
@@ -196,13 +199,13 @@ options = { filters = [4], dense = 4 }
 def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one run, trained for a moment on drawn faces."""
     place = tmp_path_factory.mktemp("photos")
-    drawn, points = renderer.render(24, seed=0)
+    drawn, points = synthetic_faces.draw_faces(24, seed=0)
     (place / "data").mkdir()
     write_training_csv(place / "data/training.csv", Faces(drawn, points, np.arange(1, 25)))
     (place / "tiny.toml").write_text(TINY)
-    plan = recipes.plan([str(place / "tiny.toml")], folds=2, precision="float32")
-    run = ensemble.start(place / "runs", "tiny", plan, place / "data")
-    ensemble.train(run, place / "data")
+    plan = plans.make_plan([str(place / "tiny.toml")], folds=2, precision="float32")
+    run = fitting.start_run(place / "runs", "tiny", plan, place / "data")
+    fitting.train_run(run, place / "data")
     return place / "runs"
 
 
@@ -212,10 +215,10 @@ def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "place"
     folder = place / "album"
     (folder / "images").mkdir(parents=True)
-    faces, points = renderer.render(2, seed=9)
+    faces, points = synthetic_faces.draw_faces(2, seed=9)
     for number, (face, labels) in enumerate(zip(faces, points, strict=True)):
         photo = np.full((150, 170), 90, np.uint8)
-        photo[20 : 20 + SIZE, 30 : 30 + SIZE] = face
+        photo[20 : 20 + IMAGE_SIZE, 30 : 30 + IMAGE_SIZE] = face
         Image.fromarray(photo).save(folder / "images" / f"{number}.png")
         annotate(folder, f"images/{number}.png", labels + np.array([30, 20]))
     monkeypatch.chdir(place)
@@ -243,7 +246,7 @@ def fkd(
         capfd.readouterr()
         code = 0
         try:
-            cli.main()
+            app.main()
         except SystemExit as end:
             code = int(end.code or 0)
         return code, *capfd.readouterr()
@@ -271,7 +274,7 @@ def test_evaluate_leaves_figures_tables_and_pictures(fkd: Fkd, album: Path, runs
     pooled = np.mean([float(row["mse_96"]) for row in each])
     assert summary["mse_96"] == pytest.approx(pooled, abs=1e-3)
     points = rows(folder / "points.csv")
-    assert [row["keypoint"] for row in points] == [*NAMES, *NAMES]
+    assert [row["keypoint"] for row in points] == [*KEYPOINT_NAMES, *KEYPOINT_NAMES]
     off = [float(row["annotated_x"]) - float(row["predicted_x"]) for row in points[:15]]
     off += [float(row["annotated_y"]) - float(row["predicted_y"]) for row in points[:15]]
     assert float(each[0]["rmse_photo"]) == pytest.approx(np.sqrt(np.mean(np.square(off))), abs=0.01)
@@ -282,7 +285,7 @@ def test_evaluate_leaves_figures_tables_and_pictures(fkd: Fkd, album: Path, runs
 
 
 def test_bad_photos_are_named_and_the_others_scored(fkd: Fkd, album: Path, runs_dir: Path) -> None:
-    points = renderer.render(1, seed=1)[1][0]
+    points = synthetic_faces.draw_faces(1, seed=1)[1][0]
     (album / "images/torn.jpg").write_bytes(b"\xff\xd8\xff torn")
     for name, moved in (("images/torn.jpg", 0), ("gone.jpg", 0), ("images/0.png", 900)):
         annotate(album, name, points + moved)
@@ -314,9 +317,11 @@ def test_an_annotated_face_that_the_detector_misses_counts_as_missed(
 ) -> None:
     # Drawn faces are none to the detector.
     Image.open(PORTRAIT).save(album / "portrait.png")
-    (face,) = detect.detect(images.read(PORTRAIT))
+    (face,) = detection.detect_faces(images.read_photo(PORTRAIT))
     annotate(
-        album, "portrait.png", crops.aligned(face.points, shape, detect.POINTS).to_photo(shape.mean)
+        album,
+        "portrait.png",
+        crops.crop_aligned(face.points, shape, detection.POINTS).to_photo(shape.mean),
     )
     code, out, err = fkd("evaluate", album, "--runs-dir", runs_dir, "--crop", "detect")
     assert code == 0, err
@@ -390,20 +395,18 @@ def test_a_slip_of_the_user_is_one_line(
     assert err.count("\n") == 1
 
 
-# --- on the real photos, where they are -----------------------------------------------------------
-
 REAL = Path("/work/shared/photos")
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the project's photos are not here")
 def test_the_detector_finds_every_face_of_the_projects_photos() -> None:
-    marked = cvat.read(REAL / "annotations.xml")
+    marked = cvat.read_cvat(REAL / "annotations.xml")
     missed = []
     for photo in marked.photos[::6]:
         centre = photo.faces[0].mean(0)
-        found = detect.detect(images.read(REAL / photo.name))
+        found = detection.detect_faces(images.read_photo(REAL / photo.name))
         near = [np.hypot(*(face.points.mean(0) - centre)) for face in found]
-        if not near or min(near) > crops.radius(photo.faces[0], centre):
+        if not near or min(near) > crops.point_radius(photo.faces[0], centre):
             missed.append(photo.name)
     assert not missed
 
@@ -411,15 +414,15 @@ def test_the_detector_finds_every_face_of_the_projects_photos() -> None:
 def test_an_unknown_crop_and_a_missing_folder_are_refused(
     tmp_path: Path, shape: crops.FaceShape
 ) -> None:
-    nothing = cvat.Annotations((), (), "")
+    nothing = types.Annotations((), (), "")
     with pytest.raises(FkdError, match="did you mean 'annotated'"):
-        evaluate.evaluate(tmp_path, nothing, see_beacons(shape), shape, crop="anotated")
+        evaluation.evaluate_run(tmp_path, nothing, see_beacons(shape), shape, crop="anotated")
     with pytest.raises(DataError, match="not a folder of photos"):
-        evaluate.evaluate(tmp_path / "x", nothing, see_beacons(shape), shape)
+        evaluation.evaluate_run(tmp_path / "x", nothing, see_beacons(shape), shape)
 
 
 def test_a_run_that_was_never_blended_says_what_to_do(runs_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "half").mkdir()
     (tmp_path / "half/run.json").write_text((runs_dir / "tiny/run.json").read_text())
     with pytest.raises(FkdError, match="--resume half"):
-        ensemble.Predictor(Run.open(tmp_path / "half"))
+        prediction.Predictor(Run.open(tmp_path / "half"))

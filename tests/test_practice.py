@@ -21,11 +21,12 @@ from conftest import SECRET, TRAIN, PracticeFactory, make_faces, run, run_kaggle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkd_kaggle import faces, keypoints
-from fkd_kaggle.competition import Competition
+from fkd_kaggle import keypoints
+from fkd_kaggle.data import csv_format, dataset, faces
 from fkd_kaggle.errors import CompetitionError, DataError
-from fkd_kaggle.practice import dataset, faults
-from fkd_kaggle.practice.dataset import SERVED, SLUG
+from fkd_kaggle.kaggle_api.competition import Competition
+from fkd_kaggle.practice import fault_injection
+from fkd_kaggle.practice.dataset import SERVED, SLUG, prepare_dataset
 from fkd_kaggle.practice.scoring import MalformedSubmissionError, Scorer, public_rows
 from fkd_kaggle.practice.server import PracticeKaggle
 
@@ -70,9 +71,6 @@ def read_answers(solution: Path) -> dict[int, float]:
     """Read a solution file without the code under test."""
     lines = solution.read_text().split()[1:]
     return {int(row): float(value) for row, value in (line.split(",") for line in lines)}
-
-
-# --- scoring ------------------------------------------------------------------------------------
 
 
 def test_the_answers_themselves_score_nothing_wrong(
@@ -201,9 +199,6 @@ def test_answers_of_other_data_are_refused(start_practice: PracticeFactory, tmp_
         start_practice(solution=tmp_path / "none.csv")
 
 
-# --- limit, leaderboard, memory -----------------------------------------------------------------
-
-
 def test_the_daily_limit_refuses_in_kaggles_words_until_midnight(
     start_practice: PracticeFactory, connect: Connect, solution_csv: Path
 ) -> None:
@@ -265,7 +260,7 @@ def test_the_leaderboard_shows_each_users_best_among_the_house_entries(
 def test_column_means_are_scored_like_any_submission(
     practice: PracticeKaggle, connect: Connect, competition_dir: Path, tmp_path: Path
 ) -> None:
-    training, lookup = faces.read_training(competition_dir), faces.read_lookup(competition_dir)
+    training, lookup = dataset.read_training(competition_dir), dataset.read_lookup(competition_dir)
     means = np.nanmean(training.keypoints.reshape(TRAIN, -1).astype(np.float64), 0)
     values = dict(zip(lookup.row_ids.tolist(), means[lookup.features].tolist(), strict=True))
     api = connect(practice)
@@ -284,9 +279,6 @@ def test_long_lists_come_in_pages(
     second = api.competition_submissions(SLUG, page_number=2, page_size=2)
     assert [one.description for one in second] == ["2", "1"]
     assert len(Competition.open().leaderboard(3)) == 3
-
-
-# --- data ---------------------------------------------------------------------------------------
 
 
 def download(api: Any, folder: Path) -> dict[str, bytes]:
@@ -381,7 +373,7 @@ def test_held_out_faces_become_a_test_set_without_their_near_duplicates(
     noise = np.random.default_rng(4).integers(0, 3, (60, 96, 96))
     images = np.clip(once.images[order].astype(int) + noise, 0, 255).astype(np.uint8)
     (tmp_path / "data").mkdir()
-    faces.write_training_csv(
+    csv_format.write_training_csv(
         tmp_path / "data" / "training.csv",
         faces.Faces(images, once.keypoints[order], np.arange(1, 61)),
     )
@@ -391,7 +383,7 @@ def test_held_out_faces_become_a_test_set_without_their_near_duplicates(
     for name, content in download(connect(kaggle), tmp_path / "zip").items():
         (into / name).write_bytes(content)
     training, test, lookup = (
-        faces.read_training(into), faces.read_test(into), faces.read_lookup(into)
+        dataset.read_training(into), dataset.read_test(into), dataset.read_lookup(into)
     )  # fmt: skip
     share = len(test.images) / 60
     assert abs(share - (hold_out or 0.2)) <= 0.1
@@ -400,12 +392,12 @@ def test_held_out_faces_become_a_test_set_without_their_near_duplicates(
     learned = {person[image.tobytes()] for image in training.images}
     asked = [person[image.tobytes()] for image in test.images]
     assert not learned & set(asked)
-    sources = lookup.sources(test.ids)
-    assert set(sources.tolist()) == {keypoints.COMPLETE, keypoints.PARTIAL_SOURCE}
+    annotators = lookup.annotators(test.ids)
+    assert set(annotators.tolist()) == {keypoints.COMPLETE, keypoints.PARTIAL}
     answers = kaggle.dataset.scorer.answers
     assert answers is not None
     rows = {image_id: np.flatnonzero(lookup.image_ids == image_id) for image_id in test.ids}
-    for image_id, number, source in zip(test.ids, asked, sources, strict=True):
+    for image_id, number, source in zip(test.ids, asked, annotators, strict=True):
         truth = once.keypoints[number].ravel()
         due = 30 if source == keypoints.COMPLETE else 8
         assert len(rows[image_id]) == due
@@ -414,9 +406,9 @@ def test_held_out_faces_become_a_test_set_without_their_near_duplicates(
 
 def test_another_seed_holds_other_faces_out(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    faces.write_training_csv(tmp_path / "data" / "training.csv", make_faces(40, seed=3))
+    csv_format.write_training_csv(tmp_path / "data" / "training.csv", make_faces(40, seed=3))
     first, other, again = (
-        dataset.prepare(tmp_path / state, tmp_path / "data", hold_out=0.3, seed=seed)
+        prepare_dataset(tmp_path / state, tmp_path / "data", hold_out=0.3, seed=seed)
         for state, seed in (("state", 0), ("state", 1), ("elsewhere", 0))
     )
     assert first.folder.name == again.folder.name != other.folder.name
@@ -464,16 +456,13 @@ def test_data_that_is_none_is_named(start_practice: PracticeFactory, tmp_path: P
         start_practice(tmp_path / "broken.zip")
 
 
-# --- faults -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", list(faults.STATUSES))
+@pytest.mark.parametrize("kind", list(fault_injection.STATUSES))
 def test_a_refusal_fault_reaches_the_client_in_kaggles_words(
     kind: str, practice: PracticeKaggle, connect: Connect
 ) -> None:
     api = connect(practice)
     practice.faults.add(f"{kind}:times=1,path=ListDataFiles,retry_after=7")
-    status, message = faults.STATUSES[kind]
+    status, message = fault_injection.STATUSES[kind]
     error = refusal(lambda: api.competition_list_files(SLUG))
     assert (error.response.status_code, str(error)) == (status, message)
     assert error.response.headers["Retry-After"] == "7"
@@ -589,11 +578,11 @@ def test_faults_are_set_from_outside_as_json_only(
 @pytest.mark.parametrize("text", ["", "teapot", "429:when=now", "429:times=often"])
 def test_a_fault_that_makes_no_sense_is_named(text: str) -> None:
     with pytest.raises(CompetitionError, match="fault"):
-        faults.parse(text)
+        fault_injection.parse_fault(text)
 
 
 @given(
-    st.sampled_from(sorted(faults.KINDS)),
+    st.sampled_from(sorted(fault_injection.KINDS)),
     st.sampled_from(["", "ListDataFiles"]),
     st.integers(0, 10**6),
     st.one_of(st.none(), st.integers(1, 9)),
@@ -601,12 +590,9 @@ def test_a_fault_that_makes_no_sense_is_named(text: str) -> None:
 def test_a_fault_reads_as_it_is_written(
     kind: str, path: str, after: int, times: int | None
 ) -> None:
-    fault = faults.Fault(kind, path, times, after)
+    fault = fault_injection.Fault(kind, path, times, after)
     text = str(fault) if times else f"{kind}:times=all,path={path},after={after}"
-    assert faults.parse(text) == fault
-
-
-# --- manners ------------------------------------------------------------------------------------
+    assert fault_injection.parse_fault(text) == fault
 
 
 def test_only_this_machine_is_talked_to(practice: PracticeKaggle) -> None:
@@ -760,9 +746,6 @@ def test_serving_ends_cleanly_on_sigterm(competition_dir: Path, tmp_path: Path) 
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=10)
     assert (process.returncode, errors) == (0, "")
-
-
-# --- the kaggle command -------------------------------------------------------------------------
 
 
 def test_the_kaggle_command_does_the_whole_way(

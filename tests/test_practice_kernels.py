@@ -17,18 +17,20 @@ import pytest
 import requests
 from conftest import SECRET, PracticeFactory, run_kaggle
 
-from fkd_kaggle.competition import Competition
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.kaggle_client import Patience
-from fkd_kaggle.kaggle_kernels import KernelStatus
-from fkd_kaggle.practice import kernel_sandbox
+from fkd_kaggle.kaggle_api.client import RetryPolicy
+from fkd_kaggle.kaggle_api.competition import Competition
+from fkd_kaggle.kaggle_api.kernels import KernelStatus
 from fkd_kaggle.practice.dataset import SERVED, SLUG
+from fkd_kaggle.practice.kernels import sandbox
 from fkd_kaggle.practice.server import PracticeKaggle
 
 T = TypeVar("T")
 
 HELLO = "practice/hello"
-FAST = Patience(first_wait=0.01)
+
+FAST = RetryPolicy(first_wait=0.01)
+
 SLEEPER = """
     import time
     print("awake", flush=True)
@@ -91,15 +93,12 @@ def push(tmp_path: Path) -> Callable[..., int]:
 Push = Callable[..., int]
 
 
-# --- what a kernel sees -----------------------------------------------------------------------
-
-
 @pytest.fixture(params=["namespaces", "prefix variable"])
 def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways of giving a kernel its folders."""
     if request.param == "prefix variable":
-        monkeypatch.setattr(kernel_sandbox, "is_isolated", lambda: False)
-    elif not kernel_sandbox.is_isolated():
+        monkeypatch.setattr(sandbox, "is_isolated", lambda: False)
+    elif not sandbox.is_isolated():
         pytest.skip("this system allows no namespaces")
     return str(request.param)
 
@@ -196,9 +195,6 @@ def test_a_kernel_reads_what_another_left(
     assert printed(competition) == "shard-0/part.txt first\n"
 
 
-# --- how runs go ------------------------------------------------------------------------------
-
-
 def test_a_pushed_script_leaves_its_log_and_its_output(
     competition: Competition, push: Push, tmp_path: Path
 ) -> None:
@@ -289,7 +285,7 @@ def test_a_kernel_ends_with_all_it_started(
 ) -> None:
     kaggle = start_practice()
     competition = Competition.open(patience=FAST)
-    apart = kernel_sandbox.is_isolated()  # a group of its own is out of reach without
+    apart = sandbox.is_isolated()  # a group of its own is out of reach without
     push(competition, BROOD.format(apart=apart), timeout=2 if how == "time limit" else None)
     wait_for(lambda: beats(tmp_path))
     if how == "cancel":
@@ -344,9 +340,6 @@ def test_when_the_server_is_killed_so_is_the_kernel_and_its_log_is_kept(
     assert printed(competition) == "awake\n"
 
 
-# --- the log while it grows -------------------------------------------------------------------
-
-
 def test_a_log_is_followed_while_it_grows_and_replayed_from_its_beginning(
     practice: PracticeKaggle, competition: Competition, push: Push
 ) -> None:
@@ -368,9 +361,6 @@ def test_a_log_is_followed_while_it_grows_and_replayed_from_its_beginning(
     assert [line.text for line in competition.kernel_logs(HELLO, follow=True)] == [
         text for text, _ in seen
     ]
-
-
-# --- refusals ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -485,9 +475,6 @@ def test_a_kernel_of_somebody_else_is_as_if_there_were_none(
     for kernel in ("practice/nothing", "somebody/hello"):
         with pytest.raises(CompetitionError, match=f"no kernel {kernel}"):
             competition.kernel_status(kernel)
-
-
-# --- people and their command -----------------------------------------------------------------
 
 
 def test_the_kaggle_command_pushes_follows_and_collects(

@@ -10,13 +10,16 @@ import pandas as pd
 import pytest
 from conftest import make_faces
 
-from fkd_kaggle import folds, missing, protocol, recipes
+from fkd_kaggle.data import folds, imputation
+from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import DataError
-from fkd_kaggle.faces import Faces
-from fkd_kaggle.keypoints import COUNT, FLIP, SIZE
-from fkd_kaggle.recipes import Copy, Recipe
+from fkd_kaggle.keypoints import FLIP_ORDER, IMAGE_SIZE, NUM_KEYPOINTS
+from fkd_kaggle.recipes import loading
+from fkd_kaggle.recipes.schema import OfflineCopy, Recipe
+from fkd_kaggle.training import preprocessing
 
 REFERENCE = Path("/work/shared/reference/training_keypoints.csv")
+
 PLAIN = Recipe("plain", source_outputs="shared")
 
 
@@ -26,13 +29,13 @@ def faces() -> Faces:
 
 
 def kartalovic() -> Recipe:
-    recipe = recipes.load("kartalovic")
+    recipe = loading.load_recipe("kartalovic")
     assert isinstance(recipe, Recipe)
     return recipe
 
 
 def test_without_wishes_everything_is_learnt_from(faces: Faces) -> None:
-    prepared = protocol.prepare(PLAIN, faces, "random", 0)
+    prepared = preprocessing.prepare_faces(PLAIN, faces, "random", 0)
     assert prepared.training is faces
     assert prepared.validation is prepared.copies is None
 
@@ -40,7 +43,7 @@ def test_without_wishes_everything_is_learnt_from(faces: Faces) -> None:
 @pytest.mark.parametrize("split", ["random", "grouped"])
 def test_the_validation_part_is_apart_and_keeps_its_labels(faces: Faces, split: str) -> None:
     recipe = replace(PLAIN, validation=0.25, missing="mean")
-    prepared = protocol.prepare(recipe, faces, split, 0)
+    prepared = preprocessing.prepare_faces(recipe, faces, split, 0)
     assert prepared.validation is not None
     assert not set(prepared.validation.ids) & set(prepared.training.ids)
     assert len(prepared.validation.ids) + len(prepared.training.ids) == 60
@@ -51,16 +54,16 @@ def test_the_validation_part_is_apart_and_keeps_its_labels(faces: Faces, split: 
 
 def test_filling_learns_nothing_from_the_validation_part(faces: Faces) -> None:
     recipe = replace(PLAIN, validation=0.25, missing="mean")
-    first = protocol.prepare(recipe, faces, "random", 0)
+    first = preprocessing.prepare_faces(recipe, faces, "random", 0)
     assert first.validation is not None
     faces.keypoints[first.validation.ids - 1] += 20
-    again = protocol.prepare(recipe, faces, "random", 0)
+    again = preprocessing.prepare_faces(recipe, faces, "random", 0)
     np.testing.assert_array_equal(first.training.keypoints, again.training.keypoints)
 
 
 def test_who_learns_from_complete_faces_is_watched_on_complete_ones(faces: Faces) -> None:
     recipe = replace(PLAIN, validation=0.25, missing="drop")
-    prepared = protocol.prepare(recipe, faces, "random", 0)
+    prepared = preprocessing.prepare_faces(recipe, faces, "random", 0)
     assert prepared.validation is not None
     assert len(prepared.validation.ids) > 2
     assert np.isfinite(prepared.validation.keypoints).all()
@@ -68,7 +71,7 @@ def test_who_learns_from_complete_faces_is_watched_on_complete_ones(faces: Faces
 
 def test_honest_copies_are_of_training_faces_only(faces: Faces) -> None:
     recipe = replace(kartalovic(), validation=0.2)
-    prepared = protocol.prepare(recipe, faces, "random", 0)
+    prepared = preprocessing.prepare_faces(recipe, faces, "random", 0)
     assert prepared.copies is None
     assert prepared.validation is not None
     assert len(prepared.training.ids) > 7 * len(set(prepared.training.ids))
@@ -76,30 +79,32 @@ def test_honest_copies_are_of_training_faces_only(faces: Faces) -> None:
 
 
 def test_enlarging_first_tests_on_copies_of_training_faces(faces: Faces) -> None:
-    prepared = protocol.prepare(kartalovic(), faces, "enlarged-first", 0)
+    prepared = preprocessing.prepare_faces(kartalovic(), faces, "enlarged-first", 0)
     assert prepared.copies is not None
     assert prepared.validation is not None
     known = set(prepared.training.ids)
     for leaked in (prepared.copies, prepared.validation):
         assert np.isin(leaked.ids, list(known)).mean() > 0.9
-    whole = len(protocol.enlarge(faces, kartalovic(), 0).ids)
+    whole = len(preprocessing.augment_offline(faces, kartalovic(), 0).ids)
     assert len(prepared.copies.ids) == round(0.15 * whole)
 
 
 def test_a_copy_is_what_it_says() -> None:
     faces = make_faces(1, seed=4)
-    ramp = np.tile(np.arange(SIZE, dtype=np.uint8), (SIZE, 1))
+    ramp = np.tile(np.arange(IMAGE_SIZE, dtype=np.uint8), (IMAGE_SIZE, 1))
     faces = replace(faces, images=ramp[None])
     copies = (
-        Copy(flip=True), Copy(shift_x=5, shift_y=-3), Copy(gain=1.5), Copy(noise=0.05),
-        Copy(rotation=90),
+        OfflineCopy(flip=True), OfflineCopy(shift_x=5, shift_y=-3), OfflineCopy(gain=1.5), OfflineCopy(noise=0.05),
+        OfflineCopy(rotation=90),
     )  # fmt: skip
     recipe = replace(PLAIN, missing="drop", enlarge=copies)
-    images = protocol.enlarge(faces, recipe, 0).images.astype(int)
-    points = protocol.enlarge(faces, recipe, 0).keypoints
+    images = preprocessing.augment_offline(faces, recipe, 0).images.astype(int)
+    points = preprocessing.augment_offline(faces, recipe, 0).keypoints
     original, labels = images[0], points[0]
     np.testing.assert_array_equal(images[1], original[:, ::-1])
-    np.testing.assert_allclose(points[1][:, 0], SIZE - 1 - labels[list(FLIP), 0], atol=1e-4)
+    np.testing.assert_allclose(
+        points[1][:, 0], IMAGE_SIZE - 1 - labels[list(FLIP_ORDER), 0], atol=1e-4
+    )
     np.testing.assert_array_equal(images[2][:, 5:], original[:, :-5])
     np.testing.assert_allclose(points[2], labels + np.array([5, -3]), atol=1e-4)
     np.testing.assert_allclose(images[3], np.minimum(original * 1.5, 255), atol=0.51)
@@ -107,9 +112,11 @@ def test_a_copy_is_what_it_says() -> None:
     # A right turn of the ramp lies along the other axis; the points turn about the same centre.
     assert np.ptp(images[5], axis=0).min() > 80
     assert np.ptp(images[5], axis=1).max() <= 1
-    around = points[5] - (SIZE - 1) / 2
+    around = points[5] - (IMAGE_SIZE - 1) / 2
     np.testing.assert_allclose(
-        np.linalg.norm(around, axis=1), np.linalg.norm(labels - (SIZE - 1) / 2, axis=1), rtol=1e-4
+        np.linalg.norm(around, axis=1),
+        np.linalg.norm(labels - (IMAGE_SIZE - 1) / 2, axis=1),
+        rtol=1e-4,
     )
     x, y = np.rint(points[5]).astype(int).T
     np.testing.assert_allclose(images[5][y, x], labels[:, 0], atol=2)
@@ -117,19 +124,23 @@ def test_a_copy_is_what_it_says() -> None:
 
 def test_only_complete_faces_are_copied_and_none_out_of_the_frame(faces: Faces) -> None:
     faces.keypoints[0, 0] = (2.0, 50.0)
-    recipe = replace(PLAIN, missing="ffill", enlarge=(Copy(flip=True), Copy(shift_x=-5.0)))
-    enlarged = protocol.enlarge(faces, recipe, 0)
+    recipe = replace(
+        PLAIN, missing="ffill", enlarge=(OfflineCopy(flip=True), OfflineCopy(shift_x=-5.0))
+    )
+    enlarged = preprocessing.augment_offline(faces, recipe, 0)
     assert len(enlarged.ids) == 60 + 30 + 29
 
 
 @pytest.mark.skipif(not REFERENCE.exists(), reason="the original's label table is not here")
 def test_the_originals_labels_give_the_published_number_of_images() -> None:
     """7,049 faces and 10 copies of each complete one, shifted ones within the frame: 26,239."""
-    labels = pd.read_csv(REFERENCE).to_numpy(np.float32).reshape(-1, COUNT, 2)
+    labels = pd.read_csv(REFERENCE).to_numpy(np.float32).reshape(-1, NUM_KEYPOINTS, 2)
     nothing = np.zeros((len(labels), 1, 1), np.uint8)
     faces = Faces(nothing, labels, np.arange(1, len(labels) + 1))
-    complete = labels[missing.is_complete(faces, kartalovic())]
-    made = sum(protocol.copied_points(complete, copy)[1].sum() for copy in kartalovic().enlarge)
+    complete = labels[imputation.has_all_points(faces, kartalovic())]
+    made = sum(
+        preprocessing.copied_points(complete, copy)[1].sum() for copy in kartalovic().enlarge
+    )
     assert len(complete) == 2_140
     assert len(complete) + made == 21_330
     assert len(labels) + made == 26_239
@@ -137,17 +148,17 @@ def test_the_originals_labels_give_the_published_number_of_images() -> None:
 
 @pytest.mark.parametrize("share", [0.15, 0.2])
 def test_a_random_share_is_held_out_once(faces: Faces, share: float) -> None:
-    held_out = folds.split(faces, 7, 0, how="random", held_out=share)
+    held_out = folds.assign_folds(faces, 7, 0, how="random", held_out=share)
     assert (held_out == 0).sum() == round(share * 60)
     assert set(held_out) == {0, 1}
 
 
 def test_random_folds_are_of_equal_size(faces: Faces) -> None:
-    held_out = folds.split(faces, 5, 0, how="random")
+    held_out = folds.assign_folds(faces, 5, 0, how="random")
     assert np.bincount(held_out).tolist() == [12] * 5
-    assert (held_out != folds.split(faces, 5, 1, how="random")).any()
+    assert (held_out != folds.assign_folds(faces, 5, 1, how="random")).any()
 
 
 def test_an_empty_side_is_refused(faces: Faces) -> None:
     with pytest.raises(DataError, match="none on one side"):
-        folds.hold_out(faces, 0.001, "random", 0)
+        folds.hold_out_rows(faces, 0.001, "random", 0)

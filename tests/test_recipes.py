@@ -8,19 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from fkd_kaggle import recipes
 from fkd_kaggle.errors import RecipeError
-from fkd_kaggle.recipes import Ensemble, Plan, Recipe
+from fkd_kaggle.recipes import loading, plans, schema
+from fkd_kaggle.recipes.plans import Plan
+from fkd_kaggle.recipes.schema import Ensemble, Recipe
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", loading.recipe_names())
 def test_every_shipped_recipe_loads(name: str) -> None:
-    assert recipes.load(name).name == name
+    assert loading.load_recipe(name).name == name
 
 
 def test_the_missions_networks_are_there() -> None:
-    assert {"deep15", "eyes-nose", "mouth-eyebrows"} <= set(recipes.names())
-    default = recipes.load(recipes.DEFAULT)
+    assert {"deep15", "eyes-nose", "mouth-eyebrows"} <= set(loading.recipe_names())
+    default = loading.load_recipe(schema.DEFAULT)
     assert isinstance(default, Ensemble)
     named = {line.recipe.name for line in default.members}
     assert {"deep15", "eyes-nose", "mouth-eyebrows"} <= named
@@ -28,22 +29,22 @@ def test_the_missions_networks_are_there() -> None:
 
 @pytest.mark.parametrize(("name", "complete"), [("eyes-nose", 7), ("mouth-eyebrows", 8)])
 def test_region_networks_answer_for_their_points(name: str, complete: int) -> None:
-    recipe = recipes.load(name)
+    recipe = loading.load_recipe(name)
     assert isinstance(recipe, Recipe)
     assert len(recipe.outputs()[0]) == complete
 
 
 def test_a_network_for_one_source_has_that_sources_outputs() -> None:
     def outputs(rows: str) -> list[int]:
-        recipe = recipes.load(f"deep15:rows={rows}")
-        assert isinstance(recipe, recipes.Recipe)
+        recipe = loading.load_recipe(f"deep15:rows={rows}")
+        assert isinstance(recipe, schema.Recipe)
         return [len(points) for points in recipe.outputs()]
 
     assert (outputs("all"), outputs("complete"), outputs("partial")) == ([15, 4], [15], [4])
 
 
 def test_a_plan_survives_json() -> None:
-    plan = recipes.plan(["smoke", "kartalovic-leaky"], seed=3, time_limit=60)
+    plan = plans.make_plan(["smoke", "kartalovic-leaky"], seed=3, time_limit=60)
     again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
     assert again.members == plan.members
     assert again.time_limit == 60
@@ -51,11 +52,11 @@ def test_a_plan_survives_json() -> None:
 
 @pytest.mark.parametrize("name", ["deep15", "farhat", "kartalovic"])
 def test_a_recipe_survives_its_own_file(tmp_path: Path, name: str) -> None:
-    recipe = recipes.load(name)
+    recipe = loading.load_recipe(name)
     assert isinstance(recipe, Recipe)
     path = tmp_path / "mine.toml"
-    path.write_text(recipes.to_toml(recipe), encoding="utf-8")
-    mine = recipes.load(str(path))
+    path.write_text(loading.to_toml(recipe), encoding="utf-8")
+    mine = loading.load_recipe(str(path))
     assert isinstance(mine, Recipe)
     assert mine == replace(recipe, name="mine")
     assert mine.digest == recipe.digest
@@ -66,7 +67,7 @@ def test_the_digest_tells_training_changes_from_words(tmp_path: Path) -> None:
     digests = []
     for text in ("", 'description = "words"\n', "epochs = 7\n"):
         path.write_text(text, encoding="utf-8")
-        recipe = recipes.load(str(path))
+        recipe = loading.load_recipe(str(path))
         assert isinstance(recipe, Recipe)
         digests.append(recipe.digest)
     assert digests[0] == digests[1] != digests[2]
@@ -100,9 +101,15 @@ def test_the_digest_tells_training_changes_from_words(tmp_path: Path) -> None:
         ("[options]\nwidht = 3", "did you mean 'width'"),
         ("[options]\nwidth = 3.5", "options.width must be a whole number"),
         ("[options]\nwidth = true", "options.width must be a whole number"),
-        ('architecture = "ladder"\n[options]\nfilters = "many"', "must be a list of whole numbers"),
-        ('architecture = "ladder"\n[options]\ndense = [1, "b"]', "must be a list of whole numbers"),
-        ('architecture = "ladder"\n[options]\ntarget_scale = "unit"', "unknown option"),
+        (
+            'architecture = "plain-cnn"\n[options]\nfilters = "many"',
+            "must be a list of whole numbers",
+        ),
+        (
+            'architecture = "plain-cnn"\n[options]\ndense = [1, "b"]',
+            "must be a list of whole numbers",
+        ),
+        ('architecture = "plain-cnn"\n[options]\ntarget_scale = "unit"', "unknown option"),
         ('target_scale = "unit"', "which heatmap is not"),
         ('augmentation = "farhta"', "did you mean 'farhat'"),
         ('[augmentation]\nset = "nothing"', "unknown set"),
@@ -126,7 +133,7 @@ def test_a_wrong_file_gets_one_clear_line(tmp_path: Path, text: str, says: str) 
     path = tmp_path / "mine.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(RecipeError) as caught:
-        recipes.load(str(path))
+        loading.load_recipe(str(path))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -135,11 +142,11 @@ def test_a_file_that_is_no_text_gets_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(b"description = '\xff'")
     with pytest.raises(RecipeError, match="not UTF-8"):
-        recipes.load(str(path))
+        loading.load_recipe(str(path))
 
 
 def test_a_recipe_is_varied_in_place(tmp_path: Path) -> None:
-    recipe = recipes.load("deep15:missing=knn,augmentation.flip=0,options.dense=[64, 32]")
+    recipe = loading.load_recipe("deep15:missing=knn,augmentation.flip=0,options.dense=[64, 32]")
     assert isinstance(recipe, Recipe)
     assert recipe.missing == "knn"
     assert recipe.augmentation.flip == 0
@@ -147,10 +154,10 @@ def test_a_recipe_is_varied_in_place(tmp_path: Path) -> None:
     assert recipe.options["dense"] == [64, 32]
     path = tmp_path / "mine.toml"
     path.write_text("epochs = 3\n", encoding="utf-8")
-    varied = recipes.load(f"{path}:batch_size=5")
+    varied = loading.load_recipe(f"{path}:batch_size=5")
     assert isinstance(varied, Recipe)
     assert (varied.epochs, varied.batch_size) == (3, 5)
-    both = recipes.plan(["deep15", "deep15:missing=knn"]).ensemble.members
+    both = plans.make_plan(["deep15", "deep15:missing=knn"]).ensemble.members
     assert [line.recipe.name for line in both] == ["deep15", "deep15-missing-knn"]
 
 
@@ -168,7 +175,7 @@ def test_a_recipe_is_varied_in_place(tmp_path: Path) -> None:
 )
 def test_an_impossible_variation_is_one_clear_line(name: str, says: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        recipes.load(name)
+        loading.load_recipe(name)
     assert says in str(caught.value)
 
 
@@ -176,13 +183,13 @@ def test_an_augmentation_set_is_named_and_changed(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('augmentation = "farhat"\n', encoding="utf-8")
     for name, flip in ((str(path), 0.5), (f"{path}:augmentation.flip=0.25", 0.25)):
-        recipe = recipes.load(name)
+        recipe = loading.load_recipe(name)
         assert isinstance(recipe, Recipe)
-        assert recipe.augmentation == replace(recipes.AUGMENTATIONS["farhat"], flip=flip)
+        assert recipe.augmentation == replace(schema.AUGMENTATIONS["farhat"], flip=flip)
     path.write_text('[augmentation]\nset = "none"\nrotation = 5\n', encoding="utf-8")
-    recipe = recipes.load(str(path))
+    recipe = loading.load_recipe(str(path))
     assert isinstance(recipe, Recipe)
-    assert recipe.augmentation == replace(recipes.AUGMENTATIONS["none"], rotation=5)
+    assert recipe.augmentation == replace(schema.AUGMENTATIONS["none"], rotation=5)
 
 
 def test_a_recipe_alone_follows_its_own_split_and_in_company_the_common_folds(
@@ -190,21 +197,21 @@ def test_a_recipe_alone_follows_its_own_split_and_in_company_the_common_folds(
 ) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('split = "random"\nheld_out = 0.15\n', encoding="utf-8")
-    alone = recipes.plan([str(path)])
+    alone = plans.make_plan([str(path)])
     assert (alone.ensemble.split, alone.ensemble.held_out) == ("random", 0.15)
     assert [member.fold for member in alone.members] == [0]
-    for plan in (recipes.plan([str(path), "deep15"]), recipes.plan([str(path)], folds=3)):
+    for plan in (plans.make_plan([str(path), "deep15"]), plans.make_plan([str(path)], folds=3)):
         assert (plan.ensemble.split, plan.ensemble.held_out) == ("grouped", 0.0)
         assert len({member.fold for member in plan.members}) == plan.ensemble.folds
 
 
 def test_an_ensembles_one_part_is_held_out_once() -> None:
-    plan = recipes.plan(["quick:split=random,held_out=0.2,trained_folds=0"])
+    plan = plans.make_plan(["quick:split=random,held_out=0.2,trained_folds=0"])
     assert {member.fold for member in plan.members} == {0}
 
 
 def test_options_override_every_member() -> None:
-    plan = recipes.plan(["deep15", "eyes-nose"], folds=3, epochs=2, batch_size=8)
+    plan = plans.make_plan(["deep15", "eyes-nose"], folds=3, epochs=2, batch_size=8)
     assert len(plan.members) == 6
     assert {member.recipe.epochs for member in plan.members} == {2}
     assert len({member.seed for member in plan.members if member.recipe.name == "deep15"}) == 3
@@ -226,5 +233,5 @@ def test_options_override_every_member() -> None:
 )
 def test_an_impossible_plan_is_refused(arguments: dict, says: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        recipes.plan(**{"chosen": ["smoke"]} | arguments)
+        plans.make_plan(**{"chosen": ["smoke"]} | arguments)
     assert says in str(caught.value)

@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from fkd_kaggle import recipes, rehearsal
-from fkd_kaggle.competition import SubmissionRecord
 from fkd_kaggle.errors import FkdError
-from fkd_kaggle.events import EnsembleEnded, EpochEnded, Event, Scores
-from fkd_kaggle.kernel.following import KernelEvent, StateChanged
-from fkd_kaggle.practice.dataset import Rendered
+from fkd_kaggle.kaggle_api.competition import SubmissionRecord
+from fkd_kaggle.kernel.follow import KernelEvent, KernelStateChanged
+from fkd_kaggle.practice import rehearsal
+from fkd_kaggle.practice.dataset import SyntheticSize
+from fkd_kaggle.practice.rehearsal import PracticeData, Rehearsal
 from fkd_kaggle.practice.server import PORT
-from fkd_kaggle.rehearsal import Rehearsal, Served
+from fkd_kaggle.recipes import plans
+from fkd_kaggle.runs.scores import Scores
+from fkd_kaggle.training.events import EnsembleEnded, EpochEnded, Event
 
 TINY = """
 architecture = "heatmap"
@@ -53,13 +55,13 @@ def test_the_whole_way_leaves_everything_where_it_is_asked_to(
     events: list[Event | KernelEvent] = []
     told: list[str] = []
     keep = tmp_path / "kept"
-    plan = recipes.plan([str(path)], folds=2, precision="float32")
-    faces = Rendered(training=24, test=12)
+    plan = plans.make_plan([str(path)], folds=2, precision="float32")
+    faces = SyntheticSize(training=24, test=12)
     result = rehearsal.rehearse(
         plan, keep=keep, on_event=events.append, tell=told.append, shards=shards,
-        served=Served(rendered=faces),
+        served=PracticeData(rendered=faces),
     )  # fmt: skip
-    last = EnsembleEnded if shards is None else StateChanged
+    last = EnsembleEnded if shards is None else KernelStateChanged
     assert isinstance(events[-1], last), events
     assert result.scores.expected is not None
     assert result.ours.private_score is not None
@@ -94,7 +96,7 @@ def test_ctrl_c_ends_all_of_it_and_leaves_nothing(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     path = tmp_path / "tiny.toml"
     path.write_text(TINY)
-    plan = recipes.plan([str(path)], folds=2, precision="float32")
+    plan = plans.make_plan([str(path)], folds=2, precision="float32")
     plan = replace(plan, ensemble=replace(plan.ensemble, trained_folds=1))
     told: list[str] = []
 
@@ -107,7 +109,7 @@ def test_ctrl_c_ends_all_of_it_and_leaves_nothing(
             plan,
             on_event=impatient,
             tell=told.append,
-            served=Served(rendered=Rendered(24, 12)),
+            served=PracticeData(rendered=SyntheticSize(24, 12)),
         )
     assert not any("submitting" in line for line in told)
     assert not any(f":{PORT}" in line for line in told)  # it went where it found room

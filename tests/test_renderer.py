@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fkd_kaggle import archive, faces
-from fkd_kaggle.keypoints import COMPLETE, NAMES, PARTIAL_SOURCE, index
-from fkd_kaggle.practice import renderer
+from fkd_kaggle.data import archive, dataset
+from fkd_kaggle.keypoints import COMPLETE, KEYPOINT_NAMES, PARTIAL, index
+from fkd_kaggle.practice import synthetic_faces
 
 
 def test_faces_are_drawn_where_their_keypoints_are() -> None:
     """Irises are the darkest spots of an eye, so a dark centre of mass must sit at eye centres."""
-    images, keypoints = renderer.render(200, seed=3)
+    images, keypoints = synthetic_faces.draw_faces(200, seed=3)
     y, x = np.mgrid[-4:5, -4:5]
     misses = []
     for image, points in zip(images, keypoints, strict=True):
@@ -32,21 +32,21 @@ def test_faces_are_drawn_where_their_keypoints_are() -> None:
 
 
 def test_the_same_seed_draws_the_same_faces() -> None:
-    one, two, other = (renderer.render(5, seed=seed)[0] for seed in (1, 1, 2))
+    one, two, other = (synthetic_faces.draw_faces(5, seed=seed)[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, two)
     assert (one != other).any()
 
 
 def test_a_rendered_competition_has_the_originals_shape(tmp_path: Path) -> None:
-    packed, solution = renderer.write_competition(tmp_path, 200, 50, seed=0)
+    packed, solution = synthetic_faces.write_competition(tmp_path, 200, 50, seed=0)
     archive.unpack(packed, tmp_path / "data")
-    training = faces.read_training(tmp_path / "data")
-    test, lookup = faces.read_test(tmp_path / "data"), faces.read_lookup(tmp_path / "data")
-    assert (training.sources[:60] == COMPLETE).all()
-    assert (training.sources[60:] == PARTIAL_SOURCE).all()
+    training = dataset.read_training(tmp_path / "data")
+    test, lookup = dataset.read_test(tmp_path / "data"), dataset.read_lookup(tmp_path / "data")
+    assert (training.annotators[:60] == COMPLETE).all()
+    assert (training.annotators[60:] == PARTIAL).all()
     full = np.isfinite(training.keypoints).all((1, 2)).sum()
     assert 40 < full < 60  # a few complete rows miss a point
-    assert (lookup.sources(test.ids) == COMPLETE).sum() == 15
+    assert (lookup.annotators(test.ids) == COMPLETE).sum() == 15
     assert len(solution.read_text().split("\n")) == len(lookup.row_ids) + 2
     # The mean predictor must have something to lose.
     labels = training.keypoints[:60]
@@ -54,4 +54,4 @@ def test_a_rendered_competition_has_the_originals_shape(tmp_path: Path) -> None:
     assert spread > 3.5
     nose = index("nose_tip")[0]
     gap = np.nanmean(training.keypoints[60:, nose, 1]) - np.nanmean(labels[:, nose, 1])
-    assert gap > 1.5, f"the second annotator's {NAMES[nose]} should be lower"
+    assert gap > 1.5, f"the second annotator's {KEYPOINT_NAMES[nose]} should be lower"

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from fkd_kaggle import networks, search
+from fkd_kaggle.training import crop_search, forward, network
 
 ORDER = [1, 0, 2]
 """Left eye, right eye, mouth: which output answers for which in a mirrored face."""
+
 EYE, MOUTH = 0.6, 0.9
 """How far from the disc's centre they are, in radii."""
 
@@ -66,7 +67,7 @@ def points(x: float, y: float, radius: float) -> np.ndarray:
 
 
 def test_a_face_in_its_usual_size_is_sure_of_itself(spotter: keras.Model) -> None:
-    answers, doubts = networks.predict_doubtfully(spotter, disc(45, 50, 30)[None], ORDER)
+    answers, doubts = forward.predict_with_flip_disagreement(spotter, disc(45, 50, 30)[None], ORDER)
     np.testing.assert_allclose(answers[0], points(45, 50, 30), atol=0.2)
     assert doubts[0] < 0.1
 
@@ -76,10 +77,10 @@ def test_a_small_face_is_found_through_windows(
     spotter: keras.Model, face: tuple[float, float, float]
 ) -> None:
     images = np.stack([disc(*face), disc(45, 50, 30)])
-    once, doubts = networks.predict_doubtfully(spotter, images, ORDER)
+    once, doubts = forward.predict_with_flip_disagreement(spotter, images, ORDER)
     assert np.abs(once[0] - points(*face)).max() > 10
-    assert doubts[0] > 10 * search.DOUBTFUL
-    found = search.predict_points(spotter, images, ORDER)
+    assert doubts[0] > 10 * crop_search.DOUBTFUL
+    found = crop_search.predict_with_crop_search(spotter, images, ORDER)
     # Not to the last tenth: a window's edge may cut a piece of the disc off.
     np.testing.assert_allclose(found[0], points(*face), atol=1.0)
     np.testing.assert_array_equal(found[1], once[1])
@@ -87,10 +88,10 @@ def test_a_small_face_is_found_through_windows(
 
 def test_where_windows_find_nothing_the_answer_stays(spotter: keras.Model) -> None:
     nothing = np.zeros((1, 96, 96), np.uint8)
-    assert np.isnan(search.search(spotter, nothing, ORDER)).all()
+    assert np.isnan(crop_search.search_crops(spotter, nothing, ORDER)).all()
     np.testing.assert_array_equal(
-        search.predict_points(spotter, nothing, ORDER),
-        networks.predict_points(spotter, nothing, ORDER),
+        crop_search.predict_with_crop_search(spotter, nothing, ORDER),
+        forward.predict_points(spotter, nothing, ORDER),
     )
 
 
@@ -100,11 +101,11 @@ def test_one_window_alone_is_not_believed(
     small = disc(30, 30, 14)[None]
     # Half of the picture, from its corner: shows the disc in its usual size.
     looks = np.array([[[0.5, 0, 0], [0, 0.5, 0]]], np.float32)
-    monkeypatch.setattr(search, "windows", lambda: looks)
-    assert np.isnan(search.search(spotter, small, ORDER)).all()
-    monkeypatch.setattr(search, "windows", lambda: np.concatenate([looks, looks + 1e-3]))
+    monkeypatch.setattr(crop_search, "crop_windows", lambda: looks)
+    assert np.isnan(crop_search.search_crops(spotter, small, ORDER)).all()
+    monkeypatch.setattr(crop_search, "crop_windows", lambda: np.concatenate([looks, looks + 1e-3]))
     np.testing.assert_allclose(
-        search.search(spotter, small, ORDER)[0], points(30, 30, 14), atol=0.5
+        crop_search.search_crops(spotter, small, ORDER)[0], points(30, 30, 14), atol=0.5
     )
 
 
@@ -113,35 +114,36 @@ def test_two_windows_that_contradict_each_other_are_not_believed(
 ) -> None:
     two = np.maximum(disc(22, 22, 14), disc(72, 72, 14))[None]
     corners = [[[0.5, 0, start], [0, 0.5, start]] for start in (0.0, 47.5)]
-    monkeypatch.setattr(search, "windows", lambda: np.array(corners, np.float32))
-    assert np.isnan(search.search(spotter, two, ORDER)).all()
+    monkeypatch.setattr(crop_search, "crop_windows", lambda: np.array(corners, np.float32))
+    assert np.isnan(crop_search.search_crops(spotter, two, ORDER)).all()
 
 
 def test_only_the_most_doubtful_are_looked_at_again(spotter: keras.Model) -> None:
     images = np.stack([disc(30, 30, 14)] * 100)
-    found = search.predict_points(spotter, images, ORDER)
+    found = crop_search.predict_with_crop_search(spotter, images, ORDER)
     right = np.abs(found - points(30, 30, 14)).max((1, 2)) < 0.5
-    assert right.sum() == 100 * search.MOST
+    assert right.sum() == 100 * crop_search.MOST
 
 
 def test_who_is_not_asked_about_mirror_images_does_not_look_again(spotter: keras.Model) -> None:
     small = disc(30, 30, 14)[None]
     np.testing.assert_array_equal(
-        search.predict_points(spotter, small, None), networks.predict_points(spotter, small, None)
+        crop_search.predict_with_crop_search(spotter, small, None),
+        forward.predict_points(spotter, small, None),
     )
 
 
 def test_labels_lie_as_far_aside_in_a_small_face(spotter: keras.Model) -> None:
-    layer = networks.LabelOffset(name="label_offset")
+    layer = network.LabelOffset(name="label_offset")
     shifted = keras.Model(spotter.input, layer(spotter.output))
     layer.kernel.assign(np.full((3, 2), 2.0 / layer.unit, np.float32))
     small = disc(30, 30, 14)[None]
-    found = search.search(shifted, small, ORDER)
+    found = crop_search.search_crops(shifted, small, ORDER)
     np.testing.assert_allclose(found[0], points(30, 30, 14) + 2.0, atol=0.5)
 
 
 def test_windows_stay_inside_the_picture() -> None:
-    looks = search.windows()
+    looks = crop_search.crop_windows()
     for corner in (0.0, 95.0):
         seen = looks @ np.array([corner, corner, 1.0])
         assert seen.min() >= -1e-4

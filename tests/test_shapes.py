@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fkd_kaggle import shapes
-from fkd_kaggle.keypoints import COUNT, PARTIAL
+from fkd_kaggle.data import outliers
+from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS
 
-OTHERS = [point for point in range(COUNT) if point not in PARTIAL]
+OTHERS = [point for point in range(NUM_KEYPOINTS) if point not in PARTIAL_KEYPOINTS]
 
 
 def turned(base: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -18,14 +18,14 @@ def turned(base: np.ndarray, count: int, seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     turn = np.exp(random.normal(0, 0.3, count) * 1j + random.normal(0, 0.2, count))
     moved = (base @ [1, 1j])[None] * turn[:, None] + random.normal(0, 15, (count, 1)) * (1 + 1j)
-    noise = random.normal(0, 0.5, (count, COUNT, 2))
+    noise = random.normal(0, 0.5, (count, NUM_KEYPOINTS, 2))
     return (np.stack([moved.real, moved.imag], -1) + noise).astype(np.float32)
 
 
 def faces(seed: int = 0, count: int = 120) -> tuple[np.ndarray, np.ndarray]:
     """Return labels of two sources, the second with four points of another habit, and sources."""
     random = np.random.default_rng(seed)
-    base = random.uniform(-40, 40, (COUNT, 2))
+    base = random.uniform(-40, 40, (NUM_KEYPOINTS, 2))
     labels = turned(base, count, seed + 1)
     labels[count // 2 :] = turned(base + random.normal(0, 5, base.shape), count // 2, seed + 2)
     labels[count // 2 :, OTHERS] = np.nan
@@ -33,44 +33,46 @@ def faces(seed: int = 0, count: int = 120) -> tuple[np.ndarray, np.ndarray]:
 
 
 @settings(deadline=None, max_examples=10)
-@given(st.integers(0, 1000), st.integers(0, 59), st.sampled_from(range(COUNT)))
+@given(st.integers(0, 1000), st.integers(0, 59), st.sampled_from(range(NUM_KEYPOINTS)))
 def test_a_label_that_was_moved_is_the_most_surprising(seed: int, row: int, point: int) -> None:
-    labels, sources = faces(seed)
+    labels, annotators = faces(seed)
     truth = labels[row, point].copy()
     labels[row, point] += (14, -14)
-    expected, surprise = shapes.expect(labels, sources)
-    assert np.nanargmax(surprise) == row * COUNT + point
+    expected, deviations = outliers.expected_labels(labels, annotators)
+    assert np.nanargmax(deviations) == row * NUM_KEYPOINTS + point
     assert np.hypot(*(expected[row, point] - truth)) < 7
 
 
 def test_the_sources_habits_are_not_mixed() -> None:
-    labels, sources = faces()
-    _, surprise = shapes.expect(labels, sources)
-    assert np.nanmedian(surprise[sources == 1]) < 2
-    assert np.isnan(surprise[np.ix_(sources == 1, OTHERS)]).all()
+    labels, annotators = faces()
+    _, deviations = outliers.expected_labels(labels, annotators)
+    assert np.nanmedian(deviations[annotators == 1]) < 2
+    assert np.isnan(deviations[np.ix_(annotators == 1, OTHERS)]).all()
     # Judged by the other source's habits the same labels are far off.
-    _, mixed = shapes.expect(np.concatenate([labels[:60], labels[60:65]]), np.zeros(65, np.uint8))
-    own = np.nanmedian(surprise[60:65][:, PARTIAL])
-    assert np.nanmedian(mixed[60:, PARTIAL]) > 2 * own
+    _, mixed = outliers.expected_labels(
+        np.concatenate([labels[:60], labels[60:65]]), np.zeros(65, np.uint8)
+    )
+    own = np.nanmedian(deviations[60:65][:, PARTIAL_KEYPOINTS])
+    assert np.nanmedian(mixed[60:, PARTIAL_KEYPOINTS]) > 2 * own
 
 
 @pytest.mark.parametrize("labelled", [0, 1, 3])
 def test_too_few_labels_are_not_judged(labelled: int) -> None:
-    labels, sources = faces()
+    labels, annotators = faces()
     labels[5, labelled:] = np.nan
-    expected, surprise = shapes.expect(labels, sources)
-    assert np.isnan(surprise[5]).all()
+    expected, deviations = outliers.expected_labels(labels, annotators)
+    assert np.isnan(deviations[5]).all()
     assert np.isnan(expected[5]).all()
-    assert np.isfinite(surprise[6]).all()
+    assert np.isfinite(deviations[6]).all()
 
 
 def test_too_few_faces_are_not_judged() -> None:
-    labels, sources = faces()
+    labels, annotators = faces()
     few = np.array([0, 1, 2, 60, 61])
-    assert np.isnan(shapes.expect(labels[few], sources[few])[1]).all()
+    assert np.isnan(outliers.expected_labels(labels[few], annotators[few])[1]).all()
 
 
 def test_identical_faces_are_not_surprising() -> None:
-    labels = np.broadcast_to(faces()[0][:1], (40, COUNT, 2))
-    _, surprise = shapes.expect(labels, np.zeros(40, np.uint8))
-    assert np.nanmax(surprise) < 1
+    labels = np.broadcast_to(faces()[0][:1], (40, NUM_KEYPOINTS, 2))
+    _, deviations = outliers.expected_labels(labels, np.zeros(40, np.uint8))
+    assert np.nanmax(deviations) < 1

@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 from conftest import write_competition
 
-from fkd_kaggle import blend, ensemble, faces, recipes, stacking
-from fkd_kaggle.keypoints import COUNT, PARTIAL, PARTIAL_SOURCE
+from fkd_kaggle.data import dataset, metrics
+from fkd_kaggle.ensemble import blending, fitting, prediction, stacking
+from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL, PARTIAL_KEYPOINTS
+from fkd_kaggle.recipes import plans
 
-OTHERS = [point for point in range(COUNT) if point not in PARTIAL]
+OTHERS = [point for point in range(NUM_KEYPOINTS) if point not in PARTIAL_KEYPOINTS]
 
 
 def truth(count: int, seed: int = 0) -> np.ndarray:
     """Return (N, 15, 2) labels of the partial source: four points that move together and alone."""
     random = np.random.default_rng(seed)
-    labels = random.uniform(25, 70, (1, COUNT, 2)) + random.normal(0, 4, (count, 1, 2))
-    labels = labels + random.normal(0, 3, (count, COUNT, 2))
+    labels = random.uniform(25, 70, (1, NUM_KEYPOINTS, 2)) + random.normal(0, 4, (count, 1, 2))
+    labels = labels + random.normal(0, 3, (count, NUM_KEYPOINTS, 2))
     labels[:, OTHERS] = np.nan
     return labels.astype(np.float32)
 
@@ -32,11 +34,11 @@ def seen(labels: np.ndarray, spread: float, seed: int) -> np.ndarray:
 
 
 def partial(count: int) -> np.ndarray:
-    return np.full(count, PARTIAL_SOURCE, np.uint8)
+    return np.full(count, PARTIAL, np.uint8)
 
 
 def score(predictions: np.ndarray, labels: np.ndarray) -> float:
-    value = blend.rmse(predictions, labels, np.ones(len(labels), bool))
+    value = metrics.rmse(predictions, labels, np.ones(len(labels), bool))
     assert value is not None
     return value
 
@@ -47,14 +49,14 @@ def test_a_known_mistake_is_found_and_taken_back() -> None:
 
     def wrong(points: np.ndarray, seed: int) -> np.ndarray:
         answer = seen(points, 0.3, seed)
-        eye, nose, lip = (points[:, PARTIAL[place]] - 50 for place in (0, 2, 3))
-        answer[:, PARTIAL[0]] += 1.5 + 0.1 * lip + 0.02 * eye[:, :1] * nose
+        eye, nose, lip = (points[:, PARTIAL_KEYPOINTS[place]] - 50 for place in (0, 2, 3))
+        answer[:, PARTIAL_KEYPOINTS[0]] += 1.5 + 0.1 * lip + 0.02 * eye[:, :1] * nose
         return answer
 
     inputs = np.stack([wrong(labels, 1), wrong(labels, 2)])
-    stack, held = stacking.fit(inputs, labels, partial(300), np.arange(300))
-    plain, mixed = stacking.simplex(inputs, labels, partial(300))
-    assert stack.corrections[PARTIAL_SOURCE] is not None
+    stack, held = stacking.fit_stack(inputs, labels, partial(300), np.arange(300))
+    plain, mixed = stacking.fit_simplex(inputs, labels, partial(300))
+    assert stack.corrections[PARTIAL] is not None
     assert score(held, labels) < 0.5 * score(mixed, labels)
     # What nested folds promise is what new faces get.
     unseen = np.stack([wrong(fresh, 3), wrong(fresh, 4)])
@@ -65,25 +67,25 @@ def test_a_known_mistake_is_found_and_taken_back() -> None:
 
 def test_the_score_is_of_faces_the_stack_has_not_seen() -> None:
     """Labels that are noise cannot be predicted: whatever a fit makes of them is flattery."""
-    labels = np.full((120, COUNT, 2), np.nan, np.float32)
+    labels = np.full((120, NUM_KEYPOINTS, 2), np.nan, np.float32)
     random = np.random.default_rng(0)
-    labels[:, PARTIAL] = 48 + random.normal(0, 2, (120, 4, 2))
+    labels[:, PARTIAL_KEYPOINTS] = 48 + random.normal(0, 2, (120, 4, 2))
     inputs = np.stack([seen(labels * 0 + 48, 2, seed) for seed in (1, 2, 3)])
     groups = np.arange(120)
-    stack, held = stacking.fit(inputs, labels, partial(120), groups)
-    _, mixed = stacking.simplex(inputs, labels, partial(120))
+    stack, held = stacking.fit_stack(inputs, labels, partial(120), groups)
+    _, mixed = stacking.fit_simplex(inputs, labels, partial(120))
     assert score(held, labels) > 2.0  # nobody can do better than the labels' own spread
     flattered = stacking._fit(inputs, labels, partial(120), groups, stacking.MODELS["stack"])
     assert score(flattered.apply(inputs, partial(120)), labels) < score(held, labels)
     assert score(held, labels) < 1.05 * score(mixed, labels)
-    assert stack.weights.shape == (2, COUNT, 3)
+    assert stack.weights.shape == (2, NUM_KEYPOINTS, 3)
 
 
 def test_good_recipes_are_left_to_the_blend() -> None:
     labels = truth(200)
     inputs = np.stack([seen(labels, 1.0, seed) for seed in (1, 2)])
-    stack, held = stacking.fit(inputs, labels, partial(200), np.arange(200))
-    _, mixed = stacking.simplex(inputs, labels, partial(200))
+    stack, held = stacking.fit_stack(inputs, labels, partial(200), np.arange(200))
+    _, mixed = stacking.fit_simplex(inputs, labels, partial(200))
     assert score(held, labels) <= 1.02 * score(mixed, labels)
     best = min(score(one, labels) for one in inputs)
     assert score(held, labels) < best
@@ -93,36 +95,38 @@ def test_good_recipes_are_left_to_the_blend() -> None:
 def test_a_face_that_a_recipe_does_not_answer_gets_the_blend() -> None:
     labels = truth(200)
     inputs = np.stack([seen(labels, 1.0, 1) + np.float32(2), seen(labels, 1.0, 2)])
-    stack, _ = stacking.fit(inputs, labels, partial(200), np.arange(200))
-    assert stack.corrections[PARTIAL_SOURCE] is not None
+    stack, _ = stacking.fit_stack(inputs, labels, partial(200), np.arange(200))
+    assert stack.corrections[PARTIAL] is not None
     inputs[1, 7] = np.nan
     answers = stack.apply(inputs, partial(200))
-    np.testing.assert_allclose(answers[7, PARTIAL], inputs[0, 7, PARTIAL])
-    assert np.isfinite(answers[:, PARTIAL]).all()
+    np.testing.assert_allclose(answers[7, PARTIAL_KEYPOINTS], inputs[0, 7, PARTIAL_KEYPOINTS])
+    assert np.isfinite(answers[:, PARTIAL_KEYPOINTS]).all()
 
 
 def test_recipes_of_one_source_leave_the_other_alone() -> None:
     """Separate networks for each source: each answers for its own faces only."""
     labels = truth(160)
-    sources = np.repeat(np.array([0, 1], np.uint8), 80)
+    annotators = np.repeat(np.array([0, 1], np.uint8), 80)
     complete = truth(160, seed=1)
-    complete[:, OTHERS] = complete[:, PARTIAL[:1]] + np.arange(1, 12, dtype=np.float32)[:, None]
+    complete[:, OTHERS] = (
+        complete[:, PARTIAL_KEYPOINTS[:1]] + np.arange(1, 12, dtype=np.float32)[:, None]
+    )
     labels[:80] = complete[:80]
     one, two = seen(labels, 0.5, 1), seen(labels, 0.5, 2)
     one[80:], two[:80] = np.nan, np.nan
     inputs = np.stack([one, two])
-    weights = blend.fit(inputs, labels, sources)
+    weights = blending.fit_weights(inputs, labels, annotators)
     np.testing.assert_allclose(weights[0, :, 0], 1)
-    np.testing.assert_allclose(weights[1, list(PARTIAL), 1], 1)
-    mixed = blend.apply(inputs, weights, sources)
+    np.testing.assert_allclose(weights[1, list(PARTIAL_KEYPOINTS), 1], 1)
+    mixed = blending.apply_weights(inputs, weights, annotators)
     np.testing.assert_array_equal(mixed[:80], one[:80])
-    np.testing.assert_array_equal(mixed[80:, PARTIAL], two[80:, PARTIAL])
+    np.testing.assert_array_equal(mixed[80:, PARTIAL_KEYPOINTS], two[80:, PARTIAL_KEYPOINTS])
 
 
 def test_a_stack_is_kept_and_read_back() -> None:
     labels = truth(100)
     inputs = np.stack([seen(labels, 1.0, seed) + np.float32(1) for seed in (1, 2)])
-    stack, _ = stacking.fit(inputs, labels, partial(100), np.arange(100))
+    stack, _ = stacking.fit_stack(inputs, labels, partial(100), np.arange(100))
     again = stacking.Stack.from_arrays(stack.arrays())
     assert again.corrections[0] is None
     np.testing.assert_array_equal(
@@ -141,33 +145,35 @@ def test_networks_for_each_source_are_trained_stacked_and_predict(tmp_path: Path
         f"{{ recipe = '{tmp_path / 'net.toml'}:rows={rows}' }}" for rows in ("complete", "partial")
     )
     (tmp_path / "two.toml").write_text(f"blend = 'stack'\nfolds = 2\nmembers = [{members}]\n")
-    plan = recipes.plan([str(tmp_path / "two.toml")], precision="float32")
-    run = ensemble.start(tmp_path / "runs", None, plan, data)
-    scores = ensemble.train(run, data)
-    training = faces.read_training(data)
+    plan = plans.make_plan([str(tmp_path / "two.toml")], precision="float32")
+    run = fitting.start_run(tmp_path / "runs", None, plan, data)
+    scores = fitting.train_run(run, data)
+    training = dataset.read_training(data)
     with np.load(run.member("net-rows-partial-f0") / "out_of_fold.npz") as kept:
-        own = training.sources[kept["ids"] - 1] == PARTIAL_SOURCE
-        assert np.isfinite(kept["predictions"][own][:, PARTIAL]).all()
+        own = training.annotators[kept["ids"] - 1] == PARTIAL
+        assert np.isfinite(kept["predictions"][own][:, PARTIAL_KEYPOINTS]).all()
         assert np.isnan(kept["predictions"][~own]).all()
         assert np.isnan(kept["predictions"][:, OTHERS]).all()
     with np.load(run.path / "out_of_fold.npz") as kept:
         held = kept["predictions"]
-    assert scores.partial == blend.rmse(held, training.keypoints, training.sources == 1)
+    assert scores.partial == metrics.rmse(held, training.keypoints, training.annotators == 1)
     assert scores.expected is not None
-    test, lookup = faces.read_test(data), faces.read_lookup(data)
-    sources = lookup.sources(test.ids)
-    answers = ensemble.predict(run, data, test, sources)
-    assert np.isfinite(answers[sources == 0]).all()
-    assert np.isfinite(answers[sources == 1][:, PARTIAL]).all()
+    test, lookup = dataset.read_test(data), dataset.read_lookup(data)
+    annotators = lookup.annotators(test.ids)
+    answers = prediction.predict_run(run, data, test, annotators)
+    assert np.isfinite(answers[annotators == 0]).all()
+    assert np.isfinite(answers[annotators == 1][:, PARTIAL_KEYPOINTS]).all()
 
 
 @pytest.mark.parametrize("count", [1, 12])
 def test_too_few_faces_or_groups_get_the_blend(count: int) -> None:
     labels = truth(count)
     inputs = seen(labels, 1.0, 1)[None]
-    stack, held = stacking.fit(inputs, labels, partial(count), np.arange(count))
+    stack, held = stacking.fit_stack(inputs, labels, partial(count), np.arange(count))
     assert stack.corrections == (None, None)
-    np.testing.assert_allclose(held[:, PARTIAL], inputs[0][:, PARTIAL], rtol=1e-6)
+    np.testing.assert_allclose(
+        held[:, PARTIAL_KEYPOINTS], inputs[0][:, PARTIAL_KEYPOINTS], rtol=1e-6
+    )
 
 
 def test_shape_takes_a_mistake_back_that_the_other_points_tell_of() -> None:
@@ -176,16 +182,16 @@ def test_shape_takes_a_mistake_back_that_the_other_points_tell_of() -> None:
     labels[:, OTHERS] = labels[:, :1] + np.random.default_rng(1).normal(0, 2, (400, 11, 2))
     answers = labels + np.random.default_rng(2).normal(0, 0.3, labels.shape).astype(np.float32)
     answers[:, 7] += 0.5 * (labels[:, 14] - labels[:, 14].mean(0))
-    sources = np.zeros(400, np.uint8)
-    stack, held = stacking.fit(
-        answers[None], labels, sources, np.arange(400), stacking.MODELS["shape"]
+    annotators = np.zeros(400, np.uint8)
+    stack, held = stacking.fit_stack(
+        answers[None], labels, annotators, np.arange(400), stacking.MODELS["shape"]
     )
     assert stack.corrections[0] is not None
     assert score(held, labels) < 0.6 * score(answers, labels)
     # Kept and read back it answers the same.
     again = stacking.Stack.from_arrays(stack.arrays())
     np.testing.assert_array_equal(
-        again.apply(answers[None], sources), stack.apply(answers[None], sources)
+        again.apply(answers[None], annotators), stack.apply(answers[None], annotators)
     )
 
 
@@ -193,7 +199,9 @@ def test_shape_leaves_noise_alone() -> None:
     labels = truth(300)
     labels[:, OTHERS] = labels[:, :1] + 1
     answers = labels + np.random.default_rng(2).normal(0, 1.0, labels.shape).astype(np.float32)
-    sources, groups = np.zeros(300, np.uint8), np.arange(300)
-    _, held = stacking.fit(answers[None], labels, sources, groups, stacking.MODELS["shape"])
-    _, mixed = stacking.simplex(answers[None], labels, sources)
+    annotators, groups = np.zeros(300, np.uint8), np.arange(300)
+    _, held = stacking.fit_stack(
+        answers[None], labels, annotators, groups, stacking.MODELS["shape"]
+    )
+    _, mixed = stacking.fit_simplex(answers[None], labels, annotators)
     assert score(held, labels) <= score(mixed, labels)

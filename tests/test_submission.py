@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkd_kaggle import files, keypoints, submission
+from fkd_kaggle import files, keypoints
+from fkd_kaggle.data import submission
+from fkd_kaggle.data.faces import Lookup
+from fkd_kaggle.data.submission import Submission
 from fkd_kaggle.errors import SubmissionError
-from fkd_kaggle.faces import Lookup
-from fkd_kaggle.submission import Submission
 
 NOW = datetime(2026, 3, 1, 14, 5, 9, tzinfo=UTC)
 
@@ -32,23 +33,22 @@ def make_lookup(faces: int, seed: int = 0) -> Lookup:
 
 def make_predictions(faces: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return rng.uniform(-5, 101, (faces, keypoints.COUNT, 2)).astype(np.float32)
+    return rng.uniform(-5, 101, (faces, keypoints.NUM_KEYPOINTS, 2)).astype(np.float32)
 
 
 def make_submission(faces: int = 2) -> tuple[Submission, Lookup]:
     lookup = make_lookup(faces)
-    return submission.build(make_predictions(faces), np.arange(1, faces + 1), lookup), lookup
-
-
-# --- build ------------------------------------------------------------------------------------
+    return submission.build_submission(
+        make_predictions(faces), np.arange(1, faces + 1), lookup
+    ), lookup
 
 
 def test_each_row_gets_the_coordinate_it_asks_for() -> None:
-    predictions = np.zeros((2, keypoints.COUNT, 2), dtype=np.float32)
-    predictions[1, keypoints.NAMES.index("nose_tip")] = (48.25, 60.5)
+    predictions = np.zeros((2, keypoints.NUM_KEYPOINTS, 2), dtype=np.float32)
+    predictions[1, keypoints.KEYPOINT_NAMES.index("nose_tip")] = (48.25, 60.5)
     nose_y = keypoints.COLUMNS.index("nose_tip_y")
     lookup = Lookup(np.array([1, 2]), np.array([9, 4]), np.array([nose_y, nose_y], dtype=np.int16))
-    built = submission.build(predictions, np.array([4, 9]), lookup)
+    built = submission.build_submission(predictions, np.array([4, 9]), lookup)
     assert built.locations.tolist() == [60.5, 0.0]
 
 
@@ -57,8 +57,8 @@ def test_the_order_of_the_predictions_does_not_matter(faces: int, seed: int) -> 
     lookup, predictions = make_lookup(faces, seed), make_predictions(faces, seed)
     ids = np.arange(1, faces + 1)
     shuffled = np.random.default_rng(seed).permutation(faces)
-    in_order = submission.build(predictions, ids, lookup)
-    out_of_order = submission.build(predictions[shuffled], ids[shuffled], lookup)
+    in_order = submission.build_submission(predictions, ids, lookup)
+    out_of_order = submission.build_submission(predictions[shuffled], ids[shuffled], lookup)
     np.testing.assert_array_equal(in_order.locations, out_of_order.locations)
 
 
@@ -68,52 +68,53 @@ def test_the_order_of_the_lookup_table_is_kept(faces: int, seed: int) -> None:
     ids = np.arange(1, faces + 1)
     turned = np.random.default_rng(seed + 1).permutation(len(lookup.row_ids))
     other = Lookup(lookup.row_ids[turned], lookup.image_ids[turned], lookup.features[turned])
-    built, turned_built = (submission.build(predictions, ids, table) for table in (lookup, other))
+    built, turned_built = (
+        submission.build_submission(predictions, ids, table) for table in (lookup, other)
+    )
     np.testing.assert_array_equal(built.row_ids[turned], turned_built.row_ids)
     np.testing.assert_array_equal(built.locations[turned], turned_built.locations)
 
 
 @given(value=st.floats(-1e6, 1e6, width=32))
 def test_what_lies_outside_the_frame_is_moved_to_its_edge(value: float) -> None:
-    predictions = np.full((1, keypoints.COUNT, 2), value, dtype=np.float32)
+    predictions = np.full((1, keypoints.NUM_KEYPOINTS, 2), value, dtype=np.float32)
     lookup = make_lookup(1)
-    built = submission.build(predictions, np.array([1]), lookup)
-    submission.validate(built, lookup)
+    built = submission.build_submission(predictions, np.array([1]), lookup)
+    submission.validate_submission(built, lookup)
     assert np.allclose(built.locations, min(max(value, 0.0), 96.0), atol=1e-5)
 
 
 def test_a_face_that_was_not_predicted_is_named() -> None:
     with pytest.raises(SubmissionError, match=r"RowId \d+ asks for ImageId 3\b.*fetch --force"):
-        submission.build(make_predictions(2), np.array([1, 2]), make_lookup(3))
+        submission.build_submission(make_predictions(2), np.array([1, 2]), make_lookup(3))
 
 
 def test_a_face_predicted_twice_is_named() -> None:
     with pytest.raises(SubmissionError, match="ImageId 2 was predicted 2 times"):
-        submission.build(make_predictions(3), np.array([1, 2, 2]), make_lookup(2))
+        submission.build_submission(make_predictions(3), np.array([1, 2, 2]), make_lookup(2))
 
 
 def test_no_predictions_at_all_is_said() -> None:
     with pytest.raises(SubmissionError, match="test set is empty"):
-        submission.build(make_predictions(0), np.zeros(0, dtype=np.int64), make_lookup(1))
+        submission.build_submission(
+            make_predictions(0), np.zeros(0, dtype=np.int64), make_lookup(1)
+        )
 
 
 def test_a_prediction_that_is_no_number_is_named() -> None:
     predictions = make_predictions(2)
-    predictions[1, keypoints.NAMES.index("nose_tip"), 0] = np.nan
+    predictions[1, keypoints.KEYPOINT_NAMES.index("nose_tip"), 0] = np.nan
     with pytest.raises(SubmissionError, match=r"ImageId 2, nose_tip_x\) is nan"):
-        submission.build(predictions, np.array([1, 2]), make_lookup(2))
+        submission.build_submission(predictions, np.array([1, 2]), make_lookup(2))
 
 
 def test_predictions_of_another_shape_are_refused() -> None:
     with pytest.raises(SubmissionError, match=r"\(2, 15, 2\), not \(2, 30\)"):
-        submission.build(np.zeros((2, 30)), np.array([1, 2]), make_lookup(2))
-
-
-# --- validate ---------------------------------------------------------------------------------
+        submission.build_submission(np.zeros((2, 30)), np.array([1, 2]), make_lookup(2))
 
 
 def test_what_build_makes_is_valid() -> None:
-    submission.validate(*make_submission())
+    submission.validate_submission(*make_submission())
 
 
 @pytest.mark.parametrize(
@@ -123,38 +124,35 @@ def test_the_first_location_outside_the_frame_is_named(location: float, shown: s
     built, lookup = make_submission()
     built.locations[[4, 7]] = location
     with pytest.raises(SubmissionError, match=f"RowId 5 has the location {shown}:"):
-        submission.validate(built, lookup)
+        submission.validate_submission(built, lookup)
 
 
 def test_a_row_answered_twice_is_named() -> None:
     built, lookup = make_submission()
     built.row_ids[3] = 3
     with pytest.raises(SubmissionError, match="RowId 3 is answered 2 times"):
-        submission.validate(built, lookup)
+        submission.validate_submission(built, lookup)
 
 
 def test_a_missing_row_is_named() -> None:
     built, lookup = make_submission()
     short = Submission(np.delete(built.row_ids, 6), np.delete(built.locations, 6))
     with pytest.raises(SubmissionError, match="RowId 7 is not answered: the submission has 59"):
-        submission.validate(short, lookup)
+        submission.validate_submission(short, lookup)
 
 
 def test_a_row_nobody_asked_for_is_named() -> None:
     built, lookup = make_submission()
     long = Submission(np.append(built.row_ids, 999), np.append(built.locations, 1.0))
     with pytest.raises(SubmissionError, match="RowId 999 is not in the lookup table"):
-        submission.validate(long, lookup)
+        submission.validate_submission(long, lookup)
 
 
 def test_rows_out_of_order_are_refused() -> None:
     built, lookup = make_submission()
     turned = replace(built, row_ids=built.row_ids[::-1], locations=built.locations[::-1])
     with pytest.raises(SubmissionError, match=r"row 1 answers RowId 60 where .* has 1"):
-        submission.validate(turned, lookup)
-
-
-# --- the file and its note --------------------------------------------------------------------
+        submission.validate_submission(turned, lookup)
 
 
 @given(locations=st.lists(st.floats(0, 96, allow_nan=False), min_size=1, max_size=20))
@@ -162,14 +160,14 @@ def test_a_submission_comes_back_from_its_file_unchanged(
     tmp_path_factory: pytest.TempPathFactory, locations: list[float]
 ) -> None:
     written = Submission(np.arange(1, len(locations) + 1), np.array(locations))
-    path = submission.write(written, tmp_path_factory.mktemp("s"), "run", NOW, {})
-    read = submission.read(path)
+    path = submission.write_submission(written, tmp_path_factory.mktemp("s"), "run", NOW, {})
+    read = submission.read_submission(path)
     np.testing.assert_array_equal(read.row_ids, written.row_ids)
     np.testing.assert_array_equal(read.locations, written.locations)
 
 
 def test_the_file_is_what_kaggle_expects(tmp_path: Path) -> None:
-    path = submission.write(
+    path = submission.write_submission(
         Submission(np.array([1, 2]), np.array([66.5, 0.0])), tmp_path, "Big run/2", NOW, {}
     )
     assert path.name == "20260301-140509-Big-run-2.csv"
@@ -178,7 +176,7 @@ def test_the_file_is_what_kaggle_expects(tmp_path: Path) -> None:
 
 def test_two_submissions_of_one_second_keep_both(tmp_path: Path) -> None:
     built, _ = make_submission()
-    paths = {submission.write(built, tmp_path, "run", NOW, {}) for _ in range(3)}
+    paths = {submission.write_submission(built, tmp_path, "run", NOW, {}) for _ in range(3)}
     assert len(paths) == 3
     assert {path.with_suffix(".json") for path in paths} <= set(tmp_path.iterdir())
 
@@ -186,7 +184,7 @@ def test_two_submissions_of_one_second_keep_both(tmp_path: Path) -> None:
 def test_the_note_says_where_the_file_came_from(tmp_path: Path) -> None:
     built, _ = make_submission()
     notes = {"recipes": {"deep15": "ab12"}, "scores": {"combined": 2.1, "expected": 2.0}}
-    path = submission.write(built, tmp_path, "run", NOW, notes)
+    path = submission.write_submission(built, tmp_path, "run", NOW, notes)
     note = json.loads(path.with_suffix(".json").read_text())
     assert note["run"] == "run"
     assert note["recipes"] == {"deep15": "ab12"}
@@ -197,10 +195,10 @@ def test_the_note_says_where_the_file_came_from(tmp_path: Path) -> None:
 
 def test_history_shows_local_and_leaderboard_scores_newest_first(tmp_path: Path) -> None:
     built, _ = make_submission()
-    first = submission.write(built, tmp_path, "a", NOW, {"scores": {"expected": 2.0}})
-    second = submission.write(built, tmp_path, "b", NOW.replace(hour=15), {})
+    first = submission.write_submission(built, tmp_path, "a", NOW, {"scores": {"expected": 2.0}})
+    second = submission.write_submission(built, tmp_path, "b", NOW.replace(hour=15), {})
     submission.record_score(first, ref=17, public_score=2.04, private_score=None)
-    newest, oldest = submission.history(tmp_path)
+    newest, oldest = submission.list_submissions(tmp_path)
     assert (newest.path, newest.run, newest.expected, newest.ref) == (second, "b", None, None)
     assert (oldest.path, oldest.run, oldest.expected, oldest.created) == (first, "a", 2.0, NOW)
     assert (oldest.ref, oldest.public_score, oldest.private_score) == (17, 2.04, None)
@@ -208,7 +206,7 @@ def test_history_shows_local_and_leaderboard_scores_newest_first(tmp_path: Path)
 
 def test_recording_a_score_keeps_the_rest_of_the_note(tmp_path: Path) -> None:
     built, _ = make_submission()
-    path = submission.write(built, tmp_path, "run", NOW, {"recipes": {"deep15": "ab12"}})
+    path = submission.write_submission(built, tmp_path, "run", NOW, {"recipes": {"deep15": "ab12"}})
     submission.record_score(path, ref=1, public_score=None, private_score=None)
     submission.record_score(path, ref=1, public_score=1.5, private_score=1.6)
     note = json.loads(path.with_suffix(".json").read_text())
@@ -218,13 +216,15 @@ def test_recording_a_score_keeps_the_rest_of_the_note(tmp_path: Path) -> None:
 
 def test_history_lists_a_file_whose_note_is_missing_or_damaged(tmp_path: Path) -> None:
     built, _ = make_submission()
-    submission.write(built, tmp_path, "run", NOW, {}).with_suffix(".json").write_text("{")
+    submission.write_submission(built, tmp_path, "run", NOW, {}).with_suffix(".json").write_text(
+        "{"
+    )
     (tmp_path / "by-hand.csv").write_text("RowId,Location\n1,2\n")
-    assert [entry.expected for entry in submission.history(tmp_path)] == [None, None]
+    assert [entry.expected for entry in submission.list_submissions(tmp_path)] == [None, None]
 
 
 def test_history_of_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
-    assert submission.history(tmp_path / "none") == []
+    assert submission.list_submissions(tmp_path / "none") == []
 
 
 @pytest.mark.parametrize(
@@ -241,9 +241,9 @@ def test_a_file_that_is_no_submission_is_refused(tmp_path: Path, text: str, mess
     path = tmp_path / "s.csv"
     path.write_text(text)
     with pytest.raises(SubmissionError, match=message):
-        submission.read(path)
+        submission.read_submission(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="cannot read the submission"):
-        submission.read(tmp_path / "none.csv")
+        submission.read_submission(tmp_path / "none.csv")

@@ -14,31 +14,34 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
-from fkd_kaggle import __version__, files
+from fkd_kaggle import files
 from fkd_kaggle.errors import KernelError
-from fkd_kaggle.kernel.job import Job, gather_job, shard_jobs
-
-__all__ = ["MAX_SOURCE_BYTES", "build", "gather_job", "package", "shard_jobs", "slug_for",
-           "title_for"]  # fmt: skip
+from fkd_kaggle.kernel.job import KernelJob, KernelTask, blend_task, shard_tasks
+from fkd_kaggle.settings import __version__
 
 MAX_SOURCE_BYTES: Final = 1_000_000
 """Kaggle refuses kernels whose source is larger than a megabyte."""
+
 _MAX_TITLE: Final = 50
 """Longer titles end in "500 - An internal server error" (github.com/Kaggle/kaggle-cli/pull/179)."""
+
 _METADATA: Final = "kernel-metadata.json"
+
 _PACKED: Final = (".py", ".toml", ".typed")
+
 # Beside our own: what Kaggle's image lacks, pure Python and small.
 _BROUGHT_ALONG: Final = ("tomli-w",)
 
 
-def build(
+def write_kernel(
     folder: Path,
-    job: Job,
+    job: KernelTask,
     *,
     owner: str,
     slug: str,
@@ -70,7 +73,7 @@ def build(
     _check_names(owner, slug, title)
     template = _templates() / "train-ensemble"
     metadata = json.loads((template / _METADATA).read_text(encoding="utf-8"))
-    script = _fill((template / metadata["code_file"]).read_text(encoding="utf-8"), job)
+    script = _fill_template((template / metadata["code_file"]).read_text(encoding="utf-8"), job)
     size = len(script.encode())
     if size > MAX_SOURCE_BYTES:
         raise KernelError(
@@ -114,11 +117,11 @@ def title_for(slug: str) -> str:
     return " ".join(word.capitalize() for word in slug.split("-"))
 
 
-def package() -> bytes:
+def pack_package() -> bytes:
     """Return a zip of this package as it is installed; the same bytes for the same files."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, content in sorted((*_own_files(), *_brought_along())):
+        for name, content in sorted((*_own_files(), *_packed_dependencies())):
             entry = zipfile.ZipInfo(name)  # its default time is 1980, whenever it is built
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
@@ -126,10 +129,10 @@ def package() -> bytes:
     return target.getvalue()
 
 
-def _fill(script: str, job: Job) -> str:
+def _fill_template(script: str, job: KernelTask) -> str:
     """Put job and package into the template."""
     made = f"Made by `fkd-kaggle kernel build`, version {__version__}, for run {job.run_name}."
-    encoded = base64.encodebytes(package()).decode("ascii")
+    encoded = base64.encodebytes(pack_package()).decode("ascii")
     for mark, filling in (
         ("Made by `fkd-kaggle kernel build`.", made),
         ('JOB = r"""{}"""', f'JOB = r"""{job.to_json()}"""'),
@@ -163,7 +166,7 @@ def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
             yield name, item.read_bytes()
 
 
-def _brought_along() -> Iterator[tuple[str, bytes]]:
+def _packed_dependencies() -> Iterator[tuple[str, bytes]]:
     """Yield what a wheel has installed, licence included, without what pip notes beside it."""
     for distribution in _BROUGHT_ALONG:
         for path in importlib.metadata.files(distribution) or ():
@@ -187,3 +190,66 @@ def _check_names(owner: str, slug: str, title: str) -> None:
             f"Kaggle would turn the title {title!r} into the name {becomes!r}, not {slug!r}: "
             f"call it {title_for(slug)!r}"
         )
+
+
+@dataclass(frozen=True)
+class PlannedKernel:
+    """One kernel to run."""
+
+    job: KernelTask
+    slug: str
+    title: str
+
+
+def build_job_folder(
+    order: KernelJob, folder: Path, owner: str, run_name: str | None = None
+) -> list[Path]:
+    """Write the folders that ``kaggle kernels push`` takes, one for each kernel; push nothing."""
+    name = run_name or f"{order.plan.ensemble.name}-1"
+    shards, last = planned_kernels(order, name, owner)
+    if not shards:
+        return [build_kernel_folder(last, folder, owner, order.accelerator)]
+    return [
+        build_kernel_folder(piece, folder / piece.slug, owner, order.accelerator)
+        for piece in (*shards, last)
+    ]
+
+
+def planned_kernels(
+    order: KernelJob, run_name: str, owner: str
+) -> tuple[list[PlannedKernel], PlannedKernel]:
+    """Return the shards, none for a single kernel, and the kernel that writes the submission.
+
+    Raises
+    ------
+    KernelError
+        There are more shards than members.
+    """
+    whole = KernelTask(order.plan, run_name)
+    if order.shards == 1:
+        return [], _planned_kernel(whole, order.title)
+    shards = [_planned_kernel(job, order.title) for job in shard_tasks(whole, order.shards)]
+    kernels = [f"{owner}/{piece.slug}" for piece in shards]
+    return shards, _planned_kernel(blend_task(whole, kernels), order.title)
+
+
+def _planned_kernel(job: KernelTask, title: str | None) -> PlannedKernel:
+    if title is None:
+        slug = slug_for(job.run_name, job.shard)
+        return PlannedKernel(job, slug, title_for(slug))
+    if job.shard is not None:
+        title = f"{title} shard {job.shard + 1}"
+    return PlannedKernel(job, re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-"), title)
+
+
+def build_kernel_folder(piece: PlannedKernel, folder: Path, owner: str, accelerator: str) -> Path:
+    """Write the folder of one kernel and return it."""
+    return write_kernel(
+        folder, piece.job, owner=owner, slug=piece.slug, title=piece.title, accelerator=accelerator
+    )
+
+
+def read_script(folder: Path) -> str:
+    """Return the text of the script in a built folder."""
+    metadata = json.loads((folder / "kernel-metadata.json").read_text(encoding="utf-8"))
+    return (folder / metadata["code_file"]).read_text(encoding="utf-8")

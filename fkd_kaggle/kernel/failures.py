@@ -10,14 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fkd_kaggle.kaggle_kernels import KernelStatus
+from fkd_kaggle.kaggle_api.kernels import KernelStatus
 
 _TRACEBACK: Final = "Traceback (most recent call last)"
+
 _FRAME: Final = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<name>\S+))?')
+
 _EXCEPTION: Final = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<what>.*))?$")
+
 _MISSING: Final = re.compile(r"No module named '([^']+)'")
+
 _WRAPPED: Final = "Exception encountered when calling"
+
 _OURS: Final = re.compile(r"(?:^|[/\\])(fkd_kaggle[/\\].+\.py)$")
+
 _LONGEST: Final = 300
 
 
@@ -33,7 +39,7 @@ class Failure:
     """The last lines of the traceback, or of the log."""
 
 
-def read(lines: Sequence[str]) -> Failure:
+def find_failure(lines: Sequence[str]) -> Failure:
     """Find the last traceback, or the last error, in a log's lines."""
     starts = [number for number, line in enumerate(lines) if _TRACEBACK in line]
     if not starts:
@@ -41,7 +47,7 @@ def read(lines: Sequence[str]) -> Failure:
         reason = said[-1][len("error:") :].strip() if said else ""
         return Failure(reason[:_LONGEST], "", tuple(line for line in lines if line.strip())[-8:])
     after = lines[starts[-1] + 1 :]
-    block = _block(after)
+    block = _traceback_block(after)
     frames = [match for match in map(_FRAME.match, block) if match]
     ours = [match for match in frames if _OURS.search(match["file"])]
     ending = next((line.strip() for line in reversed(block) if _is_exception(line)), "")
@@ -49,14 +55,14 @@ def read(lines: Sequence[str]) -> Failure:
         # Keras says in which layer first, and below, after an empty line, what.
         more = [line.strip() for line in after if line.strip()][len(block) :]
         ending = f"{ending.split(_WRAPPED)[0]}{more[0]}" if more else ending
-    return Failure(_reason(ending), _where(ours[-1]) if ours else "", tuple(block[-8:]))
+    return Failure(_reason(ending), _location(ours[-1]) if ours else "", tuple(block[-8:]))
 
 
-def explain(kernel: str, status: KernelStatus, lines: Sequence[str], took: str) -> str:
+def explain_failure(kernel: str, status: KernelStatus, lines: Sequence[str], took: str) -> str:
     """Return one line: what became of ``kernel``, why, and in which line of our code."""
     if status.state != "error":
         return f"kernel {kernel} was cancelled after {took}"
-    failure = read(lines)
+    failure = find_failure(lines)
     missing = _MISSING.search(failure.reason)
     if missing:
         why = f"Kaggle's image has no package {missing[1]!r}"
@@ -69,7 +75,7 @@ def explain(kernel: str, status: KernelStatus, lines: Sequence[str], took: str) 
     return f"kernel {kernel} failed after {took}: {why}{where}{also}"
 
 
-def _block(lines: Sequence[str]) -> list[str]:
+def _traceback_block(lines: Sequence[str]) -> list[str]:
     """Return a traceback's lines, up to and with the exception that ends it."""
     block: list[str] = []
     for line in lines:
@@ -97,7 +103,7 @@ def _reason(ending: str) -> str:
     return f"{kind}: {what}"[:_LONGEST] if what else kind
 
 
-def _where(frame: re.Match[str]) -> str:
+def _location(frame: re.Match[str]) -> str:
     path = _OURS.search(frame["file"])
     assert path is not None
     name = f" ({frame['name']})" if frame["name"] and frame["name"] != "<module>" else ""

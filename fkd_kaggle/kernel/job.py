@@ -6,12 +6,12 @@ A value that travels as JSON inside the kernel's script; it neither builds nor t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from fkd_kaggle.errors import KernelError
-from fkd_kaggle.recipes import Member, Plan
+from fkd_kaggle.recipes.plans import Member, Plan
 
 SESSION_LIMIT = 9 * 3600.0
 """Seconds. Kaggle ends notebook sessions after 9 to 12 hours, by kind of machine; what it ends
@@ -19,7 +19,7 @@ itself leaves no output, so the shortest counts."""
 
 
 @dataclass(frozen=True)
-class Job:
+class KernelTask:
     """Everything a kernel needs to know."""
 
     plan: Plan
@@ -57,14 +57,14 @@ class Job:
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> Job:
+    def from_json(cls, text: str) -> KernelTask:
         """Rebuild a job from ``to_json``."""
         values: dict[str, Any] = json.loads(text)
         plan = Plan.from_dict(values["plan"])
         return cls(**{**values, "plan": plan, "gather": tuple(values["gather"])})
 
 
-def shard_jobs(job: Job, shards: int) -> list[Job]:
+def shard_tasks(job: KernelTask, shards: int) -> list[KernelTask]:
     """Split a job into ``shards`` that each train a share of its members.
 
     Raises
@@ -81,6 +81,34 @@ def shard_jobs(job: Job, shards: int) -> list[Job]:
     return [replace(job, shard=shard, shards=shards) for shard in range(shards)]
 
 
-def gather_job(job: Job, kernels: Sequence[str]) -> Job:
+def blend_task(job: KernelTask, kernels: Sequence[str]) -> KernelTask:
     """Return the job that blends what ``kernels`` ("owner/name" each) have trained."""
     return replace(job, shard=None, shards=len(kernels), gather=tuple(kernels))
+
+
+RECIPE: Final = "winning"
+"""The ensemble that is trained on Kaggle when none is named."""
+
+ACCELERATOR: Final = "NvidiaTeslaT4"
+"""Kaggle's name for a machine with two T4s."""
+
+
+@dataclass(frozen=True)
+class KernelJob:
+    """What is to be trained on Kaggle."""
+
+    plan: Plan
+    shards: int = 1
+    """Kernels that share the members; above one, a last kernel blends what they trained."""
+    accelerator: str = ACCELERATOR
+    title: str | None = None
+    """The kernel's; made from the run's name where there is none."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> KernelJob:
+        """Rebuild an order from ``to_dict``."""
+        return cls(**{**values, "plan": Plan.from_dict(values["plan"])})

@@ -24,12 +24,13 @@ from fkd_kaggle.errors import KernelError
 FOLDER: Final = ".kernels"
 
 State = Literal["pushing", "pushed", "failed", "complete", "collected", "submitted"]
+
 OPEN: Final = ("pushing", "pushed", "failed", "complete", "collected")
 """States from which `submit --via kernel` goes on; a failed kernel is pushed anew."""
 
 
 @dataclass(frozen=True)
-class Record:
+class KernelRecord:
     """One pushed kernel."""
 
     kernel: str
@@ -70,51 +71,51 @@ class Record:
         return not blends and str(self.order["accelerator"]).startswith("Nvidia")
 
 
-def digest(order: Mapping[str, Any], *, practice: bool = False) -> str:
+def job_digest(order: Mapping[str, Any], *, practice: bool = False) -> str:
     """Return 16 hex digits that two orders share when they ask for the same training, there."""
     text = json.dumps([order, practice], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def now() -> str:
+def utc_now() -> str:
     """Return the time as a record notes it."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def place(runs_dir: Path, record: Record) -> Path:
+def record_folder(runs_dir: Path, record: KernelRecord) -> Path:
     """Return the folder for what belongs to a record."""
     return runs_dir / FOLDER / record.name
 
 
-def write(runs_dir: Path, record: Record) -> Record:
+def write_record(runs_dir: Path, record: KernelRecord) -> KernelRecord:
     """Note a record, in place of an older one of the same kernel; return it."""
-    files.write_json(place(runs_dir, record).with_suffix(".json"), asdict(record))
+    files.write_json(record_folder(runs_dir, record).with_suffix(".json"), asdict(record))
     return record
 
 
-def read_all(runs_dir: Path) -> list[Record]:
+def read_records(runs_dir: Path) -> list[KernelRecord]:
     """Return all records, oldest first; damaged ones are left out."""
     found = []
     for path in (runs_dir / FOLDER).glob("*.json"):
         try:
-            found.append(Record(**json.loads(path.read_text(encoding="utf-8"))))
+            found.append(KernelRecord(**json.loads(path.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError):
             continue
     return sorted(found, key=lambda record: record.noted)
 
 
-def of_job(records: Iterable[Record], job: str) -> list[Record]:
+def records_of_open_run(records: Iterable[KernelRecord], job: str) -> list[KernelRecord]:
     """Return the records of the newest open run of a job: its kernel, or its shards and blend."""
     known = [record for record in records if record.job == job]
     return _unfinished(known, known[-1].run) if known else []
 
 
-def _unfinished(records: list[Record], run: str) -> list[Record]:
+def _unfinished(records: list[KernelRecord], run: str) -> list[KernelRecord]:
     group = [record for record in records if record.run == run]
     return group if all(record.state in OPEN for record in group) else []
 
 
-def find(runs_dir: Path, name: str | None, *, practice: bool = False) -> list[Record]:
+def find_records(runs_dir: Path, name: str | None, *, practice: bool = False) -> list[KernelRecord]:
     """Return the records that ``name`` means, oldest first: a run, a kernel, or the newest run.
 
     Of Kaggle, or of a practice Kaggle.
@@ -124,7 +125,7 @@ def find(runs_dir: Path, name: str | None, *, practice: bool = False) -> list[Re
     KernelError
         Nothing was pushed from here, or nothing of that name.
     """
-    known = [record for record in read_all(runs_dir) if record.practice == practice]
+    known = [record for record in read_records(runs_dir) if record.practice == practice]
     if not known:
         where = f" to a practice Kaggle from {runs_dir}" if practice else f" from {runs_dir}"
         raise KernelError(

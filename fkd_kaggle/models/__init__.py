@@ -18,16 +18,16 @@ from importlib import resources
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fkd_kaggle.errors import RecipeError, unknown
+from fkd_kaggle.errors import RecipeError, unknown_name
 
 if TYPE_CHECKING:
     import keras
 
-    from fkd_kaggle import views
+    from fkd_kaggle.nn import warp
 
 
 @dataclass(frozen=True)
-class FirstWeights:
+class InitialWeights:
     """What a network begins its training with."""
 
     about: str = ""
@@ -36,7 +36,7 @@ class FirstWeights:
     """Such an architecture begins with random ones and will take longer."""
 
 
-def names() -> list[str]:
+def architecture_names() -> list[str]:
     """Return the architectures that can be named in a recipe."""
     return sorted(
         module.name.replace("_", "-")
@@ -46,7 +46,7 @@ def names() -> list[str]:
 
 
 @cache
-def options(architecture: str) -> dict[str, str]:
+def architecture_options(architecture: str) -> dict[str, str]:
     """Return the keyword arguments of an architecture's ``build`` and their types as written.
 
     Read from its source: importing it would start Keras, seconds before anybody needs it.
@@ -61,7 +61,7 @@ def options(architecture: str) -> dict[str, str]:
     raise RecipeError(f"architecture {architecture} has no build function")
 
 
-def build(architecture: str, heads: Sequence[int], chosen: Mapping[str, Any]) -> keras.Model:
+def build_model(architecture: str, heads: Sequence[int], chosen: Mapping[str, Any]) -> keras.Model:
     """Build the named architecture with the ``chosen`` ones of its options.
 
     Raises
@@ -69,13 +69,15 @@ def build(architecture: str, heads: Sequence[int], chosen: Mapping[str, Any]) ->
     RecipeError
         There is no such architecture, it has no such option, or not with this value.
     """
-    if architecture not in names():
-        raise RecipeError(unknown("architecture", architecture, names()))
+    if architecture not in architecture_names():
+        raise RecipeError(unknown_name("architecture", architecture, architecture_names()))
     module = _module(architecture)
-    accepted = options(architecture)
+    accepted = architecture_options(architecture)
     for option in chosen:
         if option not in accepted:
-            raise RecipeError(unknown(f"option of architecture {architecture}", option, accepted))
+            raise RecipeError(
+                unknown_name(f"option of architecture {architecture}", option, accepted)
+            )
     try:
         return module.build(tuple(heads), **chosen)
     except (ValueError, TypeError) as error:
@@ -84,7 +86,9 @@ def build(architecture: str, heads: Sequence[int], chosen: Mapping[str, Any]) ->
         raise RecipeError(f"no {architecture} network has {settings}: {why}") from error
 
 
-def initialise(architecture: str, network: keras.Model, chosen: Mapping[str, Any]) -> FirstWeights:
+def initialize_weights(
+    architecture: str, network: keras.Model, chosen: Mapping[str, Any]
+) -> InitialWeights:
     """Give a network that is about to be trained the weights it begins with, if not random ones.
 
     For architectures whose module has an ``initialise(network, options)``. Not called where a
@@ -97,13 +101,13 @@ def initialise(architecture: str, network: keras.Model, chosen: Mapping[str, Any
     """
     module = _module(architecture)
     if not hasattr(module, "initialise"):
-        return FirstWeights()
+        return InitialWeights()
     return module.initialise(network, chosen)
 
 
 def through_views(
     architecture: str, network: keras.Model
-) -> Callable[[Any, views.View], dict[str, Any]]:
+) -> Callable[[Any, warp.View], dict[str, Any]]:
     """Return what a network answers in training about (B, 96, 96, 1) images that views look at.
 
     Of images and their views it makes ``points`` in view pixels and, where the network has them,

@@ -17,9 +17,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from fkd_kaggle import views
-from fkd_kaggle.keypoints import SIZE
-from fkd_kaggle.models.heatmap import SoftArgmax, hourglass
+from fkd_kaggle.keypoints import IMAGE_SIZE
+from fkd_kaggle.models.heatmap import hourglass
+from fkd_kaggle.nn import warp
+from fkd_kaggle.nn.layers import SoftArgmax
 
 
 def build(
@@ -53,7 +54,7 @@ def build(
     jitter
         How much each alignment is disturbed in training: times 3 degrees, 4 % and 1.5 pixels.
     """
-    image = keras.Input((SIZE, SIZE, 1), name="image")
+    image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
     count = sum(heads)
     small = layers.AveragePooling2D(2, name="small", dtype="float32")(image)
     coarse_maps = hourglass(small, count, width=coarse_width, name="coarse_maps")
@@ -68,7 +69,7 @@ def build(
     return keras.Model(image, points, name="cascade")
 
 
-def through_views(network: keras.Model) -> Callable[[Any, views.View], dict[str, Any]]:
+def through_views(network: keras.Model) -> Callable[[Any, warp.View], dict[str, Any]]:
     """Return what a cascade answers in training, by layer, about faces that views look at.
 
     A view maps pixels to pixels, and so does the frame in which the second network sees the face:
@@ -80,12 +81,12 @@ def through_views(network: keras.Model) -> Callable[[Any, views.View], dict[str,
     coarse_network = keras.Model(layer("small").output, layer("coarse_maps").output)
     fine_network = keras.Model(layer("upright").output, layer("maps").output)
 
-    def answers(images: Any, view: views.View) -> dict[str, Any]:
-        small = views.warp(layer("small")(images), views.halved(view.matrix))
+    def answers(images: Any, view: warp.View) -> dict[str, Any]:
+        small = warp.warp_images(layer("small")(images), warp.halve_map(view.matrix))
         coarse_maps = coarse_network(small, training=True)
         coarse = layer("coarse_points")(coarse_maps)
         frame = layer("frame")(coarse, training=True)
-        upright = views.warp(images, views.composed(view.matrix, frame))
+        upright = warp.warp_images(images, warp.compose_maps(view.matrix, frame))
         maps = fine_network(upright, training=True)
         points = layer("points")([layer("points_in_frame")(maps), frame])
         return {"points": points, "maps": maps, "frame": frame,
@@ -110,7 +111,7 @@ class Frame(layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make room for the mean face; ``start_from`` brings it."""
         # Some face with an extent, so that an untrained network computes: three points on a line.
-        line = np.linspace(0.3, 0.7, self.count)[:, None] * [SIZE, SIZE]
+        line = np.linspace(0.3, 0.7, self.count)[:, None] * [IMAGE_SIZE, IMAGE_SIZE]
         self.mean_face = self.add_weight(
             shape=(self.count, 2), trainable=False, name="mean_face",
             initializer=keras.initializers.Constant(line.astype("float32")), autocast=False,
@@ -125,7 +126,7 @@ class Frame(layers.Layer):
         points = ops.stop_gradient(points)[:, : self.count]
         face = self.mean_face
         box = (ops.max(face, 0) + ops.min(face, 0)) / 2
-        wanted = views.CENTRE + self.zoom * (face - box)
+        wanted = warp.CENTRE + self.zoom * (face - box)
         middle, centre = ops.mean(wanted, 0), ops.mean(points, 1)
         arms, found = wanted - middle, points - centre[:, None]
         size = ops.sum(ops.square(arms))
@@ -164,7 +165,7 @@ class Warp(layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Warp, bilinear, edges extended."""
         image, frame = inputs
-        return views.warp(ops.cast(image, "float32"), frame)
+        return warp.warp_images(ops.cast(image, "float32"), frame)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         """Return the image's shape."""
@@ -178,7 +179,7 @@ class FromFrame(layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Apply the frame's map."""
         points, frame = inputs
-        return views.moved(points, frame)
+        return warp.transform_points(points, frame)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         """Return the points' shape."""

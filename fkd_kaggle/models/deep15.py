@@ -11,20 +11,20 @@ from collections.abc import Sequence
 
 import keras
 
-from fkd_kaggle.models import ladder
+from fkd_kaggle.models import plain_cnn
 
 
 def build(
     heads: tuple[int, ...],
     *,
-    filters: Sequence[int] = ladder.FILTERS[:15],
+    filters: Sequence[int] = plain_cnn.FILTERS[:15],
     poolings: int = 5,
     dropout: float = 0.1,
     dense: Sequence[int] = (),
     target_scale: str = "auto",
 ) -> keras.Model:
     """Return a network (B, 96, 96, 1) → (B, sum(heads), 2) float32; options as ``ladder``'s."""
-    return ladder.build(
+    return plain_cnn.build(
         heads, filters=filters, poolings=poolings, dropout=dropout, dense=dense,
         target_scale=target_scale,
     )  # fmt: skip

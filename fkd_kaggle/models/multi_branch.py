@@ -11,9 +11,8 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from fkd_kaggle.keypoints import SIZE
-from fkd_kaggle.models._dense import regress
-from fkd_kaggle.models._stack import connect, convolve
+from fkd_kaggle.keypoints import IMAGE_SIZE
+from fkd_kaggle.nn.layers import conv_stack, dense_stack, regression_head
 
 
 def build(
@@ -40,12 +39,12 @@ def build(
     dense, dropout
         Units of a branch's ReLU layers, and the share dropped after each.
     """
-    image = keras.Input((SIZE, SIZE, 1), name="image")
+    image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
     features = []
     for _ in range(branches):
-        x = convolve(
+        x = conv_stack(
             image, filters, range(1, len(filters) + 1), normalise=normalise, slope=slope
         )  # fmt: skip
-        features.append(connect(x, dense, dropout))
+        features.append(dense_stack(x, dense, dropout))
     merged = features[0] if branches == 1 else layers.Concatenate()(features)
-    return keras.Model(image, regress(merged, heads, target_scale))
+    return keras.Model(image, regression_head(merged, heads, target_scale))

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from fkd_kaggle.keypoints import SIZE
-from fkd_kaggle.models._dense import regress
+from fkd_kaggle.keypoints import IMAGE_SIZE
+from fkd_kaggle.nn.layers import regression_head
 
 
 def build(
@@ -34,7 +34,7 @@ def build(
     dropout
         Share of that layer dropped in training.
     """
-    image = keras.Input((SIZE, SIZE, 1), name="image")
+    image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
     x = image
     for channels in filters:
         for stride in (1, 2):
@@ -44,4 +44,4 @@ def build(
     x = layers.Flatten()(x)
     x = layers.Dense(dense, activation="relu")(x)
     x = layers.Dropout(dropout)(x)
-    return keras.Model(image, regress(x, heads, target_scale), name="region")
+    return keras.Model(image, regression_head(x, heads, target_scale), name="region")

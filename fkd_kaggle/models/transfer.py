@@ -19,10 +19,10 @@ from typing import Any
 import keras
 from keras import layers
 
-from fkd_kaggle.errors import RecipeError, unknown
-from fkd_kaggle.keypoints import SIZE
-from fkd_kaggle.models import FirstWeights
-from fkd_kaggle.models._dense import regress
+from fkd_kaggle.errors import RecipeError, unknown_name
+from fkd_kaggle.keypoints import IMAGE_SIZE
+from fkd_kaggle.models import InitialWeights
+from fkd_kaggle.nn.layers import regression_head
 
 BACKBONES = ("mobilenet-v2", "efficientnet-v2-b0")
 """Sandler et al. 2018; Tan and Le 2021."""
@@ -56,11 +56,11 @@ def build(
     dropout
         Share of that layer dropped in training.
     """
-    image = keras.Input((SIZE, SIZE, 1), name="image")
+    image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
     x = layers.Resizing(side, side, interpolation="bilinear", name="enlarged")(image)
     x = layers.Concatenate(name="colours")([x, x, x])
     x = _features(x, backbone, side, dense, dropout)
-    return keras.Model(image, regress(x, heads, target_scale), name="transfer")
+    return keras.Model(image, regression_head(x, heads, target_scale), name="transfer")
 
 
 def build_for_photos(
@@ -83,7 +83,7 @@ def build_for_photos(
     return keras.Model(photo, x, name="transfer")
 
 
-def initialise(network: keras.Model, options: Mapping[str, Any]) -> FirstWeights:
+def initialise(network: keras.Model, options: Mapping[str, Any]) -> InitialWeights:
     """Give a new network's backbone its weights and say where they come from.
 
     Raises
@@ -96,7 +96,7 @@ def initialise(network: keras.Model, options: Mapping[str, Any]) -> FirstWeights
     name = options.get("backbone", BACKBONES[0])
     backbone = next(layer for layer in network.layers if isinstance(layer, keras.Model))
     if wanted == "none":
-        return FirstWeights("random, as asked for", random=True)
+        return InitialWeights("random, as asked for", random=True)
     if wanted in ("auto", "imagenet"):
         try:
             # Keras prints the address and a progress bar.
@@ -110,11 +110,11 @@ def initialise(network: keras.Model, options: Mapping[str, Any]) -> FirstWeights
                     f"ImageNet's weights for {name} cannot be had ({why}): "
                     "set options.weights to a file of them, or to 'none'"
                 ) from error
-            return FirstWeights(f"random: ImageNet's cannot be had here ({why})", random=True)
+            return InitialWeights(f"random: ImageNet's cannot be had here ({why})", random=True)
         backbone.set_weights(trained.get_weights())
-        return FirstWeights("ImageNet's")
+        return InitialWeights("ImageNet's")
     _load_file(backbone, Path(wanted))
-    return FirstWeights(f"from {wanted}")
+    return InitialWeights(f"from {wanted}")
 
 
 def _features(x: Any, backbone: str, side: int, dense: int, dropout: float) -> Any:
@@ -131,7 +131,7 @@ def _features(x: Any, backbone: str, side: int, dense: int, dropout: float) -> A
 
 def _backbone(name: str, side: int, weights: str | None) -> keras.Model:
     if name not in BACKBONES:
-        raise RecipeError(unknown("backbone", name, BACKBONES))
+        raise RecipeError(unknown_name("backbone", name, BACKBONES))
     if side < 32:
         raise RecipeError(f"side must be 32 or more for {name}, not {side}")
     make = {

@@ -18,5 +18,7 @@ Nothing here knows the competition's files; ``crops`` measures in the training l
 must look like, and that is all that is taken from them.
 """
 
+from __future__ import annotations
+
 RUN_NOTE = "photo_run.json"
 """What tells a run of ``train-photos`` from an ensemble's."""

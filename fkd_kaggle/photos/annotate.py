@@ -18,22 +18,25 @@ from PIL import Image
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import DataError, FkdError
-from fkd_kaggle.photos import drawing, images, point_table
-from fkd_kaggle.photos.images import Skipped
-from fkd_kaggle.photos.point_table import PointTable
-from fkd_kaggle.photos.reference import Reference, pick
+from fkd_kaggle.photos import images
+from fkd_kaggle.photos.annotations import point_table
+from fkd_kaggle.photos.annotations.point_table import PointTable
+from fkd_kaggle.photos.images import SkippedInput
+from fkd_kaggle.photos.references import ReferenceModel, pick_points
+from fkd_kaggle.report.tiles import make_sheet, make_tile
 
 _AT_ONCE = 16
+
 _DRAWN = 60
 
 
 @dataclass(frozen=True)
-class Annotated:
+class AnnotationResult:
     """What an annotation left."""
 
     path: Path
     table: PointTable
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedInput, ...]
     """Files that could not be read, and photos without a face."""
     picture: Path
     points: tuple[str, ...]
@@ -47,14 +50,14 @@ class Annotated:
 
 def annotate(
     folder: Path,
-    model: Reference,
+    model: ReferenceModel,
     wanted: Sequence[str],
     target: Path,
     *,
     about: str,
     replace: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Annotated:
+) -> AnnotationResult:
     """Write a table of the photos in a folder with the points a model finds.
 
     Parameters
@@ -77,34 +80,34 @@ def annotate(
     """
     if target.exists() and not replace:
         raise FkdError(f"{target} is there already: --force replaces it, --output writes another")
-    paths = images.in_folder(folder)
+    paths = images.list_photos(folder)
     names = tuple(f"point_{number}" for number in range(1, len(wanted) + 1))
     key = hashlib.sha256(f"{about} {' '.join(wanted)}".encode()).hexdigest()[:8]
     kept = target.with_name(f".{target.name}.{key}.partial")
-    done = _kept(kept, names)
+    done = _finished_rows(kept, names)
     todo = [path for path in paths if _name(path, folder) not in done]
-    skipped: list[Skipped] = []
+    skipped: list[SkippedInput] = []
     with files.disk_full_as(FkdError(f"disk full while writing {kept}: free some space")):
         target.parent.mkdir(parents=True, exist_ok=True)
         with kept.open("a", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
             if not done:
                 stream.truncate(0)
-                writer.writerow(point_table.columns(names))
+                writer.writerow(point_table.table_columns(names))
             for chunk in _chunks(todo, _AT_ONCE):
                 if on_progress:
                     on_progress(len(done) + len(skipped), len(paths))
                 photos = {}
                 for path in chunk:
                     try:
-                        photos[_name(path, folder)] = images.read(path)
+                        photos[_name(path, folder)] = images.read_photo(path)
                     except DataError as error:
                         why = str(error).removeprefix(f"{path}: ")
-                        skipped.append(Skipped(_name(path, folder), why))
+                        skipped.append(SkippedInput(_name(path, folder), why))
                 answers = model(list(photos.values()))
                 for name, points in zip(photos, answers, strict=True):
-                    done[name] = pick(points, model.names, wanted)
-                    writer.writerow(point_table.row(name, done[name], len(wanted)))
+                    done[name] = pick_points(points, model.names, wanted)
+                    writer.writerow(point_table.table_row(name, done[name], len(wanted)))
                 stream.flush()
     if on_progress:
         on_progress(len(paths), len(paths))
@@ -112,17 +115,17 @@ def annotate(
     order = [name for name in (_name(path, folder) for path in paths) if name in done]
     nowhere = np.full((len(wanted), 2), np.nan)
     rows = [nowhere if points is None else points for points in map(done.__getitem__, order)]
-    skipped += [Skipped(name, "no face found") for name in order if done[name] is None]
+    skipped += [SkippedInput(name, "no face found") for name in order if done[name] is None]
     if all(done[name] is None for name in order):
         kept.unlink(missing_ok=True)
         raise DataError(f"no face in any of the {len(paths)} photos of {folder}: nothing written")
     table = PointTable(tuple(order), np.array(rows), names)
-    point_table.write(target, table)
+    point_table.write_table(target, table)
     kept.unlink(missing_ok=True)
     picture = target.with_suffix(".png")
     _draw(folder, table, picture)
     in_order = tuple(sorted(skipped, key=lambda item: item.name))
-    return Annotated(target, table, in_order, picture, tuple(wanted))
+    return AnnotationResult(target, table, in_order, picture, tuple(wanted))
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -133,10 +136,10 @@ def _chunks(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
     return (paths[start : start + size] for start in range(0, len(paths), size))
 
 
-def _kept(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray | None]:
+def _finished_rows(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray | None]:
     """Return what an interrupted annotation already knows, by photo."""
     try:
-        table = point_table.read(path)
+        table = point_table.read_table(path)
     except DataError:
         return {}
     if table.names != names:
@@ -154,8 +157,8 @@ def _draw(folder: Path, table: PointTable, target: Path) -> None:
     for place in np.unique(places.astype(int)):
         points = table.points[place]
         known = points[np.isfinite(points).all(1)]
-        photo = images.read(folder / table.images[place])
+        photo = images.read_photo(folder / table.images[place])
         caption = table.images[place] + ("" if len(known) else ": no face")
-        tiles.append(drawing.tile(photo, known if len(known) else None, None, caption))
+        tiles.append(make_tile(photo, known if len(known) else None, None, caption))
     with files.atomic_path(target) as path:
-        drawing.sheet(tiles).save(path)
+        make_sheet(tiles).save(path)

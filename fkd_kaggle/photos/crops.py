@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from fkd_kaggle.keypoints import SIZE
+from fkd_kaggle.keypoints import IMAGE_SIZE
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class FaceShape:
         whole = keypoints[np.isfinite(keypoints).all((1, 2))].astype(np.float64)
         centroids = whole.mean(1)
         return cls(
-            whole.mean(0), centroids.mean(0), float(np.median(radius(whole, centroids[:, None])))
+            whole.mean(0),
+            centroids.mean(0),
+            float(np.median(point_radius(whole, centroids[:, None]))),
         )
 
 
@@ -58,7 +60,7 @@ class Crop:
 
     def seen(self, angle: float, zoom: float, shift: tuple[float, float]) -> Crop:
         """Return the same face seen a little differently: turned (radians), larger, moved."""
-        middle = (SIZE - 1) / 2
+        middle = (IMAGE_SIZE - 1) / 2
         turn = _rotation(angle) / zoom
         offset = middle - turn @ (middle + np.asarray(shift, np.float64))
         linear = self.matrix[:, :2]
@@ -74,22 +76,24 @@ class Crop:
         while np.hypot(*matrix[:, 0]) > 4:
             photo, matrix = _halved(photo), _halved_matrix(matrix)
         fine = max(1, round(float(np.hypot(*matrix[:, 0]))))
-        steps = (np.arange(SIZE * fine) + 0.5) / fine - 0.5
+        steps = (np.arange(IMAGE_SIZE * fine) + 0.5) / fine - 0.5
         x, y = np.meshgrid(steps, steps)
         places = matrix[:, :2] @ np.stack([x.ravel(), y.ravel()]) + matrix[:, 2:]
         values = ndimage.map_coordinates(photo, places[::-1], order=1, mode="nearest")
-        values = values.reshape(SIZE, fine, SIZE, fine).mean((1, 3))
+        values = values.reshape(IMAGE_SIZE, fine, IMAGE_SIZE, fine).mean((1, 3))
         return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
 
 
-def around(points: np.ndarray, shape: FaceShape) -> Crop:
+def crop_around(points: np.ndarray, shape: FaceShape) -> Crop:
     """Return the upright crop in which (P, 2) photo points, in any order, lie as in training."""
     centre = points.mean(0)
-    scale = radius(points, centre) / shape.radius
+    scale = point_radius(points, centre) / shape.radius
     return Crop(np.column_stack([np.eye(2) * scale, centre - scale * shape.centre]))
 
 
-def aligned(points: np.ndarray, shape: FaceShape, which: tuple[int, ...] | None = None) -> Crop:
+def crop_aligned(
+    points: np.ndarray, shape: FaceShape, which: tuple[int, ...] | None = None
+) -> Crop:
     """Return the crop in which (P, 2) photo points fall on their training means.
 
     The least-squares similarity (Umeyama 1991), so the face stands upright in it.
@@ -108,7 +112,7 @@ def aligned(points: np.ndarray, shape: FaceShape, which: tuple[int, ...] | None 
     return Crop(np.column_stack([linear, points.mean(0) - linear @ mean.mean(0)]))
 
 
-def radius(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
+def point_radius(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Return the root-mean-square distance of (…, P, 2) points from a centre."""
     return np.sqrt(np.square(points - centre).sum(-1).mean(-1))
 

@@ -19,7 +19,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedInput:
     """Something in the input that was left out, by name, and why."""
 
     name: str
@@ -29,7 +29,7 @@ class Skipped:
         return f"{self.name}: {self.why}"
 
 
-def read(path: Path, *, upright: bool = True) -> np.ndarray:
+def read_photo(path: Path, *, upright: bool = True) -> np.ndarray:
     """Return a photo as (H, W, 3) uint8 RGB, turned upright as its EXIF orientation says.
 
     Grey, palette, CMYK, 16-bit and floating-point images are converted; transparent parts are
@@ -59,12 +59,12 @@ def read(path: Path, *, upright: bool = True) -> np.ndarray:
         raise DataError(f"{path}: damaged or not readable ({error})") from None
 
 
-def grey(photo: np.ndarray) -> np.ndarray:
+def to_grey(photo: np.ndarray) -> np.ndarray:
     """Return (H, W) float32 luma in 0–255 of an (H, W, 3) RGB photo (ITU-R 601, as in JPEG)."""
     return photo.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def in_folder(folder: Path) -> list[Path]:
+def list_photos(folder: Path) -> list[Path]:
     """Return the photos in a folder and the folders below it, by name.
 
     Raises

@@ -17,18 +17,21 @@ from typing import Final
 
 import numpy as np
 
-from fkd_kaggle import faces, files
-from fkd_kaggle.archive import CONTENTS
+from fkd_kaggle import files
+from fkd_kaggle.data import dataset
+from fkd_kaggle.data.archive import CONTENTS, data_files, find_csv_files, open_csv, write_plain_csv
+from fkd_kaggle.data.faces import Faces, Lookup
 from fkd_kaggle.errors import CompetitionError, DataError
-from fkd_kaggle.faces import Faces, Lookup
-from fkd_kaggle.keypoints import COLUMNS, SIZE
-from fkd_kaggle.practice import packing, scoring
-from fkd_kaggle.practice.hold_out import split
+from fkd_kaggle.keypoints import COLUMNS, IMAGE_SIZE
+from fkd_kaggle.practice import scoring
+from fkd_kaggle.practice.hold_out import hold_out_test_set
 from fkd_kaggle.practice.scoring import Scorer
 
 SLUG: Final = "facial-keypoints-detection"
+
 SERVED: Final = ("training.zip", "test.zip", "IdLookupTable.csv", "SampleSubmission.csv")
 """The competition's files, as Kaggle lists them."""
+
 HOLD_OUT: Final = 0.2
 """Share of the training faces that becomes the test set where the data has none."""
 
@@ -36,7 +39,7 @@ _VERSION: Final = 1
 
 
 @dataclass(frozen=True)
-class Dataset:
+class ServedDataset:
     """Data made ready to be served."""
 
     folder: Path
@@ -58,24 +61,24 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Rendered:
+class SyntheticSize:
     """How many faces to draw where no data is given."""
 
     training: int = 1200
     test: int = 300
 
 
-DRAWN: Final = Rendered()
+DRAWN: Final = SyntheticSize()
 
 
-def prepare(
+def prepare_dataset(
     state_dir: Path,
     data: Path | None = None,
     solution: Path | None = None,
     hold_out: float | None = None,
-    rendered: Rendered = DRAWN,
+    rendered: SyntheticSize = DRAWN,
     seed: int = 0,
-) -> Dataset:
+) -> ServedDataset:
     """Make data ready to be served, in a folder of its own under ``state_dir``; once.
 
     ``seed`` says which faces are held out, or drawn.
@@ -114,20 +117,17 @@ def _no_room(folder: Path) -> CompetitionError:
     )
 
 
-# --- building ----------------------------------------------------------------------------------
-
-
 def _build(
     work: Path,
     data: Path | None,
     solution: Path | None,
     hold_out: float | None,
-    rendered: Rendered,
+    rendered: SyntheticSize,
     seed: int,
 ) -> None:
     if data is None:
         data, solution = _render(work / "rendered", rendered, seed)
-    found = packing.find(data, work / "unpacked")
+    found = find_csv_files(data, work / "unpacked")
     if "training.csv" not in found:
         raise DataError(f"{data} holds no training.csv or training.zip")
     plain = work / "plain"
@@ -137,14 +137,14 @@ def _build(
             raise CompetitionError(f"{data} has no test set that {solution} could answer")
         hold_out = HOLD_OUT
     if hold_out is not None:
-        packing.plain(found, "training.csv", plain)
-        split(plain, hold_out, seed)
+        write_plain_csv(found, "training.csv", plain)
+        hold_out_test_set(plain, hold_out, seed)
         found = {name: plain / name for name in CONTENTS[:3]}
         solution = plain / "solution.csv"
     elif "IdLookupTable.csv" not in found:
         raise DataError(f"{data} has a test set and no IdLookupTable.csv to ask for its keypoints")
-    packing.plain(found, "IdLookupTable.csv", plain)
-    lookup = faces.read_lookup(plain)
+    write_plain_csv(found, "IdLookupTable.csv", plain)
+    lookup = dataset.read_lookup(plain)
     ready = work / "data"
     (ready / "files").mkdir(parents=True)
     _write_served(found, lookup, ready, data if hold_out is None else None)
@@ -153,14 +153,14 @@ def _build(
     np.save(ready / "row_ids.npy", row_ids)
     if solution is not None:
         np.save(ready / "answers.npy", scoring.read_answers(solution, row_ids))
-        packing.plain(found, "training.csv", plain)
-        house = _house_entries(faces.read_training(plain), lookup)
+        write_plain_csv(found, "training.csv", plain)
+        house = _baseline_entries(dataset.read_training(plain), lookup)
         names = list(house)
         np.save(ready / "house.npy", np.stack(list(house.values())))
     files.write_json(ready / "ready.json", {"house": names, "hold_out": hold_out})
 
 
-def _open(folder: Path, about: str) -> Dataset:
+def _open(folder: Path, about: str) -> ServedDataset:
     ready = folder / "data"
     note = json.loads((ready / "ready.json").read_text(encoding="utf-8"))
     names = note["house"]
@@ -170,14 +170,14 @@ def _open(folder: Path, about: str) -> Dataset:
     if answers is None:
         about += ", without answers: submissions are checked, not scored (--solution)"
     house = dict(zip(names, np.load(ready / "house.npy"), strict=True)) if names else {}
-    return Dataset(folder, about, Scorer(np.load(ready / "row_ids.npy"), answers), house)
+    return ServedDataset(folder, about, Scorer(np.load(ready / "row_ids.npy"), answers), house)
 
 
 def _identify(
     data: Path | None,
     solution: Path | None,
     hold_out: float | None,
-    rendered: Rendered,
+    rendered: SyntheticSize,
     seed: int,
 ) -> tuple[str, str]:
     """Return the name of the state folder for this data, and words for people."""
@@ -189,7 +189,7 @@ def _identify(
         )
     chosen = f"{hold_out} {seed}" if seed else f"{hold_out}"  # as it was before there were seeds
     digest = hashlib.sha256(f"{_VERSION} {chosen}".encode())
-    for path in packing.content(data):
+    for path in data_files(data):
         digest.update(f"{path.name} {files.sha256(path)}".encode())
     about = data.name
     if solution is not None:
@@ -200,13 +200,10 @@ def _identify(
     return f"{data.stem[:40]}-{digest.hexdigest()[:12]}", about
 
 
-def _render(folder: Path, rendered: Rendered, seed: int) -> tuple[Path, Path]:
-    from fkd_kaggle.practice import renderer
+def _render(folder: Path, rendered: SyntheticSize, seed: int) -> tuple[Path, Path]:
+    from fkd_kaggle.practice import synthetic_faces
 
-    return renderer.write_competition(folder, rendered.training, rendered.test, seed)
-
-
-# --- writing -----------------------------------------------------------------------------------
+    return synthetic_faces.write_competition(folder, rendered.training, rendered.test, seed)
 
 
 def _write_served(found: dict[str, Path], lookup: Lookup, ready: Path, data: Path | None) -> None:
@@ -218,7 +215,7 @@ def _write_served(found: dict[str, Path], lookup: Lookup, ready: Path, data: Pat
             rows = "".join(f"{row},0\r\n" for row in lookup.row_ids)
             files.write_text(target, "RowId,Location\r\n" + rows)
         elif name.endswith(".csv"):
-            packing.plain(found, csv, target.parent)
+            write_plain_csv(found, csv, target.parent)
         elif found[csv].suffix.lower() == ".zip":
             shutil.copyfile(found[csv], target)
         else:
@@ -235,22 +232,24 @@ def _write_served(found: dict[str, Path], lookup: Lookup, ready: Path, data: Pat
 
 
 def _is_as_kaggle_packs(data: Path) -> bool:
-    with packing.opened(data) as archive:
+    with open_csv(data) as archive:
         return sorted(archive.namelist()) == sorted(SERVED)
 
 
-def _house_entries(training: Faces, lookup: Lookup) -> dict[str, np.ndarray]:
+def _baseline_entries(training: Faces, lookup: Lookup) -> dict[str, np.ndarray]:
     """Return what anyone can submit without learning: name → (M,) values by ascending RowId."""
     order = np.argsort(lookup.row_ids)
     features, image_ids = lookup.features[order], lookup.image_ids[order]
     flat = training.keypoints.reshape(-1, len(COLUMNS)).astype(np.float64)
-    overall = _column_means(flat, np.full(len(COLUMNS), (SIZE - 1) / 2))
-    of_source = np.stack([_column_means(flat[training.sources == one], overall) for one in (0, 1)])
-    sources = lookup.sources(image_ids)
+    overall = _column_means(flat, np.full(len(COLUMNS), (IMAGE_SIZE - 1) / 2))
+    of_source = np.stack(
+        [_column_means(flat[training.annotators == one], overall) for one in (0, 1)]
+    )
+    annotators = lookup.annotators(image_ids)
     return {
         "column means (house)": overall[features],
-        "column means per annotator (house)": of_source[sources, features],
-        "middle of the frame (house)": np.full(len(features), (SIZE - 1) / 2),
+        "column means per annotator (house)": of_source[annotators, features],
+        "middle of the frame (house)": np.full(len(features), (IMAGE_SIZE - 1) / 2),
     }
 
 

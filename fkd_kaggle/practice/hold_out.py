@@ -9,50 +9,51 @@ from pathlib import Path
 
 import numpy as np
 
-from fkd_kaggle import faces, files
+from fkd_kaggle import files
+from fkd_kaggle.data import csv_format, dataset
+from fkd_kaggle.data.faces import Faces, Lookup
 from fkd_kaggle.errors import DataError
-from fkd_kaggle.faces import Faces, Lookup
-from fkd_kaggle.keypoints import COUNT
+from fkd_kaggle.keypoints import NUM_KEYPOINTS
 
 
-def split(folder: Path, share: float, seed: int) -> None:
+def hold_out_test_set(folder: Path, share: float, seed: int) -> None:
     """Turn a share of training.csv into a test set with answers; near-duplicates stay together.
 
     Another ``seed`` chooses other faces.
     """
-    everything = faces.read_training(folder)
+    everything = dataset.read_training(folder)
     test_rows = _choose(everything, share, seed)
     if not test_rows.any() or test_rows.all():
         raise DataError(f"training.csv has too few faces to hold out {share:.0%} of them")
     test = everything.take(test_rows)
     test = Faces(test.images, test.keypoints, np.arange(1, len(test.images) + 1))
-    faces.write_test_csv(folder / "test.csv", test)
+    csv_format.write_test_csv(folder / "test.csv", test)
     # COLUMNS has x and y of each keypoint in turn, as the last two axes do when flattened.
-    positions, features = np.nonzero(np.isfinite(test.keypoints.reshape(-1, 2 * COUNT)))
+    positions, features = np.nonzero(np.isfinite(test.keypoints.reshape(-1, 2 * NUM_KEYPOINTS)))
     row_ids = np.arange(1, len(features) + 1)
     lookup = Lookup(row_ids, test.ids[positions], features.astype(np.int16))
-    faces.write_lookup_csv(folder / "IdLookupTable.csv", lookup)
-    answers = test.keypoints.reshape(-1, 2 * COUNT)[positions, features]
+    csv_format.write_lookup_csv(folder / "IdLookupTable.csv", lookup)
+    answers = test.keypoints.reshape(-1, 2 * NUM_KEYPOINTS)[positions, features]
     rows = "".join(f"{row},{value}\n" for row, value in zip(row_ids, answers, strict=True))
     files.write_text(folder / "solution.csv", "RowId,Location\n" + rows)
     kept = everything.take(~test_rows)
     kept = Faces(np.array(kept.images), kept.keypoints, kept.ids)
-    faces.write_training_csv(folder / "training.csv", kept)
+    csv_format.write_training_csv(folder / "training.csv", kept)
 
 
 def _choose(everything: Faces, share: float, seed: int) -> np.ndarray:
     """Return (N,) bool: whole groups of near-duplicates, ``share`` of each annotation source."""
-    from fkd_kaggle import folds
+    from fkd_kaggle.data import folds
 
-    groups = folds.groups(everything)
+    groups = folds.near_duplicate_groups(everything)
     labelled = np.isfinite(everything.keypoints).any((1, 2))
-    sources = np.eye(2, dtype=np.int64)[everything.sources]
-    wanted = np.ceil(share * sources[labelled].sum(0))
+    annotators = np.eye(2, dtype=np.int64)[everything.annotators]
+    wanted = np.ceil(share * annotators[labelled].sum(0))
     taken = np.zeros(2)
     chosen = np.zeros(len(groups), bool)
     for group in np.random.default_rng(seed).permutation(np.unique(groups)):
         rows = groups == group
-        after = taken + sources[rows & labelled].sum(0)
+        after = taken + annotators[rows & labelled].sum(0)
         if (after <= wanted).all():
             chosen |= rows
             taken = after

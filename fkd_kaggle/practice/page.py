@@ -13,19 +13,19 @@ from typing import Any, Final, TypeVar
 import flask
 
 from fkd_kaggle.errors import CompetitionError
+from fkd_kaggle.practice.competition import TITLE, PracticeCompetition
 from fkd_kaggle.practice.dataset import SERVED, SLUG
-from fkd_kaggle.practice.faults import KINDS, Faults
-from fkd_kaggle.practice.host import TITLE, Host
-from fkd_kaggle.practice.kernel_host import Kernels
-from fkd_kaggle.practice.kernel_store import KernelVersion
-from fkd_kaggle.practice.wire import refuse
+from fkd_kaggle.practice.fault_injection import KINDS, Faults
+from fkd_kaggle.practice.kernels.host import KernelHost
+from fkd_kaggle.practice.kernels.store import KernelVersion
+from fkd_kaggle.practice.wire_format import refuse
 
 T = TypeVar("T")
 
 _LOG_LINES: Final = 1000
 
 
-def blueprint(host: Host, faults: Faults) -> flask.Blueprint:
+def blueprint(host: PracticeCompetition, faults: Faults) -> flask.Blueprint:
     """Return the routes for people."""
     routes = flask.Blueprint("page", __name__)
 
@@ -98,7 +98,7 @@ def _posted(name: str, kind: type[T]) -> T:
     return value
 
 
-def _kernel(kernels: Kernels, owner: str, slug: str, number: int | None) -> str:
+def _kernel(kernels: KernelHost, owner: str, slug: str, number: int | None) -> str:
     version = kernels.versions.find(owner, slug, number)
     if version is None:
         refuse(404, "Not found")
@@ -115,7 +115,7 @@ def _kernel(kernels: Kernels, owner: str, slug: str, number: int | None) -> str:
     )
 
 
-def _output(kernels: Kernels, version: KernelVersion) -> Iterator[tuple[str, str, int]]:
+def _output(kernels: KernelHost, version: KernelVersion) -> Iterator[tuple[str, str, int]]:
     """Yield name, address and bytes of what a kernel left."""
     for name in kernels.versions.output(version):
         url = flask.url_for("kernels.output_file", session=version.session, name=name)

@@ -15,6 +15,7 @@ import pandas as pd
 from fkd_kaggle.errors import DataError
 
 COLUMNS = ("RowId", "Location")
+
 _PUBLIC_SHARE = 0.5
 
 

@@ -17,18 +17,21 @@ import flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.practice import competitions, dataset, kernels, misbehaviour, page, uploads
-from fkd_kaggle.practice.dataset import DRAWN, Rendered
-from fkd_kaggle.practice.faults import Fault, Faults
-from fkd_kaggle.practice.host import Host
-from fkd_kaggle.practice.kernel_host import AT_ONCE, Kernels
-from fkd_kaggle.practice.store import Store, claim
-from fkd_kaggle.practice.wire import KaggleRefusal, refuse
+from fkd_kaggle.practice import competition_api, dataset, fault_injection, page, storage
+from fkd_kaggle.practice.competition import PracticeCompetition
+from fkd_kaggle.practice.dataset import DRAWN, SyntheticSize
+from fkd_kaggle.practice.fault_injection import Fault, Faults
+from fkd_kaggle.practice.kernels import api
+from fkd_kaggle.practice.kernels.host import AT_ONCE, KernelHost
+from fkd_kaggle.practice.storage import Store, lock_state_folder
+from fkd_kaggle.practice.wire_format import KaggleRefusal, refuse
 
 PORT: Final = 7777
 """Where kagglesdk's environment TEST looks for Kaggle."""
+
 USER: Final = "practice"
 """Who one is with a token instead of a user name and key."""
+
 DAILY_LIMIT: Final = 5
 
 
@@ -80,7 +83,7 @@ class PracticeKaggle:
         faults: Iterable[Fault | str] = (),
         daily_limit: int = DAILY_LIMIT,
         kernels_at_once: int = AT_ONCE,
-        rendered: Rendered = DRAWN,
+        rendered: SyntheticSize = DRAWN,
         seed: int = 0,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -91,11 +94,13 @@ class PracticeKaggle:
         self.port: int = self._socket.getsockname()[1]
         self._claim: TextIO | None = None
         try:
-            self._claim = claim(state_dir)
-            self.dataset = dataset.prepare(state_dir, data, solution, hold_out, rendered, seed)
+            self._claim = lock_state_folder(state_dir)
+            self.dataset = dataset.prepare_dataset(
+                state_dir, data, solution, hold_out, rendered, seed
+            )
             self.store = Store(self.dataset.folder, now)
-            self.kernels = Kernels(self.store, self.dataset, self.faults, kernels_at_once)
-            host = Host(self.dataset, self.store, self.kernels, daily_limit)
+            self.kernels = KernelHost(self.store, self.dataset, self.faults, kernels_at_once)
+            host = PracticeCompetition(self.dataset, self.store, self.kernels, daily_limit)
             app = make_app(host, self.faults)
             self._server = _serve_on(self._socket, app)
         except BaseException:
@@ -163,19 +168,19 @@ def serve(
             return
 
 
-def make_app(host: Host, faults: Faults) -> flask.Flask:
+def make_app(host: PracticeCompetition, faults: Faults) -> flask.Flask:
     """Put the practice Kaggle together as a Flask application."""
     app = flask.Flask("fkd_kaggle.practice", template_folder=str(Path(__file__).parent))
     app.before_request(_refuse_strangers)
-    misbehaviour.install(app, faults)
+    fault_injection.install_faults(app, faults)
     app.before_request(_authenticate)
     app.register_error_handler(KaggleRefusal, KaggleRefusal.response)
     app.register_error_handler(ConnectionError, lambda _: flask.Response())  # nobody hears it
     app.register_error_handler(404, lambda _: KaggleRefusal(404, "Not found").response())
-    app.register_blueprint(competitions.blueprint(host))
-    app.register_blueprint(uploads.blueprint(host.store))
+    app.register_blueprint(competition_api.blueprint(host))
+    app.register_blueprint(storage.blueprint(host.store))
     app.register_blueprint(page.blueprint(host, faults))
-    app.register_blueprint(kernels.blueprint(host.kernels))
+    app.register_blueprint(api.blueprint(host.kernels))
     return app
 
 

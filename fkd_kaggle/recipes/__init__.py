@@ -5,26 +5,7 @@ time they share. Both are found by name here, or by the path of a user's own fil
 reads, checks and writes them; it trains nothing.
 """
 
-from fkd_kaggle.recipes.plans import Member, Plan, plan
-from fkd_kaggle.recipes.reading import load, names, text, to_toml
-from fkd_kaggle.recipes.schema import (
-    AUGMENTATIONS,
-    DEFAULT,
-    DISTRIBUTIONS,
-    LOSSES,
-    MISSING,
-    OPTIMIZERS,
-    PRECISIONS,
-    SCHEDULES,
-    SOURCE_OUTPUTS,
-    SPLITS,
-    TARGET_SCALES,
-    Augmentation,
-    Copy,
-    Ensemble,
-    EnsembleMember,
-    Recipe,
-)
+from __future__ import annotations
 
 __all__ = [
     "AUGMENTATIONS", "DEFAULT", "DISTRIBUTIONS", "LOSSES", "MISSING", "OPTIMIZERS", "PRECISIONS",

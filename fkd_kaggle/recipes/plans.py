@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fkd_kaggle.errors import RecipeError, unknown
-from fkd_kaggle.recipes.reading import check, from_fields, load
+from fkd_kaggle.errors import RecipeError, unknown_name
+from fkd_kaggle.recipes.loading import check_recipe, load_recipe, recipe_from_dict
 from fkd_kaggle.recipes.schema import DEFAULT, PRECISIONS, SPLITS, Ensemble, EnsembleMember, Recipe
 
 
@@ -62,13 +62,13 @@ class Plan:
         """Rebuild a plan from ``to_dict``."""
         ensemble = dict(values["ensemble"])
         members = tuple(
-            EnsembleMember(**{**line, "recipe": from_fields(line["recipe"])})
+            EnsembleMember(**{**line, "recipe": recipe_from_dict(line["recipe"])})
             for line in ensemble["members"]
         )
         return cls(**{**values, "ensemble": Ensemble(**{**ensemble, "members": members})})
 
 
-def plan(
+def make_plan(
     chosen: Sequence[str] = (),
     *,
     folds: int | None = None,
@@ -89,7 +89,7 @@ def plan(
     RecipeError
         A name is unknown or a value impossible.
     """
-    loaded = [load(name) for name in chosen or (DEFAULT,)]
+    loaded = [load_recipe(name) for name in chosen or (DEFAULT,)]
     if len(loaded) == 1 and isinstance(loaded[0], Ensemble):
         ensemble = loaded[0]
     else:
@@ -98,7 +98,7 @@ def plan(
             lines += item.members if isinstance(item, Ensemble) else [EnsembleMember(item)]
         ensemble = Ensemble("+".join(item.name for item in loaded), tuple(lines))
         if len(lines) == 1 and folds is None:
-            ensemble = _own_protocol(ensemble)
+            ensemble = _published_split(ensemble)
     twice = [line.recipe.name for line in ensemble.members]
     if len(set(twice)) < len(twice):
         raise RecipeError(
@@ -123,9 +123,9 @@ def plan(
     if ensemble.held_out:
         ensemble = replace(ensemble, trained_folds=1)  # the other part is what it learns from
     for line in ensemble.members:
-        check(line.recipe, "the command line")
+        check_recipe(line.recipe, "the command line")
     if ensemble.split not in SPLITS:
-        raise RecipeError(unknown("split", ensemble.split, SPLITS))
+        raise RecipeError(unknown_name("split", ensemble.split, SPLITS))
     if ensemble.split == "enlarged-first":
         for line in ensemble.members:
             if not (line.recipe.enlarge and line.recipe.held_out):
@@ -138,13 +138,13 @@ def plan(
     if ensemble.folds < 2:
         raise RecipeError(f"folds must be at least 2, not {ensemble.folds}: one is held out")
     if precision not in PRECISIONS:
-        raise RecipeError(unknown("precision", precision, PRECISIONS))
+        raise RecipeError(unknown_name("precision", precision, PRECISIONS))
     if time_limit is None and ensemble.minutes and epochs is None:
         time_limit = ensemble.minutes * 60
     return Plan(ensemble, seed or 0, precision, time_limit)
 
 
-def _own_protocol(ensemble: Ensemble) -> Ensemble:
+def _published_split(ensemble: Ensemble) -> Ensemble:
     """Return an ensemble of one recipe with the split that recipe's source used."""
     recipe = ensemble.members[0].recipe
     if not recipe.held_out:

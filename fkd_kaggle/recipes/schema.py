@@ -8,28 +8,31 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fkd_kaggle.keypoints import PARTIAL, REGIONS, SIZE, SOURCES
+from fkd_kaggle.keypoints import ANNOTATORS, IMAGE_SIZE, PARTIAL_KEYPOINTS, REGIONS
+from fkd_kaggle.recipes import renamed
 
 DEFAULT = "standard"
 """The ensemble that ``train-ensemble`` trains when none is named."""
 
 LOSSES = ("smooth-l1", "mse", "mae", "wing")
+
 OPTIMIZERS = ("adamw", "muon")
+
 SCHEDULES = ("cosine", "plateau", "constant")
+
 SOURCE_OUTPUTS = ("separate", "shared")
-ROWS = ("all", *SOURCES)
+
+ROWS = ("all", *ANNOTATORS)
+
 BLENDS = ("simplex", "stack", "shape")
+
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
 DISTRIBUTIONS = ("normal", "uniform")
+
 MISSING = ("mask", "ffill", "drop", "mean", "knn")
+
 SPLITS = ("grouped", "random", "enlarged-first")
-TARGET_SCALES: Mapping[str, tuple[float, float]] = {
-    "auto": (1.0, 0.0),
-    "pixels": (1.0, 0.0),
-    "unit": (SIZE, 0.0),
-    "centred": (SIZE / 2, SIZE / 2),
-}
-"""(scale, offset) by name: pixels = target · scale + offset."""
 
 _WORDS = ("name", "description", "source", "own_metric", "published", "parameters", "reached")
 """What a recipe says about itself without changing its training."""
@@ -82,7 +85,7 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
         rotation=0, scale=0, shift=0, flip=0, brightness=0, contrast=0, gamma=0, noise=0
     ),
     "farhat": Augmentation(
-        distribution="uniform", rotation=15, scale=0.10, shear=0.1, shift=0.1 * SIZE, flip=0.5,
+        distribution="uniform", rotation=15, scale=0.10, shear=0.1, shift=0.1 * IMAGE_SIZE, flip=0.5,
         gain=0.2, brightness=0, contrast=0, gamma=0, noise=0,
     ),
 }  # fmt: skip
@@ -90,7 +93,7 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
 
 
 @dataclass(frozen=True)
-class Copy:
+class OfflineCopy:
     """One changed copy that ``enlarge`` makes of every training face, once and for all."""
 
     flip: bool = False
@@ -133,7 +136,7 @@ class Recipe:
     missing: str = "mask"
     """What becomes of missing labels: "mask" leaves them out of the loss; "ffill", "mean" and
     "knn" fill them in; "drop" leaves incomplete faces out (see ``missing``)."""
-    enlarge: tuple[Copy, ...] = ()
+    enlarge: tuple[OfflineCopy, ...] = ()
     """Copies made of every complete training face before the first epoch."""
     loss: str = "smooth-l1"
     loss_width: float = 1.0
@@ -178,6 +181,9 @@ class Recipe:
     def digest(self) -> str:
         """Return 12 hex digits that change when anything that shapes the training changes."""
         shaping = {key: value for key, value in asdict(self).items() if key not in _WORDS}
+        for old, new in renamed.ARCHITECTURES.items():
+            if shaping["architecture"] == new:
+                shaping["architecture"] = old
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -192,7 +198,7 @@ class Recipe:
         lone one those of ``rows``.
         """
         points = REGIONS[self.region]
-        common = tuple(point for point in points if point in PARTIAL)
+        common = tuple(point for point in points if point in PARTIAL_KEYPOINTS)
         if self.rows == "partial":
             return (common,)
         if self.rows == "complete" or self.source_outputs == "shared" or not common:

@@ -18,9 +18,9 @@ def main() -> int:
         with zipfile.ZipFile(io.BytesIO(base64.b64decode(PACKAGE))) as package:
             package.extractall(folder)
         sys.path.insert(0, folder)
-        from fkd_kaggle.kernel import inside
+        from fkd_kaggle.kernel import entry_point
 
-        return inside.main(JOB)
+        return entry_point.main(JOB)
 
 
 # Recipes, folds, epochs, time, as JSON.

@@ -23,12 +23,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fkd_kaggle import archive, faces
-from fkd_kaggle.keypoints import SIZE
-from fkd_kaggle.practice import renderer
+from fkd_kaggle.data import archive, dataset
+from fkd_kaggle.keypoints import IMAGE_SIZE
+from fkd_kaggle.practice import synthetic_faces
 
 TRAINING, TEST = 7049, 1783
 """The competition's own sizes."""
+
 NAMES = ("training.csv", "test.csv")
 
 
@@ -37,7 +38,7 @@ def by_loop(folder: Path, dtype: type = np.float64) -> list[np.ndarray]:
     return [
         np.array(
             [np.fromstring(text, dtype=dtype, sep=" ") for text in pd.read_csv(path)["Image"]]
-        ).reshape(-1, SIZE, SIZE)
+        ).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
         for path in (folder / name for name in NAMES)
     ]
 
@@ -49,7 +50,7 @@ def by_loop_of_bytes(folder: Path) -> list[np.ndarray]:
 
 def by_faces(folder: Path) -> list[np.ndarray]:
     """Return the same as this package reads it, from the cache where there is one."""
-    return [faces.read_training(folder).images, faces.read_test(folder).images]
+    return [dataset.read_training(folder).images, dataset.read_test(folder).images]
 
 
 def timed(read: Callable[[Path], list[np.ndarray]], folder: Path) -> tuple[float, list[np.ndarray]]:
@@ -66,7 +67,7 @@ def main(source: Path | None) -> None:
         folder = Path(name)
         if source is None:
             print(f"drawing {TRAINING} training and {TEST} test faces…", flush=True)
-            packed, _ = renderer.write_competition(folder / "drawn", TRAINING, TEST)
+            packed, _ = synthetic_faces.write_competition(folder / "drawn", TRAINING, TEST)
             archive.unpack(packed, folder)
         else:
             for csv in NAMES:

@@ -16,35 +16,38 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import numpy as np
 
-from fkd_kaggle import backend, recipes
+from fkd_kaggle.nn import backend
+from fkd_kaggle.recipes import loading, schema
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 FACES = 1571
+
 SAMPLE = 64
 
 
 def main(name: str, count: int) -> None:
     """Time both ways and print how they compare."""
-    policy = backend.start("auto")
-    from fkd_kaggle import networks
+    policy = backend.start_keras("auto")
+    from fkd_kaggle.training import forward
+    from fkd_kaggle.training.network import build_network, flip_order, load_network
 
-    recipe = recipes.load(name)
-    if not isinstance(recipe, recipes.Recipe):
+    recipe = loading.load_recipe(name)
+    if not isinstance(recipe, schema.Recipe):
         sys.exit(f"{name} is an ensemble: name one of its networks")
     images = np.random.default_rng(0).integers(0, 256, (FACES, 96, 96), dtype=np.uint8)
-    flip = networks.flip_order(recipe)
+    flip = flip_order(recipe)
     with tempfile.TemporaryDirectory(prefix="fkd-prediction-") as folder:
         members = [Path(folder) / str(number) for number in range(count)]
         for member in members:
             member.mkdir()
-            networks.build_network(recipe).save_weights(member / "best.weights.h5")
+            build_network(recipe).save_weights(member / "best.weights.h5")
         began = time.perf_counter()
         for member in members:
-            network = networks.load_network(recipe, member)
-            networks.predict_points(network, images, flip)
+            network = load_network(recipe, member)
+            forward.predict_points(network, images, flip)
         ours = time.perf_counter() - began
     grey = images[:SAMPLE, ..., None] / np.float32(255)
     network.predict(grey[:1], verbose=0)

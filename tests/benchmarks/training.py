@@ -28,28 +28,34 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import numpy as np
 
-from fkd_kaggle import backend, devices, recipes
+from fkd_kaggle.nn import backend
+from fkd_kaggle.recipes import loading, schema
+from fkd_kaggle.workers import devices
 
 if TYPE_CHECKING:
     import keras
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 ROUNDS = 5
+
 WARM = 12
 """Steps before the clock starts; a generator is ten batches ahead by then."""
+
 STEPS = 24
+
 DEFAULTS = ("deep15", "cascade", "heatmap")
 
 
 def main(names: list[str], batch: int) -> None:
     """Time each recipe three ways, plain ``fit`` in batches of ``batch``."""
-    policy = backend.start("auto")
+    policy = backend.start_keras("auto")
     import keras
 
-    from fkd_kaggle import flops, networks
+    from fkd_kaggle.nn import flops
+    from fkd_kaggle.training.network import build_network
 
     shares = _shares()
     print(
@@ -73,7 +79,7 @@ def main(names: list[str], batch: int) -> None:
             speeds = np.array([[way() for way in ways] for _ in range(ROUNDS)])
         generator, layers, ours = np.median(speeds, axis=0)
         ratios = np.median(speeds[:, 2:] / speeds[:, :2], axis=0)
-        rate = ours * 3 * flops.forward(networks.build_network(recipe))
+        rate = ours * 3 * flops.forward_flops(build_network(recipe))
         print(
             f"{name:16}{batch:6}/{recipe.batch_size:<3}{generator:11.0f}{layers:9.0f}{ours:8.0f}"
             f"{ratios[0]:8.2f}x{ratios[1]:6.2f}x{rate / 1e9:9.0f}",
@@ -81,14 +87,14 @@ def main(names: list[str], batch: int) -> None:
         )
 
 
-def _recipe(name: str) -> recipes.Recipe:
-    recipe = recipes.load(name)
-    if not isinstance(recipe, recipes.Recipe):
+def _recipe(name: str) -> schema.Recipe:
+    recipe = loading.load_recipe(name)
+    if not isinstance(recipe, schema.Recipe):
         sys.exit(f"{name} is an ensemble: name its networks")
     return recipe
 
 
-def _faces(recipe: recipes.Recipe) -> tuple[np.ndarray, np.ndarray]:
+def _faces(recipe: schema.Recipe) -> tuple[np.ndarray, np.ndarray]:
     """Return images and labels of the right shapes."""
     rng = np.random.default_rng(0)
     points = sum(len(output) for output in recipe.outputs())
@@ -97,9 +103,9 @@ def _faces(recipe: recipes.Recipe) -> tuple[np.ndarray, np.ndarray]:
     return images, rng.uniform(10, 86, (count, points, 2)).astype("float32")
 
 
-def _shares() -> list[devices.Share]:
-    gpus = devices.gpus()
-    return devices.deal_gpus(gpus, len(gpus)) if gpus else devices.deal_cores(os.cpu_count() or 1)
+def _shares() -> list[devices.Slot]:
+    gpus = devices.list_gpus()
+    return devices.gpu_slots(gpus, len(gpus)) if gpus else devices.cpu_slots(os.cpu_count() or 1)
 
 
 def _matrix_rate(policy: str) -> float:
@@ -117,7 +123,7 @@ def _matrix_rate(policy: str) -> float:
 
 
 @contextmanager
-def _crew(name: str, policy: str, shares: list[devices.Share]) -> Iterator[Callable[[], float]]:
+def _crew(name: str, policy: str, shares: list[devices.Slot]) -> Iterator[Callable[[], float]]:
     """Start a process for each share of the machine; yields a round of all of them at once."""
     workers = [
         subprocess.Popen(
@@ -147,7 +153,7 @@ def _crew(name: str, policy: str, shares: list[devices.Share]) -> Iterator[Calla
 
 def worker(name: str, policy: str) -> None:
     """Train a round for each line of input, and say how fast."""
-    backend.start(policy.removeprefix("mixed_"))
+    backend.start_keras(policy.removeprefix("mixed_"))
     recipe = _recipe(name)
     ours = _ours(recipe, *_faces(recipe))
     print(ours(), flush=True)
@@ -156,7 +162,7 @@ def worker(name: str, policy: str) -> None:
 
 
 def _plain(
-    recipe: recipes.Recipe,
+    recipe: schema.Recipe,
     feed: Callable[[np.ndarray, np.ndarray, int], Iterator],
     faces: tuple[np.ndarray, np.ndarray],
     batch: int,
@@ -164,10 +170,10 @@ def _plain(
     """Return a round of plain ``fit`` in float32; it returns images/s."""
     import keras
 
-    from fkd_kaggle import networks
+    from fkd_kaggle.training.network import build_network
 
     keras.config.set_dtype_policy("float32")
-    network = networks.build_network(recipe)
+    network = build_network(recipe)
     images, labels = faces
     if any(layer.name == "coarse_points" for layer in network.layers):
         both = [network.output, network.get_layer("coarse_points").output]
@@ -179,12 +185,13 @@ def _plain(
     return lambda: _speed(network, batches, batch)
 
 
-def _ours(recipe: recipes.Recipe, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
+def _ours(recipe: schema.Recipe, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
     """Return a round as ``training`` does it; it returns images/s."""
-    from fkd_kaggle import networks, training
+    from fkd_kaggle.training.learner import Learner, compile_learner, make_optimizer
+    from fkd_kaggle.training.network import build_network
 
-    learner = training.Learner(networks.build_network(recipe), recipe, 0, images)
-    training._compile(learner, training.optimizer(recipe))
+    learner = Learner(build_network(recipe), recipe, 0, images)
+    compile_learner(learner, make_optimizer(recipe))
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         rng = np.random.default_rng(0)

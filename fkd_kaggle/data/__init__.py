@@ -1,0 +1,1 @@
+"""The competition's data: faces, CSV format, cache, folds, metrics, submission files."""

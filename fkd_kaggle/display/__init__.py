@@ -1,0 +1,1 @@
+"""Terminal output: console, live display, tables."""

@@ -1,0 +1,1 @@
+"""Fit, blend and compare the members of runs; predict with a run."""

@@ -1,0 +1,1 @@
+"""Kaggle's API through the official client."""

@@ -1,0 +1,289 @@
+"""Kernels through the official client: push, status, log, output, stop.
+
+Thin: what a kernel is for, how it is built and what to make of its output is kernel/'s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import requests
+
+from fkd_kaggle import files
+from fkd_kaggle.errors import CompetitionError
+from fkd_kaggle.kaggle_api import errors
+from fkd_kaggle.kaggle_api.client import Client
+from fkd_kaggle.kaggle_api.download import download_file
+from fkd_kaggle.kaggle_api.errors import Action
+
+_PAGE: Final = 100
+
+_RECONNECT_LIMIT: Final = 5
+
+
+@dataclass(frozen=True)
+class KernelVersion:
+    """A pushed version of a kernel."""
+
+    kernel: str
+    """"owner/name"."""
+    version: int
+    url: str
+    refused: tuple[str, ...]
+    """Sources and tags that Kaggle does not know; the kernel runs without them."""
+
+
+@dataclass(frozen=True)
+class StoredKernel:
+    """A kernel as Kaggle keeps it: its newest version."""
+
+    version: int
+    source: str
+    """The text of the script."""
+
+
+@dataclass(frozen=True)
+class KernelStatus:
+    """How a kernel's newest version is doing."""
+
+    state: str
+    """Kaggle's word in small letters: queued, running, complete, error, cancel_requested, …"""
+    message: str
+    """Why it failed, if it did."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in ("complete", "error", "cancel_acknowledged")
+
+
+@dataclass(frozen=True)
+class KernelLogLine:
+    """Something a kernel printed, mostly one line with its newline."""
+
+    text: str
+    stream: str
+    """"stdout" or "stderr"."""
+    seconds: float | None
+    """Since the kernel's start."""
+
+
+def push_kernel(client: Client, doing: Action, folder: Path, timeout: int | None) -> KernelVersion:
+    """Push the kernel in ``folder``.
+
+    Only what Kaggle surely has not taken is sent again (429): each push runs, and GPU hours are
+    rationed.
+
+    Raises
+    ------
+    GpuSessionsTakenError
+        As many GPU sessions run as Kaggle allows at once: push again when one has ended.
+    CompetitionError
+        Kaggle refuses the kernel for good.
+    """
+    answer = client.ask(
+        doing,
+        lambda api: api.kernels_push(str(folder), timeout=str(timeout) if timeout else None),
+        retry=lambda error: errors.http_status(error) == 429,
+    )
+    if answer.error:
+        raise errors.push_refused_message(answer.error)
+    refused = (
+        *(answer.invalid_competition_sources or ()),
+        *(answer.invalid_dataset_sources or ()),
+        *(answer.invalid_kernel_sources or ()),
+        *(answer.invalid_model_sources or ()),
+        *(answer.invalid_tags or ()),
+    )
+    kernel = answer.ref.removeprefix("/code/").strip("/")
+    return KernelVersion(kernel, answer.version_number or 0, answer.url, refused)
+
+
+def get_kernel(client: Client, doing: Action) -> StoredKernel | None:
+    """Read the newest version of a kernel as Kaggle keeps it; None where it shows us none."""
+
+    def get(api: Any) -> Any:
+        from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
+
+        request = ApiGetKernelRequest()
+        request.user_name, request.kernel_slug, _ = api.parse_kernel_string(doing.kernel)
+        with api.build_kaggle_client() as kaggle:
+            return kaggle.kernels.kernels_api_client.get_kernel(request)
+
+    try:
+        answer = client.ask(doing, get)
+    except CompetitionError as error:
+        # Kaggle answers 403 for a name that nobody has taken, as for one that is not ours.
+        if error.status in (403, 404):
+            return None
+        raise
+    return StoredKernel(answer.metadata.current_version_number or 0, answer.blob.source or "")
+
+
+def get_status(client: Client, doing: Action) -> KernelStatus:
+    """Read a kernel's status."""
+    answer = client.ask(doing, lambda api: api.kernels_status(doing.kernel))
+    return KernelStatus(answer.status.name.lower(), answer.failure_message or "")
+
+
+def read_log(client: Client, doing: Action) -> Iterator[KernelLogLine]:
+    """Yield the log as it is stored."""
+    text = client.ask(doing, lambda api: api.kernels_logs(doing.kernel))
+    yield from (_line(event) for event in _events(text))
+
+
+def follow_log(client: Client, doing: Action) -> Iterator[KernelLogLine]:
+    """Yield the log as it is written, until the kernel ends.
+
+    Kaggle cuts idle streams every few minutes and replays from the beginning on reconnecting; the
+    client's own ``kernels logs --follow`` gives up after five cuts without a new line. A network
+    in training may well be silent for longer, so we go on for as long as the kernel runs.
+    """
+    seen = failures = 0
+    while True:
+        before = seen
+        try:
+            client.point()
+            for event in _skip(client.api.kernels_logs_stream(doing.kernel), seen):
+                seen += 1
+                yield _line(event)
+            return
+        except errors.REFUSALS as error:
+            if not errors.is_transient(error):
+                raise client.explain(error, doing) from error
+            problem = error
+        failures = failures + 1 if seen == before else 0
+        if failures >= _RECONNECT_LIMIT and get_status(client, doing).finished:
+            raise client.explain(problem, doing) from problem
+        client.patience.sleep(client.patience.first_wait)
+
+
+def download_output(client: Client, doing: Action, into: Path, *, keep: bool = False) -> list[Path]:
+    """Fetch a kernel's output files and its log; with ``keep``, only files that are not there.
+
+    The client lists and downloads; its own ``kernels_output`` saves error pages as files (fixed
+    after 2.2.4, github.com/Kaggle/kaggle-cli/pull/1176) and keeps each file in memory.
+    """
+    assert doing.kernel is not None
+    paths: list[Path] = []
+    log = ""
+    for page in _output_pages(client, doing):
+        log = page.log or log
+        for item in page.files or []:
+            target = into / _safe(item.file_name)
+            if not (keep and target.exists()):
+                _fetch_file(client, doing, item.url, target)
+            paths.append(target)
+    if log:
+        paths.append(into / f"{doing.kernel.split('/')[-1]}.log")
+        files.write_text(paths[-1], log)
+    return paths
+
+
+def stop_kernel(client: Client, doing: Action, session_id: int | None) -> None:
+    """Stop a kernel's session.
+
+    Kaggle's API wants a session's number and, so its maintainers, gives it to nobody yet
+    (github.com/Kaggle/kaggle-cli/pull/1170): without one, say where to stop the kernel by hand.
+    """
+    if session_id is None:
+        site = client.practice_url or "https://www.kaggle.com"
+        raise CompetitionError(
+            "Kaggle's API cannot stop a kernel by its name yet: open "
+            f"{site}/code/{doing.kernel} and cancel the run there"
+        )
+
+    def cancel(api: Any) -> Any:
+        from kagglesdk.kernels.types.kernels_api_service import ApiCancelKernelSessionRequest
+
+        request = ApiCancelKernelSessionRequest()
+        request.kernel_session_id = session_id
+        with api.build_kaggle_client() as kaggle:
+            return kaggle.kernels.kernels_api_client.cancel_kernel_session(request)
+
+    answer = client.ask(doing, cancel)
+    if answer.error_message:
+        raise CompetitionError(f"Kaggle does not stop the kernel: {answer.error_message}")
+
+
+def gpu_hours_left(client: Client, doing: Action) -> float | None:
+    """Read what this week's GPU quota has left; None if Kaggle does not say."""
+    quota = client.ask(doing, lambda api: api.quota_view()).gpu_quota
+    if quota is None or quota.total_time_allowed is None:
+        return None
+    used = sum(
+        part.total_seconds() for part in (quota.time_used, quota.time_reserved) if part is not None
+    )
+    return max(0.0, (quota.total_time_allowed.total_seconds() - used) / 3600)
+
+
+def _output_pages(client: Client, doing: Action) -> Iterator[Any]:
+    from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
+
+    request = ApiListKernelSessionOutputRequest()
+    request.page_size = _PAGE
+
+    def one_page(api: Any) -> Any:
+        request.user_name, request.kernel_slug, _ = api.parse_kernel_string(doing.kernel)
+        with api.build_kaggle_client() as kaggle:
+            return kaggle.kernels.kernels_api_client.list_kernel_session_output(request)
+
+    while True:
+        page = client.ask(doing, one_page)
+        yield page
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+def _fetch_file(client: Client, doing: Action, url: str, target: Path) -> None:
+    def download(api: Any, staged: Path) -> None:
+        response = requests.get(url, stream=True)
+        response.raise_for_status()
+        api.download_file(response, str(staged), None, quiet=True, resume=True)
+
+    download_file(client, doing, download, target, check=lambda path: None)
+
+
+def _safe(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise CompetitionError(
+            f"the kernel's output has a file with a name that leads away: {name!r}"
+        )
+    return path
+
+
+def _skip(events: Iterable[Any], count: int) -> Iterator[Any]:
+    return (event for position, event in enumerate(events) if position >= count)
+
+
+def _events(text: str) -> Iterator[Any]:
+    """Read a stored log: a JSON array, JSON lines, or plain text."""
+    try:
+        whole = json.loads(text) if text.strip() else []
+    except ValueError:
+        whole = [_json_or_text(line) for line in text.splitlines() if line.strip(",[] ")]
+    yield from whole if isinstance(whole, list) else [whole]
+
+
+def _json_or_text(line: str) -> Any:
+    try:
+        return json.loads(line.strip().strip(","))
+    except ValueError:
+        return {"data": line + "\n"}
+
+
+def _line(event: Any) -> KernelLogLine:
+    if not isinstance(event, Mapping):
+        return KernelLogLine(str(event), "stdout", None)
+    seconds = event.get("time")
+    return KernelLogLine(
+        text=str(event.get("data", "")),
+        stream=str(event.get("stream_name", "stdout")),
+        seconds=float(seconds) if isinstance(seconds, int | float) else None,
+    )

@@ -1,0 +1,1 @@
+"""Keras code that knows no recipe: backend, layers, warps, losses, optimizer."""

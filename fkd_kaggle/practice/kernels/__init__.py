@@ -1,0 +1,1 @@
+"""TODO: fkd_kaggle.practice.kernels."""

@@ -1,0 +1,268 @@
+"""Kaggle's KernelsApiService: status, log, output, cancel, quota; pushing is kernel_push.py's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import flask
+from kagglesdk.kernels.types import kernels_api_service as types
+from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus
+
+from fkd_kaggle.practice import fault_injection
+from fkd_kaggle.practice.kernels import push
+from fkd_kaggle.practice.kernels.host import GPU_WEEK, KernelHost
+from fkd_kaggle.practice.kernels.store import KernelVersion
+from fkd_kaggle.practice.wire_format import (
+    paginate,
+    read_request,
+    redirect_to_storage,
+    refuse,
+    to_datetime,
+    write_response,
+)
+
+_POLL: Final = 0.1
+
+_SILENCE: Final = 15.0
+"""Seconds after which a silent log stream says that it lives."""
+
+
+def blueprint(kernels: KernelHost) -> flask.Blueprint:
+    """Return the routes of kernels."""
+    routes = flask.Blueprint("kernels", __name__)
+    methods: dict[str, Callable[[], flask.Response]] = {
+        "SaveKernel": lambda: push.save_kernel(kernels),
+        "GetKernelSessionStatus": lambda: _status(kernels),
+        "ListKernelSessionOutput": lambda: _output(kernels),
+        "ListKernelFiles": lambda: _files(kernels),
+        "DownloadKernelOutput": lambda: _download(kernels),
+        "GetKernelSessionLogsStream": lambda: _log_stream(kernels),
+        "CancelKernelSession": lambda: _cancel(kernels),
+        "DeleteKernel": lambda: _delete(kernels),
+        "GetKernel": lambda: _get(kernels),
+        "ListKernels": lambda: _list(kernels),
+        "GetAcceleratorQuotaStatistics": lambda: _quota(kernels),
+    }
+
+    @routes.post("/api/v1/kernels.KernelsApiService/<method>")
+    def kernel(method: str) -> flask.Response:
+        if method not in methods:
+            refuse(501, f"a practice Kaggle does not know {method}")
+        return methods[method]()
+
+    @routes.get("/api/v1/kernels/logs/stream/<owner>/<slug>")
+    def log_stream(owner: str, slug: str) -> flask.Response:
+        return _stream(kernels, _find(kernels, owner, slug))
+
+    # Kaggle's own links are signed; here the page's address is as good.
+    @routes.get("/storage/kernels/<int:session>/<path:name>")
+    def output_file(session: int, name: str) -> flask.Response:
+        version = kernels.versions.session(session)
+        path = kernels.versions.output_file(version, name) if version else None
+        if path is None:
+            refuse(404, "Not found")
+        return fault_injection.send_file(path, path.name)
+
+    return routes
+
+
+def _status(kernels: KernelHost) -> flask.Response:
+    version = _asked(kernels, read_request(types.ApiGetKernelSessionStatusRequest))
+    answer = types.ApiGetKernelSessionStatusResponse()
+    answer.status = KernelWorkerStatus[version.status.upper()]
+    answer.failure_message = version.failure or None
+    return write_response(answer)
+
+
+def _output(kernels: KernelHost) -> flask.Response:
+    request = read_request(types.ApiListKernelSessionOutputRequest)
+    version = _asked(kernels, request)
+    names, token = paginate(kernels.versions.output(version), request)
+    answer = types.ApiListKernelSessionOutputResponse()
+    answer.files = [_output_item(version, name) for name in names]
+    answer.next_page_token = token or None
+    answer.log = kernels.versions.log(version) if version.over else ""  # Kaggle has none before
+    return write_response(answer)
+
+
+def _output_item(version: KernelVersion, name: str) -> Any:
+    item = types.ApiKernelSessionOutputFile()
+    item.file_name = name
+    item.url = flask.url_for(
+        "kernels.output_file", session=version.session, name=name, _external=True
+    )
+    return item
+
+
+def _files(kernels: KernelHost) -> flask.Response:
+    request = read_request(types.ApiListKernelFilesRequest)
+    version = _asked(kernels, request)
+    names, token = paginate(kernels.versions.output(version), request)
+    answer = types.ApiListKernelFilesResponse()
+    answer.files = [_file_item(kernels, version, name) for name in names]
+    answer.next_page_token = token or None
+    return write_response(answer)
+
+
+def _file_item(kernels: KernelHost, version: KernelVersion, name: str) -> Any:
+    item = types.ApiListKernelFilesItem()
+    item.name = name
+    path = kernels.versions.output_file(version, name)
+    if path is not None:
+        item.size = path.stat().st_size
+        item.creation_date = to_datetime(path.stat().st_mtime).isoformat() + "Z"
+    return item
+
+
+def _download(kernels: KernelHost) -> flask.Response:
+    request = read_request(types.ApiDownloadKernelOutputRequest)
+    version = _find(kernels, request.owner_slug, request.kernel_slug, request.version_number)
+    if request.file_path not in kernels.versions.output(version):
+        refuse(404, "Not found")
+    return redirect_to_storage(f"storage/kernels/{version.session}/{request.file_path}")
+
+
+def _log_stream(kernels: KernelHost) -> flask.Response:
+    request = read_request(types.ApiGetKernelSessionLogsStreamRequest)
+    if request.kernel_session_id:
+        return _stream(kernels, _session(kernels, request.kernel_session_id))
+    return _stream(kernels, _asked(kernels, request))
+
+
+def _stream(kernels: KernelHost, version: KernelVersion) -> flask.Response:
+    """Send the log as it grows, from its beginning; as it is stored where the kernel is over."""
+    if version.over:
+        return flask.Response(kernels.versions.log(version), mimetype="application/json")
+    events = _events(kernels, version)
+    return flask.Response(
+        fault_injection.cut_events(events), mimetype="text/event-stream",
+        headers={"Cache-Control": "no-cache", "Connection": "close"},
+    )  # fmt: skip
+
+
+def _events(kernels: KernelHost, version: KernelVersion) -> Iterator[str]:
+    path, position, heard = kernels.versions.log_file(version), 0, time.monotonic()
+    while not kernels.closed:
+        now = kernels.versions.session(version.session)
+        over = now is None or now.over  # asked before reading: what comes after is the last
+        lines, position = _new_lines(path, position)
+        yield from (f"data: {line}\n\n" for line in lines)
+        if over:
+            yield "data: END_OF_LOG\n\n"
+            return
+        if lines:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > _SILENCE:
+            yield ": still there\n\n"
+            heard = time.monotonic()
+        time.sleep(_POLL)
+
+
+def _new_lines(path: Any, position: int) -> tuple[list[str], int]:
+    """Return the whole lines after ``position`` and where they end."""
+    try:
+        with path.open("rb") as log:
+            log.seek(position)
+            text = log.read()
+    except FileNotFoundError:
+        return [], position
+    whole = text[: text.rfind(b"\n") + 1]
+    return whole.decode().splitlines(), position + len(whole)
+
+
+def _cancel(kernels: KernelHost) -> flask.Response:
+    version = _session(kernels, read_request(types.ApiCancelKernelSessionRequest).kernel_session_id)
+    if version.over:
+        refuse(400, "The session is over already.")
+    kernels.cancel(version)
+    return write_response(types.ApiCancelKernelSessionResponse())
+
+
+def _delete(kernels: KernelHost) -> flask.Response:
+    version = _asked(kernels, read_request(types.ApiDeleteKernelRequest))
+    kernels.delete(version.owner, version.slug)
+    return write_response(types.ApiDeleteKernelResponse())
+
+
+def _get(kernels: KernelHost) -> flask.Response:
+    request = read_request(types.ApiGetKernelRequest)
+    slug, _, number = request.kernel_slug.partition("/")
+    version = _find(kernels, request.user_name, slug, int(number) if number.isdecimal() else None)
+    answer = types.ApiGetKernelResponse()
+    answer.metadata = _metadata(version)
+    answer.blob = types.ApiKernelBlob()
+    answer.blob.source = kernels.versions.source(version)
+    answer.blob.language, answer.blob.kernel_type = "python", "script"
+    answer.blob.slug = version.slug
+    return write_response(answer)
+
+
+def _list(kernels: KernelHost) -> flask.Response:
+    request = read_request(types.ApiListKernelsRequest)
+    newest = {one.ref: one for one in kernels.versions.all()[::-1]}
+    mine = [one for one in newest.values() if one.owner == flask.g.user]
+    if request.user and request.user != flask.g.user:
+        mine = []
+    if request.competition:
+        mine = [one for one in mine if request.competition in one.competitions]
+    mine = [one for one in mine if request.search.lower() in f"{one.ref} {one.title}".lower()]
+    rows, token = paginate(mine[::-1], request)
+    answer = types.ApiListKernelsResponse()
+    answer.kernels = [_metadata(one) for one in rows]
+    answer.next_page_token = token
+    return write_response(answer)
+
+
+def _metadata(version: KernelVersion) -> Any:
+    answer = types.ApiKernelMetadata()
+    answer.id, answer.ref = version.kernel_id, version.ref
+    answer.title, answer.slug, answer.author = version.title, version.slug, version.owner
+    answer.last_run_time = to_datetime(version.started or version.pushed)
+    answer.language, answer.kernel_type = "python", "script"
+    answer.is_private = version.private
+    answer.enable_gpu, answer.enable_tpu = version.gpu, version.machine_shape.startswith("Tpu")
+    answer.enable_internet = version.internet
+    answer.category_ids = list(version.tags)
+    answer.competition_data_sources = list(version.competitions)
+    answer.kernel_data_sources = list(version.kernels)
+    answer.current_version_number = version.version
+    answer.docker_image, answer.machine_shape = version.docker_image, version.machine_shape
+    return answer
+
+
+def _quota(kernels: KernelHost) -> flask.Response:
+    read_request(types.ApiGetAcceleratorQuotaStatisticsRequest)
+    answer = types.ApiGetAcceleratorQuotaStatisticsResponse()
+    answer.quota_refresh_time = to_datetime(kernels.week_end())
+    body = answer.to_dict()
+    # Written by hand: kagglesdk 0.1.37 leaves out the days of a duration, and 30 hours have one.
+    body["gpuQuota"] = {
+        "timeUsed": f"{kernels.gpu_seconds(flask.g.user):.0f}s",
+        "timeReserved": "0s",
+        "totalTimeAllowed": f"{GPU_WEEK:.0f}s",
+        "minimumTimeAllowed": f"{GPU_WEEK:.0f}s",
+    }
+    return flask.jsonify(body)
+
+
+def _asked(kernels: KernelHost, request: Any) -> KernelVersion:
+    """Return the version that a request names, by its label or the newest."""
+    label = getattr(request, "version_label", "") or ""
+    number = int(label) if label.isdecimal() else None
+    return _find(kernels, request.user_name, request.kernel_slug, number)
+
+
+def _find(kernels: KernelHost, owner: str, slug: str, number: int | None = None) -> KernelVersion:
+    version = kernels.versions.find(owner, slug, number or None)
+    if version is None or not version.may_be_seen_by(flask.g.user):
+        refuse(403, "Permission 'kernels.get' was denied")  # what Kaggle says of unknown ones too
+    return version
+
+
+def _session(kernels: KernelHost, session: int) -> KernelVersion:
+    version = kernels.versions.session(session)
+    if version is None or version.owner != flask.g.user:
+        refuse(403, "Permission 'kernelSessions.cancel' was denied")
+    return version

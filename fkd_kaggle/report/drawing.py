@@ -1,0 +1,86 @@
+"""What pictures of runs, data sets and comparisons share: saving, faces with points, a page.
+
+Draws what it is given with matplotlib's object interface; knows neither runs nor recipes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
+
+from fkd_kaggle import files
+from fkd_kaggle.keypoints import IMAGE_SIZE
+
+
+@dataclass(frozen=True)
+class PointMarks:
+    """Points to draw on faces, a colour and a marker for all."""
+
+    points: np.ndarray
+    """(K, P, 2) pixels; NaN is not drawn."""
+    color: str
+    marker: str
+
+
+def label_marks(points: np.ndarray) -> PointMarks:
+    """Return (K, P, 2) labels as green crosses, as every picture here shows them."""
+    return PointMarks(points, "lime", "+")
+
+
+def prediction_marks(points: np.ndarray) -> PointMarks:
+    """Return (K, P, 2) points that a model put there as red crosses."""
+    return PointMarks(points, "red", "x")
+
+
+def draw_faces(
+    images: np.ndarray, titles: Sequence[str], target: Path, marks: Sequence[PointMarks]
+) -> None:
+    """Draw faces six in a line, each with its title and its points.
+
+    Parameters
+    ----------
+    images
+        (K, 96, 96) uint8.
+    marks
+        Drawn in this order, each over the one before.
+    """
+    lines = max(1, -(-len(images) // 6))
+    figure = Figure(figsize=(12, 2.15 * lines), layout="constrained")
+    for index, axes in enumerate(figure.subplots(lines, 6, squeeze=False).flat):
+        axes.axis("off")
+        if index < len(images):
+            draw_face(axes, images[index])
+            for mark in marks:
+                axes.scatter(
+                    *mark.points[index].T, s=12, c=mark.color, marker=mark.marker, linewidths=0.8
+                )
+            axes.set_title(titles[index], fontsize=8)
+    save_figure(figure, target)
+
+
+def draw_face(axes: Axes, image: np.ndarray) -> None:
+    """Draw a (96, 96) face in the pixel coordinates of its keypoints."""
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+    axes.set(xlim=(-0.5, IMAGE_SIZE - 0.5), ylim=(IMAGE_SIZE - 0.5, -0.5))
+
+
+def use_log_axis(axes: Axes) -> None:
+    """Make the y axis logarithmic with plain numbers at 1, 2, 3 and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter("")
+
+
+def save_figure(figure: Figure, target: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
+    FigureCanvasAgg(figure)
+    with files.atomic_path(target) as path:
+        figure.savefig(path, dpi=90)

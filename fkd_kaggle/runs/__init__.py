@@ -1,0 +1,1 @@
+"""Run folders on disk: the only code that reads and writes them."""

@@ -1,0 +1,1 @@
+"""Train one network: preprocessing, augmentation, learner, trainer, inference."""
