@@ -1,4 +1,11 @@
-"""What several rooms' tests share: a tiny competition, a practice Kaggle, the command line."""
+"""Shared fixtures: a tiny competition, a practice Kaggle, the command line, optional real data.
+
+Tests in subfolders import helper functions with ``from conftest import …`` (``pythonpath`` in
+pyproject.toml). Tests that use real data take the fixture ``optional_data``; it needs the
+environment variable FKD_TEST_DATA, a folder with ``competition/``, ``photos/``, ``reference/`` and
+``cases/``, and skips the test without it. ``.ci/run`` sets the variable where such a folder lies
+beside the checkout.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +85,15 @@ def competition_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def solution_csv(competition_dir: Path) -> Path:
     """The answers to ``competition_dir``."""
     return competition_dir.parent / "solution.csv"
+
+
+@pytest.fixture(scope="session")
+def optional_data() -> Path:
+    """The folder of real data that FKD_TEST_DATA names; skips the test without it."""
+    folder = os.environ.get("FKD_TEST_DATA")
+    if not folder:
+        pytest.skip("FKD_TEST_DATA names no folder of real data")
+    return Path(folder)
 
 
 @pytest.fixture
