@@ -1,4 +1,4 @@
-"""``python -m fkd_kaggle`` is ``fkd-kaggle``."""
+"""Entry point of ``python -m fkd_kaggle``, the same as the command ``fkd-kaggle``."""
 
 from __future__ import annotations
 

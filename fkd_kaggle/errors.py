@@ -1,7 +1,8 @@
-"""The errors a user can act on.
+"""The errors that a user can correct, and suggestions for misspelt names.
 
-Each carries one line that says what is wrong, where, and what to do. The CLI prints that line
-and exits with code 2; anything else that escapes is a bug in this package and keeps its traceback.
+The message of each error is one line that names the problem, its place and the remedy. The command
+line prints this line and exits with code 2. Any other exception is a bug in this package and keeps
+its traceback.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable
 
 
 class FkdError(Exception):
-    """Base of every error a user can act on. ``str(error)`` is one clear line."""
+    """Base class of all errors that a user can correct; ``str(error)`` is one line."""
 
     exit_code = 2
 
@@ -21,33 +22,50 @@ class DataError(FkdError):
 
 
 class RecipeError(FkdError):
-    """A recipe names something unknown or asks for something impossible."""
+    """A recipe contains an unknown name or an impossible value."""
 
 
 class RunError(FkdError):
-    """A run folder is missing, damaged, unfinished or of another data set."""
+    """A run folder is missing, damaged or unfinished, or belongs to another data set."""
 
 
 class SubmissionError(FkdError):
-    """Predictions, lookup table and submission file do not fit each other."""
+    """Predictions, lookup table and submission file do not match."""
 
 
 class CompetitionError(FkdError):
-    """Kaggle said no, or could not be reached."""
+    """Kaggle refused a request, or could not be reached.
+
+    Parameters
+    ----------
+    message
+        One line for the user.
+    status
+        HTTP status of Kaggle's response; None without a response.
+    """
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
-        """The HTTP status of Kaggle's answer; None where there was none."""
 
 
 class KernelError(FkdError):
     """A Kaggle kernel could not be built, pushed, followed or collected."""
 
 
-def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
-    """Return the line for an unknown name, with the nearest known one or all of them."""
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for an unknown name.
+
+    Parameters
+    ----------
+    kind
+        What the name should be, such as ``"recipe"``.
+    name
+        The unknown name.
+    known
+        The valid names. The message suggests the most similar one, or lists all of them.
+    """
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-    return f"unknown {what} {name!r}: {hint}"
+    similar = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {similar[0]!r}?" if similar else f"known: {', '.join(known)}"
+    return f"unknown {kind} {name!r}: {hint}"

@@ -1,7 +1,7 @@
-"""Writing files so that nothing is ever left half-written.
+"""Atomic writes of files and folders, and digests of files.
 
-Everything this package writes goes to a temporary name in the same folder first and is renamed
-when complete. A crash, ``kill -9`` or a full disk leaves the old file or none.
+All files of this package are written under a temporary name in the target's folder and renamed when
+they are complete. After a crash, ``kill -9`` or on a full disk, either the old file or none exists.
 """
 
 from __future__ import annotations
@@ -24,15 +24,18 @@ DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``target``; rename it over ``target`` when the block succeeds.
+    """Yield a temporary path in the target's folder; replace ``target`` if the block succeeds.
 
-    The temporary name keeps the target's suffixes, because writers such as Keras choose their
-    format by it. The file's folder is made where it is missing.
+    Parameters
+    ----------
+    target
+        The file to write. Its folder is created if it does not exist. The temporary name has the
+        same suffixes, because writers such as Keras choose the format by the suffix.
 
     Raises
     ------
     FkdError
-        The disk is full or the folder cannot be written; the target is as it was.
+        The disk is full or the folder cannot be written; the target is unchanged.
     """
     temporary: Path | None = None
     try:
@@ -42,7 +45,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         )
         os.close(handle)
         temporary = Path(name)
-        # mkstemp makes the file private; what we write should look like any other file.
+        # mkstemp creates a private file; give it the permissions of other new files.
         temporary.chmod(0o666 & ~_umask())
         yield temporary
         temporary.replace(target)
@@ -60,40 +63,42 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(target: Path, ours: str) -> Iterator[Path]:
-    """Yield a new folder beside ``target``; put it in ``target``'s place when the block succeeds.
+def atomic_folder(target: Path, marker: str) -> Iterator[Path]:
+    """Yield a new, empty folder; replace ``target`` with it if the block succeeds.
 
     Parameters
     ----------
-    ours
-        A file that every folder of this kind holds: only such a folder, or an empty one, is
-        replaced.
+    target
+        The folder to write.
+    marker
+        Name of a file that every folder of this kind contains. An existing ``target`` is replaced
+        only if it contains this file or is empty.
 
     Raises
     ------
     FkdError
-        ``target`` holds something else, or cannot be written.
+        ``target`` contains other files, the disk is full, or the folder cannot be written.
     """
     if target.exists() and not (
-        target.is_dir() and ((target / ours).is_file() or not any(target.iterdir()))
+        target.is_dir() and ((target / marker).is_file() or not any(target.iterdir()))
     ):
-        raise FkdError(f"{target} is there already and holds other things: choose another folder")
+        raise FkdError(f"{target} exists and contains other files: choose another folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
         disk_full_as(FkdError(f"disk full while writing {target}: free some space, try again")),
-        tempfile.TemporaryDirectory(prefix=".tmp-", dir=target.parent) as holder,
+        tempfile.TemporaryDirectory(prefix=".tmp-", dir=target.parent) as temporary,
     ):
-        fresh, old = Path(holder, "new"), Path(holder, "old")
-        fresh.mkdir()
-        yield fresh
+        new, old = Path(temporary, "new"), Path(temporary, "old")
+        new.mkdir()
+        yield new
         if target.exists():
             target.replace(old)
-        fresh.replace(target)
+        new.replace(target)
 
 
 @contextmanager
 def disk_full_as(failure: FkdError) -> Iterator[None]:
-    """Raise ``failure`` in place of the OSError that says the disk is full; others pass."""
+    """Raise ``failure`` instead of an OSError for a full disk; other errors are not changed."""
     try:
         yield
     except OSError as error:
@@ -103,18 +108,18 @@ def disk_full_as(failure: FkdError) -> Iterator[None]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write ``text`` to ``target`` (UTF-8, newlines kept as they are) atomically."""
+    """Write ``text`` to ``target`` atomically, in UTF-8 and without changing its newlines."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def write_json(target: Path, value: Any) -> None:
-    """Write ``value`` to ``target`` as indented JSON, atomically."""
+    """Write a JSON value to ``target`` atomically, indented by two spaces."""
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table with a header to ``target`` (UTF-8, None as an empty cell) atomically."""
+    """Write a CSV file with a header row to ``target`` atomically; None becomes an empty cell."""
     with atomic_path(target) as path, path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(columns)
@@ -122,12 +127,13 @@ def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
 
 
 def sha256(path: Path) -> str:
-    """Return the hex SHA-256 of a file's content."""
+    """Return the SHA-256 digest of a file's content in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _umask() -> int:
+    """Return the process's mask for the permissions of new files."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,6 +1,6 @@
-"""What commands print as tables: faces, a data set's quirks, scores, submissions, runs and more.
+"""Text for people and for file names: durations, errors in pixels, slugs.
 
-Lays out values it is given; asks and computes nothing.
+Formats single values. ``display`` lays values out for the terminal, ``report`` for HTML pages.
 """
 
 from __future__ import annotations
@@ -9,7 +9,13 @@ import math
 
 
 def format_duration(seconds: float | None) -> str:
-    """Return seconds as people say them: 42 s, 3:07 min, 1:02 h."""
+    """Return a duration such as ``42 s``, ``3:07 min`` or ``1:02 h``.
+
+    Parameters
+    ----------
+    seconds
+        Seconds; None, NaN and infinity give a dash.
+    """
     if seconds is None or not math.isfinite(seconds):
         return "–"
     whole = round(seconds)
@@ -21,10 +27,41 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_pixels(value: float | None) -> str:
-    """Return an RMSE with three decimals; a dash where there is none."""
+    """Return an error in pixels with three decimals; None and NaN give a dash."""
     return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def format_short(value: float | None) -> str:
-    """Return a number of any size with four digits that say something; a dash for none."""
+    """Return a number with four significant digits; None gives a dash."""
     return "–" if value is None else f"{value:.4g}"
+
+
+def slug(text: str) -> str:
+    """Return a text as Kaggle writes it in addresses: only ``a-z``, ``0-9`` and ``-``.
+
+    Letters with accents become plain ones, other characters become hyphens. The result is empty if
+    the text contains no letter and no digit.
+    """
+    from slugify import slugify
+
+    return str(slugify(text))
+
+
+def file_stem(text: str, *, max_length: int = 0) -> str:
+    """Return a text as part of a file name: only ``A-Z``, ``a-z``, ``0-9`` and ``._+-``.
+
+    Letters with accents become plain ones, other characters become hyphens. The result neither
+    starts nor ends with a dot or a hyphen.
+
+    Parameters
+    ----------
+    text
+        Any text, such as the name of a run or of a photo.
+    max_length
+        Maximum number of characters of the result; 0 for no limit.
+    """
+    from slugify import slugify
+
+    pattern = r"[^A-Za-z0-9._+-]+"
+    stem = slugify(text, lowercase=False, regex_pattern=pattern, max_length=max_length)
+    return str(stem).strip("-.")

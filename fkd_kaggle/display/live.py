@@ -1,49 +1,47 @@
-"""A live view on a terminal, and the terminal left in order whatever happens."""
+"""A live view: redraws a display on a terminal while a command runs.
+
+Does not know what it draws. Elsewhere (a log, a pipe) it draws nothing, and displays print lines.
+"""
 
 from __future__ import annotations
-
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 
 
 class LiveView:
-    """What displays have in common: begin drawing themselves, and end.
+    """Redraw a display four times a second, if the console is a terminal.
 
     Parameters
     ----------
     console
-        Where to show it; live when it is a terminal, else plain lines without control codes.
+        Where to draw.
+    content
+        What to draw: an object with a method ``__rich__``, which returns its current state.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        on_terminal = console.is_terminal and not console.is_dumb_terminal
-        self._live = Live(self, console=console, refresh_per_second=4) if on_terminal else None
+    def __init__(self, console: Console, content: RenderableType) -> None:
+        is_terminal = console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(content, console=console, refresh_per_second=4) if is_terminal else None
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing has been shown yet."""
-        raise NotImplementedError
+    def is_live(self) -> bool:
+        """Whether the console is a terminal on which the display is redrawn."""
+        return self._live is not None
 
-    def __rich__(self) -> RenderableType:
-        """Return the view as of now; rich asks four times a second."""
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Start to draw."""
         if self._live:
             self._live.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def stop(self, *, erase: bool = False) -> None:
+        """Stop drawing and restore the terminal; a second call has no effect.
+
+        Parameters
+        ----------
+        erase
+            Remove the display from the terminal instead of leaving its last state there.
+        """
         if self._live:
-            # What never began leaves no trace above the error.
-            self._live.transient = self.is_empty
+            self._live.transient = erase
             self._live.stop()

@@ -1,13 +1,13 @@
-"""What commands print as tables: faces, a data set's quirks, scores, submissions, runs and more.
+"""The tables that commands print: data sets, scores, submissions, runs, recipes, photos.
 
-Lays out values it is given; asks and computes nothing.
+Formats values; reads no files, sends no requests and computes no scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.markup import escape
 from rich.table import Table
@@ -26,68 +26,72 @@ if TYPE_CHECKING:
 
 
 def dataset_table(summary: DataSummary) -> Table:
-    """Return how many faces a data set has, by the source that annotated them."""
-    table = _empty_table("", ">complete source", ">partial source", ">together")
+    """Return the numbers of faces in a data set, by annotator."""
+    table = _empty_table("", ">complete annotator", ">partial annotator", ">together")
     for name, complete, partial in (
         ("training faces", summary.complete, summary.partial),
         ("test faces", summary.test_complete, summary.test_partial),
     ):
         table.add_row(name, f"{complete:,}", f"{partial:,}", f"{complete + partial:,}")
-    table.add_row("keypoints each", "15", "4", "")
-    table.add_row("values asked for", "", "", f"{summary.asked:,}")
+    table.add_row("keypoints of a face", "15", "4", "")
+    table.add_row("values in the lookup table", "", "", f"{summary.asked:,}")
     return table
 
 
-def statistics_table(found: DatasetStatistics) -> Table:
-    """Return a data set's counts and its most suspicious labels."""
+def statistics_table(statistics: DatasetStatistics) -> Table:
+    """Return the counts of a data set and its five least plausible labels."""
     table = _empty_table("", ">", "")
-    for name, value in found.counts:
+    for name, value in statistics.counts:
         table.add_row(name, value, "")
-    for number, one in enumerate(found.suspicions[:5]):
+    for number, label in enumerate(statistics.suspicions[:5]):
         table.add_row(
-            "" if number else "most suspicious labels", f"row {one.row}",
-            f"{one.keypoint}: {one.distance:.1f} px off where the others expect it",
-        )  # fmt: skip
+            "" if number else "least plausible labels",
+            f"row {label.row}",
+            f"{label.keypoint}: {label.distance:.1f} px from the position that the other points "
+            "predict",
+        )
     return table
 
 
-def scores_table(values: Scores) -> Table:
-    """Return a run's cross-validated scores."""
+def scores_table(scores: Scores) -> Table:
+    """Return the cross-validated scores of a run."""
     table = _empty_table("cross-validated RMSE", ">pixels")
-    table.add_row("complete source (15 keypoints)", format_pixels(values.complete))
-    table.add_row("partial source (4 keypoints)", format_pixels(values.partial))
-    table.add_row("both, as the lookup table asks", format_pixels(values.combined))
-    for name, value in sorted(values.by_member.items(), key=lambda item: item[1]):
+    table.add_row("complete annotator (15 keypoints)", format_pixels(scores.complete))
+    table.add_row("partial annotator (4 keypoints)", format_pixels(scores.partial))
+    table.add_row("both, in the lookup table's proportions", format_pixels(scores.combined))
+    for name, value in sorted(scores.by_member.items(), key=lambda item: item[1]):
         table.add_row(f"[dim]  {escape(name)} alone[/]", f"[dim]{format_pixels(value)}[/]")
     table.add_row(
-        "[bold]expected on the leaderboard[/]", f"[bold]{format_pixels(values.expected)}[/]"
+        "[bold]expected on the leaderboard[/]", f"[bold]{format_pixels(scores.expected)}[/]"
     )
     return table
 
 
-def published_metrics_table(values: Scores) -> Table:
-    """Return what the recipes' sources measure, beside what they report."""
-    places = {
-        "held_out": ">faces never seen", "unseen_copies": ">their copies",
-        "copies": ">copies of training faces", "published": ">published",
-    }  # fmt: skip
-    found = [one for measured in values.own.values() for one in measured.values()]
-    shown = [place for place in places if any(one.get(place) is not None for one in found)]
+def published_metrics_table(scores: Scores) -> Table:
+    """Return the metrics of the recipes' publications: measured values and published ones."""
+    headers = {
+        "held_out": ">unseen faces",
+        "unseen_copies": ">copies of unseen faces",
+        "copies": ">copies of training faces",
+        "published": ">published",
+    }
+    measured = [values for metrics in scores.own.values() for values in metrics.values()]
+    columns = [key for key in headers if any(values.get(key) is not None for values in measured)]
     table = _empty_table(
-        "as its source measures", "metric", "unit", *(places[one] for one in shown)
+        "metrics of the publication", "metric", "unit", *(headers[key] for key in columns)
     )
-    for recipe, measured in values.own.items():
-        for name, one in measured.items():
-            cells = (format_short(one.get(place)) for place in shown)
+    for recipe, metrics in scores.own.items():
+        for name, values in metrics.items():
+            cells = (format_short(values.get(key)) for key in columns)
             table.add_row(escape(recipe), name, METRICS[name].unit, *cells)
     return table
 
 
-def leaderboard_table(rows: Iterable[LeaderboardRow], ours: str = "") -> Table:
-    """Return the leaderboard, the team named ``ours`` in bold."""
+def leaderboard_table(rows: Iterable[LeaderboardRow], team: str = "") -> Table:
+    """Return the leaderboard, with the row of ``team`` in bold."""
     table = _empty_table(">#", "team", ">score")
     for row in rows:
-        style = "bold" if row.team == ours else ""
+        style = "bold" if row.team == team else ""
         table.add_row(str(row.rank), escape(row.team), format_pixels(row.score), style=style)
     return table
 
@@ -95,45 +99,60 @@ def leaderboard_table(rows: Iterable[LeaderboardRow], ours: str = "") -> Table:
 def submissions_table(
     local: Sequence[LocalSubmission], remote: Sequence[SubmissionRecord] | None
 ) -> Table:
-    """Return the submissions on this disk and those Kaggle knows, newest first.
+    """Return local submissions and those on Kaggle, newest first.
 
     Parameters
     ----------
+    local
+        Submission files of the submissions folder.
     remote
-        None where Kaggle was not asked.
+        Submissions on Kaggle; None if they were not requested. A submission in both lists is one
+        row.
     """
     table = _empty_table("time (UTC)", "file", "run", ">expected", ">public", ">private", "state")
-    theirs = {record.ref: record for record in remote or ()}
-    rows = [_local_row(mine, theirs.pop(mine.ref or 0, None)) for mine in local]
-    for record in theirs.values():
-        rows.append(
-            (record.submitted, record.file_name, "", None, record.public_score,
-             record.private_score, f"{_submission_state(record)}, not on this disk")
-        )  # fmt: skip
-    rows.sort(key=lambda row: row[0] or datetime.min.replace(tzinfo=UTC), reverse=True)
-    for when, file_name, run, expected, public, private, state in rows:
+    uploaded = {record.ref: record for record in remote or ()}
+    rows = [_local_row(submission, uploaded.pop(submission.ref or 0, None)) for submission in local]
+    rows += [_remote_row(record) for record in uploaded.values()]
+    rows.sort(key=lambda row: row.time or datetime.min.replace(tzinfo=UTC), reverse=True)
+    for row in rows:
         table.add_row(
-            _format_time(when), escape(file_name), escape(run) or "–", format_pixels(expected), format_pixels(public),
-            format_pixels(private), state,
-        )  # fmt: skip
+            _format_time(row.time),
+            escape(row.file_name),
+            escape(row.run) or "–",
+            *map(format_pixels, (row.expected, row.public_score, row.private_score)),
+            row.state,
+        )
     return table
 
 
-def runs_table(items: Iterable[Run]) -> Table:
-    """Return runs with their scores, oldest first."""
-    table = _empty_table("run", "made (UTC)", "status", "recipes", ">cross-validated", ">expected")
-    for run in items:
-        values = run.scores
+def runs_table(runs: Iterable[Run]) -> Table:
+    """Return runs and their scores, in the given order."""
+    table = _empty_table(
+        "run", "created (UTC)", "status", "recipes", ">cross-validated", ">expected"
+    )
+    for run in runs:
+        scores = run.scores
         table.add_row(
-            escape(run.name), str(run.info["created"])[:16].replace("T", " "), run.status,
-            ", ".join(run.info["recipes"]), format_pixels(values.combined if values else None),
-            format_pixels(values.expected if values else None),
-        )  # fmt: skip
+            escape(run.name),
+            str(run.info["created"])[:16].replace("T", " "),
+            run.status,
+            ", ".join(run.info["recipes"]),
+            format_pixels(scores.combined if scores else None),
+            format_pixels(scores.expected if scores else None),
+        )
     return table
 
 
 def comparison_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Return recipes side by side, the best first; all but names and words to the right."""
+    """Return compared recipes in the given order, one row each.
+
+    Parameters
+    ----------
+    header
+        Column names. All columns except "recipe" and "ended by" are aligned to the right.
+    rows
+        Cells as text.
+    """
     table = _empty_table(
         *(name if name in ("recipe", "ended by") else f">{name}" for name in header)
     )
@@ -143,28 +162,78 @@ def comparison_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Ta
 
 
 def recipes_table(items: Iterable[Recipe | Ensemble]) -> Table:
-    """Return recipes and ensembles with what they are and what they reached where measured."""
+    """Return recipes and ensembles with their descriptions, sizes, costs and results."""
     table = _empty_table(
-        "name", "what it is, and its source", ">parameters", "cost", ">RMSE", "its source reports"
-    )  # fmt: skip
+        "name", "description and publication", ">parameters", "cost", ">RMSE", "published"
+    )
     for item in items:
         members = getattr(item, "members", ())
-        recipes = [line.recipe for line in members] or [item]
-        count = sum(recipe.parameters for recipe in recipes)
+        recipes = [member.recipe for member in members] or [item]
+        parameters = sum(recipe.parameters for recipe in recipes)
+        description = (f"ensemble of {len(members)}: " if members else "") + escape(
+            item.description
+        )
+        if item.source:
+            description += f" [dim]({escape(item.source)})[/]"
         published = getattr(item, "published", {})
-        about = (f"ensemble of {len(members)}: " if members else "") + escape(item.description)
         table.add_row(
             f"[bold]{escape(item.name)}[/]",
-            about + (f" [dim]({escape(item.source)})[/]" if item.source else ""),
-            f"{count:,}" if all(recipe.parameters for recipe in recipes) else "–",
-            _cost(item), format_pixels(item.reached.get("rmse")),
+            description,
+            f"{parameters:,}" if all(recipe.parameters for recipe in recipes) else "–",
+            _cost(item),
+            format_pixels(item.reached.get("rmse")),
             ", ".join(f"{value:g} {METRICS[name].unit}" for name, value in published.items()),
-        )  # fmt: skip
+        )
+    return table
+
+
+def evaluation_table(summary: Mapping[str, Any], failure_percent: float) -> Table:
+    """Return the errors of a run on annotated photos.
+
+    Parameters
+    ----------
+    summary
+        The values that ``evaluate`` writes to summary.json.
+    failure_percent
+        Normalised mean error above which a face counts as a failure, in per cent.
+    """
+    photos = f"{summary['faces']} faces in {summary['photos_evaluated']} photos"
+    table = _empty_table(f"{photos}, crop: {summary['crop']}", ">96×96 crop", ">photo")
+    for name, key in (("RMSE per coordinate, pixels", "rmse"), ("MSE, pixels²", "mse")):
+        table.add_row(name, f"{summary[f'{key}_96']:.3f}", f"{summary[f'{key}_photo']:.3f}")
+    table.add_row("RMSE of the median face, pixels", f"{summary['median_rmse_96']:.3f}")
+    table.add_row("RMSE of the worst face, pixels", f"{summary['worst_rmse_96']:.3f}")
+    table.add_row("NME, share of the distance of the eyes", f"{summary['nme_percent']:.2f} %")
+    table.add_row(
+        f"faces not found or with an NME above {failure_percent:.0f} %",
+        f"{summary['failures_percent']:.1f} %",
+    )
+    if summary["crop"] == "detect":
+        table.add_row("faces that the detector did not find", str(summary["missed_by_detector"]))
+    return table
+
+
+def photo_run_table(info: Mapping[str, Any]) -> Table:
+    """Return the errors of a network for photos on its test photos.
+
+    Parameters
+    ----------
+    info
+        The content of the run's photo_run.json.
+    """
+    title = (
+        f"{info['photos']['test']} test photos, after {info['epochs']} epochs ({info['status']})"
+    )
+    table = _empty_table(title, ">network", ">mean points")
+    for key, value in info["test"].items():
+        metric, *rest = key.split("_")
+        unit = f", pixels at {rest[-1]}" if rest else ", share of width and height"
+        table.add_row(metric.upper() + unit, f"{value:.4f}", f"{info['means_alone'][key]:.4f}")
     return table
 
 
 def _cost(item: Recipe | Ensemble) -> str:
-    """Return the time a recipe takes: as measured, or as it is limited."""
+    """Return the measured time of a recipe, or the time limit of an ensemble."""
     if seconds := item.reached.get("seconds_per_epoch"):
         return f"{seconds:g} s an epoch"
     if minutes := item.reached.get("minutes") or getattr(item, "minutes", 0):
@@ -172,34 +241,55 @@ def _cost(item: Recipe | Ensemble) -> str:
     return "–"
 
 
-_SubmissionRow = tuple[
-    datetime | None, str, str, float | None, float | None, float | None, str
-]  # fmt: skip
+class _SubmissionRow(NamedTuple):
+    """The values of a row in the table of submissions."""
+
+    time: datetime | None
+    file_name: str
+    run: str
+    expected: float | None
+    public_score: float | None
+    private_score: float | None
+    state: str
 
 
-def _local_row(mine: LocalSubmission, theirs: SubmissionRecord | None) -> _SubmissionRow:
-    """Return a submission of this disk, with Kaggle's word on it where it has one."""
-    known = theirs or mine
-    state = _submission_state(theirs) if theirs else ("uploaded" if mine.ref else "not uploaded")
-    when = mine.created or (theirs.submitted if theirs else None)
-    return (
-        when, mine.path.name, mine.run, mine.expected, known.public_score,
-        known.private_score, state,
-    )  # fmt: skip
+def _local_row(submission: LocalSubmission, record: SubmissionRecord | None) -> _SubmissionRow:
+    """Return the row of a local submission, with Kaggle's scores and state if they are known."""
+    scored = record or submission
+    if record:
+        state = _submission_state(record)
+    else:
+        state = "uploaded" if submission.ref else "not uploaded"
+    return _SubmissionRow(
+        submission.created or (record.submitted if record else None),
+        submission.path.name,
+        submission.run,
+        submission.expected,
+        scored.public_score,
+        scored.private_score,
+        state,
+    )
+
+
+def _remote_row(record: SubmissionRecord) -> _SubmissionRow:
+    """Return the row of a submission without a local file."""
+    state = f"{_submission_state(record)}, not on this disk"
+    scores = record.public_score, record.private_score
+    return _SubmissionRow(record.submitted, record.file_name, "", None, *scores, state)
 
 
 def _submission_state(record: SubmissionRecord) -> str:
-    """Return what became of a submission, in a word or two."""
+    """Return Kaggle's state of a submission, or "not scored"."""
     scored = record.public_score is not None or record.private_score is not None
     return "not scored" if record.status == "complete" and not scored else record.status
 
 
 def _empty_table(*columns: str) -> Table:
-    """Return an empty table; a column that begins with > is aligned to the right."""
+    """Return a table without rows; columns whose names start with ``>`` are aligned right."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in columns:
         right = name.startswith(">")
-        # Text is folded where a terminal is narrow, never cut: names are there to be copied.
+        # Narrow terminals wrap text instead of cutting it, so that users can copy whole names.
         table.add_column(
             name.lstrip(">"),
             justify="right" if right else "left",
@@ -209,5 +299,5 @@ def _empty_table(*columns: str) -> Table:
     return table
 
 
-def _format_time(when: datetime | None) -> str:
-    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if when else "–"
+def _format_time(time: datetime | None) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if time else "–"

@@ -1,6 +1,6 @@
-"""Showing training: a live view on a terminal, plain lines in a log.
+"""The display of a training: a live view on a terminal, plain lines in a log.
 
-Turns ``events`` into what people read while they wait; decides nothing and keeps no record.
+Turns the events of ``training.events`` into text. Does not control training and stores nothing.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -27,104 +28,85 @@ from fkd_kaggle.training.events import (
     StepEnded,
 )
 
-_PLAIN_SECONDS = 15.0
-"""A log gets an epoch line no more often than this, and a member's first and last always."""
+MIN_SECONDS_BETWEEN_LINES = 15.0
+"""Minimum time between two epoch lines of a member in a log; the first and the last always appear.
+"""
 
-_SHOWN = 8
-"""Finished members in the live view; the last ones."""
-
-
-@dataclass
-class _Running:
-    """A member that is being trained."""
-
-    start: MemberStarted
-    began: float = field(default_factory=time.monotonic)
-    told: float = -math.inf
-    """When a log was last told of it."""
-    epoch: EpochEnded | None = None
-    step: StepEnded | None = None
-
-    @property
-    def latest(self) -> StepEnded | EpochEnded | None:
-        return self.step or self.epoch
-
-    def done(self) -> float:
-        """Return the share that is behind us, by time: epochs may be cut short."""
-        latest = self.latest
-        if latest is None or not math.isfinite(latest.seconds_left):
-            return 0.0
-        spent = time.monotonic() - self.began
-        return spent / max(spent + latest.seconds_left, 1e-9)
+_MAX_ENDED_MEMBERS = 8
+"""Number of finished members in the live view."""
 
 
-class TrainingDisplay(LiveView):
-    """Watch ``ensemble.train``: pass the display itself as ``on_event``.
+class TrainingDisplay:
+    """Shows the events of a training; pass the display as ``on_event``.
 
-    Use it as a context manager, so that the terminal is left in order whatever happens.
+    It is a context manager, which restores the terminal at the end and after errors.
 
     Parameters
     ----------
     console
-        Where to show it; live when it is a terminal, else plain lines without control codes.
+        Where to show the events: a live view on a terminal, else plain lines without control codes.
     """
 
     def __init__(self, console: Console) -> None:
-        super().__init__(console)
-        self._began = 0.0
+        self._console = console
+        self._view = LiveView(console, self)
+        self._start_time = 0.0
         self._start: EnsembleStarted | None = None
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, _RunningMember] = {}
         self._ended: list[MemberEnded] = []
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing has been shown yet."""
-        return self._start is None
+    def __enter__(self) -> Self:
+        self._view.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Erased, if no training has started: an error message follows.
+        self._view.stop(erase=self._start is None)
 
     def __call__(self, event: Event) -> None:
-        """Take in an event and show it."""
-        self._take(event)
-        if self._live is None:
+        """Show an event."""
+        self._update(event)
+        if not self._view.is_live:
             self._print(event)
         elif isinstance(event, MemberStarted) and event.note:
             self._console.print(f"{event.member}{_note(event)}", highlight=False, markup=False)
         elif isinstance(event, EnsembleEnded):
-            self._live.stop()
+            self._view.stop()
 
     def __rich__(self) -> RenderableType:
-        """Return the live view as of now; rich asks four times a second."""
+        """Return the current state of the live view."""
         if self._start is None:
             return Text("getting ready…", "dim")
         bars = Table.grid(padding=(0, 1))
         bars.add_row(*self._members_bar(self._start))
-        parts: list[RenderableType] = [self._header(self._start), bars]
-        for one in tuple(self._running.values()):
-            bars.add_row(*_epochs_bar(one))
-            bars.add_row("", _numbers(one), "", "")
+        parts: list[RenderableType] = [_header(self._start), bars]
+        for member in tuple(self._running.values()):  # a copy: other threads send events
+            bars.add_row(*_epochs_bar(member))
+            bars.add_row("", _numbers(member), "", "")
         if self._ended:
-            parts.append(_members_table(self._ended[-_SHOWN:]))
+            parts.append(_members_table(self._ended[-_MAX_ENDED_MEMBERS:]))
         return Group(*parts)
 
-    def _take(self, event: Event) -> None:
+    def _update(self, event: Event) -> None:
+        """Update the state that the live view shows."""
         if isinstance(event, EnsembleStarted):
-            self._start, self._began = event, time.monotonic()
+            self._start, self._start_time = event, time.monotonic()
             self._running, self._ended = {}, []
         elif isinstance(event, MemberStarted):
-            self._running[event.member] = _Running(event)
+            self._running[event.member] = _RunningMember(event)
         elif isinstance(event, StepEnded) and event.member in self._running:
             self._running[event.member].step = event
         elif isinstance(event, EpochEnded) and event.member in self._running:
-            one = self._running[event.member]
-            one.epoch, one.step = event, None
+            member = self._running[event.member]
+            member.epoch, member.step = event, None
         elif isinstance(event, MemberEnded):
             self._ended.append(event)
             self._running.pop(event.member, None)
         elif isinstance(event, MemberFailed):
             self._running.pop(event.member, None)
 
-    # --- plain --------------------------------------------------------------------------------
-
     def _print(self, event: Event) -> None:
+        """Print the line of an event, if it has one."""
         line = self._line(event)
         if line is not None:
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -132,101 +114,151 @@ class TrainingDisplay(LiveView):
             self._console.print(_members_table(self._ended))
 
     def _line(self, event: Event) -> str | None:
-        if isinstance(event, EnsembleStarted):
-            limit = (
-                f", at most {format_duration(event.seconds_limit)}" if event.seconds_limit else ""
-            )
-            before = f", {event.finished} of them finished before" if event.finished else ""
-            return (
-                f"run {event.run}: {len(event.members)} members{before}, {event.faces} faces, "
-                f"{event.precision}{limit}"
-            )
-        if isinstance(event, MemberStarted):
-            resumed = f", goes on after epoch {event.resumed_epoch}" if event.resumed_epoch else ""
-            return (
-                f"{self._place(event.member)} {event.member}: {event.parameters:,} parameters, "
-                f"{event.training_faces} faces to learn from, {event.validation_faces} held out"
-                f"{resumed}{_note(event)}"
-            )
-        if isinstance(event, EpochEnded):
-            return self._epoch_line(event)
-        if isinstance(event, MemberEnded):
-            return (
-                f"{self._place(event.member)} {event.member}: {format_pixels(event.rmse)} px on held-out "
-                f"faces after {format_duration(event.seconds)} ({event.stopped})"
-            )
-        if isinstance(event, MemberFailed):
-            return (
-                f"{self._place(event.member)} {event.member} failed, the blend goes without it: "
-                f"{event.reason}"
-            )
-        if isinstance(event, EnsembleEnded):
-            return (
-                f"{event.finished} of {event.members} members in {format_duration(event.seconds)} "
-                f"({event.stopped})"
-            )
+        """Return the line of an event in a log, or None."""
+        match event:
+            case EnsembleStarted():
+                return _start_line(event)
+            case MemberStarted():
+                return self._member_line(event)
+            case EpochEnded():
+                return self._epoch_line(event) if self._is_due(event) else None
+            case MemberEnded():
+                return (
+                    f"{self._number(event.member)} {event.member}: {format_pixels(event.rmse)} px "
+                    f"on held-out faces after {format_duration(event.seconds)} ({event.stopped})"
+                )
+            case MemberFailed():
+                return (
+                    f"{self._number(event.member)} {event.member} failed, the blend does not "
+                    f"include it: {event.reason}"
+                )
+            case EnsembleEnded():
+                return (
+                    f"{event.finished} of {event.members} members in "
+                    f"{format_duration(event.seconds)} ({event.stopped})"
+                )
         return None
 
-    def _epoch_line(self, event: EpochEnded) -> str | None:
-        now, one = time.monotonic(), self._running.get(event.member)
-        if one is not None:
-            if now - one.told < _PLAIN_SECONDS and event.epoch < event.epochs:
-                return None
-            one.told = now
+    def _member_line(self, event: MemberStarted) -> str:
+        resumed = f", resumes after epoch {event.resumed_epoch}" if event.resumed_epoch else ""
+        return (
+            f"{self._number(event.member)} {event.member}: {event.parameters:,} parameters, "
+            f"{event.training_faces} training faces, {event.validation_faces} held out"
+            f"{resumed}{_note(event)}"
+        )
+
+    def _epoch_line(self, event: EpochEnded) -> str:
         score = "" if event.rmse is None else f"rmse {format_pixels(event.rmse)} px, "
         return (
-            f"{self._place(event.member)} {event.member} epoch {event.epoch}/{event.epochs}: "
+            f"{self._number(event.member)} {event.member} epoch {event.epoch}/{event.epochs}: "
             f"loss {event.loss:.3f}, {score}{event.images_per_second:.0f} images/s, "
             f"{format_duration(event.seconds_left)} left"
         )
 
-    def _place(self, member: str) -> str:
+    def _is_due(self, event: EpochEnded) -> bool:
+        """Return whether a log shows this epoch; if so, record the time."""
+        member = self._running.get(event.member)
+        if member is None:
+            return True
+        now = time.monotonic()
+        is_last = event.epoch >= event.epochs
+        if now - member.last_line < MIN_SECONDS_BETWEEN_LINES and not is_last:
+            return False
+        member.last_line = now
+        return True
+
+    def _number(self, member: str) -> str:
+        """Return the member's number among all members, as in ``[2/8]``."""
         names = self._start.members if self._start else ()
         return f"[{names.index(member) + 1}/{len(names)}]" if member in names else "[–]"
 
-    # --- live ---------------------------------------------------------------------------------
-
-    def _header(self, start: EnsembleStarted) -> Text:
-        return Text.assemble(
-            ("run ", "dim"), (start.run, "bold"),
-            (f"  {start.faces:,} faces  {start.precision}", "dim"),
-        )  # fmt: skip
-
     def _members_bar(self, start: EnsembleStarted) -> tuple[RenderableType, ...]:
+        """Return the cells of the row that shows the progress of the whole training."""
         done, count = start.finished + len(self._ended), len(start.members)
-        elapsed = time.monotonic() - self._began
+        elapsed = time.monotonic() - self._start_time
         limit = f" of at most {format_duration(start.seconds_limit)}" if start.seconds_limit else ""
-        running = sum(one.done() for one in self._running.values())
+        running = sum(member.progress() for member in self._running.values())
         return (
-            "members", _bar((done + running) / max(count, 1)), f"{done}/{count}",
+            "members",
+            _bar((done + running) / max(count, 1)),
+            f"{done}/{count}",
             f"{format_duration(elapsed)}{limit}",
-        )  # fmt: skip
+        )
 
 
-def _epochs_bar(one: _Running) -> tuple[RenderableType, ...]:
-    done = one.epoch.epoch if one.epoch else one.start.resumed_epoch
-    epochs = f"/{one.epoch.epochs}" if one.epoch else ""
-    left = f"{format_duration(one.latest.seconds_left)} left" if one.latest else "starting"
-    return Text(one.start.member, "bold cyan"), _bar(one.done()), f"epoch {done}{epochs}", left
+@dataclass
+class _RunningMember:
+    """The latest events of a member that is being trained."""
+
+    start: MemberStarted
+    start_time: float = field(default_factory=time.monotonic)
+    last_line: float = -math.inf
+    """Time of its last line in a log."""
+    epoch: EpochEnded | None = None
+    step: StepEnded | None = None
+
+    @property
+    def latest(self) -> StepEnded | EpochEnded | None:
+        return self.step or self.epoch
+
+    def progress(self) -> float:
+        """Return the completed share of the training, from elapsed and estimated time."""
+        latest = self.latest
+        if latest is None or not math.isfinite(latest.seconds_left):
+            return 0.0
+        elapsed = time.monotonic() - self.start_time
+        return elapsed / max(elapsed + latest.seconds_left, 1e-9)
 
 
-def _numbers(one: _Running) -> Text:
-    latest, epoch = one.latest, one.epoch
+def _start_line(event: EnsembleStarted) -> str:
+    limit = f", at most {format_duration(event.seconds_limit)}" if event.seconds_limit else ""
+    finished = f", {event.finished} of them finished before" if event.finished else ""
+    return (
+        f"run {event.run}: {len(event.members)} members{finished}, {event.faces} faces, "
+        f"{event.precision}{limit}"
+    )
+
+
+def _header(start: EnsembleStarted) -> Text:
     return Text.assemble(
-        ("loss ", "dim"), _number(latest.loss if latest else None, 3),
-        ("  RMSE ", "dim"), format_pixels(epoch.rmse if epoch else None),
-        ("  ", ""), _number(latest.images_per_second if latest else None, 0),
+        ("run ", "dim"),
+        (start.run, "bold"),
+        (f"  {start.faces:,} faces  {start.precision}", "dim"),
+    )
+
+
+def _epochs_bar(member: _RunningMember) -> tuple[RenderableType, ...]:
+    """Return the cells of the row that shows the progress of a member."""
+    done = member.epoch.epoch if member.epoch else member.start.resumed_epoch
+    epochs = f"/{member.epoch.epochs}" if member.epoch else ""
+    latest = member.latest
+    left = f"{format_duration(latest.seconds_left)} left" if latest else "starting"
+    name = Text(member.start.member, "bold cyan")
+    return name, _bar(member.progress()), f"epoch {done}{epochs}", left
+
+
+def _numbers(member: _RunningMember) -> Text:
+    """Return loss, RMSE and speed of a member."""
+    latest, epoch = member.latest, member.epoch
+    return Text.assemble(
+        ("loss ", "dim"),
+        _format_number(latest.loss if latest else None, 3),
+        ("  RMSE ", "dim"),
+        format_pixels(epoch.rmse if epoch else None),
+        ("  ", ""),
+        _format_number(latest.images_per_second if latest else None, 0),
         (" images/s", "dim"),
-    )  # fmt: skip
+    )
 
 
 def _members_table(ended: list[MemberEnded]) -> Table:
+    """Return the table of finished members."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("member", "held-out RMSE, px", "time", "ended by"):
         table.add_column(name, justify="left" if name in ("member", "ended by") else "right")
-    for one in ended:
+    for event in ended:
         table.add_row(
-            one.member, format_pixels(one.rmse), format_duration(one.seconds), one.stopped
+            event.member, format_pixels(event.rmse), format_duration(event.seconds), event.stopped
         )
     return table
 
@@ -235,9 +267,9 @@ def _bar(share: float) -> ProgressBar:
     return ProgressBar(total=1.0, completed=min(share, 1.0), width=32)
 
 
-def _number(value: float | None, decimals: int) -> str:
+def _format_number(value: float | None, decimals: int) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def _note(event: MemberStarted) -> str:
-    return f"; first weights: {event.note}" if event.note else ""
+    return f"; initial weights: {event.note}" if event.note else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.spinner import Spinner
@@ -29,7 +29,7 @@ _REMIND: Final = 300.0
 """A log gets the same reason for waiting no more often than this, in seconds."""
 
 
-class KernelDisplay(LiveView):
+class KernelDisplay:
     """Watch ``remote.train``: pass the display itself as ``on_event``.
 
     Use it as a context manager, so that the terminal is left in order whatever happens.
@@ -41,15 +41,19 @@ class KernelDisplay(LiveView):
     """
 
     def __init__(self, console: Console) -> None:
-        super().__init__(console)
+        self._console = console
+        self._view = LiveView(console, self)
         self._spinner = Spinner("dots")
         self._shown: dict[str, _Shown] = {}
         self._waits: dict[str, tuple[str, float]] = {}
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing has been shown yet."""
-        return not self._shown
+    def __enter__(self) -> Self:
+        self._view.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Erased, if nothing has been shown: an error message follows.
+        self._view.stop(erase=not self._shown)
 
     def __call__(self, event: KernelEvent) -> None:
         """Take in an event and show it."""
@@ -86,7 +90,7 @@ class KernelDisplay(LiveView):
         shown.ended = event.state in ("complete", "error", "cancel_acknowledged")
         if shown.ended:
             shown.final = shown.elapsed
-        if self._live is None:
+        if not self._view.is_live:
             after = f" after {shown.elapsed}" if shown.ended and shown.elapsed else ""
             state = event.state.replace("_", " ")
             self._say(Text(f"kernel {event.kernel}: {state}{after}"))
