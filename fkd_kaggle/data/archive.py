@@ -1,6 +1,8 @@
-"""Finding the competition's CSVs in a folder or zip of any nesting.
+"""The competition's CSV files in zips and folders: finding and unpacking them.
 
-Only finds and unpacks; reads no CSV.
+``unpack`` and ``extract`` put the files of the competition's zip into a data folder.
+``find_csv_files`` finds them in any folder or zip, as users of the practice Kaggle have them. Reads
+no CSV.
 """
 
 from __future__ import annotations
@@ -9,27 +11,27 @@ import shutil
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import Final
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import DataError
 
-CONTENTS = ("training.csv", "test.csv", "IdLookupTable.csv", "SampleSubmission.csv")
-"""What the competition's zip must hold, plain or in a zip of its own."""
+CONTENTS: Final = ("training.csv", "test.csv", "IdLookupTable.csv", "SampleSubmission.csv")
+"""Files of the competition's zip, plain or each in a zip of its own; the last one is optional."""
 
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
-"""What Python raises for a zip that is cut, broken or locked."""
+DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""Exceptions of ``zipfile`` for a truncated, damaged or encrypted zip."""
 
 
 def unpack(archive: Path, data_dir: Path) -> list[Path]:
-    """Unpack the competition's files into ``data_dir`` and return where they are.
+    """Unpack the competition's zip into ``data_dir`` and return the files' paths.
 
-    A file that is already there with the right size is left alone, so its cache stays true.
+    A file that is already there with the same content is kept, so that its cache stays valid.
 
     Raises
     ------
     DataError
-        The zip is missing, damaged or lacks a file; says which.
+        The zip is missing, damaged or lacks a file.
     """
     try:
         unpacked = extract(archive, data_dir)
@@ -49,12 +51,14 @@ def unpack(archive: Path, data_dir: Path) -> list[Path]:
 
 
 def extract(archive: Path, data_dir: Path) -> dict[str, Path]:
-    """Unpack whatever a zip holds of the competition's files, and return where by their names.
+    """Unpack those of the competition's files that a zip holds, and return their paths by name.
+
+    A file that is already there with the same content is kept.
 
     Raises
     ------
     BadZipFile, zlib.error, EOFError, RuntimeError
-        ``DAMAGED``, all of them: the zip is cut, broken or locked.
+        ``DAMAGED``: the zip is truncated, damaged or encrypted.
     """
     unpacked: dict[str, Path] = {}
     with zipfile.ZipFile(archive) as outer:
@@ -68,62 +72,21 @@ def extract(archive: Path, data_dir: Path) -> dict[str, Path]:
     return unpacked
 
 
-def _extract_wanted(
-    archive: zipfile.ZipFile, name: str, data_dir: Path, placed: dict[str, Path]
-) -> None:
-    """Extract one wanted file, whatever folder it is in inside the zip."""
-    wanted = Path(name).name
-    if wanted not in CONTENTS:
-        return
-    target = data_dir / wanted
-    placed[wanted] = target
-    info = archive.getinfo(name)
-    if target.exists() and target.stat().st_size == info.file_size and _has_crc(target, info.CRC):
-        return
-    with (
-        archive.open(name) as source,
-        files.atomic_path(target) as temporary,
-        temporary.open("wb") as sink,
-    ):
-        shutil.copyfileobj(source, sink, 1 << 20)
-
-
-def _has_crc(path: Path, checksum: int) -> bool:
-    """Say whether a file's content has the zip entry's CRC-32."""
-    with path.open("rb") as stream:
-        return _stream_crc(stream) == checksum
-
-
-def _stream_crc(stream: IO[bytes]) -> int:
-    value = 0
-    while block := stream.read(1 << 20):
-        value = zlib.crc32(block, value)
-    return value
-
-
-def data_files(data: Path) -> list[Path]:
-    """Return the files that make up the data: the zip, or what counts in the folder."""
-    if data.is_file():
-        return [data]
-    # The shallowest of equal names; hidden folders hold caches and downloads that broke off.
-    paths = sorted(data.rglob("*"), key=lambda path: (-len(path.parts), path))
-    inside = {path.name.lower(): path for path in paths if not _is_hidden(path, data)}
-    wanted = [name for csv in CONTENTS for name in _spellings(csv)]
-    found = [inside[name] for name in wanted if name in inside and inside[name].is_file()]
-    if found:
-        return found
-    zips = sorted(data.glob("*.zip"))
-    if len(zips) == 1:
-        return zips
-    raise DataError(f"{data} holds no training.csv or training.zip")
-
-
-def _is_hidden(path: Path, below: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(below).parts)
-
-
 def find_csv_files(data: Path, work: Path) -> dict[str, Path]:
-    """Return where each of the competition's CSVs is, plain or zipped, unpacking as needed."""
+    """Return the path of each of the competition's CSVs, plain or zipped, by its plain name.
+
+    Parameters
+    ----------
+    data
+        A folder or zip of any nesting; letter case of file names is ignored.
+    work
+        Folder for what has to be unpacked; created when needed.
+
+    Raises
+    ------
+    DataError
+        The folder holds none of the files, or a zip is damaged.
+    """
     found: dict[str, Path] = {}
     for path in data_files(data):
         name = next((csv for csv in CONTENTS if path.name.lower() in _spellings(csv)), None)
@@ -134,52 +97,132 @@ def find_csv_files(data: Path, work: Path) -> dict[str, Path]:
     return found
 
 
-def _find_in_zip(path: Path, work: Path) -> dict[str, Path]:
-    work.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Path] = {}
-    with open_csv(path) as archive:
-        members = {Path(name).name.lower(): name for name in archive.namelist()}
-        for csv in CONTENTS:
-            for spelling in _spellings(csv):
-                if spelling in members and csv not in found:
-                    found[csv] = _extract(archive, members[spelling], work / spelling)
-        inner = [name for name in members if name.endswith(".zip")]
-        if not found and len(inner) == 1:
-            nested = _extract(archive, members[inner[0]], work / "inner.zip")
-            return _find_in_zip(nested, work / "inner")
-    return found
+def data_files(data: Path) -> list[Path]:
+    """Return the files that make up the data: the zip itself, or the CSVs and zips of a folder.
+
+    Raises
+    ------
+    DataError
+        The folder holds neither one of the competition's files nor exactly one zip.
+    """
+    if data.is_file():
+        return [data]
+    # Deepest first, so that the shallowest of equal names is kept. Hidden folders hold caches and
+    # incomplete downloads.
+    paths = sorted(data.rglob("*"), key=lambda path: (-len(path.parts), path))
+    visible = {path.name.lower(): path for path in paths if not _is_hidden(path, data)}
+    wanted = [name for csv in CONTENTS for name in _spellings(csv)]
+    found = [visible[name] for name in wanted if name in visible and visible[name].is_file()]
+    if found:
+        return found
+    zips = sorted(data.glob("*.zip"))
+    if len(zips) == 1:
+        return zips
+    raise DataError(f"{data} holds no training.csv or training.zip")
 
 
-def _spellings(csv: str) -> tuple[str, str]:
-    return csv.lower(), csv.lower().removesuffix(".csv") + ".zip"
+def write_plain_csv(found: dict[str, Path], name: str, folder: Path) -> None:
+    """Write the plain CSV ``name`` into a folder, from its zip if it is in one.
 
+    Parameters
+    ----------
+    found
+        Paths by name, as ``find_csv_files`` returns them.
+    name
+        One of ``CONTENTS``.
+    folder
+        Where to write it; a file that is already there is kept.
 
-def write_plain_csv(found: dict[str, Path], name: str, into: Path) -> None:
-    """Put the plain CSV ``name`` into a folder, out of its zip where it is in one."""
-    source, target = found[name], into / name
+    Raises
+    ------
+    DataError
+        The zip is damaged or does not hold the CSV.
+    """
+    packed, target = found[name], folder / name
     if target.exists():
         return
-    if source.suffix.lower() != ".zip":
-        shutil.copyfile(source, target)
+    if packed.suffix.lower() != ".zip":
+        shutil.copyfile(packed, target)
         return
-    with open_csv(source) as archive:
-        members = [one for one in archive.namelist() if Path(one).name.lower() == name.lower()]
+    with open_csv(packed) as archive:
+        members = [entry for entry in archive.namelist() if _base_name(entry) == name.lower()]
         if not members:
-            raise DataError(f"{source} holds no {name}")
-        _extract(archive, members[0], target)
+            raise DataError(f"{packed} holds no {name}")
+        _extract_checked(archive, members[0], target)
 
 
 def open_csv(path: Path) -> zipfile.ZipFile:
+    """Open a zipped CSV; DataError if it is not a zip."""
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise DataError(f"{path} cannot be read as a zip: {error}") from error
 
 
-def _extract(archive: zipfile.ZipFile, member: str, target: Path) -> Path:
+def _extract_wanted(
+    archive: zipfile.ZipFile, member: str, data_dir: Path, unpacked: dict[str, Path]
+) -> None:
+    """Extract a member if it is one of the competition's files, and add it to ``unpacked``."""
+    name = Path(member).name
+    if name not in CONTENTS:
+        return
+    target = data_dir / name
+    unpacked[name] = target
+    info = archive.getinfo(member)
+    if target.exists() and target.stat().st_size == info.file_size and _crc(target) == info.CRC:
+        return
+    with files.atomic_path(target) as temporary:
+        _copy_member(archive, member, temporary)
+
+
+def _find_in_zip(path: Path, work: Path) -> dict[str, Path]:
+    """Unpack the competition's files, plain or zipped, from a zip or the only zip inside it."""
+    work.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Path] = {}
+    with open_csv(path) as archive:
+        members = {_base_name(entry): entry for entry in archive.namelist()}
+        for csv in CONTENTS:
+            for spelling in _spellings(csv):
+                if spelling in members and csv not in found:
+                    found[csv] = _extract_checked(archive, members[spelling], work / spelling)
+        inner = [name for name in members if name.endswith(".zip")]
+        if not found and len(inner) == 1:
+            nested = _extract_checked(archive, members[inner[0]], work / "inner.zip")
+            return _find_in_zip(nested, work / "inner")
+    return found
+
+
+def _extract_checked(archive: zipfile.ZipFile, member: str, target: Path) -> Path:
+    """Write one member of a zip to a path and return it; DataError if the member is damaged."""
     try:
-        with archive.open(member) as source, target.open("wb") as sink:
-            shutil.copyfileobj(source, sink, 1 << 20)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        _copy_member(archive, member, target)
+    except DAMAGED as error:
         raise DataError(f"{archive.filename}: {member} is damaged ({error})") from error
     return target
+
+
+def _copy_member(archive: zipfile.ZipFile, member: str, target: Path) -> None:
+    with archive.open(member) as packed, target.open("wb") as plain:
+        shutil.copyfileobj(packed, plain, 1 << 20)
+
+
+def _crc(path: Path) -> int:
+    """Return the CRC-32 of a file's content, as zips record it."""
+    value = 0
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def _spellings(csv: str) -> tuple[str, str]:
+    """Return the lower-case names under which a CSV can lie in a folder: plain and zipped."""
+    return csv.lower(), csv.lower().removesuffix(".csv") + ".zip"
+
+
+def _base_name(entry: str) -> str:
+    return Path(entry).name.lower()
+
+
+def _is_hidden(path: Path, below: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(below).parts)

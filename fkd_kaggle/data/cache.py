@@ -1,40 +1,60 @@
-"""The competition's CSV files → ``Faces`` and ``Lookup``, checked at the door and cached.
+"""Cached arrays of parsed CSV files.
 
-The only room that parses or writes the competition's formats. A CSV is parsed once, by whole-array
-byte arithmetic instead of text splitting, into ``.cache`` beside it; afterwards it is mapped into
-memory. A changed file is noticed by size, time and content and parsed again.
+The arrays parsed from ``folder/NAME.csv`` are kept in ``folder/.cache`` as ``.npy`` files with a
+JSON record of the CSV's size, modification time and SHA-256, and are mapped into memory when read.
+A changed CSV is detected by these and parsed again. Knows no CSV format.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import DataError, FkdError
 
-_CACHE_VERSION = 2
+Arrays = dict[str, np.ndarray]
+
+_CACHE_VERSION: Final = 2
 
 
-def load_cached(path: Path, parse: Any) -> dict[str, np.ndarray]:
-    """Return the arrays ``parse`` makes of a file, from the cache where it is still true."""
+def load_cached(path: Path, parse: Callable[[Path, bytes], Arrays]) -> Arrays:
+    """Return the arrays of a file from its cache, or parse the file and fill the cache.
+
+    Parameters
+    ----------
+    path
+        The file to read.
+    parse
+        Turns the file's path (for messages) and content into named arrays.
+
+    Returns
+    -------
+    Arrays by name; read-only memory maps when they come from the cache.
+
+    Raises
+    ------
+    DataError
+        The file is missing or unreadable, or ``parse`` refuses it.
+    """
     stamp = file_stamp(path)
-    note = read_cache_record(path)
-    if note and note["stamp"] != stamp:
-        # Touched or copied: the content decides, and a true cache gets the new stamp.
+    record = read_cache_record(path)
+    if record and record["stamp"] != stamp:
+        # A touched or copied file: if its content is unchanged, the cache gets the new stamp.
         digest = files.sha256(path)
-        note = note if note["sha256"] == digest else None
-        if note:
-            _write_cache_record(path, {**note, "stamp": stamp})
-    if note:
-        arrays = _load_arrays(path, note)
-        if arrays is not None:
-            return arrays
+        record = record if record["sha256"] == digest else None
+        if record:
+            _write_cache_record(path, {**record, "stamp": stamp})
+    if record:
+        cached = _load_arrays(path, record)
+        if cached is not None:
+            return cached
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -47,6 +67,13 @@ def load_cached(path: Path, parse: Any) -> dict[str, np.ndarray]:
 
 
 def file_stamp(path: Path) -> list[int]:
+    """Return a file's size in bytes and modification time in nanoseconds.
+
+    Raises
+    ------
+    DataError
+        The file is missing or unreadable.
+    """
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -56,31 +83,33 @@ def file_stamp(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _cache_file(path: Path, name: str) -> Path:
-    return path.parent / ".cache" / f"{path.stem}.{name}"
-
-
 def read_cache_record(path: Path) -> dict[str, Any] | None:
+    """Return a file's cache record, "stamp", "sha256" and "arrays"; None without a valid one."""
     try:
-        note = json.loads(_cache_file(path, "json").read_text(encoding="utf-8"))
-        whole = {"stamp", "sha256", "arrays"} <= note.keys()
-        return note if whole and note["version"] == _CACHE_VERSION else None
+        record = json.loads(_cache_file(path, "json").read_text(encoding="utf-8"))
+        complete = {"stamp", "sha256", "arrays"} <= record.keys()
+        return record if complete and record["version"] == _CACHE_VERSION else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _write_cache_record(path: Path, note: dict[str, Any]) -> None:
+def _cache_file(path: Path, name: str) -> Path:
+    return path.parent / ".cache" / f"{path.stem}.{name}"
+
+
+def _write_cache_record(path: Path, record: dict[str, Any]) -> None:
     try:
-        files.write_json(_cache_file(path, "json"), note)
+        files.write_json(_cache_file(path, "json"), record)
     except (FkdError, OSError):
-        return  # a folder that cannot be written costs time, nothing else
+        return  # without a writable folder the file is parsed each time
 
 
-def _load_arrays(path: Path, note: dict[str, Any]) -> dict[str, np.ndarray] | None:
+def _load_arrays(path: Path, record: dict[str, Any]) -> Arrays | None:
+    """Return the cached arrays; None if a file is missing or not as recorded."""
     arrays = {}
-    for name, (shape, dtype) in note["arrays"].items():
+    for name, (shape, dtype) in record["arrays"].items():
         try:
-            # A plain array over the map: fancy-indexed memmaps stay memmaps, which slows others.
+            # A plain array over the map: fancy-indexed memmaps stay memmaps, which is slow.
             array = np.load(_cache_file(path, f"{name}.npy"), mmap_mode="r").view(np.ndarray)
         except (OSError, ValueError, EOFError):
             return None
@@ -90,8 +119,9 @@ def _load_arrays(path: Path, note: dict[str, Any]) -> dict[str, np.ndarray] | No
     return arrays
 
 
-def _store_arrays(path: Path, arrays: dict[str, np.ndarray], stamp: list[int], digest: str) -> None:
-    note = {
+def _store_arrays(path: Path, arrays: Arrays, stamp: list[int], digest: str) -> None:
+    """Write the arrays and then their record, so that a record implies complete arrays."""
+    record = {
         "version": _CACHE_VERSION,
         "stamp": stamp,
         "sha256": digest,
@@ -104,4 +134,4 @@ def _store_arrays(path: Path, arrays: dict[str, np.ndarray], stamp: list[int], d
                 np.save(temporary, array)
     except (FkdError, OSError):
         return
-    _write_cache_record(path, note)
+    _write_cache_record(path, record)

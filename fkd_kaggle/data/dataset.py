@@ -1,8 +1,6 @@
-"""The competition's CSV files → ``Faces`` and ``Lookup``, checked at the door and cached.
+"""A data folder: its training faces, test faces and lookup table, read through the cache.
 
-The only room that parses or writes the competition's formats. A CSV is parsed once, by whole-array
-byte arithmetic instead of text splitting, into ``.cache`` beside it; afterwards it is mapped into
-memory. A changed file is noticed by size, time and content and parsed again.
+Parsing is done by ``csv_format``, caching by ``cache``.
 """
 
 from __future__ import annotations
@@ -21,27 +19,20 @@ from fkd_kaggle.errors import DataError
 from fkd_kaggle.keypoints import COMPLETE, NUM_KEYPOINTS, PARTIAL
 
 
-def count_queries(data_dir: Path, training_faces: Faces) -> np.ndarray:
-    """Return (2, 15) how many values the lookup table asks for, by source and keypoint."""
-    counts = np.zeros((2, NUM_KEYPOINTS))
-    if read_test_if_present(data_dir) is None:
-        # Training needs no test set; without one the labels' own proportions stand in.
-        for own in (COMPLETE, PARTIAL):
-            rows = training_faces.keypoints[training_faces.annotators == own, :, 0]
-            counts[own] = 2 * (~np.isnan(rows)).sum(0)
-        return counts
-    lookup = read_lookup(data_dir)
-    np.add.at(counts, (lookup.annotators(lookup.image_ids), lookup.features // 2), 1)
-    return counts
+@dataclass(frozen=True)
+class DataSummary:
+    """Numbers of faces and queries in a data folder."""
 
-
-def read_test_if_present(data_dir: Path) -> tuple[Faces, np.ndarray] | None:
-    """Return the test faces and their sources; None where there is no test set."""
-    try:
-        test, lookup = read_test(data_dir), read_lookup(data_dir)
-    except DataError:
-        return None
-    return test, lookup.annotators(test.ids)
+    complete: int
+    """Training faces of the complete annotator."""
+    partial: int
+    """Training faces of the partial annotator."""
+    test_complete: int
+    """Test faces of the complete annotator."""
+    test_partial: int
+    """Test faces of the partial annotator."""
+    queries: int
+    """Rows of the lookup table."""
 
 
 def read_training(data_dir: Path) -> Faces:
@@ -50,10 +41,9 @@ def read_training(data_dir: Path) -> Faces:
     Raises
     ------
     DataError
-        The file is missing, empty or not in the competition's format; says where.
+        The file is missing, empty or not in the competition's format; names the position.
     """
-    path = data_dir / "training.csv"
-    arrays = load_cached(path, parse_training)
+    arrays = load_cached(data_dir / "training.csv", parse_training)
     count = len(arrays["images"])
     return Faces(arrays["images"], arrays["keypoints"], np.arange(1, count + 1))
 
@@ -64,7 +54,7 @@ def read_test(data_dir: Path) -> Faces:
     Raises
     ------
     DataError
-        As ``read_training``; also when an ImageId stands twice.
+        As ``read_training``; also if an ImageId occurs twice.
     """
     arrays = load_cached(data_dir / "test.csv", parse_test)
     unlabelled = np.full((len(arrays["images"]), NUM_KEYPOINTS, 2), np.nan, np.float32)
@@ -77,54 +67,82 @@ def read_lookup(data_dir: Path) -> Lookup:
     Raises
     ------
     DataError
-        The file is missing or empty, a row is broken, a RowId stands twice, or a feature is
+        The file is missing or empty, a row is incomplete, a RowId occurs twice, or a feature is
         unknown.
     """
     arrays = load_cached(data_dir / "IdLookupTable.csv", parse_lookup)
     return Lookup(*(np.array(arrays[name]) for name in ("row_ids", "image_ids", "features")))
 
 
-def fingerprint(data_dir: Path) -> str:
-    """Return a hex digest of training.csv's content: what a run was trained on."""
-    path = data_dir / "training.csv"
-    stamp = file_stamp(path)
-    note = read_cache_record(path)
-    if note and note["stamp"] == stamp:
-        return str(note["sha256"])[:32]
-    return files.sha256(path)[:32]
-
-
-@dataclass(frozen=True)
-class DataSummary:
-    """What a checked data folder holds."""
-
-    complete: int
-    """Training faces of the complete source."""
-    partial: int
-    test_complete: int
-    test_partial: int
-    asked: int
-    """Values the lookup table asks for."""
-
-
-def check_data_folder(data_dir: Path) -> DataSummary:
-    """Read everything in a data folder, which also fills the cache, and say what it holds."""
-    training, test, lookup = (
-        read_training(data_dir),
-        read_test(data_dir),
-        read_lookup(data_dir),
-    )
-    faces.check_lookup(lookup, test.ids)
-    own, asked = training.annotators, lookup.annotators(test.ids)
-    return DataSummary(
-        int((own == COMPLETE).sum()), int((own == PARTIAL).sum()),
-        int((asked == COMPLETE).sum()), int((asked == PARTIAL).sum()),
-        len(lookup.row_ids),
-    )  # fmt: skip
-
-
 def read_test_and_lookup(data_dir: Path) -> tuple[Faces, Lookup]:
-    """Return the test faces and what is asked of them, once they fit each other."""
+    """Read the test faces and the lookup table and check that they fit each other.
+
+    Raises
+    ------
+    DataError
+        One of them is missing or wrong, or the lookup table queries a missing face.
+    """
     test, lookup = read_test(data_dir), read_lookup(data_dir)
     faces.check_lookup(lookup, test.ids)
     return test, lookup
+
+
+def read_test_if_present(data_dir: Path) -> tuple[Faces, np.ndarray] | None:
+    """Return the test faces and their annotators, (N,) uint8; None without a valid test set."""
+    try:
+        test, lookup = read_test(data_dir), read_lookup(data_dir)
+    except DataError:
+        return None
+    return test, lookup.annotators(test.ids)
+
+
+def count_queries(data_dir: Path, training_faces: Faces) -> np.ndarray:
+    """Return (2, 15) float64: values that the lookup table queries, by annotator and keypoint.
+
+    Without a test set, the number of labelled values in ``training_faces`` is returned instead.
+    """
+    counts = np.zeros((2, NUM_KEYPOINTS))
+    if read_test_if_present(data_dir) is None:
+        for annotator in (COMPLETE, PARTIAL):
+            rows = training_faces.keypoints[training_faces.annotators == annotator, :, 0]
+            counts[annotator] = 2 * (~np.isnan(rows)).sum(0)
+        return counts
+    lookup = read_lookup(data_dir)
+    np.add.at(counts, (lookup.annotators(lookup.image_ids), lookup.features // 2), 1)
+    return counts
+
+
+def check_data_folder(data_dir: Path) -> DataSummary:
+    """Read and check all files of a data folder, which also fills the cache.
+
+    Raises
+    ------
+    DataError
+        A file is missing or wrong, or the lookup table queries a missing face.
+    """
+    training = read_training(data_dir)
+    test, lookup = read_test_and_lookup(data_dir)
+    train_annotators, test_annotators = training.annotators, lookup.annotators(test.ids)
+    return DataSummary(
+        complete=int((train_annotators == COMPLETE).sum()),
+        partial=int((train_annotators == PARTIAL).sum()),
+        test_complete=int((test_annotators == COMPLETE).sum()),
+        test_partial=int((test_annotators == PARTIAL).sum()),
+        queries=len(lookup.row_ids),
+    )
+
+
+def fingerprint(data_dir: Path) -> str:
+    """Return 32 hex digits that identify the content of training.csv.
+
+    Raises
+    ------
+    DataError
+        The file is missing or unreadable.
+    """
+    path = data_dir / "training.csv"
+    stamp = file_stamp(path)
+    record = read_cache_record(path)
+    if record and record["stamp"] == stamp:
+        return str(record["sha256"])[:32]
+    return files.sha256(path)[:32]

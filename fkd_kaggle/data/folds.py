@@ -1,12 +1,14 @@
-"""Folds that tell the truth: near-duplicate faces never stand on both sides of a split.
+"""Group-aware folds: near-duplicate faces stay in one fold.
 
-Frames of one person, or one photo twice, recur in the data; random folds would validate on what
-they trained on and flatter. Faces are aligned by their labelled points, compared as normalised
-patches and grouped by similarity; scikit-learn's ``StratifiedGroupKFold`` splits the groups so that
-each fold also holds its share of both annotation sources.
+The data contains frames of one person, and some photos twice; random folds would validate on faces
+similar to those trained on. Faces are aligned by their labelled points, compared as normalised
+patches and grouped by similarity. scikit-learn's ``StratifiedGroupKFold`` splits the groups so that
+each fold has its share of both annotators.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -14,39 +16,40 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
+from fkd_kaggle.data import geometry
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import DataError
 from fkd_kaggle.keypoints import IMAGE_SIZE, PARTIAL_KEYPOINTS
 
-SIMILARITY = 0.90
-"""Cosine of two aligned, normalised patches above which faces count as near-duplicates.
+SIMILARITY: Final = 0.90
+"""Cosine of two aligned, normalised patches above which faces are near-duplicates.
 
-Chosen by eye on the stand-in's training faces: pairs at 0.90–0.92 are frames of one scene, pairs at
-0.80–0.85 are often two people in the same pose (see recipes/EXPERIMENTS.md).
+Chosen by inspection of training faces: pairs at 0.90–0.92 are frames of one scene, pairs at
+0.80–0.85 are often two people in the same pose (docs/experiments.md).
 """
 
-_PATCH = 24
+_PATCH: Final = 24
 
-# Where the eye centres and bottom lip land in a patch, as shares of its width: tight on the face,
-# since background and hair tell scenes apart but not people.
-_ANCHORS = np.array([[0.72, 0.30], [0.28, 0.30], [0.5, 0.5], [0.5, 0.85]], np.float32)
+# Positions of PARTIAL_KEYPOINTS in a patch, as shares of its width. The patch is tight on the face,
+# because background and hair distinguish scenes rather than people.
+_ANCHORS: Final = np.array([[0.72, 0.30], [0.28, 0.30], [0.5, 0.5], [0.5, 0.85]], np.float32)
 
 
 def near_duplicate_groups(faces: Faces, similarity: float = SIMILARITY) -> np.ndarray:
-    """Return (N,) int64 labels: equal for faces that are near-duplicates, directly or by a chain.
+    """Return (N,) int64 group numbers, equal for near-duplicates and chains of them.
 
     Parameters
     ----------
     faces
-        Training faces; rows with fewer than two of the four common keypoints are compared
-        unaligned.
+        Training faces; those with fewer than two of the partial annotator's four keypoints are
+        compared unaligned.
     similarity
-        Cosine similarity from which two faces are joined.
+        Cosine similarity above which two faces are joined.
     """
     patches = _patches(faces)
     count = len(patches)
     rows, columns = [], []
-    # In blocks: 7,049 squared similarities at once would take 200 MB for no gain.
+    # In blocks: all 7,049 squared similarities at once would take 200 MB.
     for start in range(0, count, 1024):
         block = patches[start : start + 1024] @ patches.T
         row, column = np.nonzero(block > similarity)
@@ -64,9 +67,15 @@ def assign_folds(
 
     Parameters
     ----------
+    faces
+        Training faces.
+    count
+        Number of folds.
+    seed
+        Random seed.
     how
-        "grouped" keeps near-duplicates in one fold; anything else is random, as the published
-        systems split.
+        "grouped" keeps near-duplicates in one fold; any other value splits at random, as the
+        published systems do.
     held_out
         Share of the faces in fold 0, the others being in fold 1; 0 for ``count`` equal folds.
 
@@ -96,9 +105,19 @@ def assign_folds(
 
 
 def hold_out_rows(faces: Faces, share: float, how: str, seed: int) -> np.ndarray:
-    """Return (N,) bool: a share of the faces, chosen as ``how`` says (see ``split``).
+    """Return (N,) bool: True for the faces to hold out.
 
-    A grouped share is the nearest one of equal folds: half, a third, a quarter of the faces.
+    Parameters
+    ----------
+    faces
+        Training faces.
+    share
+        Share of the faces to hold out. With "grouped" it is rounded to that of equal folds: half, a
+        third, a quarter of the faces.
+    how
+        "grouped" keeps near-duplicates on one side; any other value splits at random.
+    seed
+        Random seed.
 
     Raises
     ------
@@ -108,10 +127,10 @@ def hold_out_rows(faces: Faces, share: float, how: str, seed: int) -> np.ndarray
     count = len(faces.images)
     if how == "grouped":
         return assign_folds(faces, max(2, round(1 / share)), seed) == 0
-    aside: np.ndarray = np.random.default_rng(seed).permutation(count) < round(share * count)
-    if aside.all() or not aside.any():
+    chosen: np.ndarray = np.random.default_rng(seed).permutation(count) < round(share * count)
+    if chosen.all() or not chosen.any():
         raise DataError(f"a share of {share:g} of {count} faces leaves none on one side")
-    return aside
+    return chosen
 
 
 def _patches(faces: Faces) -> np.ndarray:
@@ -123,29 +142,25 @@ def _patches(faces: Faces) -> np.ndarray:
     x, y = np.clip(np.rint(points), 0, IMAGE_SIZE - 1).astype(np.intp).transpose(2, 0, 1)
     patches = np.empty((len(faces.images), _PATCH * _PATCH), np.float32)
     for index, image in enumerate(faces.images):
-        # Blurred to the patch's own sampling distance, so that nearest-pixel look-up is enough.
+        # Blurred to the patch's sampling distance, so that the nearest pixel is accurate enough.
         patches[index] = gaussian_filter(image.astype(np.float32), 1.2)[y[index], x[index]]
     patches -= patches.mean(1, keepdims=True)
     return patches / np.maximum(np.linalg.norm(patches, axis=1, keepdims=True), 1e-6)
 
 
 def _alignments(points: np.ndarray) -> np.ndarray:
-    """Return (N, 2, 3) similarity maps, patch (0 to 1) → face pixel, fitted to labelled points.
+    """Return (N, 2, 3) float32 similarity maps, patch (0 to 1) → face pixel.
 
-    Least squares over the labelled ones of the four anchors (Umeyama 1991 without reflection);
-    the middle of the frame where fewer than two are labelled.
+    Fitted to the labelled ones of the (N, 4, 2) anchor points; a fixed square in the middle of the
+    image where fewer than two are labelled.
     """
     matrices = np.tile(np.array([[58, 0, 19], [0, 58, 25]], np.float32), (len(points), 1, 1))
     labelled = ~np.isnan(points[..., 0])
     for index in np.nonzero(labelled.sum(1) >= 2)[0]:
         use = labelled[index]
-        source = _ANCHORS[use] @ [1, 1j]
-        target = points[index][use] @ [1, 1j]
-        offset = source - source.mean()
-        turn = (target - target.mean()) @ offset.conj() / (offset @ offset.conj()).real
-        shift = target.mean() - turn * source.mean()
-        matrices[index] = [
-            [turn.real, -turn.imag, shift.real],
-            [turn.imag, turn.real, shift.imag],
-        ]
+        source = geometry.to_complex(_ANCHORS[use])
+        target = geometry.to_complex(points[index][use])
+        factor = geometry.similarity_factor(source - source.mean(), target - target.mean())
+        shift = geometry.to_points(target.mean() - factor * source.mean())
+        matrices[index] = geometry.similarity_matrix(factor, shift)
     return matrices

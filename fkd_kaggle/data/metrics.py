@@ -1,23 +1,46 @@
-"""Metrics by name: what each published system measures, in its own unit, on the same predictions.
+"""Error metrics: Kaggle's RMSE, and the metrics that publications report, by name.
 
-Every system reports something else: pixels, squared pixels, labels divided by 96, Keras'
-"accuracy". Measured on one set of predictions they can be compared. Pure array work on
-(N, 15, 2) pixels; coordinates without a label or without a prediction are left out.
+Publications report pixels, squared pixels, labels divided by 96, or Keras' "accuracy"; computed
+from one set of predictions they can be compared. Array code on (N, 15, 2) pixels; coordinates
+without a label or a prediction are ignored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fkd_kaggle.errors import RecipeError, unknown_name
 from fkd_kaggle.keypoints import ANNOTATORS, IMAGE_SIZE, NUM_KEYPOINTS, index
 
+Measure = Callable[[np.ndarray, np.ndarray], float]
+
+_EYES: Final = index("left_eye_center", "right_eye_center")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A function of predictions and labels, with the unit of its result."""
+
+    unit: str
+    function: Measure
+    """Maps predictions and labels, (N, 15, 2) pixels, to a number; NaN if nothing is labelled."""
+
 
 def rmse(predictions: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> float | None:
-    """Return the RMSE in pixels over labelled and predicted coordinates of ``rows``, or None."""
+    """Return the RMSE in pixels of some rows; None if they have nothing labelled and predicted.
+
+    Parameters
+    ----------
+    predictions, labels
+        (N, 15, 2) pixels, NaN where unknown.
+    rows
+        (K,) positions or an (N,) boolean mask.
+    """
     squares = np.square(predictions[rows] - labels[rows])
     return float(np.sqrt(np.nanmean(squares))) if np.isfinite(squares).any() else None
 
@@ -25,43 +48,42 @@ def rmse(predictions: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> float
 def combined_rmse(
     predictions: np.ndarray, labels: np.ndarray, annotators: np.ndarray, query_counts: np.ndarray
 ) -> float | None:
-    """Return the RMSE in pixels with each source and keypoint weighted as the lookup table asks.
+    """Return the RMSE in pixels, annotators and keypoints weighted as the lookup table does.
 
     Parameters
     ----------
-    asked
-        (2, 15) number of values the lookup table asks for, by source and keypoint.
+    predictions, labels
+        (N, 15, 2) pixels, NaN where unknown.
+    annotators
+        (N,) uint8 annotator of each face.
+    query_counts
+        (2, 15) values that the lookup table queries, by annotator and keypoint.
+
+    Returns
+    -------
+    None if nothing that is queried is both labelled and predicted.
     """
     total = weight = 0.0
     for annotator in range(len(ANNOTATORS)):
         rows = annotators == annotator
         squares = np.square(predictions[rows] - labels[rows]).reshape(-1, NUM_KEYPOINTS, 2)
         for point in range(NUM_KEYPOINTS):
-            known = squares[:, point][np.isfinite(squares[:, point])]
-            if known.size and query_counts[annotator, point]:
-                total += query_counts[annotator, point] * known.mean()
-                weight += query_counts[annotator, point]
+            mean, count = masked_mean(squares[:, point]), query_counts[annotator, point]
+            if count and not np.isnan(mean):
+                total += count * mean
+                weight += count
     return float(np.sqrt(total / weight)) if weight else None
 
 
-Measure = Callable[[np.ndarray, np.ndarray], float]
-
-_EYES = index("left_eye_center", "right_eye_center")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One way of saying how far predictions are from labels."""
-
-    unit: str
-    about: str
-    function: Measure
-    """Predictions and labels, (N, 15, 2) pixels, to one number; NaN where nothing counts."""
-    more_is_better: bool = False
-
-
 def compute_metric(name: str, predictions: np.ndarray, labels: np.ndarray) -> float | None:
-    """Return a named metric of (N, 15, 2) predictions in pixels; None where nothing counts.
+    """Return one of ``METRICS``; None if nothing is both labelled and predicted.
+
+    Parameters
+    ----------
+    name
+        Key of ``METRICS``.
+    predictions, labels
+        (N, 15, 2) pixels, NaN where unknown.
 
     Raises
     ------
@@ -74,13 +96,34 @@ def compute_metric(name: str, predictions: np.ndarray, labels: np.ndarray) -> fl
     return None if np.isnan(value) else float(value)
 
 
-def _mean(values: np.ndarray) -> float:
+def masked_mean(values: np.ndarray) -> float:
+    """Return the mean of an array's finite values; NaN if there are none."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else float("nan")
 
 
+def masked_means(
+    values: np.ndarray, axis: int | tuple[int, ...], default: ArrayLike = np.nan
+) -> np.ndarray:
+    """Return the float64 means of the finite values along axes.
+
+    Parameters
+    ----------
+    values
+        Any floats.
+    axis
+        Axes to average over.
+    default
+        Result where there are no finite values; broadcast.
+    """
+    known = np.isfinite(values)
+    counts = known.sum(axis)
+    means = np.where(known, values, 0).sum(axis) / np.maximum(counts, 1)
+    return np.where(counts > 0, means, default)
+
+
 def _mse(predictions: np.ndarray, labels: np.ndarray) -> float:
-    return _mean(np.square(predictions.astype(np.float64) - labels))
+    return masked_mean(np.square(predictions.astype(np.float64) - labels))
 
 
 def _rmse(predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -88,47 +131,52 @@ def _rmse(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _mae(predictions: np.ndarray, labels: np.ndarray) -> float:
-    return _mean(np.abs(predictions.astype(np.float64) - labels))
+    return masked_mean(np.abs(predictions.astype(np.float64) - labels))
 
 
 def _nme(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Mean distance of a face's points over the distance of its labelled eye centres, per cent."""
-    apart = np.linalg.norm(labels[:, _EYES[0]] - labels[:, _EYES[1]], axis=-1)
+    """Return the mean point distance over that of the labelled eye centres, in per cent."""
+    eye_distances = np.linalg.norm(labels[:, _EYES[0]] - labels[:, _EYES[1]], axis=-1)
     distances = np.linalg.norm(predictions.astype(np.float64) - labels, axis=-1)
-    return 100 * _mean(distances / np.where(apart > 0, apart, np.nan)[:, None])
+    scale = np.where(eye_distances > 0, eye_distances, np.nan)[:, None]
+    return 100 * masked_mean(distances / scale)
 
 
 def _keras_accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """What Keras computes for ``metrics=["accuracy"]`` on 30 regression targets.
+    """Return what Keras computes for ``metrics=["accuracy"]`` on 30 regression targets.
 
-    It takes them for 30 classes and compares the places of the largest: the share of faces whose
-    largest predicted coordinate is the one that is largest in the labels. That is nearly always
-    the bottom lip's y; who answers it blindly is right on 70.5 % of the original's complete faces,
-    wherever the points are put. Counts faces with all 30 labels and predictions only.
+    Keras treats the targets as 30 classes: the share of faces whose largest predicted coordinate is
+    also the largest label. That is nearly always the bottom lip's y, and a constant prediction that
+    makes it the largest reaches 70.5 % on the competition's complete faces. Faces with all 30
+    labels and predictions count.
     """
     predictions, labels = (values.reshape(len(values), -1) for values in (predictions, labels))
-    whole = np.isfinite(labels).all(1) & np.isfinite(predictions).all(1)
-    if not whole.any():
+    complete = np.isfinite(labels).all(1) & np.isfinite(predictions).all(1)
+    if not complete.any():
         return float("nan")
-    return float((predictions[whole].argmax(1) == labels[whole].argmax(1)).mean())
+    return float((predictions[complete].argmax(1) == labels[complete].argmax(1)).mean())
 
 
-METRICS: dict[str, Metric] = {
-    "rmse-px": Metric("px", "root mean squared error, as Kaggle scores", _rmse),
-    "mae-px": Metric("px", "mean absolute error", _mae),
-    "mse-px2": Metric("px²", "mean squared error", _mse),
-    "mse-unit": Metric(
-        "(px/96)²", "mean squared error of labels/96", lambda p, y: _mse(p, y) / IMAGE_SIZE**2
-    ),
-    "mae-unit": Metric("px/96", "mean absolute error of labels/96", lambda p, y: _mae(p, y) / IMAGE_SIZE),
-    "mse-centred": Metric(
-        "(px/48)²", "mean squared error of (labels - 48)/48",
-        lambda p, y: 4 * _mse(p, y) / IMAGE_SIZE**2,
-    ),
-    "nme": Metric("%", "mean error over the distance between the eyes", _nme),
-    "keras-accuracy": Metric(
-        "share", "Keras' accuracy on regression targets: same largest of 30 coordinates",
-        _keras_accuracy, more_is_better=True,
-    ),
-}  # fmt: skip
+def _mse_unit(predictions: np.ndarray, labels: np.ndarray) -> float:
+    return _mse(predictions, labels) / IMAGE_SIZE**2
+
+
+def _mae_unit(predictions: np.ndarray, labels: np.ndarray) -> float:
+    return _mae(predictions, labels) / IMAGE_SIZE
+
+
+def _mse_centred(predictions: np.ndarray, labels: np.ndarray) -> float:
+    return 4 * _mse(predictions, labels) / IMAGE_SIZE**2
+
+
+METRICS: Final[dict[str, Metric]] = {
+    "rmse-px": Metric("px", _rmse),
+    "mae-px": Metric("px", _mae),
+    "mse-px2": Metric("px²", _mse),
+    "mse-unit": Metric("(px/96)²", _mse_unit),
+    "mae-unit": Metric("px/96", _mae_unit),
+    "mse-centred": Metric("(px/48)²", _mse_centred),
+    "nme": Metric("%", _nme),
+    "keras-accuracy": Metric("share", _keras_accuracy),
+}
 """Every metric by its name."""

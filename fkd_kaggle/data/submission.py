@@ -1,7 +1,8 @@
-"""Predictions and the lookup table become the file that Kaggle scores, with a note beside it.
+"""Submission files: locations picked from predictions, checked, written with a record, and listed.
 
-Refuses to write what Kaggle would reject: every RowId once, in the lookup table's order, each
-location finite and inside the frame. Knows nothing of the network and prints nothing.
+What Kaggle would reject is refused: the rows must be those of the lookup table, in its order, and
+each location a number inside the image. The record is a JSON file beside the CSV: the run it comes
+from, its scores and, after the upload, Kaggle's scores. Uploads nothing.
 """
 
 from __future__ import annotations
@@ -9,74 +10,73 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from fkd_kaggle import files, keypoints
+from fkd_kaggle.data.faces import Lookup
 from fkd_kaggle.errors import SubmissionError
-
-if TYPE_CHECKING:
-    from fkd_kaggle.data.faces import Lookup
+from fkd_kaggle.formatting import file_stem
 
 HEADER: Final = ("RowId", "Location")
+"""Columns of a submission, and of a file of solutions."""
 
 DECIMALS: Final = 5
-"""Locations are rounded to this many decimals: 1e-5 pixels is far below any label's accuracy and
-keeps the file at a third of its size."""
+"""Decimals of a location. 1e-5 pixels is far below any label's accuracy; more make files larger."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What is sent to Kaggle: one location for each asked row."""
+    """The content of a submission file: a location for each row of the lookup table."""
 
     row_ids: np.ndarray
-    """(M,) int64"""
+    """(M,) int64."""
     locations: np.ndarray
-    """(M,) float64, pixels"""
+    """(M,) float64 pixels."""
 
 
 @dataclass(frozen=True)
 class LocalSubmission:
-    """A submission file of ours and what is known about it; None where nothing is."""
+    """A submission file and its record; fields are None where unknown."""
 
     path: Path
     run: str
+    """Name of the run it comes from; empty where unknown."""
     created: datetime | None
     expected: float | None
-    """The run's cross-validated score in pixels: what the leaderboard should say."""
+    """The run's expected leaderboard score in pixels."""
     public_score: float | None
     private_score: float | None
     ref: int | None
-    """Kaggle's number for it, once uploaded."""
+    """Kaggle's number of the submission, once uploaded."""
 
 
 def build_submission(predictions: np.ndarray, ids: np.ndarray, lookup: Lookup) -> Submission:
-    """Pick what the lookup table asks for and clip it to the frame.
+    """Select the coordinates that the lookup table queries and clip them to the image.
 
     Parameters
     ----------
     predictions
-        (N, 15, 2) float, pixels.
+        (N, 15, 2) float pixels.
     ids
-        (N,) int64, the ImageId of each prediction, in any order.
+        (N,) int64 ImageId of each prediction, in any order.
     lookup
-        Which coordinate of which image each RowId asks for.
+        The coordinate that each RowId queries.
 
     Raises
     ------
     SubmissionError
-        Predictions and lookup table do not fit each other, or an asked prediction is not finite.
+        Predictions and lookup table do not fit each other, or a queried prediction is not finite.
     """
     _check_predictions(predictions, ids)
     order = np.argsort(ids, kind="stable")
-    places = np.searchsorted(ids, lookup.image_ids, sorter=order)
-    rows = order[np.minimum(places, len(ids) - 1)]
+    positions = np.searchsorted(ids, lookup.image_ids, sorter=order)
+    rows = order[np.minimum(positions, len(ids) - 1)]
     unknown = ids[rows] != lookup.image_ids
     if (position := _first(unknown)) is not None:
         raise SubmissionError(
@@ -85,24 +85,24 @@ def build_submission(predictions: np.ndarray, ids: np.ndarray, lookup: Lookup) -
             "table do not fit each other; run `fkd-kaggle fetch --force`"
         )
     coordinates = predictions.reshape(len(ids), 2 * keypoints.NUM_KEYPOINTS)
-    asked = coordinates[rows, lookup.features].astype(np.float64)
-    if (position := _first(~np.isfinite(asked))) is not None:
+    queried = coordinates[rows, lookup.features].astype(np.float64)
+    if (position := _first(~np.isfinite(queried))) is not None:
         raise SubmissionError(
             f"the prediction for RowId {lookup.row_ids[position]} (ImageId "
             f"{lookup.image_ids[position]}, {keypoints.COLUMNS[lookup.features[position]]}) is "
-            f"{asked[position]}, not a number of pixels: the run did not train properly"
+            f"{queried[position]}, not a number of pixels: the run did not train properly"
         )
-    clipped = np.clip(asked, 0.0, float(keypoints.IMAGE_SIZE)).round(DECIMALS)
+    clipped = np.clip(queried, 0.0, float(keypoints.IMAGE_SIZE)).round(DECIMALS)
     return Submission(lookup.row_ids.astype(np.int64), clipped)
 
 
 def validate_submission(submission: Submission, lookup: Lookup) -> None:
-    """Raise unless ``submission`` answers the lookup table, row by row and inside the frame.
+    """Check that a submission has the lookup table's rows in order, and locations inside the image.
 
     Raises
     ------
     SubmissionError
-        Naming the first offending row.
+        Names the first wrong row.
     """
     row_ids, locations = submission.row_ids, submission.locations
     _check_row_ids(row_ids, lookup.row_ids)
@@ -120,7 +120,7 @@ def read_submission(path: Path) -> Submission:
     Raises
     ------
     SubmissionError
-        The file is missing or not a submission; names the first offending line.
+        The file is missing or not a submission; names the first wrong line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -129,7 +129,9 @@ def read_submission(path: Path) -> Submission:
         raise SubmissionError(f"cannot read the submission {path}: {error}") from error
     if not lines or tuple(lines[0]) != HEADER:
         found = ",".join(lines[0]) if lines else "an empty file"
-        raise SubmissionError(f"{path} is no submission: expected RowId,Location, found {found!r}")
+        raise SubmissionError(
+            f"{path} is no submission: expected {','.join(HEADER)}, found {found!r}"
+        )
     row_ids = np.empty(len(lines) - 1, dtype=np.int64)
     locations = np.empty(len(lines) - 1, dtype=np.float64)
     for position, fields in enumerate(lines[1:]):
@@ -144,6 +146,23 @@ def read_submission(path: Path) -> Submission:
     return Submission(row_ids, locations)
 
 
+def submission_text(
+    row_ids: Iterable[int], locations: Iterable[object], newline: str = "\n"
+) -> str:
+    """Return the text of a submission file, or of a file of solutions.
+
+    Parameters
+    ----------
+    row_ids, locations
+        Values of the rows; numbers are written with all their digits, texts as they are.
+    newline
+        Ends each line.
+    """
+    lines = [",".join(HEADER)]
+    lines += [f"{row},{location}" for row, location in zip(row_ids, locations, strict=True)]
+    return "".join(f"{line}{newline}" for line in lines)
+
+
 def write_submission(
     submission: Submission,
     submissions_dir: Path,
@@ -151,16 +170,30 @@ def write_submission(
     now: datetime,
     notes: Mapping[str, Any],
 ) -> Path:
-    """Write ``<time>-<run>.csv`` and, beside it, what it came from as JSON of the same stem.
+    """Write ``<time>-<run>.csv`` and its record, a JSON file of the same stem.
 
-    ``notes`` is what is worth keeping with the file: ``recipes`` (name → digest), ``scores`` (the
-    run's cross-validated scores, ``expected`` among them), ``data`` (the data set's fingerprint).
-    The note is written first: where a CSV file is, its note is. Returns the CSV file's path.
+    Parameters
+    ----------
+    submission
+        The content, already checked.
+    submissions_dir
+        Folder to write to; created when needed.
+    run_name
+        Name of the run it comes from.
+    now
+        Time of creation, with its time zone.
+    notes
+        Further entries of the record: "recipes" (digest by name), "scores" (the run's
+        cross-validated scores, "expected" among them), "data" (the data set's fingerprint).
+
+    Returns
+    -------
+    The path of the CSV file. Its record is written first, so that no CSV is without one.
     """
-    rows = zip(submission.row_ids.tolist(), submission.locations.tolist(), strict=True)
-    text = "".join([",".join(HEADER), "\n", *(f"{row},{at!r}\n" for row, at in rows)])
-    path = _free_path(submissions_dir, f"{now:%Y%m%d-%H%M%S}-{_slug(run_name)}")
-    note = {
+    text = submission_text(submission.row_ids.tolist(), submission.locations.tolist())
+    stem = file_stem(run_name).replace("+", "-") or "run"
+    path = _free_path(submissions_dir, f"{now:%Y%m%d-%H%M%S}-{stem}")
+    record = {
         **notes,
         "file": path.name,
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
@@ -169,11 +202,11 @@ def write_submission(
         "created": now.isoformat(timespec="seconds"),
         "kaggle": None,
     }
-    files.write_json(path.with_suffix(".json"), note)
+    files.write_json(path.with_suffix(".json"), record)
     try:
         files.write_text(path, text)
     except BaseException:
-        path.with_suffix(".json").unlink(missing_ok=True)  # a note of nothing
+        path.with_suffix(".json").unlink(missing_ok=True)
         raise
     return path
 
@@ -185,17 +218,26 @@ def record_score(
     public_score: float | None,
     private_score: float | None,
 ) -> None:
-    """Note beside a submission file what Kaggle made of it.
+    """Add Kaggle's scores to a submission file's record.
 
-    Called once after the upload, with the scores unknown, and again when they are there.
+    Called after the upload, when the scores are unknown, and again when they are known.
+
+    Parameters
+    ----------
+    path
+        The CSV file.
+    ref
+        Kaggle's number of the submission.
+    public_score, private_score
+        RMSE in pixels, None while unknown.
     """
-    note = _read_record(path) or {"file": path.name, "run": "", "sha256": files.sha256(path)}
-    note["kaggle"] = {"ref": ref, "public_score": public_score, "private_score": private_score}
-    files.write_json(path.with_suffix(".json"), note)
+    record = _read_record(path) or {"file": path.name, "run": "", "sha256": files.sha256(path)}
+    record["kaggle"] = {"ref": ref, "public_score": public_score, "private_score": private_score}
+    files.write_json(path.with_suffix(".json"), record)
 
 
 def list_submissions(submissions_dir: Path) -> list[LocalSubmission]:
-    """List the submission files of a folder, newest first; a file without a note is listed too."""
+    """List the submission files of a folder, newest first, those without a record included."""
     paths = sorted(submissions_dir.glob("*.csv"), key=lambda path: path.name, reverse=True)
     return [_describe(path) for path in paths if not path.name.startswith(".")]
 
@@ -216,38 +258,34 @@ def _check_predictions(predictions: np.ndarray, ids: np.ndarray) -> None:
         )
 
 
-def _check_row_ids(row_ids: np.ndarray, asked: np.ndarray) -> None:
-    if np.array_equal(row_ids, asked):
+def _check_row_ids(row_ids: np.ndarray, queried: np.ndarray) -> None:
+    if np.array_equal(row_ids, queried):
         return
     values, counts = np.unique(row_ids, return_counts=True)
     if (position := _first(counts > 1)) is not None:
         raise SubmissionError(f"RowId {values[position]} is answered {counts[position]} times")
-    if (position := _first(~np.isin(asked, row_ids))) is not None:
+    if (position := _first(~np.isin(queried, row_ids))) is not None:
         raise SubmissionError(
-            f"RowId {asked[position]} is not answered: the submission has {len(row_ids)} rows, "
-            f"the lookup table asks for {len(asked)}"
+            f"RowId {queried[position]} is not answered: the submission has {len(row_ids)} rows, "
+            f"the lookup table asks for {len(queried)}"
         )
-    if (position := _first(~np.isin(row_ids, asked))) is not None:
+    if (position := _first(~np.isin(row_ids, queried))) is not None:
         raise SubmissionError(f"RowId {row_ids[position]} is not in the lookup table")
-    position = int(np.flatnonzero(row_ids != asked)[0])
+    position = int(np.flatnonzero(row_ids != queried)[0])
     raise SubmissionError(
         f"row {position + 1} answers RowId {row_ids[position]} where the lookup table has "
-        f"{asked[position]}: the rows must keep the lookup table's order"
+        f"{queried[position]}: the rows must keep the lookup table's order"
     )
 
 
 def _first(wrong: np.ndarray) -> int | None:
-    """Return the first position at which ``wrong`` holds, if any."""
+    """Return the first position at which ``wrong``, (M,) bool, is True; None without any."""
     positions = np.flatnonzero(wrong)
     return int(positions[0]) if len(positions) else None
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
-
-
 def _free_path(folder: Path, stem: str) -> Path:
-    """Return a CSV path in ``folder`` that is not taken: two submissions may share a second."""
+    """Return a CSV path that does not exist yet; submissions of one second are numbered."""
     path, number = folder / f"{stem}.csv", 2
     while path.exists():
         path, number = folder / f"{stem}-{number}.csv", number + 1
@@ -256,23 +294,23 @@ def _free_path(folder: Path, stem: str) -> Path:
 
 def _read_record(path: Path) -> dict[str, Any] | None:
     try:
-        note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return note if isinstance(note, dict) else None
+    return record if isinstance(record, dict) else None
 
 
 def _describe(path: Path) -> LocalSubmission:
-    note = _read_record(path) or {}
-    kaggle = note.get("kaggle") or {}
-    scores = note.get("scores") or {}
+    record = _read_record(path) or {}
+    kaggle = record.get("kaggle") or {}
+    scores = record.get("scores") or {}
     try:
-        created = datetime.fromisoformat(note["created"])
+        created = datetime.fromisoformat(record["created"])
     except (KeyError, TypeError, ValueError):
         created = None
     return LocalSubmission(
         path=path,
-        run=note.get("run", ""),
+        run=record.get("run", ""),
         created=created,
         expected=scores.get("expected"),
         public_score=kaggle.get("public_score"),

@@ -146,9 +146,7 @@ def _reference(comparison: Comparison, material: TrainingData) -> Result:
     predictions = np.full_like(labels, np.nan)
     for fold in range(comparison.settings.held_out):
         rest = labels[held_out != fold]
-        known = np.isfinite(rest)
-        mean = np.where(known, rest, 0).sum(0) / np.maximum(known.sum(0), 1)
-        predictions[held_out == fold] = mean
+        predictions[held_out == fold] = metrics.masked_means(rest, 0, default=0.0)
     own = metrics.compute_metric("rmse-px", predictions, labels)
     return _scored(
         Result(REFERENCE, 0, 0, None, None, None, None, "rmse-px", own, None, 0.0, 0, 0, ""),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fkd_kaggle.data import dataset
+from fkd_kaggle.data import dataset, metrics
 from fkd_kaggle.data.dataset import read_test_if_present
 from fkd_kaggle.ensemble import blending
 from fkd_kaggle.ensemble.member_predictions import predict_with_members
@@ -50,10 +50,9 @@ def expected_rmse(
             block = squares[own[rows] == annotator]
             if not len(block):
                 continue
-            known = np.isfinite(block)
-            counts = np.maximum(known.sum((0, 2)), 1)
-            mean = np.where(known, block, 0).sum((0, 2)) / counts
-            share = query_counts[annotator] * shares[annotator, :, index] * known.any((0, 2))
+            known = np.isfinite(block).any((0, 2))
+            mean = metrics.masked_means(block, (0, 2), default=0.0)
+            share = query_counts[annotator] * shares[annotator, :, index] * known
             total += float((share * mean).sum())
             weight += float(share.sum())
     if not weight:

@@ -21,6 +21,8 @@ from fkd_kaggle import files
 from fkd_kaggle.data import dataset
 from fkd_kaggle.data.archive import CONTENTS, data_files, find_csv_files, open_csv, write_plain_csv
 from fkd_kaggle.data.faces import Faces, Lookup
+from fkd_kaggle.data.metrics import masked_means
+from fkd_kaggle.data.submission import submission_text
 from fkd_kaggle.errors import CompetitionError, DataError
 from fkd_kaggle.keypoints import COLUMNS, IMAGE_SIZE
 from fkd_kaggle.practice import scoring
@@ -212,8 +214,8 @@ def _write_served(found: dict[str, Path], lookup: Lookup, ready: Path, data: Pat
         target = ready / "files" / name
         csv = name.removesuffix(".zip").removesuffix(".csv") + ".csv"
         if csv not in found:
-            rows = "".join(f"{row},0\r\n" for row in lookup.row_ids)
-            files.write_text(target, "RowId,Location\r\n" + rows)
+            zeros = [0] * len(lookup.row_ids)
+            files.write_text(target, submission_text(lookup.row_ids, zeros, newline="\r\n"))
         elif name.endswith(".csv"):
             write_plain_csv(found, csv, target.parent)
         elif found[csv].suffix.lower() == ".zip":
@@ -255,8 +257,4 @@ def _baseline_entries(training: Faces, lookup: Lookup) -> dict[str, np.ndarray]:
 
 def _column_means(flat: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
     """Return (30,) means of (N, 30) coordinates where labelled, ``otherwise`` where nobody did."""
-    known = np.isfinite(flat)
-    counts = known.sum(0)
-    sums = np.where(known, flat, 0.0).sum(0)
-    means: np.ndarray = np.where(counts > 0, sums / np.maximum(counts, 1), otherwise)
-    return means
+    return masked_means(flat, 0, default=otherwise)

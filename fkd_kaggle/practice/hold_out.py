@@ -12,6 +12,7 @@ import numpy as np
 from fkd_kaggle import files
 from fkd_kaggle.data import csv_format, dataset
 from fkd_kaggle.data.faces import Faces, Lookup
+from fkd_kaggle.data.submission import submission_text
 from fkd_kaggle.errors import DataError
 from fkd_kaggle.keypoints import NUM_KEYPOINTS
 
@@ -34,8 +35,7 @@ def hold_out_test_set(folder: Path, share: float, seed: int) -> None:
     lookup = Lookup(row_ids, test.ids[positions], features.astype(np.int16))
     csv_format.write_lookup_csv(folder / "IdLookupTable.csv", lookup)
     answers = test.keypoints.reshape(-1, 2 * NUM_KEYPOINTS)[positions, features]
-    rows = "".join(f"{row},{value}\n" for row, value in zip(row_ids, answers, strict=True))
-    files.write_text(folder / "solution.csv", "RowId,Location\n" + rows)
+    files.write_text(folder / "solution.csv", submission_text(row_ids, answers))
     kept = everything.take(~test_rows)
     kept = Faces(np.array(kept.images), kept.keypoints, kept.ids)
     csv_format.write_training_csv(folder / "training.csv", kept)

@@ -18,6 +18,7 @@ import numpy as np
 
 from fkd_kaggle import files, pipeline
 from fkd_kaggle.data import dataset
+from fkd_kaggle.data.submission import submission_text
 from fkd_kaggle.ensemble import fitting
 from fkd_kaggle.errors import CompetitionError, DataError, FkdError
 from fkd_kaggle.kaggle_api.competition import Competition, LeaderboardRow, SubmissionRecord
@@ -45,8 +46,8 @@ def write_mean_submission(data_dir: Path, target: Path) -> None:
     means = np.nanmean(training.keypoints.reshape(len(training.ids), -1), axis=0)
     if np.isnan(means).any():
         raise DataError(f"{data_dir / 'training.csv'} has a keypoint that no row labels")
-    rows = zip(lookup.row_ids.tolist(), means[lookup.features].tolist(), strict=True)
-    files.write_text(target, "RowId,Location\n" + "".join(f"{r},{v:.5f}\n" for r, v in rows))
+    locations = (f"{value:.5f}" for value in means[lookup.features].tolist())
+    files.write_text(target, submission_text(lookup.row_ids, locations))
 
 
 FACES = SyntheticSize(training=1200, test=300)

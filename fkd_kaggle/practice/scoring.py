@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fkd_kaggle.data.submission import HEADER
 from fkd_kaggle.errors import DataError
-
-COLUMNS = ("RowId", "Location")
 
 _PUBLIC_SHARE = 0.5
 
@@ -94,12 +93,12 @@ def read_answers(path: Path, row_ids: np.ndarray) -> np.ndarray:
 
 def _read(path: Path, row_ids: np.ndarray, *, extra_columns: bool = False) -> np.ndarray:
     table = _table(path)
-    for number, name in enumerate(COLUMNS, start=1):
+    for number, name in enumerate(HEADER, start=1):
         if name not in table:
             raise MalformedSubmissionError(
                 f"ERROR: Required column '{name}' could not be found (Line 1, Column {number})"
             )
-    unexpected = [name for name in table if name not in COLUMNS]
+    unexpected = [name for name in table if name not in HEADER]
     if unexpected and not extra_columns:
         raise MalformedSubmissionError(
             f"ERROR: The column header '{unexpected[0]}' was not expected (Line 1)"

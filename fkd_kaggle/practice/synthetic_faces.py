@@ -18,6 +18,7 @@ import numpy as np
 from fkd_kaggle import files
 from fkd_kaggle.data.csv_format import write_lookup_csv, write_test_csv, write_training_csv
 from fkd_kaggle.data.faces import Faces, Lookup
+from fkd_kaggle.data.submission import submission_text
 from fkd_kaggle.keypoints import IMAGE_SIZE, NUM_KEYPOINTS, PARTIAL_KEYPOINTS, index
 
 _BATCH = 64
@@ -87,10 +88,10 @@ def write_competition(
             write_lookup_csv(path, lookup)
             outer.write(path, "IdLookupTable.csv")
         (folder / "IdLookupTable.csv").unlink()
-        sample = "".join(f"{row},0\n" for row in lookup.row_ids)
-        outer.writestr("SampleSubmission.csv", "RowId,Location\n" + sample)
-    rows = (f"{row},{value:.4f}\n" for row, value in zip(lookup.row_ids, answers, strict=True))
-    files.write_text(solution, "RowId,Location\n" + "".join(rows))
+        sample = submission_text(lookup.row_ids, [0] * len(lookup.row_ids))
+        outer.writestr("SampleSubmission.csv", sample)
+    locations = (f"{value:.4f}" for value in answers)
+    files.write_text(solution, submission_text(lookup.row_ids, locations))
     return target, solution
 
 

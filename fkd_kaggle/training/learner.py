@@ -15,6 +15,7 @@ from keras import ops
 
 from fkd_kaggle import models
 from fkd_kaggle.data.faces import Faces
+from fkd_kaggle.data.metrics import masked_means
 from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.nn import backend, layers, losses, warp
@@ -153,10 +154,7 @@ def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
 
 def _mean_points(labels: np.ndarray) -> np.ndarray:
     """Return (P, 2): each target's mean over the faces that have it, the middle where none has."""
-    known = np.isfinite(labels)
-    total = np.where(known, labels, 0).sum(0)
-    counts = known.sum(0)
-    return np.where(counts > 0, total / np.maximum(counts, 1), (IMAGE_SIZE - 1) / 2)
+    return masked_means(labels, 0, default=(IMAGE_SIZE - 1) / 2)
 
 
 def shuffled_batches(
