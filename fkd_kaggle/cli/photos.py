@@ -15,14 +15,14 @@ from fkd_kaggle.display.console import INTERRUPTED, make_console, print_line
 from fkd_kaggle.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
     from rich.status import Status
     from rich.table import Table
 
+    from fkd_kaggle.photos.annotations.types import SkippedInput
     from fkd_kaggle.photos.evaluation import Evaluation
-    from fkd_kaggle.photos.images import SkippedInput
     from fkd_kaggle.photos.training import PhotoEpochEnded
     from fkd_kaggle.recipes.schema import Recipe
 
@@ -182,8 +182,7 @@ def annotate(
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
     """Let a model put points on the faces in a folder of photos."""
-    from fkd_kaggle.photos import annotate as photos_annotate
-    from fkd_kaggle.photos import references
+    from fkd_kaggle.photos import auto_annotation, references
     from fkd_kaggle.photos.annotations import point_table
 
     console = make_console()
@@ -191,17 +190,17 @@ def annotate(
     chosen = references.find_any_run(run, runs_dir) if model == "run" else None
     with console.status("getting ready…") as status:
         known = references.load_reference(model, chosen, model_file)
-        result = photos_annotate.annotate(
-            photos, known, references.choose_points(points, known.names), target,
-            about=f"{model} {chosen}", replace=force,
+        result = auto_annotation.annotate_photos(
+            photos, known, references.parse_point_names(points, known.point_names), target,
+            model_id=f"{model} {chosen}", replace=force,
             on_progress=lambda done, count: status.update(f"photo {done} of {count}…"),
         )  # fmt: skip
     _print_skipped(console, result.skipped)
-    names = zip(result.table.names, result.points, strict=True)
+    names = zip(result.table.point_names, result.model_point_names, strict=True)
     print_line(
         console, ", ".join(f"{number} is {name}" for number, name in names if number != name)
     )
-    print_line(console, f"{result.found} of {len(result.table.images)} photos have a face")
+    print_line(console, f"{result.found} of {len(result.table.image_names)} photos have a face")
     print_line(console, f"wrote {target}; look at {result.picture}")
     where = "" if target.parent == photos else f" --photos {photos}"
     print_line(console, f"next: fkd-kaggle train-photos {target}{where}")
@@ -231,6 +230,7 @@ def train_photos(
         )  # before anything imports Keras: it has much to say
         from fkd_kaggle.photos import training
         from fkd_kaggle.photos.annotations import photo_set
+        from fkd_kaggle.runs import photo_run
 
         training.check_photo_recipe(plan)
         album = photo_set.load_photo_set(
@@ -240,17 +240,17 @@ def train_photos(
         _print_skipped(console, album.skipped)
         print_line(
             console,
-            f"{len(album.names)} photos with {len(known.names)} points each; "
+            f"{len(album.names)} photos with {len(known.point_names)} points each; "
             f"rows dropped for a point that was not found: {album.incomplete}",
         )
         run = training.train_photo_network(
-            album, known, table, plan, training.new_run_folder(runs_dir, name, plan.name),
+            album, table, plan, photo_run.new_photo_run_folder(runs_dir, name, plan.name),
             seed=seed or 0, precision=precision or "auto",
-            on_start=lambda line: print_line(console, line),
+            on_message=lambda line: print_line(console, line),
             on_epoch=lambda told: _print_progress(console, status, told),
         )  # fmt: skip
     console.print(photo_run_table(run.info))
-    print_line(console, f"pictures: {run.path / 'test.png'}")
+    print_line(console, f"pictures: {photo_run.picture_path(run.path)}")
     print_line(console, f"next: fkd-kaggle annotate FOLDER --run {run.path.name}")
     if run.info["status"] == "interrupted":
         raise typer.Exit(INTERRUPTED)
@@ -286,7 +286,7 @@ def evaluation_table(result: Evaluation) -> Table:
     import numpy as np
     from rich.table import Table
 
-    from fkd_kaggle.photos.evaluation import FAILURE
+    from fkd_kaggle.photos.evaluation import FAILURE_NME
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column(f"{len(result.faces)} faces in {photos} photos, crop: {result.crop}")
@@ -303,14 +303,15 @@ def evaluation_table(result: Evaluation) -> Table:
     table.add_row("RMSE of the worst face, pixels", f"{max(each):.3f}")
     table.add_row("NME by the distance of the eyes", f"{100 * result.nme:.2f} %")
     table.add_row(
-        f"faces missed or with NME above {100 * FAILURE:.0f} %", f"{100 * result.failures:.1f} %"
+        f"faces missed or with NME above {100 * FAILURE_NME:.0f} %",
+        f"{100 * result.failures:.1f} %",
     )
     if result.crop == "detect":
         table.add_row("faces the detector did not find", str(result.missed))
     return table
 
 
-def photo_run_table(info: dict[str, Any]) -> Table:
+def photo_run_table(info: Mapping[str, Any]) -> Table:
     """Return what a run of train-photos reached on the photos kept aside."""
     count, epochs = info["photos"]["test"], info["epochs"]
     from rich.table import Table

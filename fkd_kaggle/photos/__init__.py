@@ -1,24 +1,19 @@
-"""Photos: faces that are no 96×96 crops, found, cropped, answered for and compared.
+"""Photos: images that are not 96×96 crops of one face.
 
-    images.py     any image file → pixels
-    cvat.py       annotations of other people
-    detect.py     where faces are
-    crops.py      the square of a photo that looks like a training face
-    locate.py     a run's answer for faces in photos
-    evaluate.py   that answer against annotations
-    drawing.py    both, drawn
-    page.py       the folder an evaluation leaves
+===================  ==============================================================
+images               image files → arrays
+detection            where faces are in a photo (MTCNN)
+mean_face            position and size of the training faces in their crops
+crops                squares of a photo that look like training faces
+localization         a run's keypoints for faces in photos
+references           models that predict points in photos, by name
+mediapipe            one of them: MediaPipe's face landmarks
+annotations          annotated photos: types and file formats
+auto_annotation      a folder of photos → face_keypoints.csv (``annotate``)
+evaluation           errors of a run on annotated photos (``evaluate``)
+evaluation_page      the folder that an evaluation writes
+training             a network for photos and their points (``train-photos``)
+===================  ==============================================================
 
-    reference.py  models that put points on photos, by name
-    annotate.py   a folder of photos → face_keypoints.csv
-    point_table.py  that file
-    transfer.py   training on it
-
-Nothing here knows the competition's files; ``crops`` measures in the training labels what a face
-must look like, and that is all that is taken from them.
+The competition's data set is not needed here. A run contains what is used of it: the mean face.
 """
-
-from __future__ import annotations
-
-RUN_NOTE = "photo_run.json"
-"""What tells a run of ``train-photos`` from an ensemble's."""

@@ -1,8 +1,7 @@
-"""The square of a photo that looks like a training face, and the way between the two.
+"""Square crops of photos as similarity transforms: how to place them and how to sample them.
 
-The networks have only seen the competition's crops. What those look like is measured in the
-training labels: where a face's points lie in the 96×96 square, and how large a face is. Faces in
-photos are cut so that theirs lie there too, upright and at that size.
+A crop is placed so that a face has the position, size and orientation of the mean training face
+(see ``mean_face``). This module does not find faces.
 """
 
 from __future__ import annotations
@@ -12,124 +11,128 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from fkd_kaggle.data.geometry import similarity_factor, similarity_matrix, to_complex
 from fkd_kaggle.keypoints import IMAGE_SIZE
-
-
-@dataclass(frozen=True)
-class FaceShape:
-    """Where and how large training faces are in their 96×96 squares."""
-
-    mean: np.ndarray
-    """(15, 2) float64 pixels: each keypoint's mean."""
-    centre: np.ndarray
-    """(2,) float64 pixels: the mean of the faces' centroids."""
-    radius: float
-    """Pixels: the median over faces of the points' root-mean-square distance from the centroid."""
-
-    @classmethod
-    def measure(cls, keypoints: np.ndarray) -> FaceShape:
-        """Measure the completely labelled ones among (N, 15, 2) faces."""
-        whole = keypoints[np.isfinite(keypoints).all((1, 2))].astype(np.float64)
-        centroids = whole.mean(1)
-        return cls(
-            whole.mean(0),
-            centroids.mean(0),
-            float(np.median(point_radius(whole, centroids[:, None]))),
-        )
+from fkd_kaggle.photos.mean_face import MeanFace, point_radius
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A square window on a photo: a similarity that takes crop pixels to photo pixels."""
+    """A square window of a photo, 96×96 crop pixels, as a similarity transform."""
 
     matrix: np.ndarray
-    """(2, 3) float64: crop pixel (x, y, 1) → photo pixel (x, y)."""
+    """(2, 3) float64: maps crop pixels (x, y, 1) to photo pixels (x, y)."""
 
     @property
     def scale(self) -> float:
-        """Return photo pixels per crop pixel."""
+        """Return the number of photo pixels per crop pixel."""
         return float(np.hypot(*self.matrix[:, 0]))
 
     def to_photo(self, points: np.ndarray) -> np.ndarray:
         """Map (…, 2) crop pixels to photo pixels."""
         return points @ self.matrix[:, :2].T + self.matrix[:, 2]
 
-    def to_crop(self, points: np.ndarray) -> np.ndarray:
-        """Map (…, 2) photo pixels to crop pixels."""
-        return (points - self.matrix[:, 2]) @ np.linalg.inv(self.matrix[:, :2]).T
+    def transformed(self, angle: float, zoom: float, shift: tuple[float, float]) -> Crop:
+        """Return a crop in which the face is rotated, enlarged and moved about the crop's centre.
 
-    def seen(self, angle: float, zoom: float, shift: tuple[float, float]) -> Crop:
-        """Return the same face seen a little differently: turned (radians), larger, moved."""
-        middle = (IMAGE_SIZE - 1) / 2
-        turn = _rotation(angle) / zoom
-        offset = middle - turn @ (middle + np.asarray(shift, np.float64))
-        linear = self.matrix[:, :2]
-        return Crop(np.column_stack([linear @ turn, linear @ offset + self.matrix[:, 2]]))
-
-    def cut(self, photo: np.ndarray) -> np.ndarray:
-        """Return (96, 96) uint8: what an (H, W) grey photo shows there, edges extended.
-
-        Where the photo has more pixels than the crop, each crop pixel is the mean of those it
-        covers, as it is in a photo that was made smaller.
+        Parameters
+        ----------
+        angle
+            Rotation in radians.
+        zoom
+            Enlargement; 1 keeps the size.
+        shift
+            Displacement (x, y) in crop pixels.
         """
-        matrix, photo = self.matrix, photo
+        centre = (IMAGE_SIZE - 1) / 2
+        rotation = _rotation(angle) / zoom
+        offset = centre - rotation @ (centre + np.asarray(shift, np.float64))
+        linear = self.matrix[:, :2]
+        return Crop(np.column_stack([linear @ rotation, linear @ offset + self.matrix[:, 2]]))
+
+    def extract(self, photo: np.ndarray) -> np.ndarray:
+        """Sample the crop from a photo; the photo's edge pixels are repeated outside of it.
+
+        If the photo has a higher resolution than the crop, a crop pixel is the mean of the photo
+        pixels that it covers, as in a photo that was reduced in size.
+
+        Parameters
+        ----------
+        photo
+            (H, W) grey, 0 to 255.
+
+        Returns
+        -------
+        (96, 96) uint8.
+        """
+        matrix = self.matrix
         while np.hypot(*matrix[:, 0]) > 4:
-            photo, matrix = _halved(photo), _halved_matrix(matrix)
-        fine = max(1, round(float(np.hypot(*matrix[:, 0]))))
-        steps = (np.arange(IMAGE_SIZE * fine) + 0.5) / fine - 0.5
+            photo, matrix = _halve_photo(photo), _halve_matrix(matrix)
+        samples = max(1, round(float(np.hypot(*matrix[:, 0]))))
+        steps = (np.arange(IMAGE_SIZE * samples) + 0.5) / samples - 0.5
         x, y = np.meshgrid(steps, steps)
-        places = matrix[:, :2] @ np.stack([x.ravel(), y.ravel()]) + matrix[:, 2:]
-        values = ndimage.map_coordinates(photo, places[::-1], order=1, mode="nearest")
-        values = values.reshape(IMAGE_SIZE, fine, IMAGE_SIZE, fine).mean((1, 3))
+        positions = matrix[:, :2] @ np.stack([x.ravel(), y.ravel()]) + matrix[:, 2:]
+        values = ndimage.map_coordinates(photo, positions[::-1], order=1, mode="nearest")
+        values = values.reshape(IMAGE_SIZE, samples, IMAGE_SIZE, samples).mean((1, 3))
         return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
 
 
-def crop_around(points: np.ndarray, shape: FaceShape) -> Crop:
-    """Return the upright crop in which (P, 2) photo points, in any order, lie as in training."""
-    centre = points.mean(0)
-    scale = point_radius(points, centre) / shape.radius
-    return Crop(np.column_stack([np.eye(2) * scale, centre - scale * shape.centre]))
-
-
-def crop_aligned(
-    points: np.ndarray, shape: FaceShape, which: tuple[int, ...] | None = None
-) -> Crop:
-    """Return the crop in which (P, 2) photo points fall on their training means.
-
-    The least-squares similarity (Umeyama 1991), so the face stands upright in it.
+def crop_around(points: np.ndarray, face: MeanFace) -> Crop:
+    """Return an upright crop by the centre and radius of a face's points, whatever their order.
 
     Parameters
     ----------
-    which
-        (P,) the keypoints that ``points`` are; all 15 where None.
+    points
+        (P, 2) photo pixels of the face's keypoints, in any order.
+    face
+        The mean training face.
     """
-    mean = shape.mean if which is None else shape.mean[list(which)]
-    source, target = mean - mean.mean(0), points - points.mean(0)
-    # In the plane the best rotation and scale are one complex number.
-    here, there = source @ [1, 1j], target @ [1, 1j]
-    factor = np.vdot(here, there) / np.vdot(here, here).real
-    linear = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
-    return Crop(np.column_stack([linear, points.mean(0) - linear @ mean.mean(0)]))
+    centre = points.mean(0)
+    scale = point_radius(points, centre) / face.radius
+    return Crop(np.column_stack([np.eye(2) * scale, centre - scale * face.centre]))
 
 
-def point_radius(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Return the root-mean-square distance of (…, P, 2) points from a centre."""
-    return np.sqrt(np.square(points - centre).sum(-1).mean(-1))
+def crop_aligned(
+    points: np.ndarray, face: MeanFace, keypoints: tuple[int, ...] | None = None
+) -> Crop:
+    """Return the crop that maps the mean training face to a face's points, by least squares.
+
+    The face is upright in this crop.
+
+    Parameters
+    ----------
+    points
+        (P, 2) photo pixels.
+    face
+        The mean training face.
+    keypoints
+        (P,) indices of the keypoints that ``points`` are. Default: all 15 in order.
+    """
+    mean = face.points if keypoints is None else face.points[list(keypoints)]
+    mean_centre, centre = mean.mean(0), points.mean(0)
+    factor = similarity_factor(to_complex(mean - mean_centre), to_complex(points - centre))
+    linear = similarity_matrix(complex(factor), np.zeros(2))[:, :2]
+    return Crop(np.column_stack([linear, centre - linear @ mean_centre]))
 
 
 def _rotation(angle: float) -> np.ndarray:
+    """Return the (2, 2) rotation matrix of an angle in radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     return np.array([[cos, -sin], [sin, cos]])
 
 
-def _halved(photo: np.ndarray) -> np.ndarray:
+def _halve_photo(photo: np.ndarray) -> np.ndarray:
+    """Return an (H, W) photo at half its size; each pixel is the mean of four."""
     height, width = photo.shape
     photo = np.pad(photo, ((0, height % 2), (0, width % 2)), mode="edge")
     return photo.reshape(photo.shape[0] // 2, 2, photo.shape[1] // 2, 2).mean((1, 3))
 
 
-def _halved_matrix(matrix: np.ndarray) -> np.ndarray:
-    """Return ``matrix`` for the photo at half size; pixel centres move by a quarter."""
+def _halve_matrix(matrix: np.ndarray) -> np.ndarray:
+    """Return a crop's matrix for the photo at half its size.
+
+    The centre of the first pixel of the smaller photo is at (0.5, 0.5) of the larger photo.
+    """
     result = matrix / 2
     result[:, 2] -= 0.25
     return result

@@ -1,8 +1,7 @@
-"""Finding faces in photos: MTCNN (Zhang et al. 2016) from the package of that name.
+"""Face detection in photos with MTCNN (Zhang et al. 2016), from the package ``mtcnn``.
 
-Its weights are in its wheel, so nothing is downloaded; it runs on the TensorFlow that is here
-anyway; and with each face it gives five points, from which an upright crop can be cut at once.
-It needs the TensorFlow backend.
+The weights are part of that package, so nothing is downloaded. A detection includes five keypoints,
+from which an upright crop can be made. MTCNN needs Keras' TensorFlow backend.
 """
 
 from __future__ import annotations
@@ -19,19 +18,21 @@ from fkd_kaggle.errors import FkdError
 from fkd_kaggle.keypoints import index
 from fkd_kaggle.nn import backend
 
-POINTS = index(
+DETECTED_KEYPOINTS = index(
     "left_eye_center", "right_eye_center", "nose_tip", "mouth_left_corner", "mouth_right_corner"
 )
-"""The keypoints a detection comes with, in its order."""
+"""Indices of the keypoints of a detection, in its order."""
 
-CONFIDENCE = 0.9
-"""Below it a detection is not taken for a face; on ../shared/photos none of 60 is below 0.98."""
+MIN_CONFIDENCE = 0.9
+"""Detections with a lower confidence are dropped. The faces of the 60 photos of the external test
+have at least 0.98."""
 
-TURNS = (90.0, -90.0, 45.0, -45.0, 180.0, 135.0, -135.0)
-"""Degrees by which a photo without an upright face is turned."""
+ROTATIONS = (90.0, -90.0, 45.0, -45.0, 180.0, 135.0, -135.0)
+"""Degrees by which a photo without an upright face is rotated."""
 
-_LARGEST = 1280
-"""Longer sides are reduced to this before the search: faces below 1.5 % of it are not found."""
+_MAX_SIDE = 1280
+"""Pixels. Larger photos are reduced to this size first, so that faces smaller than about 1.5 % of
+the longer side are not found."""
 
 
 @dataclass(frozen=True)
@@ -39,71 +40,82 @@ class Detection:
     """A face in a photo."""
 
     box: tuple[float, float, float, float]
-    """Left, top, width, height in photo pixels."""
+    """Left, top, width and height in photo pixels."""
     points: np.ndarray
-    """(5, 2) float64 photo pixels, in the order of ``POINTS``."""
+    """(5, 2) float64 photo pixels, in the order of ``DETECTED_KEYPOINTS``."""
     confidence: float
+    """0 to 1."""
 
 
 def detect_faces(photo: np.ndarray) -> list[Detection]:
-    """Return the faces in an (H, W, 3) uint8 photo, the largest first.
+    """Return the faces in a photo, the largest first.
 
-    Where none is upright, the photo is turned by eighths, and those turned faces are taken that
-    the detector is surest of.
+    If no face is upright, the photo is rotated by multiples of 45°. The faces of the rotation with
+    the most confident detection are returned.
+
+    Parameters
+    ----------
+    photo
+        (H, W, 3) uint8 RGB.
+
+    Raises
+    ------
+    FkdError
+        MTCNN is not installed, or Keras uses another backend than TensorFlow.
     """
-    found = _upright(photo)
-    if found:
-        return found
-    turned = [_turned(photo, angle) for angle in TURNS]
-    return max(turned, key=lambda faces: max((one.confidence for one in faces), default=0.0))
+    faces = _detect_upright(photo)
+    if faces:
+        return faces
+    candidates = [_detect_rotated(photo, angle) for angle in ROTATIONS]
+    return max(candidates, key=lambda faces: max((face.confidence for face in faces), default=0.0))
 
 
-def _upright(photo: np.ndarray) -> list[Detection]:
+def _detect_upright(photo: np.ndarray) -> list[Detection]:
+    """Return the upright faces, the largest first."""
     height, width = photo.shape[:2]
-    shrink = min(1.0, _LARGEST / max(height, width))
-    size = max(round(width * shrink), 1), max(round(height * shrink), 1)
+    scale = min(1.0, _MAX_SIDE / max(height, width))
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
     image = Image.fromarray(np.ascontiguousarray(photo))
-    small = np.asarray(image.resize(size, Image.Resampling.BOX)) if shrink < 1 else photo
+    reduced = np.asarray(image.resize(size, Image.Resampling.BOX)) if scale < 1 else photo
+    with backend.suppress_stderr():  # TensorFlow logs a line for every photo without a face.
+        found = _load_mtcnn().detect_faces(np.ascontiguousarray(reduced))
     faces = []
-    with backend.suppress_stderr():  # TensorFlow remarks on every photo without a face
-        answers = _load_mtcnn().detect_faces(np.ascontiguousarray(small))
-    for face in answers:
-        if face["confidence"] < CONFIDENCE:
+    for face in found:
+        if face["confidence"] < MIN_CONFIDENCE:
             continue
-        # Its left and right are the picture's; ours are the subject's.
-        marks = face["keypoints"]
+        # MTCNN's left and right are the image's; the package's are the subject's.
         names = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
-        points = np.array([marks[name] for name in names], np.float64)
-        left, top, wide, high = (float(value) / shrink for value in face["box"])
-        faces.append(Detection((left, top, wide, high), points / shrink, float(face["confidence"])))
+        points = np.array([face["keypoints"][name] for name in names], np.float64)
+        left, top, box_width, box_height = (float(value) / scale for value in face["box"])
+        box = (left, top, box_width, box_height)
+        faces.append(Detection(box, points / scale, float(face["confidence"])))
     return sorted(faces, key=lambda face: -face.box[2] * face.box[3])
 
 
-def _turned(photo: np.ndarray, angle: float) -> list[Detection]:
-    """Return the faces that stand upright when the photo is turned by ``angle`` degrees."""
-    turned = np.asarray(
+def _detect_rotated(photo: np.ndarray, angle: float) -> list[Detection]:
+    """Return the faces that are upright when the photo is rotated by an angle in degrees."""
+    rotated = np.asarray(
         Image.fromarray(photo).rotate(angle, Image.Resampling.BILINEAR, expand=True)
     )
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    middle, here = (np.array(image.shape[1::-1]) / 2 - 0.5 for image in (photo, turned))
+    centre, rotated_centre = (np.array(image.shape[1::-1]) / 2 - 0.5 for image in (photo, rotated))
 
-    def back(points: np.ndarray) -> np.ndarray:
-        return (points - here) @ np.array([[cos, sin], [-sin, cos]]) + middle
+    def to_photo(points: np.ndarray) -> np.ndarray:
+        return (points - rotated_centre) @ np.array([[cos, sin], [-sin, cos]]) + centre
 
     faces = []
-    for face in _upright(turned):
+    for face in _detect_upright(rotated):
         left, top, width, height = face.box
         corners = np.array([(left + x * width, top + y * height) for x in (0, 1) for y in (0, 1)])
-        low, high = back(corners).min(0), back(corners).max(0)
-        wide, tall = high - low
-        box = (float(low[0]), float(low[1]), float(wide), float(tall))
-        faces.append(Detection(box, back(face.points), face.confidence))
+        low, high = to_photo(corners).min(0), to_photo(corners).max(0)
+        box = (*map(float, low), *map(float, high - low))
+        faces.append(Detection(box, to_photo(face.points), face.confidence))
     return faces
 
 
 @cache
 def _load_mtcnn() -> Any:
-    """Return the detector, made once."""
+    """Return the ``mtcnn.MTCNN`` detector, loaded once."""
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -120,12 +132,12 @@ def _load_mtcnn() -> Any:
             "or evaluate with --crop annotated"
         ) from None
 
-    # A run may have set a narrower type for its own networks; these were trained in float32.
+    # MTCNN was trained in float32. A run may have set mixed precision for its own networks.
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        # By whole paths: given a bare name, it would unpickle a file of that name found in the
-        # current folder.
+        # Absolute paths: for a bare file name, MTCNN unpickles a file of that name in the current
+        # folder if there is one.
         weights = resources.files("mtcnn.assets.weights")
         return MTCNN(
             stages=[

@@ -1,14 +1,15 @@
-"""A run's keypoints against other people's, on photos (the external test of farhat's report).
+"""Errors of a run's keypoints on annotated photos (the external test of the recipe ``farhat``).
 
-Annotated points come in any order, so they are matched to the predicted ones by the optimal
-assignment; that is the test's own rule and flatters a little, since a swap costs nothing. Truth
-is used for the crop where asked for (``annotated``), never for anything else.
+Annotated points have no order, so they are matched with the predicted points by the assignment with
+the smallest squared distances. This rule is part of the test. It makes errors slightly smaller,
+because exchanged points cost nothing. The annotation is used for the first crop only if requested
+(``crop="annotated"``), and never for the prediction. ``evaluation_page`` writes the results.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,41 +17,46 @@ from scipy.optimize import linear_sum_assignment
 
 from fkd_kaggle.data import metrics
 from fkd_kaggle.errors import DataError, FkdError, unknown_name
-from fkd_kaggle.photos import crops, images
-from fkd_kaggle.photos.annotations.types import AnnotatedPhoto, Annotations
-from fkd_kaggle.photos.crops import Crop, FaceShape
-from fkd_kaggle.photos.detection import POINTS, Detection, detect_faces
-from fkd_kaggle.photos.images import SkippedInput
-from fkd_kaggle.photos.localization import CHUNK, LocatedFaces, Predict, locate_keypoints
+from fkd_kaggle.photos.annotations.types import AnnotatedPhoto, Annotations, SkippedInput
+from fkd_kaggle.photos.crops import Crop, crop_aligned, crop_around
+from fkd_kaggle.photos.detection import DETECTED_KEYPOINTS, Detection, detect_faces
+from fkd_kaggle.photos.images import read_photo, to_grey
+from fkd_kaggle.photos.localization import BATCH_SIZE, LocatedFace, Predict, locate_keypoints
+from fkd_kaggle.photos.mean_face import MeanFace, point_radius
 
 CROPS = ("annotated", "detect")
-"""Where a face's first crop comes from: its annotated points, or the face detector."""
+"""Where a face's first crop comes from: the annotated points, or the face detector."""
 
-FAILURE = 0.1
-"""A face whose NME is above this counts as failed, as in the 300-W challenge."""
+FAILURE_NME = 0.1
+"""A face with a larger NME is a failure, as in the 300-W challenge."""
+
+OnFace = Callable[["FaceResult", np.ndarray], None]
+"""Called with a face's result and its photo, (H, W, 3) uint8 RGB."""
 
 
 @dataclass(frozen=True)
 class FaceResult:
-    """One annotated face and what the run says of it."""
+    """The prediction for one annotated face."""
 
     photo: str
+    """Name of the photo in the annotation file."""
     face: int
-    """Its number among the photo's annotated faces, from 1."""
+    """Number of the face among the photo's annotated faces, from 1."""
     annotated: np.ndarray
-    """(15, 2) photo pixels, in the competition's order as the matching found it."""
-    located: LocatedFaces
+    """(15, 2) float64 photo pixels, matched with the competition's order of keypoints."""
+    located: LocatedFace
+    """The prediction."""
     scale: float
     """Photo pixels per pixel of the 96×96 crop around the annotated points."""
 
     @property
     def mse(self) -> float:
-        """Return the mean squared error per coordinate, in squared photo pixels."""
+        """Return the mean squared error per coordinate in squared photo pixels."""
         return float(np.square(self.located.points - self.annotated).mean())
 
     @property
     def rmse(self) -> float:
-        """Return the root of ``mse``, in photo pixels."""
+        """Return the root of ``mse`` in photo pixels."""
         return self.mse**0.5
 
     @property
@@ -65,29 +71,32 @@ class FaceResult:
 
     @property
     def nme(self) -> float:
-        """Return the mean distance of the points as a share of that between the eye centres."""
+        """Return the mean distance of the points, divided by the distance of the eye centres."""
         value = metrics.compute_metric("nme", self.located.points[None], self.annotated[None])
         return float("inf") if value is None else value / 100
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All annotated faces that could be scored, and what was left out."""
+    """The results of all annotated faces."""
 
     faces: tuple[FaceResult, ...]
+    """Results in the order of the annotation file."""
     skipped: tuple[SkippedInput, ...]
+    """Photos and faces that were not scored."""
     crop: str
+    """One of ``CROPS``."""
     missed: int
-    """Annotated faces the detector did not find; they are among ``skipped`` and not scored."""
+    """Number of annotated faces that the detector did not find; they are among ``skipped``."""
 
     @property
     def crop_rmse(self) -> float:
-        """Return the RMSE per coordinate over all faces, pixels of the 96×96 crop."""
+        """Return the RMSE per coordinate over all faces in pixels of the 96×96 crop."""
         return float(np.mean([face.crop_mse for face in self.faces]) ** 0.5)
 
     @property
     def rmse(self) -> float:
-        """Return the RMSE per coordinate over all faces, photo pixels."""
+        """Return the RMSE per coordinate over all faces in photo pixels."""
         return float(np.mean([face.mse for face in self.faces]) ** 0.5)
 
     @property
@@ -97,90 +106,131 @@ class Evaluation:
 
     @property
     def failures(self) -> float:
-        """Return the share of annotated faces that are missed or beyond ``FAILURE``."""
-        bad = sum(face.nme > FAILURE for face in self.faces) + self.missed
-        return bad / (len(self.faces) + self.missed)
+        """Return the share of faces that were missed or have an NME above ``FAILURE_NME``."""
+        failures = sum(face.nme > FAILURE_NME for face in self.faces) + self.missed
+        return failures / (len(self.faces) + self.missed)
 
 
-@dataclass(frozen=True)
-class _Task:
-    photo: str
-    face: int
-    pixels: np.ndarray
-    points: np.ndarray
-    crop: Crop
-
-
-def evaluate_run(
+def evaluate_photos(
     folder: Path,
     annotations: Annotations,
     predict: Predict,
-    shape: FaceShape,
+    mean_face: MeanFace,
     *,
     crop: str = "annotated",
-    on_face: Callable[[FaceResult, np.ndarray], None] | None = None,
+    on_face: OnFace | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Score a run on annotated photos.
+    """Compare a run's predictions with annotated photos.
 
     Parameters
     ----------
     folder
-        Where the photos are; the file's names are looked up in it, with and without their folders.
+        Folder of the photos. Their names in the annotation file are tried with and without their
+        leading folders.
+    annotations
+        The annotated photos.
+    predict
+        Predicts the keypoints of crops.
+    mean_face
+        The mean face of the training data of ``predict``.
+    crop
+        One of ``CROPS``.
     on_face
-        Called with each result and its (H, W, 3) uint8 photo, to draw it.
+        Called with each result and its photo.
     on_progress
-        Called with (photos done, photos).
+        Called with the number of photos done and the number of photos.
 
     Raises
     ------
     FkdError
-        ``crop`` is unknown, or not a single face could be scored.
+        ``crop`` is unknown.
+    DataError
+        ``folder`` is not a folder, or no face could be scored.
     """
     if crop not in CROPS:
         raise FkdError(unknown_name("crop", crop, CROPS))
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of photos")
-    skipped = list(annotations.skipped)
+    omitted = _Omitted(list(annotations.skipped))
     results: list[FaceResult] = []
-    waiting: list[_Task] = []
+    pending: list[_FaceTask] = []
     for number, photo in enumerate(annotations.photos):
         if on_progress:
             on_progress(number, len(annotations.photos))
         try:
             pixels = _read_as_annotated(_find_photo(folder, photo.name), photo.size)
         except DataError as error:
-            skipped.append(SkippedInput(photo.name, str(error).split(": ", 1)[-1]))
+            omitted.add(photo.name, str(error).split(": ", 1)[-1])
             continue
-        waiting += _tasks(photo, pixels, shape, crop, skipped)
-        if len(waiting) >= CHUNK:
-            results += _scored(waiting, predict, shape, on_face)
-            waiting = []
-    results += _scored(waiting, predict, shape, on_face)
+        pending += _face_tasks(photo, pixels, mean_face, crop, omitted)
+        if len(pending) >= BATCH_SIZE:
+            results += _score(pending, predict, mean_face, on_face)
+            pending = []
+    results += _score(pending, predict, mean_face, on_face)
     if on_progress:
         on_progress(len(annotations.photos), len(annotations.photos))
+    skipped = tuple(omitted.skipped)
     if not results:
-        why = "; ".join(map(str, skipped[:3]))
+        reasons = "; ".join(map(str, skipped[:3]))
         more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-        raise DataError(f"no face in {folder} could be evaluated ({why}{more})")
-    missed = sum(item.why.endswith(_NOT_FOUND) for item in skipped)
-    return Evaluation(tuple(results), tuple(skipped), crop, missed)
+        raise DataError(f"no face in {folder} could be evaluated ({reasons}{more})")
+    return Evaluation(tuple(results), skipped, crop, omitted.missed)
 
 
 def match_points(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarray:
-    """Return ``annotated`` (P, 2), reordered so that it fits ``predicted`` (P, 2) best.
+    """Reorder annotated points by the assignment with the smallest sum of squared distances.
 
-    The assignment with the least sum of squared distances.
+    Parameters
+    ----------
+    predicted
+        (P, 2) coordinates.
+    annotated
+        (P, 2) coordinates in any order.
+
+    Returns
+    -------
+    (P, 2): ``annotated`` in the order of ``predicted``.
     """
     squares = np.square(predicted[:, None] - annotated[None]).sum(-1)
     return annotated[linear_sum_assignment(squares)[1]]
 
 
-_NOT_FOUND = "was not found by the face detector"
+@dataclass(frozen=True)
+class _FaceTask:
+    """An annotated face to be scored."""
+
+    photo: str
+    face: int
+    """Number of the face in the photo, from 1."""
+    pixels: np.ndarray
+    """The photo, (H, W, 3) uint8 RGB."""
+    points: np.ndarray
+    """(15, 2) annotated photo pixels."""
+    crop: Crop
+    """The first crop."""
+
+
+@dataclass
+class _Omitted:
+    """Collects what is not scored."""
+
+    skipped: list[SkippedInput] = field(default_factory=list)
+    missed: int = 0
+    """Faces that the detector did not find."""
+
+    def add(self, photo: str, reason: str) -> None:
+        """Record a photo or a face that is not scored."""
+        self.skipped.append(SkippedInput(photo, reason))
+
+    def add_missed(self, photo: str, face: int) -> None:
+        """Record a face that the detector did not find."""
+        self.missed += 1
+        self.add(photo, f"face {face} was not found by the face detector")
 
 
 def _find_photo(folder: Path, name: str) -> Path:
-    """Return where a photo is that an annotation file names, perhaps from another folder."""
+    """Return the path of a photo whose name may begin with folders of another machine."""
     parts = Path(name.replace("\\", "/")).parts
     for start in range(len(parts)):
         path = folder.joinpath(*parts[start:])
@@ -190,77 +240,78 @@ def _find_photo(folder: Path, name: str) -> Path:
 
 
 def _read_as_annotated(path: Path, size: tuple[int, int] | None) -> np.ndarray:
-    """Return a photo as it stood when it was annotated: upright, unless its size says otherwise."""
-    pixels = images.read_photo(path)
+    """Return a photo in the orientation in which it was annotated.
+
+    Photos are rotated as their EXIF orientation says, except if only the stored pixels have the
+    annotated width and height.
+    """
+    pixels = read_photo(path)
     if size not in (None, pixels.shape[1::-1]):
-        stored = images.read_photo(path, upright=False)
+        stored = read_photo(path, upright=False)
         if stored.shape[1::-1] == size:
             return stored
     return pixels
 
 
-def _tasks(
-    photo: AnnotatedPhoto,
-    pixels: np.ndarray,
-    shape: FaceShape,
-    crop: str,
-    skipped: list[SkippedInput],
-) -> Iterator[_Task]:
-    """Yield a photo's annotated faces with the crops to begin with; note what is left out."""
+def _face_tasks(
+    photo: AnnotatedPhoto, pixels: np.ndarray, mean_face: MeanFace, crop: str, omitted: _Omitted
+) -> Iterator[_FaceTask]:
+    """Yield the photo's annotated faces with their first crops."""
     height, width = pixels.shape[:2]
-    numbered = []
-    for face, points in enumerate(photo.faces, start=1):
+    faces = []
+    for number, points in enumerate(photo.faces, start=1):
         centre = points.mean(0)
         if (centre < 0).any() or (centre > (width, height)).any():
             other = f"; annotated at {photo.size[0]}×{photo.size[1]}" if photo.size else ""
-            why = f"face {face} lies outside the photo ({width}×{height}{other})"
-            skipped.append(SkippedInput(photo.name, why))
+            reason = f"face {number} lies outside the photo ({width}×{height}{other})"
+            omitted.add(photo.name, reason)
         else:
-            numbered.append((face, points))
+            faces.append((number, points))
     if crop == "annotated":
-        for face, points in numbered:
-            yield _Task(photo.name, face, pixels, points, crops.crop_around(points, shape))
+        for number, points in faces:
+            first_crop = crop_around(points, mean_face)
+            yield _FaceTask(photo.name, number, pixels, points, first_crop)
         return
-    found = detect_faces(pixels)
-    partner = _partners([points for _, points in numbered], found)
-    for (face, points), detection in zip(numbered, partner, strict=True):
+    detections = _match_detections([points for _, points in faces], detect_faces(pixels))
+    for (number, points), detection in zip(faces, detections, strict=True):
         if detection is None:
-            skipped.append(SkippedInput(photo.name, f"face {face} {_NOT_FOUND}"))
+            omitted.add_missed(photo.name, number)
         else:
-            start = crops.crop_aligned(detection.points, shape, POINTS)
-            yield _Task(photo.name, face, pixels, points, start)
+            first_crop = crop_aligned(detection.points, mean_face, DETECTED_KEYPOINTS)
+            yield _FaceTask(photo.name, number, pixels, points, first_crop)
 
 
-def _partners(annotated: list[np.ndarray], found: list[Detection]) -> list[Detection | None]:
-    """Return the detection of each annotated face: which is which, nothing more, is told."""
-    if not annotated or not found:
+def _match_detections(
+    annotated: list[np.ndarray], detections: list[Detection]
+) -> list[Detection | None]:
+    """Return the detection of each annotated face, None if no detection is near it.
+
+    The annotation is used only to tell faces apart.
+    """
+    if not annotated or not detections:
         return [None] * len(annotated)
     centres = np.array([points.mean(0) for points in annotated])
-    sizes = crops.point_radius(np.array(annotated), centres[:, None])
-    places = np.array([face.points.mean(0) for face in found])
-    apart = np.hypot(*np.moveaxis(centres[:, None] - places[None], -1, 0)) / sizes[:, None]
-    partner: list[Detection | None] = [None] * len(annotated)
-    for face, detection in zip(*linear_sum_assignment(np.minimum(apart, 9)), strict=True):
-        if apart[face, detection] < 1:
-            partner[face] = found[detection]
-    return partner
+    radii = point_radius(np.array(annotated), centres[:, None])
+    positions = np.array([face.points.mean(0) for face in detections])
+    distances = np.hypot(*np.moveaxis(centres[:, None] - positions[None], -1, 0)) / radii[:, None]
+    matched: list[Detection | None] = [None] * len(annotated)
+    for face, detection in zip(*linear_sum_assignment(np.minimum(distances, 9)), strict=True):
+        if distances[face, detection] < 1:
+            matched[face] = detections[detection]
+    return matched
 
 
-def _scored(
-    tasks: list[_Task],
-    predict: Predict,
-    shape: FaceShape,
-    on_face: Callable[[FaceResult, np.ndarray], None] | None,
+def _score(
+    tasks: list[_FaceTask], predict: Predict, mean_face: MeanFace, on_face: OnFace | None
 ) -> list[FaceResult]:
-    greys = [images.to_grey(task.pixels) for task in tasks]
+    """Predict the faces' keypoints and compare them with the annotated points."""
+    greys = [to_grey(task.pixels) for task in tasks]
+    located_faces = locate_keypoints(greys, [task.crop for task in tasks], predict, mean_face)
     results = []
-    for task, located in zip(
-        tasks, locate_keypoints(greys, [task.crop for task in tasks], predict, shape), strict=True
-    ):
-        result = FaceResult(
-            task.photo, task.face, match_points(located.points, task.points), located,
-            crops.crop_around(task.points, shape).scale,
-        )  # fmt: skip
+    for task, located in zip(tasks, located_faces, strict=True):
+        annotated = match_points(located.points, task.points)
+        scale = crop_around(task.points, mean_face).scale
+        result = FaceResult(task.photo, task.face, annotated, located, scale)
         if on_face:
             on_face(result, task.pixels)
         results.append(result)

@@ -1,21 +1,19 @@
-"""The folder an evaluation leaves: a table, a picture of every face, and a page of them.
+"""The folder that an evaluation writes: tables, a picture of every face, and a page.
 
-    photos.csv      a row a face: its errors in crop and photo pixels, NME, spread of the views
-    points.csv      a row a point: annotated and predicted
-    skipped.csv     what was left out, by name, and why
-    summary.json    the figures over all faces
+    photos.csv      one row per face: errors in crop and photo pixels, NME, spread of the views
+    points.csv      one row per point: annotated and predicted
+    skipped.csv     photos and faces that were not scored, and why
+    summary.json    the errors over all faces
     faces/          a picture of every face
-    sheet-1.png …   all of them, the worst first
-    index.html      figures and sheets on one page
+    sheet-1.png …   the pictures of all faces, the largest errors first
+    index.html      summary and sheets on one page
 
-The folder appears when all of it is written, in place of an earlier one.
+The folder is written completely before it replaces an earlier one.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +21,48 @@ import numpy as np
 from PIL import Image
 
 from fkd_kaggle import files
-from fkd_kaggle.ensemble import prediction
+from fkd_kaggle.ensemble.prediction import Predictor
+from fkd_kaggle.formatting import file_stem
 from fkd_kaggle.keypoints import KEYPOINT_NAMES
 from fkd_kaggle.photos.annotations import cvat
-from fkd_kaggle.photos.evaluation import FAILURE, Evaluation, FaceResult, evaluate_run
-from fkd_kaggle.photos.references import run_shape
-from fkd_kaggle.report import html, tiles
+from fkd_kaggle.photos.evaluation import FAILURE_NME, Evaluation, FaceResult, evaluate_photos
+from fkd_kaggle.photos.mean_face import load_mean_face
+from fkd_kaggle.report import html
+from fkd_kaggle.report.tiles import make_sheet, make_tile
 from fkd_kaggle.runs.folder import Run
 
 SUMMARY = "summary.json"
 
-_ON_SHEET = 60
+_TILES_PER_SHEET = 60
 
-_WORDS = (
-    "rmse_96 is per coordinate in pixels of the 96×96 crop around the annotated points, the "
-    "competition's unit; NME the mean distance as a share of that between the eyes; failures are "
-    f"faces above {100 * FAILURE:.0f} % NME or not found."
+_EXPLANATION = (
+    "rmse_96 is the RMSE per coordinate in pixels of the 96×96 crop around the annotated points, "
+    "the competition's unit. NME is the mean distance of the points, divided by the distance of "
+    f"the eye centres. Failures are faces with an NME above {100 * FAILURE_NME:.0f} % or not found."
 )
 
-_COLUMNS = (
-    "photo", "face", "rmse_96", "mse_96", "rmse_photo", "mse_photo", "nme_percent",
-    "spread_96", "photo_pixels_per_96", "picture",
-)  # fmt: skip
+_FACE_COLUMNS = (
+    "photo",
+    "face",
+    "rmse_96",
+    "mse_96",
+    "rmse_photo",
+    "mse_photo",
+    "nme_percent",
+    "spread_96",
+    "photo_pixels_per_96",
+    "picture",
+)
+
+_POINT_COLUMNS = (
+    "photo",
+    "face",
+    "keypoint",
+    "annotated_x",
+    "annotated_y",
+    "predicted_x",
+    "predicted_y",
+)
 
 
 def write_evaluation(
@@ -57,57 +75,63 @@ def write_evaluation(
     label: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Evaluate a run on annotated photos and leave a folder that shows it.
+    """Evaluate a run on annotated photos and write a folder of the results.
+
+    Parameters
+    ----------
+    target
+        The folder to write. An earlier evaluation there is replaced.
+    folder
+        Folder of the photos.
+    annotations
+        The annotation file, in the CVAT format "for images 1.1".
+    run
+        The run that predicts.
+    crop
+        One of ``evaluation.CROPS``: where a face's first crop comes from.
+    label
+        Label of the annotated shapes; see ``cvat.read_cvat``.
+    on_progress
+        Called with the number of photos done and the number of photos.
 
     Raises
     ------
     FkdError
-        The annotations cannot be read, the run cannot predict, nothing could be evaluated, or
-        ``target`` holds other things.
+        The annotations cannot be read, the run cannot predict, no face could be scored, or
+        ``target`` contains other files.
     """
-    marked = cvat.read_cvat(annotations, label)
-    predict, shape = prediction.Predictor(run), run_shape(run)
-    with files.atomic_folder(target, SUMMARY) as fresh:
-        (fresh / "faces").mkdir()
-        drawn: list[str] = []
-        small: list[Image.Image] = []
-
-        def draw(result: FaceResult, photo: np.ndarray) -> None:
-            caption = f"{result.photo} · {result.crop_rmse:.2f} px · {100 * result.nme:.1f} %"
-            tile = tiles.make_tile(photo, result.located.points, result.annotated, caption)
-            drawn.append(f"faces/{_file_name(len(drawn) + 1, result)}")
-            tile.save(fresh / drawn[-1])
-            small.append(tile.resize((tile.width // 2, tile.height // 2), Image.Resampling.LANCZOS))
-
-        evaluation = evaluate_run(
-            folder, marked, predict, shape, crop=crop, on_face=draw, on_progress=on_progress
+    annotated = cvat.read_cvat(annotations, label)
+    predict, mean_face = Predictor(run), load_mean_face(run)
+    with files.atomic_folder(target, SUMMARY) as new:
+        pictures = _FacePictures(new)
+        evaluation = evaluate_photos(
+            folder,
+            annotated,
+            predict,
+            mean_face,
+            crop=crop,
+            on_face=pictures.add,
+            on_progress=on_progress,
         )
-        faces = evaluation.faces
-        worst = sorted(range(len(faces)), key=lambda place: -faces[place].crop_rmse)
-        rows = [_row(face, picture) for face, picture in zip(faces, drawn, strict=True)]
-        files.write_csv(fresh / "photos.csv", _COLUMNS, rows)
-        files.write_csv(fresh / "points.csv", _POINT_COLUMNS, _point_rows(faces))
-        skipped = [(item.name, item.why) for item in evaluation.skipped]
-        files.write_csv(fresh / "skipped.csv", ("name", "why"), skipped)
-        summary = {"run": run.name, "photos": str(folder), "annotations": str(annotations)}
-        summary |= {"label": marked.label, **evaluation_summary(evaluation)}
-        (fresh / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        lines = [
-            (key, f"{value:.3f}" if isinstance(value, float) else str(value))
-            for key, value in summary.items()
-        ]
-        html.write_page(
-            fresh / "index.html",
-            f"{run.name} on {folder.name}",
-            _WORDS,
-            [*lines, *((f"left out: {name}", why) for name, why in skipped)],
-            _sheets(fresh, [small[place] for place in worst]),
-        )
+        summary = {
+            "run": run.name,
+            "photos": str(folder),
+            "annotations": str(annotations),
+            "label": annotated.label,
+            **summarize_evaluation(evaluation),
+        }
+        files.write_json(new / SUMMARY, summary)
+        _write_tables(new, evaluation, pictures.names)
+        title = f"{run.name} on {folder.name}"
+        _write_page(new, title, summary, evaluation, pictures.write_sheets(evaluation.faces))
     return evaluation
 
 
-def evaluation_summary(evaluation: Evaluation) -> dict[str, Any]:
-    """Return an evaluation's figures over all faces, as plain JSON values."""
+def summarize_evaluation(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the errors over all faces as values for JSON.
+
+    Keys with ``_96`` are in pixels of the 96×96 crops, those with ``_photo`` in photo pixels.
+    """
     faces = evaluation.faces
     return {
         "crop": evaluation.crop,
@@ -126,38 +150,90 @@ def evaluation_summary(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-_POINT_COLUMNS = (
-    "photo", "face", "keypoint", "annotated_x", "annotated_y", "predicted_x", "predicted_y"
-)  # fmt: skip
+class _FacePictures:
+    """Draws faces as they are scored, and sheets of all faces at the end."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names: list[str] = []
+        """Paths of the pictures in the folder, in the order of the faces."""
+        self.tiles: list[Image.Image] = []
+        """The pictures at half size."""
+        (folder / "faces").mkdir()
 
-def _row(face: FaceResult, picture: str) -> tuple[Any, ...]:
-    return (
-        face.photo, face.face, f"{face.crop_rmse:.4f}", f"{face.crop_mse:.4f}", f"{face.rmse:.4f}",
-        f"{face.mse:.4f}", f"{100 * face.nme:.3f}", f"{face.located.spread:.3f}",
-        f"{face.scale:.4f}", picture,
-    )  # fmt: skip
+    def add(self, result: FaceResult, photo: np.ndarray) -> None:
+        """Draw a face's annotated and predicted points in its photo."""
+        caption = f"{result.photo} · {result.crop_rmse:.2f} px · {100 * result.nme:.1f} %"
+        tile = make_tile(photo, result.located.points, result.annotated, caption)
+        name = f"faces/{_file_name(len(self.names) + 1, result)}"
+        tile.save(self.folder / name)
+        self.names.append(name)
+        half = (tile.width // 2, tile.height // 2)
+        self.tiles.append(tile.resize(half, Image.Resampling.LANCZOS))
 
-
-def _point_rows(faces: Sequence[FaceResult]) -> Iterable[tuple[Any, ...]]:
-    for face in faces:
-        for name, there, here in zip(
-            KEYPOINT_NAMES, face.annotated, face.located.points, strict=True
-        ):
-            values = (f"{value:.2f}" for value in (*there, *here))
-            yield face.photo, face.face, name, *values
+    def write_sheets(self, faces: Sequence[FaceResult]) -> dict[str, str]:
+        """Write sheets of all faces, the largest errors first; return captions by file name."""
+        order = sorted(range(len(faces)), key=lambda index: -faces[index].crop_rmse)
+        tiles = [self.tiles[index] for index in order]
+        captions = {}
+        for number, start in enumerate(range(0, len(tiles), _TILES_PER_SHEET), start=1):
+            name = f"sheet-{number}.png"
+            make_sheet(tiles[start : start + _TILES_PER_SHEET]).save(self.folder / name)
+            captions[name] = "Annotated (green) and predicted (red), the largest errors first."
+        return captions
 
 
 def _file_name(number: int, result: FaceResult) -> str:
-    stem = re.sub(r"[^A-Za-z0-9._-]", "-", Path(result.photo).stem)[:60]
-    return f"{number:04d}-{stem}.png"
+    """Return the name of a face's picture."""
+    return f"{number:04d}-{file_stem(Path(result.photo).stem, max_length=60)}.png"
 
 
-def _sheets(folder: Path, small: Sequence[Image.Image]) -> dict[str, str]:
-    """Draw tiles on as many sheets as it takes; return their captions by file name."""
-    captions = {}
-    for number, start in enumerate(range(0, len(small), _ON_SHEET), start=1):
-        name = f"sheet-{number}.png"
-        tiles.make_sheet(small[start : start + _ON_SHEET]).save(folder / name)
-        captions[name] = "Annotated (green) and predicted (red), the worst faces first."
-    return captions
+def _write_tables(folder: Path, evaluation: Evaluation, pictures: Sequence[str]) -> None:
+    """Write photos.csv, points.csv and skipped.csv."""
+    faces = evaluation.faces
+    rows = [_face_row(face, picture) for face, picture in zip(faces, pictures, strict=True)]
+    files.write_csv(folder / "photos.csv", _FACE_COLUMNS, rows)
+    files.write_csv(folder / "points.csv", _POINT_COLUMNS, _point_rows(faces))
+    skipped = [(item.name, item.reason) for item in evaluation.skipped]
+    files.write_csv(folder / "skipped.csv", ("name", "why"), skipped)
+
+
+def _face_row(face: FaceResult, picture: str) -> tuple[Any, ...]:
+    """Return a face's cells in the order of ``_FACE_COLUMNS``."""
+    return (
+        face.photo,
+        face.face,
+        f"{face.crop_rmse:.4f}",
+        f"{face.crop_mse:.4f}",
+        f"{face.rmse:.4f}",
+        f"{face.mse:.4f}",
+        f"{100 * face.nme:.3f}",
+        f"{face.located.spread:.3f}",
+        f"{face.scale:.4f}",
+        picture,
+    )
+
+
+def _point_rows(faces: Sequence[FaceResult]) -> Iterable[tuple[Any, ...]]:
+    """Yield a row per point in the order of ``_POINT_COLUMNS``."""
+    for face in faces:
+        points = zip(KEYPOINT_NAMES, face.annotated, face.located.points, strict=True)
+        for name, annotated, predicted in points:
+            values = (f"{value:.2f}" for value in (*annotated, *predicted))
+            yield face.photo, face.face, name, *values
+
+
+def _write_page(
+    folder: Path,
+    title: str,
+    summary: Mapping[str, Any],
+    evaluation: Evaluation,
+    captions: Mapping[str, str],
+) -> None:
+    """Write index.html."""
+    rows = [
+        (key, f"{value:.3f}" if isinstance(value, float) else str(value))
+        for key, value in summary.items()
+    ]
+    rows += [(f"not scored: {item.name}", item.reason) for item in evaluation.skipped]
+    html.write_page(folder / "index.html", title, _EXPLANATION, rows, captions)

@@ -1,12 +1,12 @@
-"""Reading photos: whatever a camera, a scanner or a web page left, as 8-bit RGB or grey.
+"""Image files as arrays: decoding photos, converting them to grey and listing a folder of them.
 
-One bad file is one ``DataError`` with its name; whoever reads many reports it and goes on.
+This module raises ``DataError`` for a file that cannot be read. Callers that read many files decide
+whether to skip it.
 """
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,38 +15,39 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from fkd_kaggle.errors import DataError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Files in a folder that are taken for photos."""
-
-
-@dataclass(frozen=True)
-class SkippedInput:
-    """Something in the input that was left out, by name, and why."""
-
-    name: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.why}"
+"""Suffixes, in lower case, of the files that ``list_photos`` returns."""
 
 
 def read_photo(path: Path, *, upright: bool = True) -> np.ndarray:
-    """Return a photo as (H, W, 3) uint8 RGB, turned upright as its EXIF orientation says.
+    """Read an image file as 8-bit RGB.
 
-    Grey, palette, CMYK, 16-bit and floating-point images are converted; transparent parts are
-    put on mid-grey; of an animation the first frame is taken. With ``upright`` false the EXIF
-    orientation is left alone.
+    Grey, palette, CMYK, 16-bit and floating-point images are converted. Transparent pixels are
+    composited on mid-grey. The first frame of an animation is read.
+
+    Parameters
+    ----------
+    path
+        The image file, in any format that Pillow reads.
+    upright
+        Rotate and mirror the photo as its EXIF orientation says. If false, return the pixels as
+        they are stored.
+
+    Returns
+    -------
+    (H, W, 3) uint8 RGB.
 
     Raises
     ------
     DataError
-        There is no such file, it is no image, or it is damaged or too large.
+        The file does not exist, is not an image, is damaged or is too large.
     """
     try:
         with warnings.catch_warnings():
-            # Between one and two times Pillow's limit it only warns; that much memory is no harm.
+            # Pillow warns above its pixel limit and refuses above twice the limit. That much
+            # memory is acceptable here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return _as_rgb(ImageOps.exif_transpose(image) if upright else image)
+                return _to_rgb(ImageOps.exif_transpose(image) if upright else image)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such photo") from None
     except UnidentifiedImageError:
@@ -54,23 +55,33 @@ def read_photo(path: Path, *, upright: bool = True) -> np.ndarray:
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise DataError(f"{path}: more than {limit} million pixels") from None
-    # Pillow's plugins raise all of these on damaged files.
+    # Pillow's plugins raise all of these for damaged files.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError) as error:
         raise DataError(f"{path}: damaged or not readable ({error})") from None
 
 
 def to_grey(photo: np.ndarray) -> np.ndarray:
-    """Return (H, W) float32 luma in 0–255 of an (H, W, 3) RGB photo (ITU-R 601, as in JPEG)."""
+    """Convert a photo to grey (luma of ITU-R 601, as in JPEG).
+
+    Parameters
+    ----------
+    photo
+        (H, W, 3) uint8 RGB.
+
+    Returns
+    -------
+    (H, W) float32 from 0 to 255.
+    """
     return photo.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """Return the photos in a folder and the folders below it, by name.
+    """Return the paths of the photos in a folder and its subfolders, sorted; hidden files excluded.
 
     Raises
     ------
     DataError
-        It is not a folder, or there is no photo in it.
+        ``folder`` is not a folder, or contains no photo.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of photos")
@@ -84,20 +95,25 @@ def list_photos(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _as_rgb(image: Image.Image) -> np.ndarray:
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    """Return (H, W, 3) uint8 RGB of an image in any mode."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _from_deep(np.asarray(image).astype(np.float64))
+        return _high_depth_to_rgb(np.asarray(image).astype(np.float64))
     if image.has_transparency_data:
         layers = image.convert("RGBA")
-        ground = Image.new("RGBA", layers.size, (128, 128, 128, 255))
-        image = Image.alpha_composite(ground, layers)
+        background = Image.new("RGBA", layers.size, (128, 128, 128, 255))
+        image = Image.alpha_composite(background, layers)
     return np.asarray(image.convert("RGB"))
 
 
-def _from_deep(values: np.ndarray) -> np.ndarray:
-    """Return (H, W, 3) uint8 of grey values that may reach 1 (floats), 255 or 65,535."""
+def _high_depth_to_rgb(values: np.ndarray) -> np.ndarray:
+    """Return (H, W, 3) uint8 of (H, W) float64 grey values.
+
+    The white level is not stored in such files. It is derived from the largest value: 1 (floats),
+    255 or at least 65,535.
+    """
     values = np.nan_to_num(values)
-    top = values.max(initial=0)
-    full = 1.0 if top <= 1 else 255.0 if top <= 255 else max(65535.0, top)
-    bytes_ = np.rint(np.clip(values / full, 0, 1) * 255).astype(np.uint8)
-    return np.repeat(bytes_[:, :, None], 3, axis=2)
+    largest = values.max(initial=0)
+    white = 1.0 if largest <= 1 else 255.0 if largest <= 255 else max(65535.0, largest)
+    grey = np.rint(np.clip(values / white, 0, 1) * 255).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)

@@ -1,139 +1,168 @@
-"""A run's answer for faces in photos: crop, predict, crop better, predict from several views.
+"""A run's keypoints for faces in photos, from rough crops of the faces.
 
-The first crop is only roughly right, whoever made it. The first prediction says how the face is
-turned and how large it is; the second crop shows it upright at the training faces' size, and the
-mean over several slightly different looks at it is the answer (test-time augmentation).
+The first crop is only roughly right. Its prediction gives the face's orientation and size, from
+which the next crop is made, in which the face is upright and has the size of the training faces.
+The result is the mean prediction over several slightly different crops (test-time augmentation).
+This module does not find faces; see ``detection``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from fkd_kaggle.photos.crops import Crop, FaceShape, crop_aligned
+from fkd_kaggle.keypoints import IMAGE_SIZE
+from fkd_kaggle.photos.crops import Crop, crop_aligned
+from fkd_kaggle.photos.mean_face import MeanFace
 
 Predict = Callable[[np.ndarray], np.ndarray]
-"""(N, 96, 96) uint8 crops → (N, 15, 2) pixels: ``ensemble.Predictor``, or any other."""
+"""(N, 96, 96) uint8 crops → (N, 15, 2) crop pixels; ``ensemble.prediction.Predictor`` is one."""
 
-ROUNDS = 2
-"""Crops made from predictions, each from the one before."""
+REFINEMENTS = 2
+"""Number of times that the crop is made anew from the prediction."""
 
-CHUNK = 24
-"""Faces asked for at a time."""
+BATCH_SIZE = 24
+"""Largest number of faces predicted at a time."""
 
-DOUBT = 0.8
-"""Crop pixels of spread beyond which a face may lie on its side: ../shared/photos have 0.2 to 0.6,
-the same photos turned by 60° or more 1 to 5."""
+MAX_SPREAD = 0.8
+"""Crop pixels. Faces with a larger spread are tried in other orientations. The spread of upright
+faces is 0.2 to 0.6 on the 60 photos of the external test, 1 to 5 if they are rotated by 60° or
+more."""
 
-TURNS = (90.0, -90.0, 180.0, 45.0, -45.0, 135.0, -135.0)
-"""Degrees by which the first crop of a doubtful face is turned for another try."""
+ROTATIONS = (90.0, -90.0, 180.0, 45.0, -45.0, 135.0, -135.0)
+"""Degrees by which the first crop is rotated for another try."""
+
+
+class CropView(NamedTuple):
+    """A change of the crop for test-time augmentation."""
+
+    angle: float = 0.0
+    """Degrees."""
+    zoom: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    """(x, y) in crop pixels."""
+
 
 VIEWS = (
-    (0.0, 1.0, (0.0, 0.0)),
-    (-8.0, 1.0, (0.0, 0.0)),
-    (8.0, 1.0, (0.0, 0.0)),
-    (0.0, 0.92, (0.0, 0.0)),
-    (0.0, 1.08, (0.0, 0.0)),
-    (0.0, 1.0, (-3.0, 0.0)),
-    (0.0, 1.0, (3.0, 0.0)),
-    (0.0, 1.0, (0.0, -3.0)),
-    (0.0, 1.0, (0.0, 3.0)),
+    CropView(),
+    CropView(angle=-8.0),
+    CropView(angle=8.0),
+    CropView(zoom=0.92),
+    CropView(zoom=1.08),
+    CropView(shift=(-3.0, 0.0)),
+    CropView(shift=(3.0, 0.0)),
+    CropView(shift=(0.0, -3.0)),
+    CropView(shift=(0.0, 3.0)),
 )
-"""Turn in degrees, zoom, shift in crop pixels: within what training's augmentation shows."""
+"""The views that are averaged, within the range of the augmentation in training."""
 
 
 @dataclass(frozen=True)
-class LocatedFaces:
-    """Where a run sees a face's keypoints."""
+class LocatedFace:
+    """The predicted keypoints of a face in a photo."""
 
     points: np.ndarray
     """(15, 2) float64 photo pixels."""
     crop: Crop
-    """The crop they were read in."""
+    """The last crop, without the views' changes."""
     spread: float
-    """Crop pixels: root-mean-square disagreement of the views; large where the run is lost."""
+    """Root-mean-square deviation of the views' predictions from their mean, in crop pixels. It is
+    large if the prediction is not reliable."""
 
 
 def locate_keypoints(
-    photos: Sequence[np.ndarray], crops: Sequence[Crop], predict: Predict, shape: FaceShape
-) -> list[LocatedFaces]:
-    """Return the keypoints of one face in each photo.
+    photos: Sequence[np.ndarray], crops: Sequence[Crop], predict: Predict, face: MeanFace
+) -> list[LocatedFace]:
+    """Predict the keypoints of one face in each photo.
 
     Parameters
     ----------
     photos
-        (H, W) float32 grey each; the same photo may come several times.
+        (H, W) float32 grey photos. The same photo may occur several times.
     crops
-        Where each photo's face is, roughly.
+        The rough crop of a face in each photo.
+    predict
+        Predicts the keypoints of crops.
+    face
+        The mean face of the training data of ``predict``.
+
+    Returns
+    -------
+    One result per photo.
     """
-    if len(photos) > CHUNK:
-        return locate_keypoints(photos[:CHUNK], crops[:CHUNK], predict, shape) + locate_keypoints(
-            photos[CHUNK:], crops[CHUNK:], predict, shape
-        )
+    if len(photos) > BATCH_SIZE:
+        first = locate_keypoints(photos[:BATCH_SIZE], crops[:BATCH_SIZE], predict, face)
+        return first + locate_keypoints(photos[BATCH_SIZE:], crops[BATCH_SIZE:], predict, face)
     if not photos:
         return []
-    found = _from(photos, crops, predict, shape)
-    doubtful = [place for place, face in enumerate(found) if face.spread > DOUBT]
-    for turn in TURNS if doubtful else ():
-        turned = [crops[place].seen(np.radians(turn), 1.0, (0.0, 0.0)) for place in doubtful]
-        again = _from([photos[place] for place in doubtful], turned, predict, shape)
-        for place, face in zip(doubtful, again, strict=True):
-            if face.spread < found[place].spread:
-                found[place] = face
-    return found
+    located = _refine(photos, crops, predict, face)
+    uncertain = [index for index, result in enumerate(located) if result.spread > MAX_SPREAD]
+    for angle in ROTATIONS if uncertain else ():
+        rotated = [
+            crops[index].transformed(np.radians(angle), 1.0, (0.0, 0.0)) for index in uncertain
+        ]
+        results = _refine([photos[index] for index in uncertain], rotated, predict, face)
+        for index, result in zip(uncertain, results, strict=True):
+            if result.spread < located[index].spread:
+                located[index] = result
+    return located
 
 
-def _from(
-    photos: Sequence[np.ndarray], crops: Sequence[Crop], predict: Predict, shape: FaceShape
-) -> list[LocatedFaces]:
-    """Return where the run sees the faces, beginning with these crops."""
+def _refine(
+    photos: Sequence[np.ndarray], crops: Sequence[Crop], predict: Predict, face: MeanFace
+) -> list[LocatedFace]:
+    """Predict from the crops and from crops made of the predictions."""
     points, spread = _predict_views(photos, crops, predict)
-    for _ in range(ROUNDS):
+    for _ in range(REFINEMENTS):
+        refined = [crop_aligned(face_points, face) for face_points in points]
         crops = [
-            better if _plausible(better, crop) else crop
-            for crop, better in zip(
-                crops, [crop_aligned(face, shape) for face in points], strict=True
-            )
+            new if _is_plausible(new, crop) else crop
+            for crop, new in zip(crops, refined, strict=True)
         ]
         points, spread = _predict_views(photos, crops, predict)
     return [
-        LocatedFaces(face, crop, float(width))
-        for face, crop, width in zip(points, crops, spread, strict=True)
+        LocatedFace(face_points, crop, float(face_spread))
+        for face_points, crop, face_spread in zip(points, crops, spread, strict=True)
     ]
 
 
 def _predict_views(
     photos: Sequence[np.ndarray], crops: Sequence[Crop], predict: Predict
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return (N, 15, 2) photo pixels, the views' mean, and (N,) their spread in crop pixels."""
+    """Return the mean over the views, (N, 15, 2) photo pixels, and the (N,) spread."""
     views = [
-        [crop.seen(np.radians(angle), zoom, shift) for angle, zoom, shift in VIEWS]
+        [crop.transformed(np.radians(view.angle), view.zoom, view.shift) for view in VIEWS]
         for crop in crops
     ]
     images = np.stack(
-        [view.cut(photo) for photo, several in zip(photos, views, strict=True) for view in several]
-    )
-    # To one of a few sizes: networks are compiled for each.
-    room = min(CHUNK, 1 << (len(crops) - 1).bit_length())
-    blank = np.zeros(((room - len(crops)) * len(VIEWS), *images.shape[1:]), np.uint8)
-    answers = predict(np.concatenate([images, blank]))[: len(images)]
-    answers = answers.reshape(len(crops), len(VIEWS), *answers.shape[1:])
-    seen = np.array(
         [
-            [view.to_photo(face) for view, face in zip(several, answer, strict=True)]
-            for several, answer in zip(views, answers, strict=True)
+            view.extract(photo)
+            for photo, photo_views in zip(photos, views, strict=True)
+            for view in photo_views
+        ]
+    )
+    # Networks are compiled for each batch size, so batches are padded to a power of two.
+    padded = min(BATCH_SIZE, 1 << (len(crops) - 1).bit_length())
+    padding = np.zeros(((padded - len(crops)) * len(VIEWS), *images.shape[1:]), np.uint8)
+    predictions = predict(np.concatenate([images, padding]))[: len(images)]
+    predictions = predictions.reshape(len(crops), len(VIEWS), *predictions.shape[1:])
+    in_photo = np.array(
+        [
+            [view.to_photo(points) for view, points in zip(photo_views, rows, strict=True)]
+            for photo_views, rows in zip(views, predictions, strict=True)
         ]
     )
     scales = np.array([crop.scale for crop in crops])
-    spread = np.sqrt(seen.var(1).sum(-1).mean(-1)) / scales
-    return seen.mean(1), spread
+    spread = np.sqrt(in_photo.var(1).sum(-1).mean(-1)) / scales
+    return in_photo.mean(1), spread
 
 
-def _plausible(better: Crop, crop: Crop) -> bool:
-    """Say whether a crop made from a prediction is near enough to the one it was made in."""
-    ratio = better.scale / crop.scale
-    middle = np.full(2, 47.5)
-    moved = np.hypot(*(better.to_photo(middle) - crop.to_photo(middle))) / crop.scale
-    return bool(0.5 < ratio < 2 and moved < 32)
+def _is_plausible(new: Crop, crop: Crop) -> bool:
+    """Return whether a new crop is close enough to the crop that it was predicted from."""
+    ratio = new.scale / crop.scale
+    centre = np.full(2, (IMAGE_SIZE - 1) / 2)
+    distance = np.hypot(*(new.to_photo(centre) - crop.to_photo(centre))) / crop.scale
+    return bool(0.5 < ratio < 2 and distance < 32)

@@ -1,13 +1,13 @@
-"""MediaPipe's face landmarks as a reference model, where that package is installed.
+"""MediaPipe's face landmarks as a reference model, if MediaPipe is installed.
 
-MediaPipe pins other versions of NumPy and protobuf than TensorFlow does, or brings no model (from
-0.10.30 on), so it is no dependency of ours. An installed 0.10.21 or older works as it is: its model
-is in its wheel. A newer one needs ``face_landmarker.task``, which Google offers for download.
+MediaPipe is not a dependency: it needs other versions of NumPy and protobuf than TensorFlow, or
+contains no model (from 0.10.30). Version 0.10.21 and older contain a model. Newer versions need the
+file ``face_landmarker.task``, which Google offers for download.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +18,7 @@ from fkd_kaggle.errors import FkdError
 from fkd_kaggle.keypoints import KEYPOINT_NAMES
 from fkd_kaggle.nn import backend
 
-_LANDMARKS: Final[dict[str, tuple[int, ...]]] = {
-    # Of the 478 of the face mesh with irises; "left" is the subject's, in the mesh as here.
+_VERTICES: Final[dict[str, tuple[int, ...]]] = {
     "left_eye_center": (473,),
     "right_eye_center": (468,),
     "left_eye_inner_corner": (362,),
@@ -36,25 +35,38 @@ _LANDMARKS: Final[dict[str, tuple[int, ...]]] = {
     "mouth_center_top_lip": (0,),
     "mouth_center_bottom_lip": (17,),
 }
-"""Keypoints as means of mesh vertices."""
+"""Each keypoint is the mean of these vertices of the face mesh, which has 478 with the irises.
+
+"Left" is the subject's in both. Vertex 473 is the centre of the left iris.
+"""
+
+_MAX_FACES = 8
+
+FindMeshes = Callable[[np.ndarray], Sequence[np.ndarray]]
+"""(H, W, 3) uint8 RGB → for each face (478, 2) coordinates normalized by width and height."""
 
 
 @dataclass(frozen=True)
 class MediaPipeReference:
-    """MediaPipe's face mesh, of the largest face."""
+    """The keypoints of the largest face's mesh."""
 
-    mesh: Any
-    """(H, W, 3) uint8 → the (478, 2) shares of width and height of each face."""
-    names: tuple[str, ...] = KEYPOINT_NAMES
+    find_meshes: FindMeshes
+    point_names: tuple[str, ...] = KEYPOINT_NAMES
 
     @classmethod
     def open(cls, model_file: Path | None) -> MediaPipeReference:
-        """Load MediaPipe's model: its own, or a ``face_landmarker.task``.
+        """Load MediaPipe's own model, or a model file.
+
+        Parameters
+        ----------
+        model_file
+            A ``face_landmarker.task``; None for the model in the installed MediaPipe.
 
         Raises
         ------
         FkdError
-            MediaPipe is not installed, or has no model of its own and none is given.
+            MediaPipe is not installed, contains no model and none is given, or the file cannot be
+            loaded.
         """
         try:
             with backend.suppress_stderr():
@@ -65,58 +77,66 @@ class MediaPipeReference:
                 "mediapipe 0.10.21 in an environment of its own (it needs an older NumPy)"
             ) from None
         if model_file is not None:
-            return cls(_from_task(mediapipe, model_file))
+            return cls(_load_task(mediapipe, model_file))
         if not hasattr(mediapipe, "solutions"):
             raise FkdError(
-                f"MediaPipe {mediapipe.__version__} brings no model: give --model-file "
+                f"MediaPipe {mediapipe.__version__} contains no model: give --model-file "
                 "face_landmarker.task from Google's MediaPipe page, or use --model run"
             )
-        return cls(_from_wheel(mediapipe))
+        return cls(_load_solution(mediapipe))
 
     def __call__(self, photos: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-        """Return (15, 2) photo pixels of each photo's largest face, None if none."""
-        return [self._one(photo) for photo in photos]
+        """Return (15, 2) photo pixels for each photo's largest face, None if there is no face.
 
-    def _one(self, photo: np.ndarray) -> np.ndarray | None:
+        Parameters
+        ----------
+        photos
+            (H, W, 3) uint8 RGB photos.
+        """
+        return [self._predict(photo) for photo in photos]
+
+    def _predict(self, photo: np.ndarray) -> np.ndarray | None:
+        """Return (15, 2) photo pixels for the largest face of one photo."""
         with backend.suppress_stderr():
-            faces = self.mesh(np.ascontiguousarray(photo))
-        if not faces:
+            meshes = self.find_meshes(np.ascontiguousarray(photo))
+        if not meshes:
             return None
-        largest = max(faces, key=lambda face: float(np.ptp(face, axis=0).prod()))
-        marks = np.array([largest[list(of)].mean(0) for of in _LANDMARKS.values()])
-        # Shares count from the photo's edge, pixels from the centre of the first.
-        points = marks * photo.shape[1::-1] - 0.5
-        return points[[list(_LANDMARKS).index(name) for name in KEYPOINT_NAMES]]
+        largest = max(meshes, key=lambda mesh: float(np.ptp(mesh, axis=0).prod()))
+        points = np.array([largest[list(_VERTICES[name])].mean(0) for name in KEYPOINT_NAMES])
+        # Normalized coordinates start at the photo's edge, pixels at the first pixel's centre.
+        return points * photo.shape[1::-1] - 0.5
 
 
-def _from_wheel(mediapipe: Any) -> Any:
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(
-        static_image_mode=True, max_num_faces=8, refine_landmarks=True
+def _load_solution(mediapipe: Any) -> FindMeshes:
+    """Return the face mesh of MediaPipe's former interface, whose model is in the package."""
+    face_mesh = mediapipe.solutions.face_mesh.FaceMesh(
+        static_image_mode=True, max_num_faces=_MAX_FACES, refine_landmarks=True
     )
 
-    def find(photo: np.ndarray) -> list[np.ndarray]:
-        faces = mesh.process(photo).multi_face_landmarks or []
-        return [np.array([(mark.x, mark.y) for mark in face.landmark]) for face in faces]
+    def find_meshes(photo: np.ndarray) -> list[np.ndarray]:
+        faces = face_mesh.process(photo).multi_face_landmarks or []
+        return [np.array([(vertex.x, vertex.y) for vertex in face.landmark]) for face in faces]
 
-    return find
+    return find_meshes
 
 
-def _from_task(mediapipe: Any, model_file: Path) -> Any:
+def _load_task(mediapipe: Any, model_file: Path) -> FindMeshes:
+    """Return the face mesh of a ``face_landmarker.task``."""
     vision = mediapipe.tasks.vision
     try:
         landmarker = vision.FaceLandmarker.create_from_options(
             vision.FaceLandmarkerOptions(
                 base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model_file)),
-                num_faces=8,
+                num_faces=_MAX_FACES,
             )
         )
     except (RuntimeError, ValueError, OSError) as error:
-        why = str(error).strip().partition("\n")[0]
-        raise FkdError(f"{model_file} is no model MediaPipe can load: {why}") from error
+        reason = str(error).strip().partition("\n")[0]
+        raise FkdError(f"MediaPipe cannot load {model_file}: {reason}") from error
 
-    def find(photo: np.ndarray) -> list[np.ndarray]:
+    def find_meshes(photo: np.ndarray) -> list[np.ndarray]:
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=photo)
         faces = landmarker.detect(image).face_landmarks
-        return [np.array([(mark.x, mark.y) for mark in face]) for face in faces]
+        return [np.array([(vertex.x, vertex.y) for vertex in face]) for face in faces]
 
-    return find
+    return find_meshes

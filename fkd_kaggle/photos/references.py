@@ -1,8 +1,12 @@
-"""Models that put points on a photo's largest face, by name.
+"""Reference models: models by name that predict the points of the largest face in a photo.
 
-``run`` is a run of ours behind the face detector, or a network of ``train-photos`` on its own;
-``mtcnn`` the detector's five points; ``mediapipe`` Google's face landmarks, where that package is
-installed. Each answers for points by the names of ``keypoints.NAMES``.
+==========  ==================================================================================
+run         a run's networks behind the face detector, or a network of ``train-photos``
+mtcnn       the five points of the face detector
+mediapipe   MediaPipe's face landmarks (module ``mediapipe``), if MediaPipe is installed
+==========  ==================================================================================
+
+Except for networks of ``train-photos``, points have the names in ``keypoints.KEYPOINT_NAMES``.
 """
 
 from __future__ import annotations
@@ -14,136 +18,148 @@ from typing import Protocol
 
 import numpy as np
 
-from fkd_kaggle.ensemble import prediction
-from fkd_kaggle.errors import FkdError, RunError, unknown_name
-from fkd_kaggle.keypoints import KEYPOINT_NAMES, index
+from fkd_kaggle.ensemble.prediction import Predictor
+from fkd_kaggle.errors import FkdError, unknown_name
+from fkd_kaggle.keypoints import KEYPOINT_NAMES
 from fkd_kaggle.nn import backend
-from fkd_kaggle.photos import RUN_NOTE, crops, detection, images
-from fkd_kaggle.photos.crops import FaceShape
-from fkd_kaggle.photos.localization import locate_keypoints
+from fkd_kaggle.photos.crops import crop_aligned
+from fkd_kaggle.photos.detection import DETECTED_KEYPOINTS, detect_faces
+from fkd_kaggle.photos.images import to_grey
+from fkd_kaggle.photos.localization import Predict, locate_keypoints
+from fkd_kaggle.photos.mean_face import MeanFace, load_mean_face
+from fkd_kaggle.photos.mediapipe import MediaPipeReference
 from fkd_kaggle.runs.folder import Run, find_run
+from fkd_kaggle.runs.photo_run import is_photo_run, open_photo_run
 
-_SMALLEST = 8.0
-"""Pixels: a run whose faces are smaller answers with one place for all points; ours have 24."""
+REFERENCE_NAMES = ("run", "mtcnn", "mediapipe")
 
-
-def run_shape(run: Run) -> FaceShape:
-    """Measure training faces as a run saw them: its out-of-fold answers for each of them.
-
-    They follow the labels closely and have all 15 points where labels have four; and the run
-    carries them with it, so photos need no data set.
-
-    Raises
-    ------
-    RunError
-        The run was never blended.
-    """
-    try:
-        with np.load(run.path / "out_of_fold.npz") as kept:
-            answers = kept["predictions"]
-    except (OSError, KeyError, ValueError) as error:
-        raise RunError(
-            f"run {run.name} has no out-of-fold predictions to measure faces by: "
-            f"go on with `fkd-kaggle train-ensemble --resume {run.name}`"
-        ) from error
-    whole = np.isfinite(answers).all((1, 2))
-    if not whole.any():
-        raise RunError(f"run {run.name} answers for some keypoints only: photos need all 15")
-    shape = FaceShape.measure(answers[whole])
-    if not shape.radius > _SMALLEST:
-        raise RunError(f"run {run.name} has not learned what a face is: train it for longer")
-    return shape
-
-
-MODELS = ("run", "mtcnn", "mediapipe")
-
-FIVE = (
-    "left_eye_center",
-    "right_eye_center",
-    "nose_tip",
-    "mouth_left_corner",
-    "mouth_right_corner",
-)
-"""The points of ffhq-transfer: what ``--points five`` means."""
+FIVE_POINTS = tuple(KEYPOINT_NAMES[keypoint] for keypoint in DETECTED_KEYPOINTS)
+"""Eye centres, nose tip and mouth corners: the points of the recipe ffhq-transfer."""
 
 
 class ReferenceModel(Protocol):
-    """A model that finds a face's points."""
+    """A model that predicts the points of a face in a photo."""
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Return the points it can answer for."""
+    def point_names(self) -> tuple[str, ...]:
+        """Return the (K,) names of the points that it predicts."""
 
     def __call__(self, photos: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-        """Return (K, 2) photo pixels of each (H, W, 3) uint8 photo's largest face, None if none."""
+        """Predict the points of the largest face in each photo.
+
+        Parameters
+        ----------
+        photos
+            (H, W, 3) uint8 RGB photos.
+
+        Returns
+        -------
+        For each photo (K, 2) photo pixels, or None if there is no face.
+        """
 
 
 @dataclass(frozen=True)
 class RunReference:
     """A run's networks behind the face detector."""
 
-    predict: prediction.Predictor
-    shape: crops.FaceShape
-    names: tuple[str, ...] = KEYPOINT_NAMES
+    predict: Predict
+    mean_face: MeanFace
+    point_names: tuple[str, ...] = KEYPOINT_NAMES
 
     @classmethod
     def open(cls, run: Run) -> RunReference:
-        """Load a run's networks."""
-        return cls(prediction.Predictor(run), run_shape(run))
+        """Load a run's networks.
+
+        Raises
+        ------
+        RunError
+            The run cannot predict all 15 keypoints.
+        """
+        return cls(Predictor(run), load_mean_face(run))
 
     def __call__(self, photos: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-        """Return (15, 2) photo pixels of each photo's largest face, None if none."""
+        """Return (15, 2) photo pixels for each photo's largest face, None if there is no face.
+
+        Parameters
+        ----------
+        photos
+            (H, W, 3) uint8 RGB photos.
+        """
         result: list[np.ndarray | None] = [None] * len(photos)
-        seen, starts = [], []
-        for place, photo in enumerate(photos):
-            found = detection.detect_faces(photo)
-            if found:
-                seen.append(place)
-                starts.append(crops.crop_aligned(found[0].points, self.shape, detection.POINTS))
-        greys = [images.to_grey(photos[place]) for place in seen]
-        located = locate_keypoints(greys, starts, self.predict, self.shape)
-        for place, face in zip(seen, located, strict=True):
-            result[place] = face.points
+        with_face, crops = [], []
+        for index, photo in enumerate(photos):
+            faces = detect_faces(photo)
+            if faces:
+                with_face.append(index)
+                crops.append(crop_aligned(faces[0].points, self.mean_face, DETECTED_KEYPOINTS))
+        greys = [to_grey(photos[index]) for index in with_face]
+        located = locate_keypoints(greys, crops, self.predict, self.mean_face)
+        for index, face in zip(with_face, located, strict=True):
+            result[index] = face.points
         return result
 
 
 @dataclass(frozen=True)
 class DetectorReference:
-    """The five points that MTCNN itself gives."""
+    """The five points that the face detector MTCNN predicts."""
 
-    names: tuple[str, ...] = tuple(KEYPOINT_NAMES[point] for point in detection.POINTS)
+    point_names: tuple[str, ...] = FIVE_POINTS
 
     def __call__(self, photos: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-        """Return (5, 2) photo pixels of each photo's largest face, None if none."""
-        found = [detection.detect_faces(photo) for photo in photos]
-        return [faces[0].points if faces else None for faces in found]
+        """Return (5, 2) photo pixels for each photo's largest face, None if there is no face.
+
+        Parameters
+        ----------
+        photos
+            (H, W, 3) uint8 RGB photos.
+        """
+        detections = [detect_faces(photo) for photo in photos]
+        return [faces[0].points if faces else None for faces in detections]
 
 
-def choose_points(text: str | None, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the points meant by "five", "all" or names with commas between.
+def load_reference(name: str, run: Path | None, model_file: Path | None) -> ReferenceModel:
+    """Load a reference model by name.
 
-    None means the five where the model has them, else all it has.
+    Parameters
+    ----------
+    name
+        One of ``REFERENCE_NAMES``.
+    run
+        Folder of a run or of a photo run. Needed for "run".
+    model_file
+        A ``face_landmarker.task``. Optional, for "mediapipe".
 
     Raises
     ------
     FkdError
-        A point is unknown, named twice, or not among the model's ``names``.
+        The name is unknown, or the model cannot be loaded.
     """
-    if text is None:
-        text = "five" if set(FIVE) <= set(names) else "all"
-    if text == "all":
-        return tuple(names)
-    wanted = FIVE if text == "five" else tuple(part.strip() for part in text.split(","))
-    for name in wanted:
-        if name not in names:
-            raise FkdError(unknown_name("point", name, ("five", "all", *names)))
-    if len(set(wanted)) < len(wanted):
-        raise FkdError(f"--points names {max(wanted, key=wanted.count)!r} twice")
-    return wanted
+    if name not in REFERENCE_NAMES:
+        raise FkdError(unknown_name("model", name, REFERENCE_NAMES))
+    if name == "mtcnn":
+        return DetectorReference()
+    if name == "mediapipe":
+        return MediaPipeReference.open(model_file)
+    if run is None:
+        raise FkdError("the model 'run' needs the folder of a run")
+    if is_photo_run(run):
+        photo_run = open_photo_run(run)
+        backend.start_keras("auto")  # before the first import of Keras, which logs a lot otherwise
+        from fkd_kaggle.photos.photo_network import PhotoRunReference
+
+        return PhotoRunReference.open(photo_run)
+    return RunReference.open(Run.open(run))
 
 
 def find_any_run(name: str | None, runs_dir: Path) -> Path:
-    """Return the folder of a run of either kind by name or path; the newest ensemble where None.
+    """Return the folder of a run or a photo run.
+
+    Parameters
+    ----------
+    name
+        Name or path of the run. Default: the newest run that is not a photo run.
+    runs_dir
+        Folder of the runs.
 
     Raises
     ------
@@ -151,50 +167,58 @@ def find_any_run(name: str | None, runs_dir: Path) -> Path:
         There is no such run.
     """
     for path in (runs_dir / name, Path(name)) if name else ():
-        if (path / RUN_NOTE).exists():
+        if is_photo_run(path):
             return path
     return find_run(name, runs_dir).path
 
 
-def load_reference(name: str, run: Path | None, model_file: Path | None) -> ReferenceModel:
-    """Return a reference model by name.
+def parse_point_names(text: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the points that ``--points`` selects.
 
     Parameters
     ----------
-    run
-        Folder of a run, for ``run``.
-    model_file
-        A ``face_landmarker.task``, for ``mediapipe``.
+    text
+        "five" (``FIVE_POINTS``), "all", or names separated by commas. Default: "five" if the
+        model predicts these, else "all".
+    known
+        Names of the points that the model predicts.
 
     Raises
     ------
     FkdError
-        There is no such model, or it is not usable here.
+        A name is unknown, or given twice.
     """
-    if name not in MODELS:
-        raise FkdError(unknown_name("model", name, MODELS))
-    if name == "mtcnn":
-        return DetectorReference()
-    if name == "mediapipe":
-        from fkd_kaggle.photos.mediapipe import MediaPipeReference
-
-        return MediaPipeReference.open(model_file)
-    assert run is not None
-    if (run / RUN_NOTE).exists():
-        backend.start_keras("auto")  # before anything imports Keras: it has much to say
-        from fkd_kaggle.photos import training
-
-        return training.PhotoRun.open(run)
-    return RunReference.open(Run.open(run))
+    if text is None:
+        text = "five" if set(FIVE_POINTS) <= set(known) else "all"
+    if text == "all":
+        return tuple(known)
+    names = FIVE_POINTS if text == "five" else tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in known:
+            raise FkdError(unknown_name("point", name, ("five", "all", *known)))
+    if len(set(names)) < len(names):
+        raise FkdError(f"--points names {max(names, key=names.count)!r} twice")
+    return names
 
 
-def pick_points(
-    points: np.ndarray | None, names: Sequence[str], wanted: Sequence[str]
+def select_points(
+    points: np.ndarray | None, names: Sequence[str], selected: Sequence[str]
 ) -> np.ndarray | None:
-    """Return (P, 2): the ``wanted`` ones of (K, 2) points called ``names``."""
+    """Return the points with the selected names.
+
+    Parameters
+    ----------
+    points
+        (K, 2) coordinates, or None if there is no face.
+    names
+        (K,) names of ``points``.
+    selected
+        (P,) names of the points to return.
+
+    Returns
+    -------
+    (P, 2) coordinates, or None if ``points`` is None.
+    """
     if points is None:
         return None
-    return points[[list(names).index(name) for name in wanted]]
-
-
-assert index(*FIVE) == detection.POINTS
+    return points[[list(names).index(name) for name in selected]]

@@ -1,1 +1,1 @@
-"""TODO: fkd_kaggle.photos.annotations."""
+"""Points in photos: the types, one module per file format, and the data set for training."""

@@ -1,15 +1,6 @@
-"""Training a network on photos of one's own and a table of their points (ffhq-transfer).
+"""The data set of ``train-photos``: photos resized for the network, and their points.
 
-The whole photo is seen, squeezed to 128×128; points are shares of width and height; any number of
-them. Architecture, loss, steps and what is varied come from a recipe, ``ffhq-transfer`` unless
-another is named; of its augmentation the mirror image and brightness are used, as the system it
-comes from did. A run of this kind is a folder beside the others:
-
-    runs/<name>/
-      photo_run.json       the table, the points, the split, the recipe, what was reached
-      best.weights.h5      of the epoch with the least validation loss
-      history.csv          losses by epoch
-      test.csv, test.png   predictions for the photos that were kept aside
+This module loads the photos of a point table and splits them. It does not train.
 """
 
 from __future__ import annotations
@@ -24,32 +15,30 @@ from PIL import Image
 from fkd_kaggle.errors import DataError
 from fkd_kaggle.models import transfer
 from fkd_kaggle.photos.annotations.point_table import PointTable
-from fkd_kaggle.photos.images import SkippedInput, read_photo
+from fkd_kaggle.photos.annotations.types import SkippedInput
+from fkd_kaggle.photos.images import read_photo
 from fkd_kaggle.recipes.schema import Recipe
 
-_FEWEST = 20
-"""Photos to learn from; a tenth of fewer tells nothing."""
+_MIN_PHOTOS = 20
+"""With fewer photos, a validation set of a tenth of them would not be meaningful."""
 
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Photos with their points, as the network sees them."""
+    """Photos at the network's input size with their points."""
 
     names: tuple[str, ...]
+    """(N,) file names."""
     images: np.ndarray
-    """(N, side, side, 3) uint8."""
+    """(N, side, side, 3) uint8 RGB."""
     points: np.ndarray
-    """(N, K, 2) float32 shares of width and height."""
+    """(N, K, 2) float32 normalized by width and height: 0 and 1 are the edges of the photo."""
+    point_names: tuple[str, ...]
+    """(K,) names of the points."""
     incomplete: int
-    """Rows dropped because a point was not found."""
+    """Number of table rows dropped because a point was not found."""
     skipped: tuple[SkippedInput, ...]
-    """Rows and photos that could not be read."""
-
-
-def resize_to_input(photo: np.ndarray, side: int) -> np.ndarray:
-    """Return (side, side, 3) uint8: a photo in the shape the network sees."""
-    image = Image.fromarray(photo).resize((side, side), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+    """Table rows and photos that could not be read."""
 
 
 def load_photo_set(
@@ -60,17 +49,29 @@ def load_photo_set(
 ) -> PhotoSet:
     """Read the photos of the complete rows of a table.
 
+    Parameters
+    ----------
+    table
+        The photos' names and points.
+    folder
+        Folder of the photos.
+    side
+        Height and width of the network's input in pixels.
+    on_progress
+        Called with the number of photos done and the number of photos.
+
     Raises
     ------
     DataError
-        Too few of them are usable.
+        Fewer than 20 photos can be used.
     """
-    whole = table.complete()
-    names, small, points = [], [], []
+    complete, is_normalized = table.complete_rows(), table.is_normalized
+    names, images, points = [], [], []
     skipped = list(table.skipped)
-    for number, (name, marks) in enumerate(zip(whole.images, whole.points, strict=True)):
+    rows = zip(complete.image_names, complete.points, strict=True)
+    for number, (name, photo_points) in enumerate(rows):
         if on_progress and number % 50 == 0:
-            on_progress(number, len(whole.images))
+            on_progress(number, len(complete.image_names))
         path = folder / name
         try:
             photo = read_photo(path)
@@ -78,31 +79,74 @@ def load_photo_set(
             skipped.append(SkippedInput(name, str(error).removeprefix(f"{path}: ")))
             continue
         names.append(name)
-        small.append(resize_to_input(photo, side))
-        points.append(marks if table.shares else (marks + 0.5) / photo.shape[1::-1])
-    if len(names) < _FEWEST:
-        why = f"; {skipped[0]}" if skipped else ""
+        images.append(resize_to_input(photo, side))
+        points.append(photo_points if is_normalized else _normalize(photo_points, photo))
+    incomplete = len(table.image_names) - len(complete.image_names)
+    if len(names) < _MIN_PHOTOS:
+        example = f"; {skipped[0]}" if skipped else ""
         raise DataError(
-            f"{len(names)} photos with all {len(table.names)} points are too few to learn from "
-            f"(at least {_FEWEST}); {len(table.images) - len(whole.images)} rows have a point "
-            f"that was not found, {len(skipped)} could not be read{why}"
+            f"{len(names)} photos with all {len(table.point_names)} points are too few to learn "
+            f"from (at least {_MIN_PHOTOS}); {incomplete} rows have a point "
+            f"that was not found, {len(skipped)} could not be read{example}"
         )
     return PhotoSet(
-        tuple(names), np.stack(small), np.array(points, np.float32),
-        len(table.images) - len(whole.images), tuple(skipped),
-    )  # fmt: skip
+        tuple(names),
+        np.stack(images),
+        np.array(points, np.float32),
+        table.point_names,
+        incomplete,
+        tuple(skipped),
+    )
+
+
+def resize_to_input(photo: np.ndarray, side: int) -> np.ndarray:
+    """Resize a photo to the network's input without keeping its aspect ratio.
+
+    Parameters
+    ----------
+    photo
+        (H, W, 3) uint8 RGB.
+    side
+        Height and width of the result in pixels.
+
+    Returns
+    -------
+    (side, side, 3) uint8 RGB.
+    """
+    image = Image.fromarray(photo).resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(image)
 
 
 def input_side(recipe: Recipe) -> int:
-    """Return the height and width a recipe's network sees."""
+    """Return the height and width in pixels of the input of a recipe's network."""
     return int(recipe.options.get("side", transfer.SIDE))
 
 
 def split_photos(
     count: int, recipe: Recipe, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the places of training, validation and test photos, at random; at least one each."""
+    """Split photos at random into training, validation and test photos.
+
+    Parameters
+    ----------
+    count
+        Number of photos.
+    recipe
+        Its ``held_out`` is the share of test photos (default 0.1), its ``validation`` the share
+        of validation photos among the others (default 1/9). Both sets have at least one photo.
+    seed
+        Seed of the split.
+
+    Returns
+    -------
+    Indices of the training, validation and test photos, int64.
+    """
     order = np.random.default_rng(seed).permutation(count)
     test = max(1, round(count * (recipe.held_out or 0.1)))
     validation = max(1, round((count - test) * (recipe.validation or 1 / 9)))
     return order[test + validation :], order[test : test + validation], order[:test]
+
+
+def _normalize(points: np.ndarray, photo: np.ndarray) -> np.ndarray:
+    """Return (K, 2) points in pixels of an (H, W, 3) photo as normalized coordinates."""
+    return (points + 0.5) / photo.shape[1::-1]

@@ -1,11 +1,11 @@
-"""``face_keypoints.csv``: photos and any number of points each, written, read and cleaned.
+"""Reader and writer of ``face_keypoints.csv``: photos with any number of points each.
 
     image_name,point_1_x,point_1_y,…,point_K_x,point_K_y
     00001.png,61.20,47.85,…,-1,-1
 
-Coordinates are pixels of the photo, the centre of the top left pixel at (0, 0); -1 where a point
-was not found. Points may have names instead of numbers (``left_eye_center_x``). A file whose
-coordinates all lie between 0 and 1 is taken for one in shares of width and height.
+Coordinates are pixels of the photo; the centre of the top left pixel is (0, 0). A point that was
+not found is -1,-1. Points may have names instead of numbers (``left_eye_center_x``). If all
+coordinates of a file lie between 0 and 1, they are normalized by width and height.
 """
 
 from __future__ import annotations
@@ -16,54 +16,65 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import DataError
-from fkd_kaggle.photos.images import SkippedInput
+from fkd_kaggle.photos.annotations.types import SkippedInput
 
 FILE_NAME = "face_keypoints.csv"
 
 NOT_FOUND = -1
+"""Both coordinates of a point that was not found, as written in the file."""
 
 
 @dataclass(frozen=True)
 class PointTable:
-    """Photos by name with their points."""
+    """Photos and their points."""
 
-    images: tuple[str, ...]
+    image_names: tuple[str, ...]
+    """(N,) file names of the photos."""
     points: np.ndarray
-    """(N, K, 2) float64: pixels, or shares of width and height; NaN where not found."""
-    names: tuple[str, ...]
-    """(K,) what the header calls the points: point_1 …, or names of their own."""
+    """(N, K, 2) float64: photo pixels, or normalized coordinates; NaN where not found."""
+    point_names: tuple[str, ...]
+    """(K,) names of the points from the header, such as point_1."""
     skipped: tuple[SkippedInput, ...] = ()
-    """Rows that could not be read, by line."""
+    """Rows of the file that could not be read, named by line."""
 
     @property
-    def shares(self) -> bool:
-        """Say whether coordinates are shares of width and height, not pixels."""
+    def is_normalized(self) -> bool:
+        """Return whether all coordinates lie between 0 and 1, so that they are not pixels."""
         known = self.points[np.isfinite(self.points)]
         return bool(known.size) and bool(((known >= 0) & (known <= 1)).all())
 
-    def complete(self) -> PointTable:
-        """Return the rows in which every point was found."""
-        keep = np.isfinite(self.points).all((1, 2))
-        images = tuple(name for name, kept in zip(self.images, keep, strict=True) if kept)
-        return PointTable(images, self.points[keep], self.names, self.skipped)
+    def complete_rows(self) -> PointTable:
+        """Return a table of the rows in which every point was found."""
+        complete = np.isfinite(self.points).all((1, 2))
+        names = tuple(name for name, kept in zip(self.image_names, complete, strict=True) if kept)
+        return PointTable(names, self.points[complete], self.point_names, self.skipped)
 
 
-def table_columns(names: Sequence[str]) -> list[str]:
-    """Return the header for points of these names."""
-    return ["image_name", *(f"{name}_{axis}" for name in names for axis in "xy")]
+def table_columns(point_names: Sequence[str]) -> list[str]:
+    """Return the column names of a table with these points."""
+    return ["image_name", *(f"{name}_{axis}" for name in point_names for axis in "xy")]
 
 
-def table_row(image: str, points: np.ndarray | None, count: int) -> list[str]:
-    """Return the cells of a photo with (K, 2) points; -1 where there are none or a point is NaN."""
+def table_row(image_name: str, points: np.ndarray | None, count: int) -> list[str]:
+    """Return the cells of one row.
+
+    Parameters
+    ----------
+    image_name
+        File name of the photo.
+    points
+        (K, 2) pixels; NaN where a point was not found, None if no point was found.
+    count
+        Number of points K.
+    """
     if points is None:
         points = np.full((count, 2), np.nan)
     known = np.isfinite(points).all(1)
     return [
-        image,
+        image_name,
         *(
             f"{value:.2f}" if found else str(NOT_FOUND)
             for point, found in zip(points, known, strict=True)
@@ -73,37 +84,37 @@ def table_row(image: str, points: np.ndarray | None, count: int) -> list[str]:
 
 
 def write_table(path: Path, table: PointTable) -> None:
-    """Write a table, whole or not at all."""
+    """Write a table atomically."""
     rows = [
-        table_row(image, points, len(table.names))
-        for image, points in zip(table.images, table.points, strict=True)
+        table_row(name, points, len(table.point_names))
+        for name, points in zip(table.image_names, table.points, strict=True)
     ]
-    files.write_csv(path, table_columns(table.names), rows)
+    files.write_csv(path, table_columns(table.point_names), rows)
 
 
 def read_table(path: Path) -> PointTable:
-    """Read a table; rows that cannot be read are left out and named.
+    """Read a table. Rows that cannot be read are reported in ``PointTable.skipped``.
 
     Raises
     ------
     DataError
-        The file is missing, its header is another, or not a single row can be read.
+        The file is missing or not a CSV file, its header is wrong, or it has no readable row.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream)
-            names = _names(path, next(reader, []))
-            images, rows, skipped = [], [], []
+            point_names = _parse_header(path, next(reader, []))
+            image_names, rows, skipped = [], [], []
             for cells in reader:
-                where = f"line {reader.line_num}"
+                line = f"line {reader.line_num}"
                 if not any(cell.strip() for cell in cells):
                     continue
-                found = _points(cells, len(names))
-                if isinstance(found, str):
-                    skipped.append(SkippedInput(where, found))
+                points = _parse_row(cells, len(point_names))
+                if isinstance(points, str):
+                    skipped.append(SkippedInput(line, points))
                 else:
-                    images.append(cells[0].strip())
-                    rows.append(found)
+                    image_names.append(cells[0].strip())
+                    rows.append(points)
     except FileNotFoundError:
         raise DataError(
             f"{path} does not exist: `fkd-kaggle annotate FOLDER` makes one from photos"
@@ -113,98 +124,41 @@ def read_table(path: Path) -> PointTable:
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file: {error}") from None
     if not rows:
-        why = f" ({skipped[0]})" if skipped else ""
-        raise DataError(f"{path} has no row that can be read{why}")
-    return PointTable(tuple(images), np.stack(rows), names, tuple(skipped))
+        reason = f" ({skipped[0]})" if skipped else ""
+        raise DataError(f"{path} has no row that can be read{reason}")
+    return PointTable(tuple(image_names), np.stack(rows), point_names, tuple(skipped))
 
 
-def flip_order(names: Sequence[str], points: np.ndarray) -> tuple[int, ...] | None:
-    """Return (K,) which point is which in a mirrored photo; None where that cannot be told.
-
-    By names where they say left and right; else by the mean shape, in which each point is matched
-    with the mirror image of its partner.
-
-    Parameters
-    ----------
-    points
-        (N, K, 2) shares of width and height, all of them known.
-    """
-    by_name = _flip_by_name(names)
-    return by_name if by_name is not None else _flip_by_shape(points)
-
-
-def _names(path: Path, header: list[str]) -> tuple[str, ...]:
+def _parse_header(path: Path, header: list[str]) -> tuple[str, ...]:
+    """Return the point names of a header."""
     cells = [cell.strip() for cell in header]
     names = [cell.removesuffix("_x") for cell in cells[1::2]]
-    if len(cells) < 3 or cells[1:] != table_columns(names)[1:]:
-        wanted = "image_name, point_1_x, point_1_y, …"
-        odd = next(
-            (
-                f", column {place} is {cell!r}"
-                for place, (cell, other) in enumerate(
-                    zip(cells[1:], table_columns(names)[1:], strict=False), start=2
-                )
-                if cell != other
-            ),
-            "",
-        )
-        raise DataError(f"{path}: the header must be {wanted}{odd}")
+    expected = table_columns(names)
+    if len(cells) < 3 or cells[1:] != expected[1:]:
+        columns = enumerate(zip(cells[1:], expected[1:], strict=False), start=2)
+        wrong = [
+            f", column {number} is {cell!r}" for number, (cell, name) in columns if cell != name
+        ]
+        first = wrong[0] if wrong else ""
+        raise DataError(f"{path}: the header must be image_name, point_1_x, point_1_y, …{first}")
     if len(set(names)) < len(names):
-        twice = max(names, key=names.count)
-        raise DataError(f"{path}: point {twice!r} is in the header twice")
+        repeated = max(names, key=names.count)
+        raise DataError(f"{path}: point {repeated!r} is in the header twice")
     return tuple(names)
 
 
-def _points(cells: list[str], count: int) -> np.ndarray | str:
-    """Return (K, 2) points, NaN where not found, or what is wrong with the row."""
+def _parse_row(cells: list[str], count: int) -> np.ndarray | str:
+    """Return (K, 2) points, NaN where not found, or a description of the row's error."""
     if len(cells) != 1 + 2 * count:
         return f"{len(cells)} cells where the header has {1 + 2 * count}"
     if not cells[0].strip():
         return "names no image"
-    try:
-        values = np.array([float(cell) if cell.strip() else NOT_FOUND for cell in cells[1:]])
-    except ValueError:
-        odd = next(cell for cell in cells[1:] if not _is_number(cell))
-        return f"{odd!r} is not a number"
-    points = values.reshape(count, 2)
+    values = []
+    for cell in cells[1:]:
+        try:
+            values.append(float(cell) if cell.strip() else NOT_FOUND)
+        except ValueError:
+            return f"{cell!r} is not a number"
+    points = np.array(values, np.float64).reshape(count, 2)
     points[(points == NOT_FOUND).any(1) | ~np.isfinite(points).all(1)] = np.nan
     return points
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell or "0")
-    except ValueError:
-        return False
-    return True
-
-
-def _flip_by_name(names: Sequence[str]) -> tuple[int, ...] | None:
-    swap = {"left": "right", "right": "left"}
-    mirrored = ["_".join(swap.get(part, part) for part in name.split("_")) for name in names]
-    if list(names) == mirrored or not set(mirrored) <= set(names):
-        return None
-    return tuple(list(names).index(name) for name in mirrored)
-
-
-_ASYMMETRY = 0.25
-"""Share of the cloud's radius that a point may be away from its partner's mirror image."""
-
-_OFF_CENTRE = 0.6
-"""Share of it that the clouds may lie beside the photos' middle: an eye alone is symmetric too,
-but its mirror image is the other eye."""
-
-
-def _flip_by_shape(points: np.ndarray) -> tuple[int, ...] | None:
-    middles = points.mean(1, keepdims=True)
-    sizes = np.sqrt(np.square(points - middles).sum(-1).mean(-1))
-    usable = sizes > 0
-    if not usable.any() or abs(middles[..., 0].mean() - 0.5) > _OFF_CENTRE * sizes.mean():
-        return None
-    mean = ((points - middles)[usable] / sizes[usable, None, None]).mean(0)
-    apart = np.hypot(*np.moveaxis(mean[:, None] - (mean * (-1, 1))[None], -1, 0))
-    _, partner = linear_sum_assignment(np.square(apart))
-    there_and_back = (partner[partner] == np.arange(len(partner))).all()
-    if not there_and_back or apart[np.arange(len(partner)), partner].max() > _ASYMMETRY:
-        return None
-    return tuple(int(place) for place in partner)

@@ -1,9 +1,4 @@
-"""Reading CVAT's "for images 1.1" XML: which points somebody put into which photo.
-
-A face is a ``<points>`` shape, or a ``<skeleton>`` of single points, with 15 points in any order:
-names inside the file are not trusted, matching is ``evaluate``'s. What cannot be used is reported
-and left out; only a file that cannot be read at all is an error. Other formats are refused.
-"""
+"""Types of annotated photos, shared by the readers of annotation files and the evaluation."""
 
 from __future__ import annotations
 
@@ -11,26 +6,39 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fkd_kaggle.photos.images import SkippedInput
+
+@dataclass(frozen=True)
+class SkippedInput:
+    """A photo, face or row of the input that is not used."""
+
+    name: str
+    """The photo's name, or the position in the file."""
+    reason: str
+    """Why it is not used."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
 
 
 @dataclass(frozen=True)
 class AnnotatedPhoto:
-    """A photo with the faces somebody marked in it."""
+    """A photo with its annotated faces."""
 
     name: str
-    """As the file calls it, folders included."""
+    """File name as written in the annotation file, folders included."""
     size: tuple[int, int] | None
-    """Width and height as the file says; None where it does not."""
+    """Width and height in pixels as written in the annotation file; None if not written."""
     faces: tuple[np.ndarray, ...]
-    """(15, 2) float64 each: photo pixels in any order."""
+    """One (15, 2) float64 array per face: photo pixels, keypoints in any order."""
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """What an annotation file holds."""
+    """The content of an annotation file."""
 
     photos: tuple[AnnotatedPhoto, ...]
+    """Photos with at least one usable face."""
     skipped: tuple[SkippedInput, ...]
+    """Photos and shapes that are not used."""
     label: str
-    """The label whose shapes were taken."""
+    """The label of the shapes that are used."""

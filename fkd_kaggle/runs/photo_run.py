@@ -1,0 +1,152 @@
+"""Photo runs: the folders that ``train-photos`` writes beside the runs of ensembles.
+
+    runs/<name>/
+      photo_run.json       point table, points, split, recipe and results
+      best.weights.h5      weights of the epoch with the smallest validation loss
+      history.csv          losses by epoch
+      test.csv, test.png   predictions for the test photos
+
+This module reads and writes the folder. ``photos.training`` trains and draws.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fkd_kaggle import files
+from fkd_kaggle.errors import RunError
+from fkd_kaggle.recipes.loading import recipe_from_dict
+from fkd_kaggle.recipes.schema import Recipe
+from fkd_kaggle.runs.folder import next_run_name
+
+PHOTO_HISTORY = ("epoch", "epochs", "loss", "validation_loss", "validation_mae")
+"""Columns of history.csv. Losses in the recipe's unit, the MAE in normalized coordinates."""
+
+_NOTE = "photo_run.json"
+
+
+@dataclass(frozen=True)
+class PhotoRun:
+    """A finished photo run. Its folder does not change any more."""
+
+    path: Path
+    info: Mapping[str, Any]
+    """The content of photo_run.json."""
+
+    @property
+    def point_names(self) -> tuple[str, ...]:
+        """Return the (K,) names of the points that the network predicts."""
+        return tuple(self.info["points"])
+
+    @property
+    def flip_order(self) -> tuple[int, ...] | None:
+        """Return the (K,) order of the points in a mirrored photo; None without mirroring."""
+        return tuple(self.info["flip"]) if self.info["flip"] is not None else None
+
+    @property
+    def recipe(self) -> Recipe:
+        """Return the recipe that the network was trained with."""
+        return recipe_from_dict(self.info["recipe"])
+
+    @property
+    def weights(self) -> Path:
+        """Return the file of the network's weights."""
+        return weights_path(self.path)
+
+
+def is_photo_run(path: Path) -> bool:
+    """Return whether a folder is a finished photo run."""
+    return (path / _NOTE).exists()
+
+
+def open_photo_run(path: Path) -> PhotoRun:
+    """Open a photo run.
+
+    Raises
+    ------
+    RunError
+        The folder is not a photo run, or photo_run.json is damaged.
+    """
+    try:
+        info = json.loads((path / _NOTE).read_text(encoding="utf-8"))
+        run = PhotoRun(path, info)
+        _ = run.recipe, run.point_names, run.flip_order  # raise an error if they are damaged
+    except FileNotFoundError:
+        raise RunError(f"{path} is no run of train-photos (no {_NOTE})") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path / _NOTE} is damaged ({type(error).__name__})") from error
+    return run
+
+
+def new_photo_run_folder(runs_dir: Path, name: str | None, stem: str) -> Path:
+    """Return the path of a new photo run; the folder is not made.
+
+    Parameters
+    ----------
+    runs_dir
+        Folder of the runs.
+    name
+        Name of the run. Default: ``stem`` and the first free number.
+    stem
+        The recipe's name.
+
+    Raises
+    ------
+    RunError
+        A run of this name exists.
+    """
+    path = runs_dir / (name or next_run_name(runs_dir, stem))
+    if path.exists():
+        raise RunError(f"{path} is there already: choose another --name")
+    return path
+
+
+def weights_path(path: Path) -> Path:
+    """Return the file of the weights in a photo run's folder."""
+    return path / "best.weights.h5"
+
+
+def picture_path(path: Path) -> Path:
+    """Return the file of the drawn test photos in a photo run's folder."""
+    return path / "test.png"
+
+
+def write_photo_run(path: Path, info: Mapping[str, Any]) -> PhotoRun:
+    """Write photo_run.json, which makes a folder a finished photo run, and return the run."""
+    files.write_json(path / _NOTE, info)
+    return PhotoRun(path, info)
+
+
+def write_photo_history(path: Path, rows: Iterable[Sequence[float]]) -> None:
+    """Write history.csv.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+    rows
+        One row per epoch, with the columns ``PHOTO_HISTORY``.
+    """
+    files.write_csv(path / "history.csv", PHOTO_HISTORY, rows)
+
+
+def write_test_predictions(
+    path: Path, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[float]]]
+) -> None:
+    """Write test.csv.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+    columns
+        Column names: of the photo and of 2·K coordinates.
+    rows
+        The photo's name and 2·K normalized coordinates of each test photo.
+    """
+    cells = [(name, *(f"{value:.5f}" for value in coordinates)) for name, coordinates in rows]
+    files.write_csv(path / "test.csv", columns, cells)

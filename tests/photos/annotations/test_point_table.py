@@ -1,0 +1,74 @@
+"""Tests of reading and writing face_keypoints.csv."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fkd_kaggle.errors import DataError
+from fkd_kaggle.photos.annotations.point_table import PointTable, read_table, write_table
+
+TWO_POINTS = ("point_1", "point_2")
+
+HEADER = "image_name,point_1_x,point_1_y,point_2_x,point_2_y\n"
+
+coordinates = st.one_of(
+    st.just(float("nan")), st.floats(0, 5000).map(lambda value: round(value, 2))
+)
+
+
+@given(st.lists(st.tuples(coordinates, coordinates, coordinates), min_size=1, max_size=5))
+def test_a_written_table_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, values: list[tuple[float, float, float]]
+) -> None:
+    points = np.array([[[x, x + 1], [y, z]] for x, y, z in values])
+    points[np.isnan(points).any(2)] = np.nan
+    names = tuple(f"a, “{n}”.jpg" for n in range(len(values)))
+    path = tmp_path_factory.mktemp("tables") / "t.csv"
+    write_table(path, PointTable(names, points, TWO_POINTS))
+    table = read_table(path)
+    assert (table.image_names, table.point_names, table.skipped) == (names, TWO_POINTS, ())
+    np.testing.assert_allclose(table.points, points, atol=0.005)
+
+
+def test_minus_one_means_not_found_and_bad_rows_are_reported(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(
+        HEADER
+        + "a.jpg,1,2,3,4\nb.jpg,1,2,-1,-1\n\nc.jpg,1,2,three,4\nd.jpg,1,2\n,1,2,3,4\ne.jpg,1,2,,\n"
+    )
+    table = read_table(path)
+    assert table.image_names == ("a.jpg", "b.jpg", "e.jpg")
+    assert np.isnan(table.points[1, 1]).all()
+    assert [str(item) for item in table.skipped] == [
+        "line 5: 'three' is not a number",
+        "line 6: 3 cells where the header has 5",
+        "line 7: names no image",
+    ]
+    assert table.complete_rows().image_names == ("a.jpg",)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "the header must be image_name, point_1_x, point_1_y"),
+        ("image_name,p_x,p_z\n", "column 3 is 'p_z'"),
+        ("image_name,p_x,p_y,p_x,p_y\n", "'p' is in the header twice"),
+        (HEADER, "no row that can be read"),
+        (HEADER + "a.jpg,1\n", r"no row that can be read \(line 2: 2 cells"),
+    ],
+)
+def test_invalid_tables_are_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=reason):
+        read_table(tmp_path / "t.csv")
+
+
+def test_coordinates_between_0_and_1_are_normalized() -> None:
+    points = np.array([[[0.2, 0.9], [np.nan, np.nan]]])
+    assert PointTable(("a",), points, TWO_POINTS).is_normalized
+    assert not PointTable(("a",), points * 50, TWO_POINTS).is_normalized

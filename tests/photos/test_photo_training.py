@@ -1,0 +1,120 @@
+"""Tests of ``fkd-kaggle train-photos`` and of the network that it trains."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command
+from PIL import Image
+
+from fkd_kaggle.photos.annotations.point_table import (
+    PointTable,
+    read_table,
+    table_columns,
+    write_table,
+)
+from fkd_kaggle.practice import synthetic_faces
+
+SMALL = """
+architecture = "transfer"
+source_outputs = "shared"
+target_scale = "unit"
+loss_width = 1.0
+learning_rate = 1e-3
+schedule = "constant"
+patience = 2
+epochs = 2
+batch_size = 8
+augmentation = { set = "none", flip = 0.5, brightness = 0.2 }
+held_out = 0.1
+validation = 0.1111
+options = { backbone = "mobilenet-v2", weights = "none", side = 32, dense = 8 }
+"""
+
+
+def write_photos(count: int = 30) -> None:
+    """Write synthetic faces as photos with three points each to the folder ``album``.
+
+    The second photo is missing, and the first lacks a point. ``small.toml`` is a recipe.
+    """
+    Path("album").mkdir()
+    faces, keypoints = synthetic_faces.draw_faces(count, seed=3)
+    points = keypoints[:, [0, 1, 10]].astype(float)
+    points[0, 1] = np.nan
+    names = tuple(f"{number:02}.png" for number in range(count))
+    for name, face in zip(names[2:], faces[2:], strict=True):
+        Image.fromarray(face).save(Path("album", name))
+    Image.fromarray(faces[0]).save(Path("album", names[0]))
+    table = PointTable(names, points, ("left_eye", "right_eye", "nose"))
+    write_table(Path("album/face_keypoints.csv"), table)
+    Path("small.toml").write_text(SMALL)
+
+
+@pytest.mark.slow
+def test_a_network_learns_any_number_of_points_and_predicts_them(fkd: Command) -> None:
+    write_photos()
+    result = fkd("train-photos", "album/face_keypoints.csv", "-r", "small.toml", "--name", "mine")
+    assert result.code == 0, result.err
+    counts = "28 photos with 3 points each; rows dropped for a point that was not found: 1"
+    assert counts in result.out
+    assert "skipped 01.png: there is no such photo" in result.out
+    assert "first weights: random, as asked for" in result.out
+    assert "mirror images swap: left_eye and right_eye" in result.out
+    folder = Path("runs/mine")
+    info = json.loads((folder / "photo_run.json").read_text())
+    assert info["photos"] == {"training": 22, "validation": 3, "test": 3}
+    with (folder / "test.csv").open(newline="") as stream:
+        test_rows = list(csv.DictReader(stream))
+    table = read_table(Path("album/face_keypoints.csv"))
+    errors = []
+    for row in test_rows:
+        labels = (table.points[table.image_names.index(row["image_name"])] + 0.5) / 96
+        cells = [float(row[name]) for name in table_columns(table.point_names)[1:]]
+        errors.append(np.abs(labels.reshape(-1) - cells))
+    assert info["test"]["mae"] == pytest.approx(np.mean(errors), abs=1e-4)
+    assert info["test"]["mae_px_32"] == pytest.approx(32 * info["test"]["mae"])
+    assert (folder / "test.png").exists()
+
+    result = fkd("annotate", "album", "--run", "mine", "--output", "again.csv")
+    assert result.code == 0, result.err
+    predicted = read_table(Path("again.csv"))
+    assert predicted.points.shape == (29, 3, 2)
+    row = test_rows[0]
+    index = predicted.image_names.index(row["image_name"])
+    expected = 96 * float(row["left_eye_x"]) - 0.5
+    assert predicted.points[index, 0, 0] == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("transfer", "region"), "photos are learned with architecture 'transfer'"),
+        (("mobilenet-v2", "mobilenet-v3"), "did you mean 'mobilenet-v2'"),
+        (('"none", side', '"w.h5", side'), "there is no file w.h5"),
+        (("side = 32", "side = 8"), "side must be 32 or more"),
+    ],
+)
+def test_error_for_an_unsuitable_recipe_is_one_line_and_no_run_is_left(
+    fkd: Command, change: tuple[str, str], reason: str
+) -> None:
+    write_photos()
+    text = SMALL.replace(*change)
+    if "region" in text:
+        text = text.partition("options")[0]
+    Path("small.toml").write_text(text)
+    result = fkd("train-photos", "album/face_keypoints.csv", "-r", "small.toml")
+    assert (result.code, result.err.count("\n")) == (2, 1), result.err
+    assert reason in result.err
+    assert not list(Path().glob("runs/*"))
+
+
+def test_error_for_too_few_photos_says_why_others_were_skipped(fkd: Command) -> None:
+    write_photos(12)
+    result = fkd("train-photos", "album/face_keypoints.csv", "-r", "small.toml")
+    assert result.code == 2
+    assert "10 photos with all 3 points are too few" in result.err
+    assert "01.png: there is no such photo" in result.err
