@@ -1,13 +1,13 @@
-"""The command line: options in, one room called, its result printed. No logic of its own.
-
-Nothing heavy is imported until a command runs, so that ``--help`` is instant.
-"""
+"""The commands for data sets: ``fetch`` and ``explore``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
 
 from fkd_kaggle.cli import connection, options
 from fkd_kaggle.display.console import make_console, print_line
@@ -15,9 +15,17 @@ from fkd_kaggle.display.console import make_console, print_line
 if TYPE_CHECKING:
     from rich.console import Console
 
+EXPLORE: Final = Path("explore")
 
-def fetch(data_dir: options.DataDir = options.DATA, force: options.Force = False) -> None:
-    """Download the competition's files, unpack and check them."""
+Force = Annotated[bool, typer.Option("--force", help="Download all files again.")]
+
+ExploreOutput = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the figures.")
+]
+
+
+def fetch(data_dir: options.DataDir = options.DATA, force: Force = False) -> None:
+    """Download, unpack and check the competition's files."""
     from fkd_kaggle import pipeline
     from fkd_kaggle.data import dataset
     from fkd_kaggle.display import tables
@@ -25,12 +33,12 @@ def fetch(data_dir: options.DataDir = options.DATA, force: options.Force = False
     console = make_console()
     if pipeline.is_fetched(data_dir) and not force:
         print_line(
-            console, f"{data_dir} holds the competition's files already; --force fetches anew"
+            console, f"{data_dir} contains the competition's files; --force downloads them again"
         )
         summary = dataset.check_data_folder(data_dir)
     else:
         competition = connection.connect_competition(console)
-        with _bytes_progress(console) as on_progress:
+        with _download_progress(console) as on_progress:
             summary = pipeline.fetch_data(
                 competition, data_dir, force=force, on_progress=on_progress
             )
@@ -38,23 +46,21 @@ def fetch(data_dir: options.DataDir = options.DATA, force: options.Force = False
     print_line(console, "next: fkd-kaggle train-ensemble")
 
 
-def explore(
-    data_dir: options.DataDir = options.DATA, output: options.ExploreOutput = options.EXPLORE
-) -> None:
-    """Draw what is in a data set; find labels that do not fit."""
+def explore(data_dir: options.DataDir = options.DATA, output: ExploreOutput = EXPLORE) -> None:
+    """Draw figures of a data set and list implausible labels."""
     from fkd_kaggle.display import tables
     from fkd_kaggle.report.dataset import write_dataset_page
 
     console = make_console()
-    with console.status(f"looking at {data_dir}…"):
-        found = write_dataset_page(data_dir, output)
-    console.print(tables.statistics_table(found))
-    print_line(console, f"pictures: {found.page}")
+    with console.status(f"reading {data_dir}…"):
+        page, statistics = write_dataset_page(data_dir, output)
+    console.print(tables.statistics_table(statistics))
+    print_line(console, f"figures: {page}")
 
 
 @contextmanager
-def _bytes_progress(console: Console) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a download bar; yields what to call with (bytes so far, bytes in all or None)."""
+def _download_progress(console: Console) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a progress bar; yield a function of the bytes received and the total (or None)."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     with Progress(
@@ -62,7 +68,7 @@ def _bytes_progress(console: Console) -> Iterator[Callable[[int, int | None], No
     ) as progress:
         task = progress.add_task("", total=None)
 
-        def show(done: int, total: int | None) -> None:
-            progress.update(task, completed=done, total=total)
+        def update(received: int, total: int | None) -> None:
+            progress.update(task, completed=received, total=total)
 
-        yield show
+        yield update

@@ -75,6 +75,31 @@ def combined_rmse(
     return float(np.sqrt(total / weight)) if weight else None
 
 
+def face_rmse(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the RMSE of each face in pixels, (N,) float64; NaN if nothing is known of a face.
+
+    Parameters
+    ----------
+    predictions, labels
+        (N, 15, 2) pixels, NaN where unknown.
+    """
+    squares = np.square(predictions - labels).reshape(len(labels), -1)
+    return np.sqrt(masked_means(squares, 1))
+
+
+def rank_by_rmse(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the positions of the faces with a known RMSE, (K,) int64, the smallest RMSE first.
+
+    Parameters
+    ----------
+    predictions, labels
+        (N, 15, 2) pixels, NaN where unknown.
+    """
+    errors = face_rmse(predictions, labels)
+    known = np.flatnonzero(np.isfinite(errors))
+    return known[np.argsort(errors[known], kind="stable")]
+
+
 def compute_metric(name: str, predictions: np.ndarray, labels: np.ndarray) -> float | None:
     """Return one of ``METRICS``; None if nothing is both labelled and predicted.
 

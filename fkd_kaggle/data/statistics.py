@@ -1,22 +1,20 @@
-"""What a data set looks like before anything is trained: pictures, and a page of them.
+"""Statistics of a data set before any training: counts, label patterns, near-duplicates, outliers.
 
-What is missing, how bright the faces are, where the two annotators put their points, which faces
-are near-duplicates and which labels do not fit the shape of a face. Changes no data and judges no
-network: that is ``report``'s.
+Computes values; ``report.dataset`` draws them and ``display.tables`` prints them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Final
 
 import numpy as np
 
+from fkd_kaggle.data import folds, outliers
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.keypoints import COMPLETE, KEYPOINT_NAMES, PARTIAL
 
-_LISTED = 200
-"""Labels in suspicious.csv."""
+_MAX_OUTLIERS: Final = 200
 
 
 @dataclass(frozen=True)
@@ -24,22 +22,47 @@ class LabelOutlier:
     """A label that does not fit the face's other labels."""
 
     row: int
-    """Of training.csv, from 1."""
+    """Row of training.csv, from 1."""
     keypoint: str
+    """Name of the keypoint."""
     distance: float
-    """Pixels from where the other labels expect it."""
+    """Pixels from the label to its expected position."""
     deviations: float
-    """The same in standard deviations of the shape model."""
+    """The same as a Mahalanobis distance, in standard deviations."""
 
 
 @dataclass(frozen=True)
 class DatasetStatistics:
-    """What ``explore`` found and where it drew it."""
+    """Statistics of training faces, with the number of test faces."""
 
-    page: Path
     counts: tuple[tuple[str, str], ...]
-    """Name and value, in the order to read them."""
-    suspicions: tuple[LabelOutlier, ...]
+    """Name and value of each count, in order of presentation."""
+    outliers: tuple[LabelOutlier, ...]
+    """The worst label of each face, the largest Mahalanobis distance first; at most 200."""
+    expected: np.ndarray
+    """(N, 15, 2) float64 pixels where each label is expected, NaN where unknown."""
+    groups: np.ndarray
+    """(N,) int64 group numbers, equal for near-duplicates."""
+
+
+def dataset_statistics(training: Faces, test: Faces | None) -> DatasetStatistics:
+    """Return the statistics of a data set.
+
+    Parameters
+    ----------
+    training
+        N labelled faces.
+    test
+        Test faces, None if there is no test set.
+    """
+    groups = folds.near_duplicate_groups(training)
+    expected, distances = outliers.expected_labels(training.keypoints, training.annotators)
+    return DatasetStatistics(
+        count_faces(training, test, groups),
+        find_label_outliers(training, expected, distances),
+        expected,
+        groups,
+    )
 
 
 def label_patterns(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -48,36 +71,44 @@ def label_patterns(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     keypoints
-        (N, 15, 2) pixels, NaN where nobody labelled.
+        (N, 15, 2) pixels, NaN where unlabelled.
 
     Returns
     -------
-    (K, 15) bool, True where labelled, and (K,) the number of faces of each pattern.
+    (K, 15) bool, True where labelled, and (K,) int64 numbers of faces with each pattern.
     """
-    found, counts = np.unique(np.isfinite(keypoints[..., 0]), axis=0, return_counts=True)
+    patterns, counts = np.unique(np.isfinite(keypoints[..., 0]), axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    return found[order], counts[order]
+    return patterns[order], counts[order]
 
 
 def find_label_outliers(
-    training: Faces, expected: np.ndarray, deviations: np.ndarray
+    training: Faces, expected: np.ndarray, distances: np.ndarray
 ) -> tuple[LabelOutlier, ...]:
-    """Return each face's least fitting label, the worst first."""
-    filled = np.nan_to_num(deviations, nan=-1.0)
+    """Return the worst label of each face, the largest Mahalanobis distance first; at most 200.
+
+    Parameters
+    ----------
+    training
+        N labelled faces.
+    expected, distances
+        (N, 15, 2) pixels and (N, 15) Mahalanobis distances, as ``outliers.expected_labels`` returns
+        them.
+    """
+    filled = np.nan_to_num(distances, nan=-1.0)
     worst = filled.argmax(1)
-    rows = np.argsort(-filled.max(1), kind="stable")[:_LISTED]
     found = []
-    for row in rows:
+    for row in np.argsort(-filled.max(1), kind="stable")[:_MAX_OUTLIERS]:
         point = worst[row]
-        if np.isnan(deviations[row, point]):
+        if np.isnan(distances[row, point]):
             continue
-        distance = float(np.hypot(*(expected[row, point] - training.keypoints[row, point])))
+        offset = expected[row, point] - training.keypoints[row, point]
         found.append(
             LabelOutlier(
                 int(training.ids[row]),
                 KEYPOINT_NAMES[point],
-                distance,
-                float(deviations[row, point]),
+                float(np.hypot(*offset)),
+                float(distances[row, point]),
             )
         )
     return tuple(found)
@@ -86,19 +117,30 @@ def find_label_outliers(
 def count_faces(
     training: Faces, test: Faces | None, groups: np.ndarray
 ) -> tuple[tuple[str, str], ...]:
+    """Return counts of faces, labels and duplicates as names and formatted values.
+
+    Parameters
+    ----------
+    training
+        N labelled faces.
+    test
+        Test faces, None if there is no test set.
+    groups
+        (N,) int64 group numbers, equal for near-duplicates.
+    """
     labelled = np.isfinite(training.keypoints[..., 0])
     count = len(training.images)
     sizes = np.bincount(groups)
     distinct = len(np.unique(training.images.reshape(count, -1), axis=0))
     return (
         ("training faces", f"{count:,}"),
-        ("of the complete source", f"{(training.annotators == COMPLETE).sum():,}"),
-        ("of the partial source", f"{(training.annotators == PARTIAL).sum():,}"),
+        ("of the complete annotator", f"{(training.annotators == COMPLETE).sum():,}"),
+        ("of the partial annotator", f"{(training.annotators == PARTIAL).sum():,}"),
         ("with all 15 keypoints", f"{labelled.all(1).sum():,}"),
-        ("with no label at all", f"{(~labelled.any(1)).sum():,}"),
+        ("without any label", f"{(~labelled.any(1)).sum():,}"),
         ("labels missing", f"{100 * (1 - labelled.mean()):.1f} %"),
-        ("pictures that occur twice or more, byte for byte", f"{count - distinct:,}"),
+        ("exact copies of other images", f"{count - distinct:,}"),
         ("groups of near-duplicates", f"{(sizes > 1).sum():,}"),
-        ("faces in them", f"{sizes[sizes > 1].sum():,}"),
+        ("faces in these groups", f"{sizes[sizes > 1].sum():,}"),
         ("test faces", "no test.csv" if test is None else f"{len(test.images):,}"),
     )

@@ -34,7 +34,7 @@ def dataset_table(summary: DataSummary) -> Table:
     ):
         table.add_row(name, f"{complete:,}", f"{partial:,}", f"{complete + partial:,}")
     table.add_row("keypoints of a face", "15", "4", "")
-    table.add_row("values in the lookup table", "", "", f"{summary.asked:,}")
+    table.add_row("values in the lookup table", "", "", f"{summary.queries:,}")
     return table
 
 
@@ -43,7 +43,7 @@ def statistics_table(statistics: DatasetStatistics) -> Table:
     table = _empty_table("", ">", "")
     for name, value in statistics.counts:
         table.add_row(name, value, "")
-    for number, label in enumerate(statistics.suspicions[:5]):
+    for number, label in enumerate(statistics.outliers[:5]):
         table.add_row(
             "" if number else "least plausible labels",
             f"row {label.row}",

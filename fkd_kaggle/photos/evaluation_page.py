@@ -35,12 +35,6 @@ SUMMARY = "summary.json"
 
 _TILES_PER_SHEET = 60
 
-_EXPLANATION = (
-    "rmse_96 is the RMSE per coordinate in pixels of the 96×96 crop around the annotated points, "
-    "the competition's unit. NME is the mean distance of the points, divided by the distance of "
-    f"the eye centres. Failures are faces with an NME above {100 * FAILURE_NME:.0f} % or not found."
-)
-
 _FACE_COLUMNS = (
     "photo",
     "face",
@@ -236,4 +230,11 @@ def _write_page(
         for key, value in summary.items()
     ]
     rows += [(f"not scored: {item.name}", item.reason) for item in evaluation.skipped]
-    html.write_page(folder / "index.html", title, _EXPLANATION, rows, captions)
+    html.write_page(
+        folder / "index.html",
+        "evaluation.html",
+        title=title,
+        rows=rows,
+        figures=captions,
+        failure_percent=f"{100 * FAILURE_NME:.0f}",
+    )

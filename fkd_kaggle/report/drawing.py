@@ -1,6 +1,6 @@
-"""What pictures of runs, data sets and comparisons share: saving, faces with points, a page.
+"""Drawing with matplotlib: faces with points, logarithmic axes, saving figures.
 
-Draws what it is given with matplotlib's object interface; knows neither runs nor recipes.
+Uses matplotlib's object interface and draws the arrays it is given.
 """
 
 from __future__ import annotations
@@ -21,35 +21,41 @@ from fkd_kaggle.keypoints import IMAGE_SIZE
 
 @dataclass(frozen=True)
 class PointMarks:
-    """Points to draw on faces, a colour and a marker for all."""
+    """Points to draw on faces, all in one colour and marker."""
 
     points: np.ndarray
     """(K, P, 2) pixels; NaN is not drawn."""
     color: str
+    """matplotlib colour."""
     marker: str
+    """matplotlib marker."""
 
 
 def label_marks(points: np.ndarray) -> PointMarks:
-    """Return (K, P, 2) labels as green crosses, as every picture here shows them."""
+    """Return (K, P, 2) labels as green crosses."""
     return PointMarks(points, "lime", "+")
 
 
 def prediction_marks(points: np.ndarray) -> PointMarks:
-    """Return (K, P, 2) points that a model put there as red crosses."""
+    """Return (K, P, 2) predictions as red diagonal crosses."""
     return PointMarks(points, "red", "x")
 
 
 def draw_faces(
     images: np.ndarray, titles: Sequence[str], target: Path, marks: Sequence[PointMarks]
 ) -> None:
-    """Draw faces six in a line, each with its title and its points.
+    """Draw faces, six in a row, each with its title and its points.
 
     Parameters
     ----------
     images
         (K, 96, 96) uint8.
+    titles
+        K titles.
+    target
+        Path of the PNG.
     marks
-        Drawn in this order, each over the one before.
+        Points of the K faces, drawn in this order.
     """
     lines = max(1, -(-len(images) // 6))
     figure = Figure(figsize=(12, 2.15 * lines), layout="constrained")
@@ -66,13 +72,13 @@ def draw_faces(
 
 
 def draw_face(axes: Axes, image: np.ndarray) -> None:
-    """Draw a (96, 96) face in the pixel coordinates of its keypoints."""
+    """Draw a (96, 96) image, with axes in the pixel coordinates of its keypoints."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=255)
     axes.set(xlim=(-0.5, IMAGE_SIZE - 0.5), ylim=(IMAGE_SIZE - 0.5, -0.5))
 
 
 def use_log_axis(axes: Axes) -> None:
-    """Make the y axis logarithmic with plain numbers at 1, 2, 3 and 5."""
+    """Make the y axis logarithmic, labelled with plain numbers at 1, 2, 3 and 5."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -80,7 +86,7 @@ def use_log_axis(axes: Axes) -> None:
 
 
 def save_figure(figure: Figure, target: Path) -> None:
-    """Write a figure as a PNG, whole or not at all."""
+    """Write a figure as a PNG, atomically."""
     FigureCanvasAgg(figure)
     with files.atomic_path(target) as path:
         figure.savefig(path, dpi=90)

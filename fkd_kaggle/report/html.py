@@ -1,60 +1,69 @@
-"""What pictures of runs, data sets and comparisons share: saving, faces with points, a page.
+"""HTML pages: a title, a text, a table and figures, from the Jinja2 templates in ``templates/``.
 
-Draws what it is given with matplotlib's object interface; knows neither runs nor recipes.
+A page embeds its figures and loads nothing, so that the file can be sent alone. Knows neither runs
+nor data sets: each kind of page is a template that extends ``base.html``.
 """
 
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+import jinja2
 
 from fkd_kaggle import files
 
 
 def write_page(
     target: Path,
-    title: str,
-    words: str,
-    rows: Sequence[Sequence[str]],
-    pictures: Mapping[str, str],
+    template: str,
     *,
+    title: str,
+    rows: Sequence[Sequence[str]],
+    figures: Mapping[str, str],
     header: Sequence[str] = (),
+    **values: Any,
 ) -> None:
-    """Write a page of a table and pictures that loads nothing, so that it can be sent alone.
+    """Write a page; all texts are escaped.
 
     Parameters
     ----------
-    words
-        A line above the table.
+    target
+        Path of the page.
+    template
+        File name of a template that extends ``base.html``.
+    title
+        Title and heading.
     rows
-        Cells of the table, as they are to be read.
-    pictures
-        Captions by file name; the pictures lie beside the page and are embedded.
+        Cells of the table, formatted.
+    figures
+        Captions by file name; the PNG files lie in the page's folder and are embedded.
     header
-        Names of the table's columns, where they need any.
+        Names of the table's columns, if any.
+    values
+        Variables of the template itself.
     """
-    table = (_row(header, "th") if header else "") + "".join(_row(row, "td") for row in rows)
-    figures = "".join(
-        f'<figure><img alt="" src="data:image/png;base64,{_embedded(target.parent / name)}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        for name, caption in pictures.items()
+    embedded = [
+        (base64.b64encode((target.parent / name).read_bytes()).decode("ascii"), caption)
+        for name, caption in figures.items()
+    ]
+    text = (
+        _environment()
+        .get_template(template)
+        .render(title=title, rows=rows, figures=embedded, header=header, **values)
     )
-    title = html.escape(title)
-    files.write_text(
-        target,
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>'
-        "body{font:15px/1.5 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em}"
-        "img{max-width:100%}figure{margin:2em 0}td,th{padding:0 1em 0 0;text-align:left}"
-        f"</style><h1>{title}</h1><p>{html.escape(words)}</p><table>{table}</table>"
-        f"{figures}</html>\n",
+    files.write_text(target, text + "\n")
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(str(__package__)),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-
-
-def _row(cells: Sequence[str], kind: str) -> str:
-    return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
-
-
-def _embedded(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode("ascii")

@@ -1,22 +1,25 @@
-"""Drawing faces in photos with what was annotated (green +) and what is predicted (red ×).
+"""Tiles: faces in photos with annotated points (green +) and predicted points (red ×).
 
-Tiles are drawn with Pillow: hundreds of them are wanted, and matplotlib takes a second for five.
+Drawn with Pillow, because matplotlib takes a second for five and hundreds are needed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-TILE = 320
-"""Width and height in pixels of a drawn face, without its caption."""
+TILE: Final = 320
+"""Width and height of a tile in pixels, without its caption."""
 
-_CAPTION = 22
+_CAPTION: Final = 22
 
-_GREEN, _RED = (0, 220, 60), (255, 40, 40)
+_GREEN: Final = (0, 220, 60)
+_RED: Final = (255, 40, 40)
+_YELLOW: Final = (255, 230, 0)
 
 
 def make_tile(
@@ -34,57 +37,77 @@ def make_tile(
     photo
         (H, W, 3) uint8.
     predicted, annotated
-        (P, 2) photo pixels; of both, the same row is the same point and they are joined by a line.
-        With neither, the whole photo is shown.
+        (P, 2) photo pixels; equal rows of both are the same point and are joined by a line. Without
+        either, the whole photo is shown.
+    caption
+        Text below the face, truncated at the left if it is too long.
     whole
-        Show the whole photo all the same.
+        Whether to show the whole photo in any case.
+
+    Returns
+    -------
+    RGB image, 320 pixels wide and 342 high.
     """
     left, top, side = _window(photo, *(() if whole else (predicted, annotated)))
-    # In corner-based coordinates, as Pillow counts: the centre of pixel 0 is at 0.5.
+    # Pillow's coordinates start at the corner of pixel 0, whose centre is at 0.5.
     box = (left + 0.5, top + 0.5, left + side + 0.5, top + side + 0.5)
     image = Image.fromarray(photo).transform(
         (TILE, TILE), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC
     )
-    result = Image.new("RGB", (TILE, TILE + _CAPTION), "white")
-    result.paste(image)
-    draw = ImageDraw.Draw(result)
-
-    def place(point: np.ndarray) -> tuple[float, float]:
-        x, y = (point - (left, top)) / side * TILE
-        return float(x), float(y)
-
+    tile = Image.new("RGB", (TILE, TILE + _CAPTION), "white")
+    tile.paste(image)
+    draw = ImageDraw.Draw(tile)
+    scale = np.array([left, top]), side
     if predicted is not None and annotated is not None:
-        for one, other in zip(predicted, annotated, strict=True):
-            draw.line([place(one), place(other)], fill=(255, 230, 0), width=1)
-    for point in annotated if annotated is not None else ():
-        x, y = place(point)
+        pairs = zip(_to_tile(predicted, *scale), _to_tile(annotated, *scale), strict=True)
+        for start, end in pairs:
+            draw.line([start, end], fill=_YELLOW, width=1)
+    for x, y in _to_tile(annotated, *scale):
         draw.line((x - 5, y, x + 5, y), fill=_GREEN, width=2)
         draw.line((x, y - 5, x, y + 5), fill=_GREEN, width=2)
-    for point in predicted if predicted is not None else ():
-        x, y = place(point)
+    for x, y in _to_tile(predicted, *scale):
         draw.line((x - 4, y - 4, x + 4, y + 4), fill=_RED, width=2)
         draw.line((x - 4, y + 4, x + 4, y - 4), fill=_RED, width=2)
     font = ImageFont.load_default(size=14)
     while caption and draw.textlength(caption, font=font) > TILE - 8:
         caption = "…" + caption[2:]
     draw.text((4, TILE + 3), caption, fill="black", font=font)
-    return result
+    return tile
 
 
 def make_sheet(tiles: Sequence[Image.Image], columns: int = 6, width: int = 200) -> Image.Image:
-    """Return tiles side by side, each made ``width`` pixels wide."""
+    """Return an image of tiles side by side.
+
+    Parameters
+    ----------
+    tiles
+        Images as ``make_tile`` returns them, or of the same aspect ratio.
+    columns
+        Maximum number of tiles in a row.
+    width
+        Width in pixels to which each tile is scaled.
+    """
     columns = max(1, min(columns, len(tiles)))
     height = round(width * (TILE + _CAPTION) / TILE)
-    result = Image.new("RGB", (columns * width, math.ceil(len(tiles) / columns) * height), "white")
-    for position, one in enumerate(tiles):
-        small = one.resize((width, height), Image.Resampling.LANCZOS)
-        result.paste(small, (position % columns * width, position // columns * height))
-    return result
+    sheet = Image.new("RGB", (columns * width, math.ceil(len(tiles) / columns) * height), "white")
+    for position, tile in enumerate(tiles):
+        small = tile.resize((width, height), Image.Resampling.LANCZOS)
+        sheet.paste(small, (position % columns * width, position // columns * height))
+    return sheet
 
 
-def _window(photo: np.ndarray, *clouds: np.ndarray | None) -> tuple[float, float, float]:
-    """Return left, top and side of the square to show: points with half as much around them."""
-    known = [points for points in clouds if points is not None]
+def _to_tile(
+    points: np.ndarray | None, corner: np.ndarray, side: float
+) -> list[tuple[float, float]]:
+    """Return the tile pixels of (P, 2) photo pixels; none if there are no points."""
+    if points is None:
+        return []
+    return [(float(x), float(y)) for x, y in (points - corner) / side * TILE]
+
+
+def _window(photo: np.ndarray, *point_sets: np.ndarray | None) -> tuple[float, float, float]:
+    """Return left, top and side in photo pixels of the square to show: twice the points' extent."""
+    known = [points for points in point_sets if points is not None]
     if known:
         points = np.concatenate(known)
         low, high = points.min(0), points.max(0)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fkd_kaggle.runs.folder import Run
+
 
 def read_history(path: Path) -> dict[str, np.ndarray]:
     """Return the columns of a member's history.csv, (E,) float64; NaN where nothing was measured.
@@ -23,3 +25,9 @@ def read_history(path: Path) -> dict[str, np.ndarray]:
 
 
 HISTORY = ("epoch", "loss", "rmse", "learning_rate", "images_per_second", "seconds", "images")
+
+
+def read_histories(run: Run) -> dict[str, dict[str, np.ndarray]]:
+    """Return the histories of a run's members that have one, by member name, sorted by name."""
+    paths = sorted((run.path / "members").glob("*/history.csv"))
+    return {path.parent.name: read_history(path) for path in paths}

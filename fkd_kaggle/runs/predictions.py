@@ -52,3 +52,9 @@ def load_test_predictions(run: Run, member: Member, digest: str) -> np.ndarray |
 
 def faces_digest(wanted: Faces, annotators: np.ndarray) -> str:
     return hashlib.sha256(wanted.images.tobytes() + annotators.tobytes()).hexdigest()
+
+
+def load_blended_out_of_fold(run: Run) -> np.ndarray:
+    """Return the ensemble's out-of-fold predictions, (N, 15, 2) float32 pixels, NaN where none."""
+    with np.load(run.path / "out_of_fold.npz") as stored:
+        return np.asarray(stored["predictions"])
