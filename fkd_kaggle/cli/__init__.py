@@ -1,1 +1,1 @@
-"""The command line: one file per command group, options, and the connection to Kaggle."""
+"""The command line: one module per command group, shared options, the connection to Kaggle."""

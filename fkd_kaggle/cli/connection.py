@@ -1,4 +1,4 @@
-"""What commands have in common: the console, lines for people, the door to Kaggle, the score."""
+"""The connection to Kaggle for commands: waiting messages, uploads and scores."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ if TYPE_CHECKING:
     from fkd_kaggle.kaggle_api.competition import Competition, SubmissionRecord
 
 OnWait = Callable[[float], None]
+"""Called with the seconds that have passed while waiting for a score."""
 
 
 def connect_competition(console: Console) -> Competition:
-    """Open the door to Kaggle; waits for a busy Kaggle are told."""
+    """Return the competition on Kaggle; print a line before each repeated request.
+
+    Raises
+    ------
+    CompetitionError
+        Credentials are missing or invalid, or Kaggle cannot be reached.
+    """
     from fkd_kaggle.kaggle_api.client import RetryPolicy
     from fkd_kaggle.kaggle_api.competition import Competition
 
-    def waiting(what: str, seconds: float) -> None:
-        print_line(console, f"{what}: no luck yet, trying again in {seconds:.0f} s")
+    def print_retry(problem: str, seconds: float) -> None:
+        print_line(console, f"{problem}: trying again in {seconds:.0f} s")
 
-    return Competition.open(patience=RetryPolicy(on_wait=waiting))
+    return Competition.open(patience=RetryPolicy(on_wait=print_retry))
 
 
 def upload_and_report(
@@ -32,11 +39,25 @@ def upload_and_report(
     competition: Competition,
     path: Path,
     expected: float | None,
-    send: Callable[[OnWait], SubmissionRecord],
+    submit: Callable[[OnWait], SubmissionRecord],
 ) -> None:
-    """Submit ``path`` by ``send``, which waits for the score, and print what came of it."""
+    """Submit a file and print its score and the number of submissions left.
+
+    Parameters
+    ----------
+    console
+        Where to print.
+    competition
+        The competition on Kaggle.
+    path
+        The submission file.
+    expected
+        The expected score in pixels; None if it is unknown.
+    submit
+        Submits the file and waits for its score.
+    """
     with console.status(f"uploading {path.name}…") as status:
-        record = send(lambda waited: status.update(f"waiting for the score, {waited:.0f} s…"))
+        record = submit(lambda waited: status.update(f"waiting for the score, {waited:.0f} s…"))
     print_line(console, format_score(record, expected))
     left = competition.submissions_left()
     if left is not None:
@@ -44,11 +65,11 @@ def upload_and_report(
 
 
 def format_score(record: SubmissionRecord, expected: float | None) -> str:
-    """Return what Kaggle made of a submission, beside what was expected."""
+    """Return a line with the scores of a submission and the expected score."""
     from fkd_kaggle.formatting import format_pixels
 
     if record.public_score is None and record.private_score is None:
-        line = "taken, but not scored: this Kaggle has no answers to its test set"
+        line = "accepted, but not scored: this Kaggle has no solution of its test set"
     else:
         line = f"score: {format_pixels(record.public_score)} public"
         if record.private_score is not None:

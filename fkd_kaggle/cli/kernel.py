@@ -1,14 +1,12 @@
-"""The command line's part about kernels: ``fkd-kaggle kernel …`` and ``submit --via kernel``.
-
-Options in, one room called, its result printed, as in ``cli``; nothing heavy is imported early.
-"""
+"""The commands for Kaggle kernels: ``kernel …``, and ``submit --via kernel``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -20,8 +18,72 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fkd_kaggle.kaggle_api.competition import Competition
+    from fkd_kaggle.kernel.collect import CollectedRun
     from fkd_kaggle.kernel.job import KernelJob
     from fkd_kaggle.kernel.records import KernelRecord
+    from fkd_kaggle.recipes.plans import TrainingOptions
+
+KERNEL: Final = Path("kernel")
+
+
+def complete_kernel(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of the runs with pushed kernels that start with ``incomplete``."""
+    from fkd_kaggle.kernel import records
+
+    found = records.read_records(Path(context.params.get("runs_dir") or options.RUNS))
+    names = dict.fromkeys(record.run for record in found)
+    return [name for name in names if name.startswith(incomplete)]
+
+
+Accelerator = Annotated[
+    str | None,
+    typer.Option(
+        "--accelerator",
+        metavar="NAME",
+        help="Kaggle's name of the machine: NvidiaTeslaT4 (two T4, the default), NvidiaTeslaP100, "
+        "or None for no GPU.",
+    ),
+]
+
+Title = Annotated[
+    str | None,
+    typer.Option(
+        "--title",
+        metavar="TEXT",
+        help="Title of the kernel on Kaggle, from which Kaggle makes its address; default: from "
+        "the name of the run.",
+    ),
+]
+
+Owner = Annotated[
+    str | None,
+    typer.Option("--owner", metavar="USER", help="Kaggle user who owns the kernel; default: you."),
+]
+
+BuildFolder = Annotated[
+    Path, typer.Option("--folder", metavar="FOLDER", help="Folder to write the kernel to.")
+]
+
+OutputFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder", metavar="FOLDER", help="Only download the files, unchanged, to this folder."
+    ),
+]
+
+Follow = Annotated[
+    bool, typer.Option("--follow", "-f", help="Continue to print until the kernel ends.")
+]
+
+KernelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="KERNEL",
+        autocompletion=complete_kernel,
+        show_default=False,
+        help="Run or kernel that was pushed from here; default: the newest.",
+    ),
+]
 
 app = typer.Typer(
     name="kernel",
@@ -31,99 +93,92 @@ app = typer.Typer(
 )
 
 
+@dataclass(frozen=True)
+class Folders:
+    """The folders that a command reads and writes."""
+
+    data: Path
+    runs: Path
+    submissions: Path
+
+
 @app.command()
+@options.with_training_options
 def build(
-    recipe: options.Recipes = None,
-    time_limit: options.TimeLimit = None,
-    folds: options.Folds = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    seed: options.Seed = None,
-    precision: options.Precision = None,
+    training: TrainingOptions,
     name: options.RunName = None,
-    accelerator: options.Accelerator = None,
-    title: options.Title = None,
+    accelerator: Accelerator = None,
+    title: Title = None,
     shards: options.Shards = 1,
-    owner: options.Owner = None,
-    folder: options.BuildFolder = options.KERNEL,
+    owner: Owner = None,
+    folder: BuildFolder = KERNEL,
 ) -> None:
-    """Write the folder that `kaggle kernels push` takes."""
+    """Write a folder for `kaggle kernels push`."""
     from fkd_kaggle.kernel.build import build_job_folder
 
     console = make_console()
-    order = make_job(
-        recipe, time_limit, folds, epochs, batch_size, seed, precision, accelerator, title, shards
-    )
+    job = make_job(training, accelerator, title, shards)
     user = owner or connection.connect_competition(console).user
-    for built in build_job_folder(order, folder, user, name):
+    for built in build_job_folder(job, folder, user, name):
         print_line(console, f"wrote {built}; push it with: kaggle kernels push -p {built}")
     if shards > 1:
         print_line(
-            console, "push the last when the others are complete: it blends what they have trained"
+            console, "push the last folder when the other kernels are complete: it blends them"
         )
 
 
 @app.command()
+@options.with_training_options
 def push(
-    recipe: options.Recipes = None,
-    time_limit: options.TimeLimit = None,
-    folds: options.Folds = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    seed: options.Seed = None,
-    precision: options.Precision = None,
+    training: TrainingOptions,
     name: options.RunName = None,
-    accelerator: options.Accelerator = None,
-    title: options.Title = None,
+    accelerator: Accelerator = None,
+    title: Title = None,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
     """Build a kernel and push it, which starts it."""
-    from fkd_kaggle.kernel import training
     from fkd_kaggle.kernel.live_display import KernelDisplay
+    from fkd_kaggle.kernel.training import push_without_waiting
 
     console = make_console()
-    order = make_job(
-        recipe, time_limit, folds, epochs, batch_size, seed, precision, accelerator, title
-    )
+    job = make_job(training, accelerator, title)
     competition = connection.connect_competition(console)
-    _tell_quota(console, competition)
-    record = training.push_without_waiting(
-        competition, order, runs_dir, KernelDisplay(console), name
-    )
+    _print_gpu_quota(console, competition)
+    record = push_without_waiting(competition, job, runs_dir, KernelDisplay(console), name)
     print_line(console, f"next: fkd-kaggle submit {record.run} --via kernel")
 
 
 @app.command()
-def status(kernel: options.KernelArgument = None, runs_dir: options.RunsDir = options.RUNS) -> None:
-    """Say how a kernel is doing."""
-    from fkd_kaggle.kernel import training
+def status(kernel: KernelArgument = None, runs_dir: options.RunsDir = options.RUNS) -> None:
+    """Print the state of a kernel."""
+    from fkd_kaggle.kernel.training import describe_kernel
 
     console = make_console()
-    noted = _find_records(runs_dir, kernel)
+    found = _find_records(runs_dir, kernel)
     competition = connection.connect_competition(console)
-    for record in noted:
-        for line in training.describe_kernel(competition, record):
+    for record in found:
+        for line in describe_kernel(competition, record):
             print_line(console, line)
 
 
 @app.command()
 def logs(
-    kernel: options.KernelArgument = None,
-    follow: options.Follow = False,
+    kernel: KernelArgument = None,
+    follow: Follow = False,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
-    """Print what a kernel has printed; with --follow, until it ends."""
-    from fkd_kaggle.kernel import training
+    """Print the log of a kernel; with --follow, until the kernel ends."""
     from fkd_kaggle.kernel.live_display import KernelDisplay
+    from fkd_kaggle.kernel.training import follow_to_end
 
     console = make_console()
-    noted = _find_records(runs_dir, kernel)
+    found = _find_records(runs_dir, kernel)
     competition = connection.connect_competition(console)
     if follow:
         with _explain_interruption(console, runs_dir), KernelDisplay(console) as display:
-            training.follow_to_end(competition, noted, runs_dir, display)
+            follow_to_end(competition, found, runs_dir, display)
         return
-    for record in noted:
+    for record in found:
         lines = [line.text.rstrip("\n") for line in competition.kernel_logs(record.kernel)]
         # Kaggle stores a log when its kernel ends.
         for line in lines or [f"no log of {record.kernel} is stored yet: add --follow"]:
@@ -132,14 +187,15 @@ def logs(
 
 @app.command()
 def output(
-    kernel: options.KernelArgument = None,
-    folder: options.OutputFolder = None,
+    kernel: KernelArgument = None,
+    folder: OutputFolder = None,
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
     submissions_dir: options.SubmissionsDir = options.SUBMISSIONS,
 ) -> None:
-    """Fetch what an ended kernel left: the run, the submission, the log."""
-    from fkd_kaggle.kernel import collect, training
+    """Download the run, the submission and the log of a finished kernel."""
+    from fkd_kaggle.kernel.collect import collect_output
+    from fkd_kaggle.kernel.training import check_succeeded
 
     console = make_console()
     record = _find_records(runs_dir, kernel)[-1]
@@ -148,18 +204,16 @@ def output(
         for path in competition.kernel_output(record.kernel, folder):
             print_line(console, f"wrote {path}")
         return
-    training.check_succeeded(competition, record)
-    collected = collect.collect_output(competition, record, runs_dir)
+    check_succeeded(competition, record)
+    collected = collect_output(competition, record, runs_dir)
     _ensure_data(console, competition, data_dir)
-    path = collect.adopt_submission(collected, runs_dir, data_dir, submissions_dir)
-    for what in (collected.run.path, path, collected.log):
-        print_line(console, f"wrote {what}")
+    _adopt_submission(console, collected, Folders(data_dir, runs_dir, submissions_dir))
     print_line(console, f"next: fkd-kaggle submit {record.run} --via kernel")
 
 
 @app.command()
-def stop(kernel: options.KernelArgument = None, runs_dir: options.RunsDir = options.RUNS) -> None:
-    """Stop a running kernel, or say where that can be done."""
+def stop(kernel: KernelArgument = None, runs_dir: options.RunsDir = options.RUNS) -> None:
+    """Stop a running kernel, or print the page on which it can be stopped."""
     console = make_console()
     for record in _find_records(runs_dir, kernel):
         connection.connect_competition(console).kernel_stop(record.kernel)
@@ -168,78 +222,105 @@ def stop(kernel: options.KernelArgument = None, runs_dir: options.RunsDir = opti
 
 def submit(
     run: str | None,
-    order: KernelJob,
+    job: KernelJob,
     name: str | None,
     message: str | None,
     dry_run: bool,
-    data_dir: Path,
-    runs_dir: Path,
-    submissions_dir: Path,
+    folders: Folders,
 ) -> None:
-    """Have an order trained on Kaggle, or taken up where it is, and submit what comes of it.
+    """Train a job on Kaggle, or follow it if it was pushed before, and submit its predictions.
 
-    ``run`` names one that was pushed before; its own order counts then.
+    Parameters
+    ----------
+    run
+        Name of a run that was pushed before; its own job replaces ``job``. None for a new run.
+    job
+        The training.
+    name
+        Name of the new run; None for a name made from the recipes.
+    message
+        Description of the submission; None for the name of its file.
+    dry_run
+        Check the submission without submitting it.
+    folders
+        Folders of data, runs and submissions.
     """
-    from fkd_kaggle.kernel import collect, training
-    from fkd_kaggle.kernel.job import KernelJob
+    from fkd_kaggle.kernel.collect import submit_collected
     from fkd_kaggle.kernel.live_display import KernelDisplay
+    from fkd_kaggle.kernel.training import train_on_kaggle
 
     console = make_console()
     if run is not None:
-        record = _find_records(runs_dir, run)[-1]
-        if record.state == "submitted":
-            raise RunError(
-                f"run {record.run} was submitted as {record.submission} already, see `fkd-kaggle "
-                f"submissions`; `fkd-kaggle submit {record.run}` predicts and submits again"
-            )
-        order, name = KernelJob.from_dict(record.order), record.run
+        job, name = _pushed_job(run, folders.runs)
     competition = connection.connect_competition(console)
-    _ensure_data(console, competition, data_dir)
-    _tell_quota(console, competition)
-    with _explain_interruption(console, runs_dir):
+    _ensure_data(console, competition, folders.data)
+    _print_gpu_quota(console, competition)
+    with _explain_interruption(console, folders.runs):
         with KernelDisplay(console) as display:
-            collected = training.train_on_kaggle(
-                competition, order, runs_dir, display, run_name=name
-            )
-        path = collect.adopt_submission(collected, runs_dir, data_dir, submissions_dir)
-        for what in (collected.run.path, collected.log, path):
-            print_line(console, f"wrote {what}")
+            collected = train_on_kaggle(competition, job, folders.runs, display, run_name=name)
+        path = _adopt_submission(console, collected, folders)
         if dry_run:
             print_line(console, f"dry run: {path.name} is valid and was not submitted")
             return
         connection.upload_and_report(
-            console, competition, path, collected.expected,
-            lambda on_wait: collect.submit_collected(
-                competition, collected, path, runs_dir, message or path.stem, on_wait
+            console,
+            competition,
+            path,
+            collected.expected,
+            lambda on_wait: submit_collected(
+                competition, collected, path, folders.runs, message or path.stem, on_wait
             ),
-        )  # fmt: skip
+        )
 
 
 def make_job(
-    recipe: list[str] | None,
-    time_limit: str | None,
-    folds: int | None,
-    epochs: int | None,
-    batch_size: int | None,
-    seed: int | None,
-    precision: str | None,
-    accelerator: str | None,
-    title: str | None,
-    shards: int = 1,
+    training: TrainingOptions, accelerator: str | None, title: str | None, shards: int = 1
 ) -> KernelJob:
-    """Return what the options order."""
-    from fkd_kaggle.kernel import job
-    from fkd_kaggle.recipes import plans
+    """Return the training that the options describe, as a job for Kaggle.
 
-    plan = plans.make_plan(
-        recipe or (job.RECIPE,), folds=folds, epochs=epochs, batch_size=batch_size, seed=seed,
-        precision=precision or "auto", time_limit=options.duration(time_limit),
-    )  # fmt: skip
+    Parameters
+    ----------
+    training
+        Training options; without a recipe, the kernels' default recipe is trained.
+    accelerator
+        Kaggle's name of the machine; None for the default.
+    title
+        Title of the kernel; None for a title made from the name of the run.
+    shards
+        Number of kernels that share the training.
+
+    Raises
+    ------
+    RecipeError
+        A recipe is unknown or an option is invalid.
+    """
+    from fkd_kaggle.kernel import job
+
+    plan = options.plan_from(training, default=job.RECIPE)
     return job.KernelJob(plan, shards, accelerator or job.ACCELERATOR, title)
 
 
+def _pushed_job(run: str, runs_dir: Path) -> tuple[KernelJob, str]:
+    """Return the job and the name of a run that was pushed before.
+
+    Raises
+    ------
+    RunError
+        The run was submitted already.
+    """
+    from fkd_kaggle.kernel.job import KernelJob
+
+    record = _find_records(runs_dir, run)[-1]
+    if record.state == "submitted":
+        raise RunError(
+            f"run {record.run} was submitted as {record.submission} already, see `fkd-kaggle "
+            f"submissions`; `fkd-kaggle submit {record.run}` predicts and submits again"
+        )
+    return KernelJob.from_dict(record.order), record.run
+
+
 def _find_records(runs_dir: Path, name: str | None) -> list[KernelRecord]:
-    """Return what was pushed under a name to the Kaggle that we talk to."""
+    """Return the records of the kernels pushed for a run, to Kaggle or to the practice Kaggle."""
     from fkd_kaggle.kaggle_api import client
     from fkd_kaggle.kernel import records
 
@@ -247,22 +328,33 @@ def _find_records(runs_dir: Path, name: str | None) -> list[KernelRecord]:
     return records.find_records(runs_dir, name, practice=practice)
 
 
-def _ensure_data(console: Console, competition: Competition, data_dir: Path) -> None:
-    """Fetch the competition's files where they are missing: submissions are checked by them.
+def _adopt_submission(console: Console, collected: CollectedRun, folders: Folders) -> Path:
+    """Check the submission of a collected run, copy it to the submissions and return its path."""
+    from fkd_kaggle.kernel import collect
 
-    Before anything is pushed, since it also shows whether the rules are accepted.
+    path = collect.adopt_submission(collected, folders.runs, folders.data, folders.submissions)
+    for written in (collected.run.path, collected.log, path):
+        print_line(console, f"wrote {written}")
+    return path
+
+
+def _ensure_data(console: Console, competition: Competition, data_dir: Path) -> None:
+    """Fetch the competition's files, which submissions are checked against, if they are missing.
+
+    Called before a kernel is pushed, because it also shows whether the rules are accepted.
     """
     from fkd_kaggle import pipeline
 
     if not pipeline.is_fetched(data_dir):
         print_line(
-            console, f"fetching the competition's files to {data_dir}: answers are checked by them"
+            console,
+            f"fetching the competition's files to {data_dir}, to check the submission with them",
         )
         pipeline.fetch_data(competition, data_dir)
 
 
-def _tell_quota(console: Console, competition: Competition) -> None:
-    # Worth knowing, not worth failing for.
+def _print_gpu_quota(console: Console, competition: Competition) -> None:
+    """Print the GPU hours left this week, if Kaggle tells them."""
     with suppress(CompetitionError):
         hours = competition.gpu_hours_left()
         if hours is not None:
@@ -271,23 +363,25 @@ def _tell_quota(console: Console, competition: Competition) -> None:
 
 @contextmanager
 def _explain_interruption(console: Console, runs_dir: Path) -> Iterator[None]:
-    """Say after Ctrl-C what goes on without us, and how to come back to it."""
+    """After Ctrl-C, print which kernels continue to run and how to follow or stop them."""
     from fkd_kaggle.kernel import records
 
     try:
         yield
     except KeyboardInterrupt:
-        under_way = [one for one in records.read_records(runs_dir) if one.state in records.OPEN]
-        running = [one for one in under_way if one.state == "pushed"]
+        unfinished = [
+            record for record in records.read_records(runs_dir) if record.state in records.OPEN
+        ]
+        running = [record for record in unfinished if record.state == "pushed"]
         if running:
             newest = running[-1]
             print_line(
                 console,
-                f"kernel {newest.kernel} goes on running on Kaggle"
-                f"{', and so does its GPU time' if newest.gpu else ''}; to stop it: "
+                f"kernel {newest.kernel} continues to run on Kaggle"
+                f"{' and to use GPU time' if newest.gpu else ''}; to stop it: "
                 f"{newest.url or 'fkd-kaggle kernel stop'}",
             )
-        if under_way:
-            again = (running or under_way)[-1].run
-            print_line(console, f"to go on from here: fkd-kaggle submit {again} --via kernel")
+        if unfinished:
+            name = (running or unfinished)[-1].run
+            print_line(console, f"to continue: fkd-kaggle submit {name} --via kernel")
         raise typer.Exit(INTERRUPTED) from None

@@ -1,18 +1,26 @@
-"""What the command line offers: every option with its help, and how text becomes its value.
+"""Options that several commands share, and how their text becomes values.
 
-A command's signature in ``cli`` names these; what the command does with them is said there.
+Options of a single command are defined beside the command. Nothing heavy is imported here, so that
+``--help`` is instant.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
+from collections.abc import Callable
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from fkd_kaggle.errors import FkdError
+
+if TYPE_CHECKING:
+    from fkd_kaggle.recipes.plans import Plan, TrainingOptions
 
 DATA: Final = Path("data")
 
@@ -20,50 +28,19 @@ RUNS: Final = Path("runs")
 
 SUBMISSIONS: Final = Path("submissions")
 
-PRACTICE: Final = Path("practice")
-
-EXPLORE: Final = Path("explore")
-
-KERNEL: Final = Path("kernel")
-
 
 def complete_recipe(incomplete: str) -> list[str]:
-    """Return the shipped recipes that a shell may offer."""
+    """Return the names of the shipped recipes that start with ``incomplete``."""
     from fkd_kaggle.recipes import loading
 
     return [name for name in loading.recipe_names() if name.startswith(incomplete)]
 
 
 def complete_run(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the runs that a shell may offer, of the folder named before on the line."""
-    folder = Path(context.params.get("runs_dir") or RUNS)
-    names = sorted(note.parent.name for note in folder.glob("*/run.json"))
+    """Return the names of the runs that start with ``incomplete``, of the chosen runs folder."""
+    runs_dir = Path(context.params.get("runs_dir") or RUNS)
+    names = sorted(path.parent.name for path in runs_dir.glob("*/run.json"))
     return [name for name in names if name.startswith(incomplete)]
-
-
-def complete_kernel(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the runs whose kernels were pushed, that a shell may offer."""
-    from fkd_kaggle.kernel import records
-
-    noted = records.read_records(Path(context.params.get("runs_dir") or RUNS))
-    return [name for name in dict.fromkeys(one.run for one in noted) if name.startswith(incomplete)]
-
-
-def duration(text: str | None, option: str = "--time-limit") -> float | None:
-    """Return the seconds in 90s, 20m, 1.5h or a plain number of seconds.
-
-    Raises
-    ------
-    FkdError
-        It is none of these, or not above zero.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([smh]?)", text.strip().lower())
-    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if seconds <= 0:
-        raise FkdError(f"{option} {text!r} is not a time: write 90s, 20m or 1.5h")
-    return seconds
 
 
 DataDir = Annotated[
@@ -77,261 +54,210 @@ SubmissionsDir = Annotated[
     typer.Option("--submissions-dir", metavar="FOLDER", help="Folder of the submission files."),
 ]
 
-Force = Annotated[bool, typer.Option("--force", help="Download everything anew.")]
-
-ExploreOutput = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the pictures.")
-]
-
 Recipes = Annotated[
     list[str] | None,
     typer.Option(
-        "--recipe", "-r", metavar="NAME", autocompletion=complete_recipe,
-        help="A network or an ensemble by name (see `fkd-kaggle recipes`), or a .toml file of "
-        "your own; NAME:missing=knn,epochs=20 changes keys of it; may be repeated.",
+        "--recipe",
+        "-r",
+        metavar="NAME",
+        autocompletion=complete_recipe,
+        help="Recipe or ensemble: a name (see `fkd-kaggle recipes`) or the path of a .toml file. "
+        "NAME:missing=knn,epochs=20 changes single values. Can be repeated.",
     ),
-]  # fmt: skip
-
-RecipeArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="NAME", autocompletion=complete_recipe, show_default=False,
-        help="Print this one's file, to be copied and edited.",
-    ),
-]  # fmt: skip
+]
 
 TimeLimit = Annotated[
     str | None,
-    typer.Option("--time-limit", "-t", metavar="TIME", help="For all of it: 90s, 20m, 1.5h."),
+    typer.Option(
+        "--time-limit", "-t", metavar="TIME", help="Total training time: 90s, 20m or 1.5h."
+    ),
 ]
 
 Folds = Annotated[
     int | None,
-    typer.Option("--folds", metavar="N", help="Parts of the faces; each is held out in turn."),
+    typer.Option("--folds", metavar="N", help="Number of folds; each is held out once."),
 ]
 
 Epochs = Annotated[
-    int | None, typer.Option("--epochs", metavar="N", help="Epochs of each network.")
+    int | None, typer.Option("--epochs", metavar="N", help="Number of epochs of each network.")
 ]
 
 BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", metavar="N", help="Faces in a batch.")
+    int | None, typer.Option("--batch-size", metavar="N", help="Number of faces in a batch.")
 ]
 
-Seed = Annotated[
-    int | None, typer.Option("--seed", metavar="N", help="Of folds, weights and views.")
-]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Random seed.")]
 
 Precision = Annotated[
     str | None,
     typer.Option(
-        "--precision", metavar="TYPE",
-        help="auto, float32, bfloat16 or float16; auto asks the device.",
+        "--precision",
+        metavar="TYPE",
+        help="auto, float32, bfloat16 or float16; auto chooses by the device.",
     ),
-]  # fmt: skip
+]
 
 RunName = Annotated[
     str | None, typer.Option("--run", "--name", metavar="NAME", help="Name of the new run.")
 ]
 
-Resume = Annotated[
+RunArgument = Annotated[
     str | None,
-    typer.Option(
-        "--resume", metavar="RUN", autocompletion=complete_run,
-        help="Go on with a run that was stopped, as it was planned.",
+    typer.Argument(
+        metavar="RUN",
+        autocompletion=complete_run,
+        show_default=False,
+        help="Name or folder of a run; default: the newest run.",
     ),
-]  # fmt: skip
+]
 
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", metavar="N", min=1,
-        help="Networks to train at once, a process each; one for each GPU or core by default.",
-    ),
-]  # fmt: skip
-
-TensorBoard = Annotated[
-    bool, typer.Option("--tensorboard", help="Write logs for TensorBoard into the run.")
-]
-
-Compared = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="NAME...", autocompletion=complete_recipe, show_default=False,
-        help="Recipes and ensembles by name, or .toml files of your own.",
-    ),
-]  # fmt: skip
-
-Budget = Annotated[
-    str | None,
-    typer.Option(
-        "--budget", "-b", metavar="TIME",
-        help="Training time of each, for each seed and fold: 90s, 10m; an ensemble shares it among "
-        "its members. 10m where no --epochs are given.",
-    ),
-]  # fmt: skip
-
-Seeds = Annotated[
-    int,
-    typer.Option("--seeds", metavar="N", min=1, help="Trainings of each that differ by chance."),
-]
-
-ComparedFolds = Annotated[
-    int | None,
-    typer.Option(
-        "--folds", metavar="N",
-        help="Parts of the faces, each held out in turn; one fifth is held out if not given.",
-    ),
-]  # fmt: skip
-
-CompareName = Annotated[
-    str | None,
-    typer.Option(
-        "--name",
-        metavar="NAME",
-        help="A new comparison, or one to go on with or to add recipes to.",
+        "--workers",
+        metavar="N",
+        min=1,
+        help="Number of networks to train at the same time, each in its own process; default: one "
+        "for each GPU or, without a GPU, for each core.",
     ),
 ]
-
-Keep = Annotated[
-    Path | None,
-    typer.Option("--keep", metavar="FOLDER", help="Leave data, run and submissions there."),
-]
-
-RunArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="RUN", autocompletion=complete_run, show_default=False,
-        help="Name or folder of a run; the newest where none is given.",
-    ),
-]  # fmt: skip
-
-File = Annotated[
-    Path | None, typer.Option("--file", metavar="CSV", help="Submit this file instead of a run.")
-]
-
-Message = Annotated[
-    str | None, typer.Option("--message", "-m", metavar="TEXT", help="A note for Kaggle's list.")
-]
-
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Write and check the file; upload nothing.")
-]
-
-Local = Annotated[
-    bool, typer.Option("--local", help="Only those on this disk; ask Kaggle nothing.")
-]
-
-Rows = Annotated[int, typer.Option("--rows", metavar="N", min=1, help="How many teams.")]
-
-PracticeData = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", metavar="PATH",
-        help="Folder or zip in the competition's format; faces are drawn where none is given.",
-    ),
-]  # fmt: skip
-
-Solution = Annotated[
-    Path | None,
-    typer.Option("--solution", metavar="CSV", help="The answers (RowId,Location) to score by."),
-]
-
-HoldOut = Annotated[
-    float | None,
-    typer.Option(
-        "--hold-out", metavar="SHARE",
-        help="Make this share of the training faces the test set, with known answers.",
-    ),
-]  # fmt: skip
-
-PracticeSeed = Annotated[
-    int,
-    typer.Option("--seed", metavar="N", min=0, help="Which faces are held out, or drawn."),
-]
-
-Port = Annotated[
-    int, typer.Option("--port", metavar="N", help="The official client looks at 7777.")
-]
-
-StateDir = Annotated[
-    Path, typer.Option("--state-dir", metavar="FOLDER", help="Keeps submissions and scores.")
-]
-
-KernelsAtOnce = Annotated[
-    int,
-    typer.Option(
-        "--kernels-at-once", metavar="N", min=1, help="So many kernels run at once, others wait."
-    ),
-]
-
-FaultOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--fault", metavar="FAULT",
-        help="Misbehave: 401, rules, 404, 429:times=2, 503, cut-download:after=1000, limit, "
-        "slow:seconds=2 and more; may be repeated.",
-    ),
-]  # fmt: skip
 
 
 class Via(StrEnum):
-    """Where training happens."""
+    """Where networks are trained, if not on this machine."""
 
     KERNEL = "kernel"
 
 
 ViaOption = Annotated[
     Via | None,
-    typer.Option("--via", help="Train on Kaggle's GPUs, in a kernel, instead of on this machine."),
+    typer.Option("--via", help="Train in a kernel on Kaggle's GPUs instead of on this machine."),
 ]
 
 Shards = Annotated[
     int,
     typer.Option(
-        "--shards", metavar="N", min=1,
-        help="Kernels that share the networks; one more blends what they trained.",
+        "--shards",
+        metavar="N",
+        min=1,
+        help="Number of kernels that share the training; one more kernel blends the networks.",
     ),
-]  # fmt: skip
-
-Accelerator = Annotated[
-    str | None,
-    typer.Option(
-        "--accelerator", metavar="NAME",
-        help="Kaggle's name for the machine: NvidiaTeslaT4 (two T4s, the default), "
-        "NvidiaTeslaP100, None for no GPU.",
-    ),
-]  # fmt: skip
-
-Title = Annotated[
-    str | None,
-    typer.Option(
-        "--title", metavar="TEXT",
-        help="The kernel's title on Kaggle, which also gives its name; made from the run's name "
-        "where there is none.",
-    ),
-]  # fmt: skip
-
-Owner = Annotated[
-    str | None,
-    typer.Option("--owner", metavar="USER", help="Whose kernel it is; yours where not given."),
 ]
 
-BuildFolder = Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="Where to write it.")]
 
-OutputFolder = Annotated[
-    Path | None,
-    typer.Option("--folder", metavar="FOLDER", help="Leave the files there, as they are."),
-]
+def make_training_options(
+    recipe: Recipes = None,
+    time_limit: TimeLimit = None,
+    folds: Folds = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    precision: Precision = None,
+) -> TrainingOptions:
+    """Return the values of the training options; this signature defines the options.
 
-Follow = Annotated[
-    bool, typer.Option("--follow", "-f", help="Go on printing until the kernel ends.")
-]
+    Raises
+    ------
+    FkdError
+        The time limit is not a time.
+    """
+    from fkd_kaggle.recipes.plans import TrainingOptions
 
-KernelArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="KERNEL", autocompletion=complete_kernel, show_default=False,
-        help="A run or a kernel that was pushed from here; the newest where none is given.",
-    ),
-]  # fmt: skip
+    return TrainingOptions(
+        recipes=tuple(recipe or ()),
+        time_limit=parse_duration(time_limit),
+        folds=folds,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        precision=precision or "auto",
+    )
+
+
+def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace a command's parameter ``training`` by the training options.
+
+    Parameters
+    ----------
+    command
+        A command with a parameter ``training``, which receives ``TrainingOptions``.
+
+    Returns
+    -------
+    Callable
+        A command with one parameter for each training option instead of ``training``.
+    """
+    # TrainingOptions is not imported at start-up, and no parameter of that type remains.
+    names = {"TrainingOptions": object}
+    shared = inspect.signature(make_training_options, eval_str=True, locals=names).parameters
+    own = inspect.signature(command, eval_str=True, locals=names).parameters
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        training = make_training_options(**{name: values.pop(name) for name in shared})
+        command(training=training, **values)
+
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in own.items():
+        parameters += shared.values() if name == "training" else [parameter]
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
+def plan_from(training: TrainingOptions, *, default: str | None = None) -> Plan:
+    """Return the plan that the training options describe.
+
+    Parameters
+    ----------
+    training
+        The training options.
+    default
+        Recipe to train if the user named none; None for the default ensemble.
+
+    Raises
+    ------
+    RecipeError
+        A recipe is unknown or an option is invalid.
+    """
+    from fkd_kaggle.recipes import plans
+
+    values = vars(training).copy()
+    recipes = values.pop("recipes") or ((default,) if default else ())
+    return plans.make_plan(recipes, **values)
+
+
+def given_training_options(training: TrainingOptions) -> list[str]:
+    """Return the names of the training options that the user gave, such as ``--batch-size``."""
+    defaults = type(training)()
+    names = {"recipes": "recipe"}
+    return [
+        f"--{names.get(field.name, field.name).replace('_', '-')}"
+        for field in fields(training)
+        if getattr(training, field.name) != getattr(defaults, field.name)
+    ]
+
+
+def parse_duration(text: str | None, option: str = "--time-limit") -> float | None:
+    """Return the seconds of a duration such as ``90s``, ``20m``, ``1.5h`` or ``45`` (seconds).
+
+    Parameters
+    ----------
+    text
+        The duration; None returns None.
+    option
+        Name of the option, for the error message.
+
+    Raises
+    ------
+    FkdError
+        The text is not a duration, or the duration is not positive.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([smh]?)", text.strip().lower())
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise FkdError(f"{option} {text!r} is not a time: write 90s, 20m or 1.5h")
+    return seconds

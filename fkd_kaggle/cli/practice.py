@@ -1,31 +1,105 @@
-"""The command line: options in, one room called, its result printed. No logic of its own.
-
-Nothing heavy is imported until a command runs, so that ``--help`` is instant.
-"""
+"""The commands for the practice Kaggle: ``practice`` and ``rehearse``."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
 
 from fkd_kaggle.cli import options
 from fkd_kaggle.display.console import make_console, print_line
 from fkd_kaggle.errors import FkdError
 
+if TYPE_CHECKING:
+    from fkd_kaggle.practice.server import PracticeKaggle
+
+PRACTICE: Final = Path("practice")
+
+PracticeData = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="Folder or zip file in the competition's format; default: synthetic faces.",
+    ),
+]
+
+Solution = Annotated[
+    Path | None,
+    typer.Option(
+        "--solution", metavar="CSV", help="Solution of the test set: a file with RowId,Location."
+    ),
+]
+
+HoldOut = Annotated[
+    float | None,
+    typer.Option(
+        "--hold-out",
+        metavar="SHARE",
+        help="Use this share of the training faces as the test set, whose solution is known.",
+    ),
+]
+
+PracticeSeed = Annotated[
+    int,
+    typer.Option(
+        "--seed", metavar="N", min=0, help="Random seed of the held-out or synthetic faces."
+    ),
+]
+
+Port = Annotated[
+    int,
+    typer.Option("--port", metavar="N", help="Port of the server; Kaggle's client expects 7777."),
+]
+
+StateDir = Annotated[
+    Path,
+    typer.Option("--state-dir", metavar="FOLDER", help="Folder of submissions and scores."),
+]
+
+KernelsAtOnce = Annotated[
+    int,
+    typer.Option(
+        "--kernels-at-once",
+        metavar="N",
+        min=1,
+        help="Number of kernels that run at the same time; others wait.",
+    ),
+]
+
+FaultOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fault",
+        metavar="FAULT",
+        help="Simulate a failure: 401, rules, 404, 429:times=2, 503, cut-download:after=1000, "
+        "limit, slow:seconds=2 and others. Can be repeated.",
+    ),
+]
+
+Keep = Annotated[
+    Path | None,
+    typer.Option("--keep", metavar="FOLDER", help="Keep data, run and submissions in this folder."),
+]
+
 
 def practice(
-    data: options.PracticeData = None,
-    solution: options.Solution = None,
-    hold_out: options.HoldOut = None,
-    seed: options.PracticeSeed = 0,
-    port: options.Port = 7777,
-    state_dir: options.StateDir = options.PRACTICE,
-    kernels_at_once: options.KernelsAtOnce = 2,
-    fault: options.FaultOption = None,
+    data: PracticeData = None,
+    solution: Solution = None,
+    hold_out: HoldOut = None,
+    seed: PracticeSeed = 0,
+    port: Port = 7777,
+    state_dir: StateDir = PRACTICE,
+    kernels_at_once: KernelsAtOnce = 2,
+    fault: FaultOption = None,
 ) -> None:
     """Run a practice Kaggle on this machine until Ctrl-C."""
     from fkd_kaggle.practice import server
 
     console = make_console()
 
-    def ready(kaggle: server.PracticeKaggle) -> None:
+    def print_address(kaggle: PracticeKaggle) -> None:
         variables = dict(kaggle.environment)
         if kaggle.port == server.PORT:
             variables.pop("FKD_PRACTICE_URL")
@@ -33,48 +107,58 @@ def practice(
         print_line(
             console,
             f"practice Kaggle at {kaggle.url}: {kaggle.dataset.about}\n"
-            f"use it from another terminal with: export {settings}\n"
-            "Ctrl-C ends it, and kernels that run; submissions are kept",
+            f"to use it in another terminal: export {settings}\n"
+            "Ctrl-C stops it and its kernels; submissions are kept",
         )
 
     server.serve(
-        data, solution, hold_out, state_dir=state_dir, port=port, faults=fault or (),
-        kernels_at_once=kernels_at_once, seed=seed, on_ready=ready,
-    )  # fmt: skip
+        data,
+        solution,
+        hold_out,
+        state_dir=state_dir,
+        port=port,
+        faults=fault or (),
+        kernels_at_once=kernels_at_once,
+        seed=seed,
+        on_ready=print_address,
+    )
 
 
 def rehearse(
     recipe: options.Recipes = None,
     time_limit: options.TimeLimit = None,
-    keep: options.Keep = None,
+    keep: Keep = None,
     via: options.ViaOption = None,
     shards: options.Shards = 1,
-    data: options.PracticeData = None,
-    solution: options.Solution = None,
-    hold_out: options.HoldOut = None,
+    data: PracticeData = None,
+    solution: Solution = None,
+    hold_out: HoldOut = None,
 ) -> None:
-    """Go the whole way once on this machine, on drawn faces or data of yours."""
+    """Run fetch, train and submit against a local practice Kaggle."""
     from fkd_kaggle.display import tables
     from fkd_kaggle.display.training import TrainingDisplay
     from fkd_kaggle.kernel.live_display import KernelDisplay
     from fkd_kaggle.practice import rehearsal
-    from fkd_kaggle.recipes import plans
 
     console = make_console()
-    plan = plans.make_plan(recipe or ("smoke",), time_limit=options.duration(time_limit))
+    training = options.make_training_options(recipe, time_limit)
+    plan = options.plan_from(training, default="smoke")
     if via is None and shards > 1:
-        raise FkdError("--shards is for kernels: add --via kernel")
+        raise FkdError("--shards is an option of kernels: add --via kernel")
     display = TrainingDisplay(console) if via is None else KernelDisplay(console)
     with display:
         result = rehearsal.rehearse(
-            plan, keep=keep, on_event=display, tell=lambda line: print_line(console, line),
+            plan,
+            keep=keep,
+            on_event=display,
+            tell=lambda line: print_line(console, line),
             shards=None if via is None else shards,
             served=rehearsal.PracticeData(data, solution, hold_out),
-        )  # fmt: skip
+        )
     console.print(tables.scores_table(result.scores))
     if result.leaderboard:
         console.print(tables.leaderboard_table(result.leaderboard, result.ours.team))
     print_line(console, result.verdict)
     if keep is not None:
-        print_line(console, f"all of it is in {keep}")
+        print_line(console, f"data, run and submissions are in {keep}")
     result.check()

@@ -1,87 +1,84 @@
-"""The command line: options in, one room called, its result printed. No logic of its own.
-
-Nothing heavy is imported until a command runs, so that ``--help`` is instant.
-"""
+"""The commands for submissions: ``submit``, ``predict``, ``submissions`` and ``leaderboard``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from fkd_kaggle.cli import connection, kernel, options
-from fkd_kaggle.cli.runs import open_run, reopen_run
 from fkd_kaggle.display.console import make_console, print_line
 from fkd_kaggle.errors import FkdError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fkd_kaggle.recipes.plans import TrainingOptions
     from fkd_kaggle.runs.folder import Run
 
+File = Annotated[
+    Path | None, typer.Option("--file", metavar="CSV", help="Submit this file instead of a run.")
+]
 
+Message = Annotated[
+    str | None,
+    typer.Option("--message", "-m", metavar="TEXT", help="Description of the submission."),
+]
+
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Write and check the file, but do not upload it.")
+]
+
+Local = Annotated[
+    bool, typer.Option("--local", help="List only local submissions, without a request to Kaggle.")
+]
+
+Rows = Annotated[int, typer.Option("--rows", metavar="N", min=1, help="Number of teams.")]
+
+
+@options.with_training_options
 def submit(
+    training: TrainingOptions,
     run: options.RunArgument = None,
-    file: options.File = None,
-    message: options.Message = None,
-    dry_run: options.DryRun = False,
+    file: File = None,
+    message: Message = None,
+    dry_run: DryRun = False,
     via: options.ViaOption = None,
-    recipe: options.Recipes = None,
-    time_limit: options.TimeLimit = None,
-    folds: options.Folds = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    seed: options.Seed = None,
-    precision: options.Precision = None,
     name: options.RunName = None,
-    accelerator: options.Accelerator = None,
-    title: options.Title = None,
+    accelerator: kernel.Accelerator = None,
+    title: kernel.Title = None,
     shards: options.Shards = 1,
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
     submissions_dir: options.SubmissionsDir = options.SUBMISSIONS,
 ) -> None:
-    """Predict the test faces, upload, wait for the score; --via kernel trains on Kaggle first."""
-    planned = {
-        "recipe": recipe, "time-limit": time_limit, "folds": folds, "epochs": epochs,
-        "batch-size": batch_size, "seed": seed, "precision": precision, "run": name,
-        "accelerator": accelerator, "title": title, "shards": None if shards == 1 else shards,
-    }  # fmt: skip
-    given = [f"--{key}" for key, value in planned.items() if value not in (None, [])]
-    if via is not None:
-        if file is not None:
-            raise FkdError("--file is a submission already: leave out --via kernel")
-        if run is not None and given:
-            raise FkdError(f"run {run} goes on as it was ordered: leave out {', '.join(given)}")
-        order = kernel.make_job(
-            recipe, time_limit, folds, epochs, batch_size, seed, precision, accelerator, title,
-            shards,
-        )  # fmt: skip
-        kernel.submit(run, order, name, message, dry_run, data_dir, runs_dir, submissions_dir)
-        return
-    if given:
-        raise FkdError(f"{', '.join(given)}: only --via kernel trains before it submits")
-    from fkd_kaggle import pipeline
+    """Predict the test faces and submit them.
 
-    console = make_console()
-    if file is not None and run is not None:
-        raise FkdError(f"either run {run} or --file {file} can be submitted, not both")
-    # Before the predicting: who has no credentials learns it at once.
-    competition = None if dry_run else connection.connect_competition(console)
+    With --via kernel, a kernel on Kaggle trains the networks first.
+    """
+    folders = kernel.Folders(data_dir, runs_dir, submissions_dir)
+    given = options.given_training_options(training) + [
+        option
+        for option, value in (
+            ("--run", name),
+            ("--accelerator", accelerator),
+            ("--title", title),
+            ("--shards", None if shards == 1 else shards),
+        )
+        if value is not None
+    ]
+    if via is None:
+        if given:
+            raise FkdError(f"{', '.join(given)}: only with --via kernel, which trains first")
+        _submit(run, file, message, dry_run, folders)
+        return
     if file is not None:
-        pipeline.check_submission(file, data_dir)
-        path, expected = file, None
-    else:
-        chosen = open_run(run, runs_dir)
-        path = _predicted(console, chosen, data_dir, submissions_dir)
-        scores = reopen_run(chosen).scores
-        expected = scores.expected if scores else None
-    if competition is None:
-        print_line(console, f"dry run: {path.name} is valid and was not uploaded")
-    else:
-        connection.upload_and_report(
-            console, competition, path, expected,
-            lambda on_wait: pipeline.upload_submission(competition, path, message or path.stem, on_wait),
-        )  # fmt: skip
+        raise FkdError("--file and --via kernel exclude each other: a file needs no training")
+    if run is not None and given:
+        raise FkdError(f"run {run} continues with its own options: omit {', '.join(given)}")
+    job = kernel.make_job(training, accelerator, title, shards)
+    kernel.submit(run, job, name, message, dry_run, folders)
 
 
 def predict(
@@ -90,14 +87,19 @@ def predict(
     runs_dir: options.RunsDir = options.RUNS,
     submissions_dir: options.SubmissionsDir = options.SUBMISSIONS,
 ) -> None:
-    """Write a run's submission file; upload nothing."""
-    _predicted(make_console(), open_run(run, runs_dir), data_dir, submissions_dir)
+    """Write the submission file of a run without uploading it."""
+    from fkd_kaggle.runs.folder import find_run
+
+    _write_submission(make_console(), find_run(run, runs_dir), data_dir, submissions_dir)
 
 
 def submissions(
-    local: options.Local = False, submissions_dir: options.SubmissionsDir = options.SUBMISSIONS
+    local: Local = False, submissions_dir: options.SubmissionsDir = options.SUBMISSIONS
 ) -> None:
-    """List submissions and scores, here and on Kaggle."""
+    """List submissions and their scores.
+
+    Lists the local submission files and the submissions on Kaggle.
+    """
     from fkd_kaggle.data import submission
     from fkd_kaggle.display import tables
 
@@ -107,23 +109,64 @@ def submissions(
     console.print(table if table.row_count else "no submissions yet: fkd-kaggle submit")
 
 
-def leaderboard(rows: options.Rows = 20) -> None:
+def leaderboard(rows: Rows = 20) -> None:
     """Show the top of the leaderboard."""
     from fkd_kaggle.display import tables
 
     console = make_console()
     competition = connection.connect_competition(console)
     table = tables.leaderboard_table(competition.leaderboard(rows), competition.user)
-    console.print(table if table.row_count else "nobody is on the leaderboard yet")
+    console.print(table if table.row_count else "the leaderboard is empty")
 
 
-def _predicted(console: Console, run: Run, data_dir: Path, submissions_dir: Path) -> Path:
+def _submit(
+    run: str | None,
+    file: Path | None,
+    message: str | None,
+    dry_run: bool,
+    folders: kernel.Folders,
+) -> None:
+    """Submit a file, or the predictions of a trained run."""
+    from fkd_kaggle import pipeline
+    from fkd_kaggle.runs.folder import Run, find_run
+
+    console = make_console()
+    if file is not None and run is not None:
+        raise FkdError(f"run {run} and --file {file} exclude each other: submit one, not both")
+    # Connect before predicting, which takes long: missing credentials are reported at once.
+    competition = None if dry_run else connection.connect_competition(console)
+    if file is not None:
+        pipeline.check_submission(file, folders.data)
+        path, expected = file, None
+    else:
+        found = find_run(run, folders.runs)
+        path = _write_submission(console, found, folders.data, folders.submissions)
+        scores = Run.open(found.path).scores
+        expected = scores.expected if scores else None
+    if competition is None:
+        print_line(console, f"dry run: {path.name} is valid and was not uploaded")
+        return
+    connection.upload_and_report(
+        console,
+        competition,
+        path,
+        expected,
+        lambda on_wait: pipeline.upload_submission(
+            competition, path, message or path.stem, on_wait
+        ),
+    )
+
+
+def _write_submission(console: Console, run: Run, data_dir: Path, submissions_dir: Path) -> Path:
+    """Write the submission file of a run, show the progress and return the file's path."""
     from fkd_kaggle import pipeline
 
     with console.status(f"predicting with {run.name}…") as status:
         path = pipeline.write_run_submission(
-            run, data_dir, submissions_dir,
+            run,
+            data_dir,
+            submissions_dir,
             lambda done, count: status.update(f"predicting: {done} of {count} networks"),
-        )  # fmt: skip
+        )
     print_line(console, f"wrote {path}")
     return path

@@ -1,111 +1,168 @@
-"""The command line: options in, one room called, its result printed. No logic of its own.
-
-Nothing heavy is imported until a command runs, so that ``--help`` is instant.
-"""
+"""The commands that train on this machine: ``train-ensemble`` and ``compare``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fkd_kaggle.cli import options
-from fkd_kaggle.cli.runs import open_run, reopen_run
 from fkd_kaggle.display.console import INTERRUPTED, make_console, print_line
 from fkd_kaggle.errors import FkdError
 
 if TYPE_CHECKING:
+    from fkd_kaggle.recipes.plans import TrainingOptions
     from fkd_kaggle.runs.folder import Run
 
+DEFAULT_BUDGET = 600.0
+"""Training time of a compared recipe in seconds, if neither time nor epochs are given."""
 
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        metavar="RUN",
+        autocompletion=options.complete_run,
+        help="Continue a run that was stopped, with the options of its start.",
+    ),
+]
+
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Write logs for TensorBoard to the run's folder.")
+]
+
+ComparedNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME...",
+        autocompletion=options.complete_recipe,
+        show_default=False,
+        help="Recipes and ensembles: names or paths of .toml files.",
+    ),
+]
+
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        "-b",
+        metavar="TIME",
+        help="Training time of each recipe or ensemble, for each seed and held-out fold: 90s or "
+        "10m. Default: 10m, or no limit with --epochs.",
+    ),
+]
+
+Seeds = Annotated[
+    int,
+    typer.Option(
+        "--seeds", metavar="N", min=1, help="Number of random seeds to train each recipe with."
+    ),
+]
+
+ComparedFolds = Annotated[
+    int | None,
+    typer.Option(
+        "--folds",
+        metavar="N",
+        help="Number of folds; each is held out once. Default: one fold of five is held out.",
+    ),
+]
+
+ComparisonName = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="Name of a new comparison, or of an existing one to continue or to add recipes to.",
+    ),
+]
+
+
+@options.with_training_options
 def train_ensemble(
-    recipe: options.Recipes = None,
-    time_limit: options.TimeLimit = None,
-    folds: options.Folds = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    seed: options.Seed = None,
-    precision: options.Precision = None,
+    training: TrainingOptions,
     name: options.RunName = None,
-    resume: options.Resume = None,
+    resume: Resume = None,
     workers: options.Workers = None,
-    tensorboard: options.TensorBoard = False,
+    tensorboard: TensorBoard = False,
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
-    """Train an ensemble; Ctrl-C keeps what is trained."""
-    seconds = options.duration(time_limit)
-    planned = {
-        "recipe": recipe, "folds": folds, "epochs": epochs, "batch-size": batch_size, "seed": seed,
-        "precision": precision, "run": name,
-    }  # fmt: skip
-    if resume is None:
-        from fkd_kaggle.ensemble import fitting
-        from fkd_kaggle.recipes import plans
+    """Train an ensemble; Ctrl-C keeps the trained networks."""
+    from fkd_kaggle.ensemble import fitting
+    from fkd_kaggle.runs.folder import find_run
 
-        plan = plans.make_plan(
-            recipe or (), folds=folds, epochs=epochs, batch_size=batch_size, seed=seed,
-            precision=precision or "auto", time_limit=seconds,
-        )  # fmt: skip
-        run = fitting.start_run(runs_dir, name, plan, data_dir)
-    elif extra := [f"--{key}" for key, value in planned.items() if value not in (None, [])]:
-        raise FkdError(f"--resume goes on as the run was planned: leave out {', '.join(extra)}")
+    if resume is None:
+        run = fitting.start_run(runs_dir, name, options.plan_from(training), data_dir)
     else:
-        run = open_run(resume, runs_dir)
-    _train(run, data_dir, seconds, workers, tensorboard)
+        given = options.given_training_options(training) + (["--run"] if name else [])
+        if extra := [option for option in given if option != "--time-limit"]:
+            raise FkdError(
+                f"--resume continues with the run's own options: omit {', '.join(extra)}"
+            )
+        run = find_run(resume, runs_dir)
+    _train(run, data_dir, training.time_limit, workers, tensorboard)
 
 
 def compare(
-    names: options.Compared,
-    budget: options.Budget = None,
+    names: ComparedNames,
+    budget: Budget = None,
     epochs: options.Epochs = None,
-    seeds: options.Seeds = 1,
-    folds: options.ComparedFolds = None,
+    seeds: Seeds = 1,
+    folds: ComparedFolds = None,
     precision: options.Precision = None,
     workers: options.Workers = None,
-    name: options.CompareName = None,
+    name: ComparisonName = None,
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
-    """Train recipes side by side, at equal budget, in one table."""
+    """Compare recipes trained with equal budgets.
+
+    All are trained and scored on the same folds. The same command continues after Ctrl-C.
+    """
     from fkd_kaggle.display import tables
     from fkd_kaggle.display.training import TrainingDisplay
     from fkd_kaggle.ensemble import comparison_results
     from fkd_kaggle.ensemble.comparison import start_comparison, train_comparison
-    from fkd_kaggle.report.comparison import (
-        HEADER,
-        describe_protocol,
-        table_cells,
-        write_comparison_page,
-    )
+    from fkd_kaggle.report import comparison as page
     from fkd_kaggle.workers import local
 
     console = make_console()
-    seconds = options.duration(budget, "--budget") or (None if epochs else 600.0)
+    seconds = options.parse_duration(budget, "--budget") or (None if epochs else DEFAULT_BUDGET)
     comparison = start_comparison(
-        runs_dir, names, data_dir, budget=seconds, epochs=epochs, seeds=seeds, parts=folds,
-        precision=precision or "auto", workers=workers, places=local.default_worker_count(), name=name,
-    )  # fmt: skip
+        runs_dir,
+        names,
+        data_dir,
+        budget=seconds,
+        epochs=epochs,
+        seeds=seeds,
+        parts=folds,
+        precision=precision or "auto",
+        workers=workers,
+        places=local.default_worker_count(),
+        name=name,
+    )
     hire = local.workers_for_runs(data_dir, comparison.settings.workers)
-    print_line(console, f"{comparison.name}: {describe_protocol(comparison)}")
+    print_line(console, f"{comparison.name}: {page.describe_protocol(comparison)}")
     with TrainingDisplay(console) as display:
         comparison = train_comparison(comparison, data_dir, display, hire=hire)
     measured = comparison_results.measure_runs(comparison, data_dir)
     table = comparison_results.average_over_seeds(measured)
-    rows = [table_cells(line) for line in table]
-    console.print(tables.comparison_table(HEADER, rows))
-    print_line(console, f"pictures: {write_comparison_page(comparison, table, measured)}")
+    rows = [page.table_cells(line) for line in table]
+    console.print(tables.comparison_table(page.HEADER, rows))
+    print_line(console, f"figures: {page.write_comparison_page(comparison, table, measured)}")
     if comparison.status == "failures":
-        raise FkdError("not all could be trained, as said above; the others are in the table")
+        raise FkdError("some networks could not be trained, see above; the table has the others")
     if comparison.status == "interrupted":
-        print_line(console, "interrupted; the same command goes on")
+        print_line(console, "interrupted; the same command continues")
         raise typer.Exit(INTERRUPTED)
 
 
 def _train(
-    run: Run, data_dir: Path, seconds: float | None, workers: int | None, tensorboard: bool
+    run: Run, data_dir: Path, time_limit: float | None, workers: int | None, tensorboard: bool
 ) -> None:
+    """Train the unfinished members of a run and print scores, report and the next command."""
     from fkd_kaggle.display import tables
     from fkd_kaggle.display.training import TrainingDisplay
     from fkd_kaggle.ensemble import fitting
@@ -118,7 +175,12 @@ def _train(
     hire = local.workers_for_run(run, data_dir, left, workers=workers, tensorboard=tensorboard)
     with TrainingDisplay(console) as display:
         scores = fitting.train_run(
-            run, data_dir, time_limit=seconds, on_event=display, tensorboard=tensorboard, hire=hire
+            run,
+            data_dir,
+            time_limit=time_limit,
+            on_event=display,
+            tensorboard=tensorboard,
+            hire=hire,
         )
     console.print(tables.scores_table(scores))
     if scores.own:
@@ -126,18 +188,24 @@ def _train(
     if run.plan.ensemble.split != "grouped":
         print_line(
             console,
-            "split at random, as its source did: near-duplicates stand on both sides and flatter; "
-            "with --folds 5 they do not",
+            "the split is random, as in the publication: near-duplicates of training faces are "
+            "held out, so the score is too good; --folds 5 keeps near-duplicates together",
         )
-    page = write_run_page(run, data_dir)
-    print_line(console, f"report: {page}")
-    status = reopen_run(run).status
+    print_line(console, f"report: {write_run_page(run, data_dir)}")
+    _print_next_commands(run)
+
+
+def _print_next_commands(run: Run) -> None:
+    """Print how to continue or submit a run; exit with the code of Ctrl-C if it was interrupted."""
+    console = make_console()
+    status = type(run).open(run.path).status
     if status != "finished":
-        why = "the time limit" if status == "time limit" else "an interruption"
+        reason = "the time limit" if status == "time limit" else "an interruption"
         print_line(
-            console, f"stopped by {why}; to go on: fkd-kaggle train-ensemble --resume {run.name}"
+            console,
+            f"stopped by {reason}; to continue: fkd-kaggle train-ensemble --resume {run.name}",
         )
     print_line(console, f"next: fkd-kaggle submit {run.name}")
     if status == "interrupted":
-        # What was typed after && should not run as if all had been trained.
+        # A shell then skips the commands after `&&`.
         raise typer.Exit(INTERRUPTED)
