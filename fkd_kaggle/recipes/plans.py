@@ -68,6 +68,23 @@ class Plan:
         return cls(**{**values, "ensemble": Ensemble(**{**ensemble, "members": members})})
 
 
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What a user can choose for a training; None keeps the value of the recipe or ensemble."""
+
+    recipes: tuple[str, ...] = ()
+    """Names of recipes and ensembles, or paths of .toml files; empty for the default ensemble."""
+    time_limit: float | None = None
+    """Total training time in seconds."""
+    folds: int | None = None
+    """Number of folds; each is held out once."""
+    epochs: int | None = None
+    batch_size: int | None = None
+    seed: int | None = None
+    precision: str = "auto"
+    """One of ``PRECISIONS``."""
+
+
 def make_plan(
     chosen: Sequence[str] = (),
     *,
