@@ -43,12 +43,13 @@ def index(*names: str) -> tuple[int, ...]:
     return tuple(KEYPOINT_NAMES.index(name) for name in names)
 
 
-def _mirror(name: str) -> str:
+def mirrored_name(name: str) -> str:
+    """Return a point's name with the parts "left" and "right" exchanged."""
     swap = {"left": "right", "right": "left"}
     return "_".join(swap.get(part, part) for part in name.split("_"))
 
 
-FLIP_ORDER: Final = index(*(_mirror(name) for name in KEYPOINT_NAMES))
+FLIP_ORDER: Final = index(*(mirrored_name(name) for name in KEYPOINT_NAMES))
 """``mirrored = keypoints[:, FLIP]`` renames left and right after a horizontal flip."""
 
 PARTIAL_KEYPOINTS: Final = index(

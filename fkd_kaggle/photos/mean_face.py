@@ -12,6 +12,7 @@ import numpy as np
 
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.predictions import load_blended_out_of_fold
 
 _MIN_RADIUS = 8.0
 """Pixels. Labelled faces have 24. A network that predicts the same position for all points has
@@ -57,8 +58,7 @@ def load_mean_face(run: Run) -> MeanFace:
         is not trained enough.
     """
     try:
-        with np.load(run.path / "out_of_fold.npz") as kept:
-            predictions = kept["predictions"]
+        predictions = load_blended_out_of_fold(run)
     except (OSError, KeyError, ValueError) as error:
         raise RunError(
             f"run {run.name} has no out-of-fold predictions to measure faces by: "
