@@ -28,20 +28,23 @@ from fkd_kaggle.data.faces import Faces, Lookup
 from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS
 from fkd_kaggle.practice.server import PracticeKaggle
 
-# Shells have background jobs ignore it, and all that they start: tests that press Ctrl-C as well.
+# Shells let background jobs and their children ignore SIGINT, but tests send it to children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TRAIN = 24
+"""Number of training faces in ``competition_dir``."""
 
 TEST = 16
+"""Number of test faces in ``competition_dir``."""
 
 SECRET = "c0ffee5ec2e7"
+"""The Kaggle key in tests of the official client."""
 
 PracticeFactory = Callable[..., PracticeKaggle]
 
 
 def make_faces(count: int, seed: int, first_id: int = 1) -> Faces:
-    """Return noise images with made-up keypoints; every second face has the four points only."""
+    """Return noise images with random keypoints; every second face has only the four points."""
     random = np.random.default_rng(seed)
     images = random.integers(0, 256, (count, 96, 96), dtype=np.uint8)
     middle = np.linspace(20, 76, NUM_KEYPOINTS)[None, :, None]
@@ -52,29 +55,29 @@ def make_faces(count: int, seed: int, first_id: int = 1) -> Faces:
 
 
 def write_competition(folder: Path, train: int = TRAIN, test: int = TEST) -> Path:
-    """Write the competition's files for made-up faces; return the solution, which lies beside."""
+    """Write the competition's files for random faces; return the path of the solution."""
     folder.mkdir(parents=True)
     csv_format.write_training_csv(folder / "training.csv", make_faces(train, seed=1))
-    held = make_faces(test, seed=2)
-    csv_format.write_test_csv(folder / "test.csv", held)
-    rows, features = np.nonzero(np.isfinite(held.keypoints.reshape(test, -1)))
+    test_faces = make_faces(test, seed=2)
+    csv_format.write_test_csv(folder / "test.csv", test_faces)
+    rows, features = np.nonzero(np.isfinite(test_faces.keypoints.reshape(test, -1)))
     row_ids = np.arange(1, len(rows) + 1)
-    lookup = Lookup(row_ids, held.ids[rows], features.astype(np.int16))
+    lookup = Lookup(row_ids, test_faces.ids[rows], features.astype(np.int16))
     csv_format.write_lookup_csv(folder / "IdLookupTable.csv", lookup)
     sample = "".join(f"{row},0\n" for row in row_ids)
     (folder / "SampleSubmission.csv").write_text("RowId,Location\n" + sample)
     solution = folder.parent / "solution.csv"
-    answers = held.keypoints.reshape(test, -1)[rows, features]
-    text = "".join(f"{row},{value}\n" for row, value in zip(row_ids, answers, strict=True))
+    values = test_faces.keypoints.reshape(test, -1)[rows, features]
+    text = "".join(f"{row},{value}\n" for row, value in zip(row_ids, values, strict=True))
     solution.write_text("RowId,Location\n" + text)
     return solution
 
 
 @pytest.fixture(scope="session")
 def competition_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The competition's four files, plain; the answers are ``competition_dir.parent/solution.csv``.
+    """A folder with the competition's four files, for 24 training and 16 test faces; read only.
 
-    24 training and 16 test faces. Not to be written to.
+    The solution is ``competition_dir.parent/solution.csv``.
     """
     folder = tmp_path_factory.mktemp("competition") / "data"
     write_competition(folder)
@@ -83,7 +86,7 @@ def competition_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def solution_csv(competition_dir: Path) -> Path:
-    """The answers to ``competition_dir``."""
+    """The solution of ``competition_dir``."""
     return competition_dir.parent / "solution.csv"
 
 
@@ -103,10 +106,10 @@ def start_practice(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[PracticeFactory]:
-    """Start practice Kaggles, stopped after the test; this package talks to the last one.
+    """A function that starts a practice Kaggle; this package uses the one that started last.
 
-    By default it serves ``competition_dir`` with its answers, on a free port. The home folder is
-    an empty one: no test finds the developer's own credentials.
+    By default it serves ``competition_dir`` with its solution on a free port. It stops after the
+    test. The home folder is empty, so that tests do not use the developer's credentials.
     """
     home = tmp_path / "home"
     home.mkdir()
@@ -130,14 +133,14 @@ def start_practice(
 
 @pytest.fixture
 def practice(start_practice: PracticeFactory) -> PracticeKaggle:
-    """A running practice Kaggle with ``competition_dir``; this package talks to it."""
+    """A running practice Kaggle that serves ``competition_dir``; this package uses it."""
     return start_practice()
 
 
 def run_kaggle(url: str, home: Path, *arguments: str) -> str:
-    """Run the kaggle command's own main, its table of endpoints pointing at ``url``.
+    """Run the command ``kaggle`` against the practice Kaggle at ``url``; return its output.
 
-    The command asks no environment but LOCALHOST for its endpoint, and that means port 80.
+    The command itself can only reach a practice Kaggle on port 80, so its endpoint is replaced.
     """
     script = (
         "import sys; from kagglesdk import kaggle_env as env\n"
@@ -148,11 +151,14 @@ def run_kaggle(url: str, home: Path, *arguments: str) -> str:
 
 
 def run(command: list[str], home: Path, more: dict[str, str]) -> str:
-    """Run a command with credentials and an empty home folder; return what it prints."""
+    """Run a command with credentials and an empty home folder; return its standard output."""
     environment = {
-        "PATH": os.environ["PATH"], "HOME": str(home),
-        "KAGGLE_USERNAME": "ada", "KAGGLE_KEY": SECRET, **more,
-    }  # fmt: skip
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "KAGGLE_USERNAME": "ada",
+        "KAGGLE_KEY": SECRET,
+        **more,
+    }
     done = subprocess.run(
         command, env=environment, cwd=home, capture_output=True, text=True, timeout=60, check=False
     )
@@ -161,8 +167,8 @@ def run(command: list[str], home: Path, more: dict[str, str]) -> str:
 
 
 @dataclass(frozen=True)
-class Said:
-    """How a command ended."""
+class CommandResult:
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -170,23 +176,24 @@ class Said:
 
     @property
     def all(self) -> str:
+        """Return standard output and standard error."""
         return self.out + self.err
 
 
-Command = Callable[..., Said]
+Command = Callable[..., CommandResult]
 
 
 @pytest.fixture
 def fkd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Command]:
-    """Run ``fkd-kaggle`` in this process, in an empty folder, through its real entry point."""
-    place = tmp_path / "place"
-    place.mkdir()
-    monkeypatch.chdir(place)
+    """A function that runs ``fkd-kaggle`` in this process, in an empty folder."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
     handler = signal.getsignal(signal.SIGTERM)
 
-    def run(*arguments: str | Path) -> Said:
+    def run(*arguments: str | Path) -> CommandResult:
         monkeypatch.setattr(sys, "argv", ["fkd-kaggle", *map(str, arguments)])
         capfd.readouterr()
         code: object = 0
@@ -196,18 +203,18 @@ def fkd(
             code = end.code or 0
         out, err = capfd.readouterr()
         assert isinstance(code, int)
-        return Said(code, out, err)
+        return CommandResult(code, out, err)
 
     yield run
     signal.signal(signal.SIGTERM, handler)
 
 
-def refused(said: Said, *words: str) -> str:
-    """Check that a command ended with one line for its user, and return the line."""
-    assert said.code == 2, said.all
-    line = said.err.removesuffix("\n")
+def assert_one_line_error(result: CommandResult, *words: str) -> str:
+    """Check that a command failed with one line on stderr that contains ``words``; return it."""
+    assert result.code == 2, result.all
+    line = result.err.removesuffix("\n")
     assert "\n" not in line, line
-    assert "Traceback" not in said.all
+    assert "Traceback" not in result.all
     for word in words:
         assert word in line, line
     return line

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Command, PracticeFactory, Said, make_faces, refused, write_competition
+from conftest import Command, PracticeFactory, CommandResult, make_faces, assert_one_line_error, write_competition
 
 from fkd_kaggle.data.csv_format import write_training_csv
 from fkd_kaggle.display import console
@@ -38,7 +38,7 @@ heatmap_loss = 0.5
 options = { width = 8, depth = 1 }
 """
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 """Where commands of their own find the package, installed or not."""
 
 HELP_SECONDS = 0.4
@@ -208,7 +208,7 @@ def test_without_credentials_one_learns_where_to_get_them(
 ) -> None:
     monkeypatch.delenv("KAGGLE_API_ENVIRONMENT")
     for command in ("fetch", "submit", "submissions", "leaderboard"):
-        refused(fkd(command), "credentials", "https://www.kaggle.com/settings")
+        assert_one_line_error(fkd(command), "credentials", "https://www.kaggle.com/settings")
     assert list(Path().iterdir()) == []
 
 
@@ -232,10 +232,10 @@ def test_a_refusal_is_one_line_and_leaves_nothing(
     monkeypatch.setenv("KAGGLE_KEY", "s3cr3t")
     practice.faults.add(fault)
     said = fkd("fetch")
-    refused(said, *words)
+    assert_one_line_error(said, *words)
     assert "s3cr3t" not in said.all
     assert [path for path in Path().rglob("*") if path.is_file()] == []
-    refused(fkd("leaderboard"), *words)
+    assert_one_line_error(fkd("leaderboard"), *words)
 
 
 def test_waiting_for_a_busy_kaggle_is_told(fkd: Command, practice: PracticeKaggle) -> None:
@@ -254,14 +254,14 @@ def test_a_cut_download_is_resumed(fkd: Command, practice: PracticeKaggle) -> No
 
 def test_a_corrupt_download_is_refused_and_not_kept(fkd: Command, practice: PracticeKaggle) -> None:
     practice.faults.add("corrupt:times=all")
-    refused(fkd("fetch"), "damaged")
+    assert_one_line_error(fkd("fetch"), "damaged")
     assert [path for path in Path().rglob("*") if path.is_file()] == []
 
 
 def test_the_daily_limit_is_said(fkd: Command, practice: PracticeKaggle) -> None:
     fkd("fetch")
     practice.faults.add("limit")
-    refused(fkd("submit", "--file", zeros()), "submissions")
+    assert_one_line_error(fkd("submit", "--file", zeros()), "submissions")
     assert practice.store.submissions() == []
 
 
@@ -274,7 +274,7 @@ def test_a_practice_kaggle_that_does_not_run_is_said(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
     monkeypatch.setenv("FKD_PRACTICE_URL", f"http://localhost:{port}")
-    refused(fkd("leaderboard"), str(port), "fkd-kaggle practice")
+    assert_one_line_error(fkd("leaderboard"), str(port), "fkd-kaggle practice")
 
 
 def test_a_taken_port_is_said(fkd: Command) -> None:
@@ -282,7 +282,7 @@ def test_a_taken_port_is_said(fkd: Command) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        refused(fkd("practice", "--port", port), f"port {port} is taken", "--port")
+        assert_one_line_error(fkd("practice", "--port", port), f"port {port} is taken", "--port")
     assert not Path("practice").exists()
 
 
@@ -306,21 +306,21 @@ def test_wrong_data_is_named_by_whoever_meets_it(
 ) -> None:
     write_competition(Path("data").resolve())
     spoil(Path("data"))
-    refused(fkd("fetch"), *words)
+    assert_one_line_error(fkd("fetch"), *words)
     if spoil is spoil_training:
-        refused(fkd("train-ensemble", "-r", recipe(), "--folds", "2"), *words)
+        assert_one_line_error(fkd("train-ensemble", "-r", recipe(), "--folds", "2"), *words)
 
 
 def test_a_run_of_another_data_set_is_refused(fkd: Command, tmp_path: Path) -> None:
     write_competition(Path("data").resolve())
     assert train(fkd).code == 0
     write_training_csv(Path("data/training.csv"), make_faces(24, seed=9))
-    refused(fkd("train-ensemble", "--resume", "tiny-1"), "another data set", "--data-dir")
-    refused(fkd("submit", "--dry-run"), "another data set")
+    assert_one_line_error(fkd("train-ensemble", "--resume", "tiny-1"), "another data set", "--data-dir")
+    assert_one_line_error(fkd("submit", "--dry-run"), "another data set")
     assert not Path("submissions").exists()
 
 
-def train(fkd: Command, *more: str | Path) -> Said:
+def train(fkd: Command, *more: str | Path) -> CommandResult:
     """Train something whole as fast as possible: in this process."""
     return fkd("train-ensemble", "-r", recipe(WHOLE), "--folds", "2", "--precision", "float32",
                "--workers", "1", "--name", "tiny-1", *more)  # fmt: skip
@@ -350,7 +350,7 @@ def train(fkd: Command, *more: str | Path) -> Said:
     ],
 )
 def test_a_mistake_is_one_line(fkd: Command, arguments: list[str], words: list[str]) -> None:
-    refused(fkd(*arguments), *words)
+    assert_one_line_error(fkd(*arguments), *words)
     assert not Path("runs").exists()
 
 
@@ -361,14 +361,14 @@ def test_a_folder_that_cannot_be_written_is_named(
     Path("file").write_text("")
     where = "file/inside"
     if option == "--data-dir":
-        refused(fkd("fetch", option, where), where)
+        assert_one_line_error(fkd("fetch", option, where), where)
         return
     write_competition(Path("data").resolve())
     if option == "--runs-dir":
-        refused(train(fkd, option, where), where)
+        assert_one_line_error(train(fkd, option, where), where)
         return
     assert train(fkd).code == 0
-    refused(fkd("predict", option, where), where)
+    assert_one_line_error(fkd("predict", option, where), where)
 
 
 @pytest.mark.parametrize("name", ["data", "submissions"])
@@ -377,12 +377,12 @@ def test_a_full_disk_is_said_and_nothing_is_half_written(
 ) -> None:
     """Room for 100 kB: the download says so at once, a submission when it does not fit."""
     if name == "data":
-        refused(fkd("fetch", "--data-dir", small_disk), "disk full", "free some space")
+        assert_one_line_error(fkd("fetch", "--data-dir", small_disk), "disk full", "free some space")
     else:
         fkd("fetch")
         assert train(fkd).code == 0
         (small_disk / "film.mp4").write_bytes(bytes(95_000))
-        refused(fkd("predict", "--submissions-dir", small_disk), "disk full", "free some space")
+        assert_one_line_error(fkd("predict", "--submissions-dir", small_disk), "disk full", "free some space")
     left = [path.name for path in small_disk.rglob("*") if path.is_file()]
     assert left == ([] if name == "data" else ["film.mp4"])
 
@@ -411,7 +411,7 @@ def test_an_error_of_the_disk_without_a_name_is_no_traceback(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(runs_folder, "list_runs", full)
-    refused(fkd("runs"), "No space left on device")
+    assert_one_line_error(fkd("runs"), "No space left on device")
 
 
 LONG = WHOLE.replace("epochs = 1", "epochs = 10000") + "patience = 100000\n"
@@ -456,7 +456,7 @@ def test_ctrl_c_leaves_a_usable_run_and_resume_goes_on(fkd: Command) -> None:
     before = epochs_of(run)
     said = fkd("train-ensemble", "--resume", "long", "--time-limit", "30s")
     assert said.code == 0, said.all
-    assert f"goes on after epoch {before}" in said.out
+    assert f"resumes after epoch {before}" in said.out
     assert epochs_of(run) > before
     assert leftovers(run) == []
 
@@ -477,6 +477,6 @@ def test_kill_9_leaves_a_run_that_resumes(fkd: Command) -> None:
     seconds = time.monotonic() - began
     assert said.code == 0, said.all
     # Whether the second member still got a turn depends on how busy the machine is.
-    assert f"goes on after epoch {before}" in said.out
+    assert f"resumes after epoch {before}" in said.out
     assert seconds < 90  # 25 s and the start of TensorFlow, on a machine that others use too
     assert fkd("submit", "--dry-run").code == 0
