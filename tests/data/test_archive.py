@@ -1,4 +1,4 @@
-"""Unpacking: Kaggle's nesting comes apart whole, a damaged zip leaves nothing half-written."""
+"""Unpacking: nested zips become plain files, a damaged zip leaves no partial file."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def test_nested_zips_become_plain_files(packed: Path, tmp_path: Path) -> None:
     assert not [path for path in (tmp_path / "data").iterdir() if path.name.startswith(".tmp")]
 
 
-def test_unpacking_again_touches_only_what_changed(packed: Path, tmp_path: Path) -> None:
+def test_unpacking_again_replaces_changed_files_only(packed: Path, tmp_path: Path) -> None:
     archive.unpack(packed, tmp_path)
     before = (tmp_path / "training.csv").stat().st_mtime_ns
-    spoilt = (tmp_path / "test.csv").read_bytes()
-    (tmp_path / "test.csv").write_bytes(b"x" * len(spoilt))
+    original = (tmp_path / "test.csv").read_bytes()
+    (tmp_path / "test.csv").write_bytes(b"x" * len(original))
     archive.unpack(packed, tmp_path)
     assert (tmp_path / "training.csv").stat().st_mtime_ns == before
-    assert (tmp_path / "test.csv").read_bytes() == spoilt
+    assert (tmp_path / "test.csv").read_bytes() == original
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "text"])
-def test_a_damaged_zip_is_one_clear_line(packed: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_zip_is_refused_in_one_line(packed: Path, tmp_path: Path, damage: str) -> None:
     content = bytearray(packed.read_bytes())
     if damage == "truncated":
         content = content[: len(content) // 2]
     elif damage == "flipped":
-        for place in range(len(content) // 4, len(content) // 4 + 400):
-            content[place] ^= 0xFF
+        for position in range(len(content) // 4, len(content) // 4 + 400):
+            content[position] ^= 0xFF
     else:
         content = bytearray(b"<html>Not found</html>")
     path = tmp_path / "bad.zip"
@@ -79,8 +79,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_really_full_device_is_one_clear_line(packed: Path, tmp_path: Path) -> None:
-    """/dev/full answers every write with ENOSPC; a link makes it the temporary file."""
+def test_a_full_device_leaves_no_file(packed: Path, tmp_path: Path) -> None:
+    """Every write to /dev/full fails with ENOSPC; a link makes it the temporary file."""
     target = tmp_path / "kept.txt"
 
     def write() -> Any:
@@ -94,15 +94,15 @@ def test_a_really_full_device_is_one_clear_line(packed: Path, tmp_path: Path) ->
     assert not target.exists()
 
 
-def test_a_locked_zip_is_one_clear_line(packed: Path, tmp_path: Path) -> None:
+def test_an_encrypted_zip_is_refused(packed: Path, tmp_path: Path) -> None:
     content = bytearray(packed.read_bytes())
-    # The flag "encrypted" of each entry, in its own header and in the directory at the end.
+    # Set the flag "encrypted" of each entry, in its local header and in the central directory.
     for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        at = content.find(mark)
-        while at >= 0:
-            content[at + offset] |= 1
-            at = content.find(mark, at + 4)
-    packed = tmp_path / "locked.zip"
+        start = content.find(mark)
+        while start >= 0:
+            content[start + offset] |= 1
+            start = content.find(mark, start + 4)
+    packed = tmp_path / "encrypted.zip"
     packed.write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
         archive.unpack(packed, tmp_path / "data")

@@ -1,4 +1,4 @@
-"""Folds: near-duplicates stay together, sources are spread, the same seed splits the same way."""
+"""Folds: near-duplicates stay together, annotators are spread, a seed splits reproducibly."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from fkd_kaggle.practice import synthetic_faces
 
 
 def doubled(count: int) -> Faces:
-    """Return faces each of which comes twice, the second time brighter and two pixels lower."""
+    """Return faces and their copies, which are brighter and two pixels lower."""
     images, keypoints = synthetic_faces.draw_faces(count, seed=0)
-    again = np.clip(np.roll(images, 2, axis=1) * 1.15, 0, 255).astype(np.uint8)
+    copies = np.clip(np.roll(images, 2, axis=1) * 1.15, 0, 255).astype(np.uint8)
     points = np.concatenate([keypoints, keypoints + np.array([0, 2])]).astype(np.float32)
     others = [point for point in range(NUM_KEYPOINTS) if point not in PARTIAL_KEYPOINTS]
     points[::3][:, others] = np.nan
     points[:3] = np.nan
-    return Faces(np.concatenate([images, again]), points, np.arange(1, 2 * count + 1))
+    return Faces(np.concatenate([images, copies]), points, np.arange(1, 2 * count + 1))
 
 
 def test_near_duplicates_share_a_fold() -> None:
     faces = doubled(120)
     held_out = folds.assign_folds(faces, 4, seed=0)
-    # Rows without labels cannot be aligned and are compared as they are: leave them out.
+    # Without the first three, which have no labels and cannot be aligned.
     together = held_out[3:120] == held_out[123:]
     assert together.mean() > 0.97
 
@@ -38,7 +38,7 @@ def test_distinct_faces_are_not_all_one_group() -> None:
     assert len(np.unique(labels)) == 60
 
 
-def test_every_fold_has_both_sources_and_a_fair_share() -> None:
+def test_every_fold_has_its_share_of_both_annotators() -> None:
     faces = doubled(150)
     held_out = folds.assign_folds(faces, 3, seed=1)
     for fold in range(3):

@@ -1,4 +1,4 @@
-"""Predictions and lookup table → a file that Kaggle takes, and the note beside it."""
+"""Submissions: built in the lookup table's order, checked, written with a record, listed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOW = datetime(2026, 3, 1, 14, 5, 9, tzinfo=UTC)
 
 
 def make_lookup(faces: int, seed: int = 0) -> Lookup:
-    """Ask for every coordinate of ``faces`` faces (ImageIds from 1), in a shuffled order."""
+    """Return a table that queries all coordinates of faces 1 to ``faces``, in random order."""
     shuffled = np.random.default_rng(seed).permutation(faces * len(keypoints.COLUMNS))
     return Lookup(
         row_ids=np.arange(1, len(shuffled) + 1, dtype=np.int64),
@@ -43,7 +43,7 @@ def make_submission(faces: int = 2) -> tuple[Submission, Lookup]:
     ), lookup
 
 
-def test_each_row_gets_the_coordinate_it_asks_for() -> None:
+def test_each_row_gets_the_queried_coordinate() -> None:
     predictions = np.zeros((2, keypoints.NUM_KEYPOINTS, 2), dtype=np.float32)
     predictions[1, keypoints.KEYPOINT_NAMES.index("nose_tip")] = (48.25, 60.5)
     nose_y = keypoints.COLUMNS.index("nose_tip_y")
@@ -66,17 +66,17 @@ def test_the_order_of_the_predictions_does_not_matter(faces: int, seed: int) -> 
 def test_the_order_of_the_lookup_table_is_kept(faces: int, seed: int) -> None:
     lookup, predictions = make_lookup(faces, seed), make_predictions(faces, seed)
     ids = np.arange(1, faces + 1)
-    turned = np.random.default_rng(seed + 1).permutation(len(lookup.row_ids))
-    other = Lookup(lookup.row_ids[turned], lookup.image_ids[turned], lookup.features[turned])
-    built, turned_built = (
+    shuffled = np.random.default_rng(seed + 1).permutation(len(lookup.row_ids))
+    other = Lookup(lookup.row_ids[shuffled], lookup.image_ids[shuffled], lookup.features[shuffled])
+    built, other_built = (
         submission.build_submission(predictions, ids, table) for table in (lookup, other)
     )
-    np.testing.assert_array_equal(built.row_ids[turned], turned_built.row_ids)
-    np.testing.assert_array_equal(built.locations[turned], turned_built.locations)
+    np.testing.assert_array_equal(built.row_ids[shuffled], other_built.row_ids)
+    np.testing.assert_array_equal(built.locations[shuffled], other_built.locations)
 
 
 @given(value=st.floats(-1e6, 1e6, width=32))
-def test_what_lies_outside_the_frame_is_moved_to_its_edge(value: float) -> None:
+def test_locations_are_clipped_to_the_image(value: float) -> None:
     predictions = np.full((1, keypoints.NUM_KEYPOINTS, 2), value, dtype=np.float32)
     lookup = make_lookup(1)
     built = submission.build_submission(predictions, np.array([1]), lookup)
@@ -84,7 +84,7 @@ def test_what_lies_outside_the_frame_is_moved_to_its_edge(value: float) -> None:
     assert np.allclose(built.locations, min(max(value, 0.0), 96.0), atol=1e-5)
 
 
-def test_a_face_that_was_not_predicted_is_named() -> None:
+def test_a_missing_prediction_is_named() -> None:
     with pytest.raises(SubmissionError, match=r"RowId \d+ asks for ImageId 3\b.*fetch --force"):
         submission.build_submission(make_predictions(2), np.array([1, 2]), make_lookup(3))
 
@@ -94,14 +94,14 @@ def test_a_face_predicted_twice_is_named() -> None:
         submission.build_submission(make_predictions(3), np.array([1, 2, 2]), make_lookup(2))
 
 
-def test_no_predictions_at_all_is_said() -> None:
+def test_an_empty_test_set_is_refused() -> None:
     with pytest.raises(SubmissionError, match="test set is empty"):
         submission.build_submission(
             make_predictions(0), np.zeros(0, dtype=np.int64), make_lookup(1)
         )
 
 
-def test_a_prediction_that_is_no_number_is_named() -> None:
+def test_a_prediction_that_is_not_finite_is_named() -> None:
     predictions = make_predictions(2)
     predictions[1, keypoints.KEYPOINT_NAMES.index("nose_tip"), 0] = np.nan
     with pytest.raises(SubmissionError, match=r"ImageId 2, nose_tip_x\) is nan"):
@@ -113,21 +113,21 @@ def test_predictions_of_another_shape_are_refused() -> None:
         submission.build_submission(np.zeros((2, 30)), np.array([1, 2]), make_lookup(2))
 
 
-def test_what_build_makes_is_valid() -> None:
+def test_built_submissions_are_valid() -> None:
     submission.validate_submission(*make_submission())
 
 
 @pytest.mark.parametrize(
     ("location", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-0.001, "-0.001"), (96.5, "96.5")]
 )
-def test_the_first_location_outside_the_frame_is_named(location: float, shown: str) -> None:
+def test_the_first_location_outside_the_image_is_named(location: float, shown: str) -> None:
     built, lookup = make_submission()
     built.locations[[4, 7]] = location
     with pytest.raises(SubmissionError, match=f"RowId 5 has the location {shown}:"):
         submission.validate_submission(built, lookup)
 
 
-def test_a_row_answered_twice_is_named() -> None:
+def test_a_repeated_row_is_named() -> None:
     built, lookup = make_submission()
     built.row_ids[3] = 3
     with pytest.raises(SubmissionError, match="RowId 3 is answered 2 times"):
@@ -141,7 +141,7 @@ def test_a_missing_row_is_named() -> None:
         submission.validate_submission(short, lookup)
 
 
-def test_a_row_nobody_asked_for_is_named() -> None:
+def test_an_unknown_row_is_named() -> None:
     built, lookup = make_submission()
     long = Submission(np.append(built.row_ids, 999), np.append(built.locations, 1.0))
     with pytest.raises(SubmissionError, match="RowId 999 is not in the lookup table"):
@@ -150,13 +150,13 @@ def test_a_row_nobody_asked_for_is_named() -> None:
 
 def test_rows_out_of_order_are_refused() -> None:
     built, lookup = make_submission()
-    turned = replace(built, row_ids=built.row_ids[::-1], locations=built.locations[::-1])
+    reversed_rows = replace(built, row_ids=built.row_ids[::-1], locations=built.locations[::-1])
     with pytest.raises(SubmissionError, match=r"row 1 answers RowId 60 where .* has 1"):
-        submission.validate_submission(turned, lookup)
+        submission.validate_submission(reversed_rows, lookup)
 
 
 @given(locations=st.lists(st.floats(0, 96, allow_nan=False), min_size=1, max_size=20))
-def test_a_submission_comes_back_from_its_file_unchanged(
+def test_submissions_survive_writing_and_reading(
     tmp_path_factory: pytest.TempPathFactory, locations: list[float]
 ) -> None:
     written = Submission(np.arange(1, len(locations) + 1), np.array(locations))
@@ -166,7 +166,7 @@ def test_a_submission_comes_back_from_its_file_unchanged(
     np.testing.assert_array_equal(read.locations, written.locations)
 
 
-def test_the_file_is_what_kaggle_expects(tmp_path: Path) -> None:
+def test_the_file_has_the_format_of_kaggle(tmp_path: Path) -> None:
     path = submission.write_submission(
         Submission(np.array([1, 2]), np.array([66.5, 0.0])), tmp_path, "Big run/2", NOW, {}
     )
@@ -181,19 +181,19 @@ def test_two_submissions_of_one_second_keep_both(tmp_path: Path) -> None:
     assert {path.with_suffix(".json") for path in paths} <= set(tmp_path.iterdir())
 
 
-def test_the_note_says_where_the_file_came_from(tmp_path: Path) -> None:
+def test_the_record_names_run_recipes_and_content(tmp_path: Path) -> None:
     built, _ = make_submission()
     notes = {"recipes": {"deep15": "ab12"}, "scores": {"combined": 2.1, "expected": 2.0}}
     path = submission.write_submission(built, tmp_path, "run", NOW, notes)
-    note = json.loads(path.with_suffix(".json").read_text())
-    assert note["run"] == "run"
-    assert note["recipes"] == {"deep15": "ab12"}
-    assert note["sha256"] == files.sha256(path)
-    assert note["rows"] == 60
-    assert note["kaggle"] is None
+    record = json.loads(path.with_suffix(".json").read_text())
+    assert record["run"] == "run"
+    assert record["recipes"] == {"deep15": "ab12"}
+    assert record["sha256"] == files.sha256(path)
+    assert record["rows"] == 60
+    assert record["kaggle"] is None
 
 
-def test_history_shows_local_and_leaderboard_scores_newest_first(tmp_path: Path) -> None:
+def test_submissions_are_listed_newest_first_with_their_scores(tmp_path: Path) -> None:
     built, _ = make_submission()
     first = submission.write_submission(built, tmp_path, "a", NOW, {"scores": {"expected": 2.0}})
     second = submission.write_submission(built, tmp_path, "b", NOW.replace(hour=15), {})
@@ -204,17 +204,17 @@ def test_history_shows_local_and_leaderboard_scores_newest_first(tmp_path: Path)
     assert (oldest.ref, oldest.public_score, oldest.private_score) == (17, 2.04, None)
 
 
-def test_recording_a_score_keeps_the_rest_of_the_note(tmp_path: Path) -> None:
+def test_recording_a_score_keeps_the_rest_of_the_record(tmp_path: Path) -> None:
     built, _ = make_submission()
     path = submission.write_submission(built, tmp_path, "run", NOW, {"recipes": {"deep15": "ab12"}})
     submission.record_score(path, ref=1, public_score=None, private_score=None)
     submission.record_score(path, ref=1, public_score=1.5, private_score=1.6)
-    note = json.loads(path.with_suffix(".json").read_text())
-    assert note["recipes"] == {"deep15": "ab12"}
-    assert note["kaggle"] == {"ref": 1, "public_score": 1.5, "private_score": 1.6}
+    record = json.loads(path.with_suffix(".json").read_text())
+    assert record["recipes"] == {"deep15": "ab12"}
+    assert record["kaggle"] == {"ref": 1, "public_score": 1.5, "private_score": 1.6}
 
 
-def test_history_lists_a_file_whose_note_is_missing_or_damaged(tmp_path: Path) -> None:
+def test_files_without_a_valid_record_are_listed(tmp_path: Path) -> None:
     built, _ = make_submission()
     submission.write_submission(built, tmp_path, "run", NOW, {}).with_suffix(".json").write_text(
         "{"
@@ -223,7 +223,7 @@ def test_history_lists_a_file_whose_note_is_missing_or_damaged(tmp_path: Path) -
     assert [entry.expected for entry in submission.list_submissions(tmp_path)] == [None, None]
 
 
-def test_history_of_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_submissions(tmp_path: Path) -> None:
     assert submission.list_submissions(tmp_path / "none") == []
 
 
@@ -237,7 +237,7 @@ def test_history_of_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
         ("RowId,Location\n1,2,3\n", "line 2 is '1,2,3'"),
     ],
 )
-def test_a_file_that_is_no_submission_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_in_another_format_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "s.csv"
     path.write_text(text)
     with pytest.raises(SubmissionError, match=message):

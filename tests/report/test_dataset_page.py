@@ -1,4 +1,4 @@
-"""Exploring a data set: what is counted and drawn is what is in it, with or without a test set."""
+"""The page of a data set: counts, figures and label outliers, with or without a test set."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from fkd_kaggle.cli import app
-from fkd_kaggle.data import csv_format, statistics
+from fkd_kaggle.data import csv_format
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import DataError
 from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS
 from fkd_kaggle.practice import synthetic_faces
 from fkd_kaggle.report import dataset
 
-PICTURES = {"missing", "pixels", "samples", "shapes", "duplicates", "suspicious"}
+FIGURES = {"missing", "pixels", "samples", "shapes", "duplicates", "suspicious"}
 
 
-def written(folder: Path, data: Faces) -> Path:
+def write_faces(folder: Path, data: Faces) -> Path:
+    """Write training.csv into a new folder."""
     folder.mkdir()
     csv_format.write_training_csv(folder / "training.csv", data)
     return folder
 
 
-def test_counts_pictures_and_a_wrong_label_are_on_the_page(tmp_path: Path) -> None:
+def test_the_page_has_counts_figures_and_a_wrong_label(tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_competition(data, train=20)
     images, keypoints = synthetic_faces.draw_faces(60, seed=5)
@@ -38,42 +39,42 @@ def test_counts_pictures_and_a_wrong_label_are_on_the_page(tmp_path: Path) -> No
     keypoints[12, 10] += (12, -12)
     training = Faces(images, keypoints, np.arange(1, 61))
     csv_format.write_training_csv(data / "training.csv", training)
-    found = dataset.write_dataset_page(data, tmp_path / "out")
-    counts = dict(found.counts)
+    path, statistics = dataset.write_dataset_page(data, tmp_path / "out")
+    counts = dict(statistics.counts)
     assert counts["training faces"] == "60"
-    assert counts["of the partial source"] == "30"
+    assert counts["of the partial annotator"] == "30"
     assert counts["labels missing"] == f"{100 * 11 / 30:.1f} %"
     assert counts["test faces"] == "16"
-    assert {path.stem for path in found.page.parent.glob("*.png")} == PICTURES
-    page = found.page.read_text()
-    assert page.count("data:image/png") == len(PICTURES)
+    assert {path.stem for path in path.parent.glob("*.png")} == FIGURES
+    page = path.read_text()
+    assert page.count("data:image/png") == len(FIGURES)
     assert "http" not in page
-    assert (found.suspicions[0].row, found.suspicions[0].keypoint) == (13, "nose_tip")
-    assert found.suspicions[0].distance == pytest.approx(17, abs=5)
+    assert (statistics.outliers[0].row, statistics.outliers[0].keypoint) == (13, "nose_tip")
+    assert statistics.outliers[0].distance == pytest.approx(17, abs=5)
     with (tmp_path / "out" / "suspicious.csv").open(newline="") as stream:
         first = next(csv.DictReader(stream))
     assert (first["row"], first["keypoint"]) == ("13", "nose_tip")
 
 
-def test_training_faces_are_enough(tmp_path: Path) -> None:
-    data = written(tmp_path / "data", make_faces(7, seed=3).take(np.array([0, 2, 4])))
-    counts = dict(dataset.write_dataset_page(data, tmp_path / "out").counts)
+def test_a_data_set_needs_training_faces_only(tmp_path: Path) -> None:
+    data = write_faces(tmp_path / "data", make_faces(7, seed=3).take(np.array([0, 2, 4])))
+    counts = dict(dataset.write_dataset_page(data, tmp_path / "out")[1].counts)
     assert counts["test faces"] == "no test.csv"
-    assert counts["of the partial source"] == "0"
-    assert {path.stem for path in (tmp_path / "out").glob("*.png")} == PICTURES
+    assert counts["of the partial annotator"] == "0"
+    assert {path.stem for path in (tmp_path / "out").glob("*.png")} == FIGURES
 
 
-def test_the_command_prints_what_it_found(competition_dir: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(
+def test_the_command_prints_counts_and_the_page(competition_dir: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
         app.app, ["explore", "--data-dir", str(competition_dir), "-o", str(tmp_path / "out")]
     )
-    assert done.exit_code == 0, done.output
+    assert result.exit_code == 0, result.output
     for text in ("training faces", "24", "test faces", "16", str(tmp_path / "out/explore.html")):
-        assert text in done.output
+        assert text in result.output
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
-    data = written(tmp_path / "data", make_faces(7, seed=3))
+    data = write_faces(tmp_path / "data", make_faces(7, seed=3))
     text = (data / "training.csv").read_text()
     (data / "training.csv").write_text(text.replace("nose_tip_x", "nose_tip_z", 1))
     with pytest.raises(DataError, match="no column nose_tip_x"):
@@ -81,24 +82,14 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_patterns_are_counted_the_most_frequent_first() -> None:
-    data = make_faces(9, seed=1)
-    data.keypoints[0, 3] = np.nan
-    patterns, counts = statistics.label_patterns(data.keypoints)
-    assert counts.tolist() == [4, 4, 1]
-    assert (~patterns[2]).nonzero()[0].tolist() == [3]
-    assert sorted(patterns[:2].sum(1)) == [4, 15]
-
-
 def test_near_duplicates_are_counted_and_drawn(tmp_path: Path) -> None:
     data = make_faces(12, seed=1)
     data.images[6:9] = data.images[5]
     data.keypoints[6:9] = data.keypoints[5]
-    counts = dict(
-        dataset.write_dataset_page(written(tmp_path / "data", data), tmp_path / "out").counts
-    )
-    assert counts["pictures that occur twice or more, byte for byte"] == "3"
-    assert int(counts["faces in them"]) >= 4
+    folder = write_faces(tmp_path / "data", data)
+    counts = dict(dataset.write_dataset_page(folder, tmp_path / "out")[1].counts)
+    assert counts["exact copies of other images"] == "3"
+    assert int(counts["faces in these groups"]) >= 4
     dataset.draw_duplicates(data, np.arange(12), tmp_path / "none.png")
     height = imread(tmp_path / "none.png").shape[0]
     assert imread(tmp_path / "out" / "duplicates.png").shape[0] > height

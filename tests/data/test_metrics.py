@@ -1,9 +1,10 @@
-"""Metrics: each system's own number, from one set of predictions in pixels."""
+"""Metrics: units, missing labels, Keras' accuracy, published metrics."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import make_faces
 
 from fkd_kaggle.data import metrics
 from fkd_kaggle.errors import RecipeError
@@ -14,7 +15,7 @@ from fkd_kaggle.training import published_metrics
 
 @pytest.fixture
 def labels() -> np.ndarray:
-    """Two complete faces and one with four points; eyes 30 px apart, the lip lowest."""
+    """Two complete faces and a partial one; eyes 30 px apart, the bottom lip lowest."""
     points = np.random.default_rng(0).uniform(20, 70, (3, NUM_KEYPOINTS, 2)).astype(np.float32)
     points[:, 0], points[:, 1] = (65, 40), (35, 40)
     points[:, 14] = (48, 80)
@@ -22,7 +23,7 @@ def labels() -> np.ndarray:
     return points
 
 
-def test_every_unit_is_the_same_error(labels: np.ndarray) -> None:
+def test_metrics_of_one_error_differ_by_their_unit(labels: np.ndarray) -> None:
     off = labels + np.float32(2)
     values = {name: metrics.compute_metric(name, off, labels) for name in metrics.METRICS}
     assert values == pytest.approx(
@@ -40,7 +41,7 @@ def test_every_unit_is_the_same_error(labels: np.ndarray) -> None:
     )
 
 
-def test_what_has_no_label_or_no_prediction_does_not_count(labels: np.ndarray) -> None:
+def test_coordinates_without_label_or_prediction_are_ignored(labels: np.ndarray) -> None:
     predictions = labels + np.float32(3)
     predictions[2, 2:10] = 1e6
     predictions[0, 5] = np.nan
@@ -48,28 +49,30 @@ def test_what_has_no_label_or_no_prediction_does_not_count(labels: np.ndarray) -
     assert metrics.compute_metric("rmse-px", np.full_like(labels, np.nan), labels) is None
 
 
-def test_keras_accuracy_says_nothing_about_places(labels: np.ndarray) -> None:
-    """Points far away count as right while the bottom lip's y stays the largest number."""
+def test_keras_accuracy_does_not_depend_on_distances(labels: np.ndarray) -> None:
+    """Points count as right if the bottom lip's y is the largest coordinate."""
     predictions = np.full_like(labels, 1.0)
     predictions[:, KEYPOINT_NAMES.index("mouth_center_bottom_lip"), 1] = 2.0
     assert metrics.compute_metric("keras-accuracy", predictions, labels) == 1.0
     near = labels.copy()
-    near[0, 0, 0] = 80.1  # two pixels' worth of error, and "wrong"
+    near[0, 0, 0] = 80.1  # a small error, which counts as wrong
     assert metrics.compute_metric("keras-accuracy", near, labels) == 0.5
 
 
-def test_keras_agrees_about_its_accuracy() -> None:
+def test_keras_accuracy_equals_that_of_keras() -> None:
     import keras
 
     random = np.random.default_rng(1)
     labels = random.uniform(0, 96, (50, NUM_KEYPOINTS, 2)).astype(np.float32)
     predictions = (labels + random.normal(0, 8, labels.shape)).astype(np.float32)
-    theirs = keras.metrics.categorical_accuracy(labels.reshape(50, -1), predictions.reshape(50, -1))
-    expected = float(np.mean(keras.ops.convert_to_numpy(theirs)))
+    accuracy = keras.metrics.categorical_accuracy(
+        labels.reshape(50, -1), predictions.reshape(50, -1)
+    )
+    expected = float(np.mean(keras.ops.convert_to_numpy(accuracy)))
     assert metrics.compute_metric("keras-accuracy", predictions, labels) == pytest.approx(expected)
 
 
-def test_a_source_that_drops_rows_is_measured_on_complete_faces(labels: np.ndarray) -> None:
+def test_recipes_that_drop_faces_are_measured_on_complete_faces(labels: np.ndarray) -> None:
     off = labels + np.float32(1)
     off[2] += 10
     masked = Recipe("masked", own_metric="mae-px", published={"mse-px2": 0.7})
@@ -82,3 +85,32 @@ def test_a_source_that_drops_rows_is_measured_on_complete_faces(labels: np.ndarr
 def test_an_unknown_metric_is_named(labels: np.ndarray) -> None:
     with pytest.raises(RecipeError, match="did you mean 'rmse-px'"):
         metrics.compute_metric("rmse", labels, labels)
+
+
+def shifted_predictions(labels: np.ndarray, pixels: float) -> np.ndarray:
+    """Return predictions ``pixels`` to the right of every label."""
+    points = np.nan_to_num(labels, nan=48.0)
+    points[..., 0] += pixels
+    return points.astype(np.float32)
+
+
+def test_the_rmse_of_a_face_is_over_labelled_coordinates() -> None:
+    labels = make_faces(30, seed=4).keypoints
+    errors = metrics.face_rmse(shifted_predictions(labels, 2.0), labels)
+    np.testing.assert_allclose(errors, np.sqrt(2.0), rtol=1e-5)  # one of two axes is off by 2
+
+
+def test_faces_without_labels_or_prediction_have_no_rmse() -> None:
+    labels = make_faces(30, seed=4).keypoints
+    predictions = shifted_predictions(labels, 1.0)
+    labels[3], predictions[5] = np.nan, np.nan
+    errors = metrics.face_rmse(predictions, labels)
+    assert np.flatnonzero(np.isnan(errors)).tolist() == [3, 5]
+    assert set(metrics.rank_by_rmse(predictions, labels)) == set(range(30)) - {3, 5}
+
+
+def test_the_face_with_the_largest_error_is_ranked_last() -> None:
+    labels = make_faces(30, seed=4).keypoints
+    predictions = shifted_predictions(labels, 1.0)
+    predictions[7, 0] += 40.0
+    assert metrics.rank_by_rmse(predictions, labels)[-1] == 7
