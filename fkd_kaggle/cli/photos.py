@@ -168,7 +168,7 @@ def evaluate(
 ) -> None:
     """Compare the predictions of a run with annotated photos."""
     from fkd_kaggle.display import tables
-    from fkd_kaggle.photos import evaluation, evaluation_page
+    from fkd_kaggle.photos import evaluation_page, evaluation_results
     from fkd_kaggle.runs.folder import find_run
 
     console = make_console()
@@ -190,7 +190,7 @@ def evaluate(
         )
     _print_skipped(console, result.skipped)
     summary = evaluation_page.summarize_evaluation(result)
-    console.print(tables.evaluation_table(summary, 100 * evaluation.FAILURE_NME))
+    console.print(tables.evaluation_table(summary, 100 * evaluation_results.FAILURE_NME))
     print_line(console, f"figures: {target / 'index.html'}")
 
 

@@ -10,9 +10,11 @@ references           models that predict points in photos, by name
 mediapipe            one of them: MediaPipe's face landmarks
 annotations          annotated photos: types and file formats
 auto_annotation      a folder of photos → face_keypoints.csv (``annotate``)
-evaluation           errors of a run on annotated photos (``evaluate``)
+evaluation           a run's predictions for annotated photos (``evaluate``)
+evaluation_results   their errors
 evaluation_page      the folder that an evaluation writes
-training             a network for photos and their points (``train-photos``)
+photo_network        networks for whole photos: training step and prediction
+training             their training on photos and a table of points (``train-photos``)
 ===================  ==============================================================
 
 The competition's data set is not needed here. A run contains what is used of it: the mean face.

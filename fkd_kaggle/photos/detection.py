@@ -108,7 +108,8 @@ def _detect_rotated(photo: np.ndarray, angle: float) -> list[Detection]:
         left, top, width, height = face.box
         corners = np.array([(left + x * width, top + y * height) for x in (0, 1) for y in (0, 1)])
         low, high = to_photo(corners).min(0), to_photo(corners).max(0)
-        box = (*map(float, low), *map(float, high - low))
+        width, height = high - low
+        box = (float(low[0]), float(low[1]), float(width), float(height))
         faces.append(Detection(box, to_photo(face.points), face.confidence))
     return faces
 

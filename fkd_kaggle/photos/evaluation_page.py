@@ -25,7 +25,8 @@ from fkd_kaggle.ensemble.prediction import Predictor
 from fkd_kaggle.formatting import file_stem
 from fkd_kaggle.keypoints import KEYPOINT_NAMES
 from fkd_kaggle.photos.annotations import cvat
-from fkd_kaggle.photos.evaluation import FAILURE_NME, Evaluation, FaceResult, evaluate_photos
+from fkd_kaggle.photos.evaluation import evaluate_photos
+from fkd_kaggle.photos.evaluation_results import FAILURE_NME, Evaluation, FaceResult
 from fkd_kaggle.photos.mean_face import load_mean_face
 from fkd_kaggle.report import html
 from fkd_kaggle.report.tiles import make_sheet, make_tile

@@ -59,7 +59,7 @@ def test_a_network_learns_any_number_of_points_and_predicts_them(fkd: Command) -
     write_photos()
     result = fkd("train-photos", "album/face_keypoints.csv", "-r", "small.toml", "--name", "mine")
     assert result.code == 0, result.err
-    counts = "28 photos with 3 points each; rows dropped for a point that was not found: 1"
+    counts = "28 photos with 3 points each; rows skipped because a point is missing: 1"
     assert counts in result.out
     assert "skipped 01.png: there is no such photo" in result.out
     assert "first weights: random, as asked for" in result.out
