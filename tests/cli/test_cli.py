@@ -1,10 +1,11 @@
-"""The command line as users meet it: real commands, a real practice Kaggle, plain answers."""
+"""Tests of the commands, run against a practice Kaggle."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -15,14 +16,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Command, PracticeFactory, CommandResult, make_faces, assert_one_line_error, write_competition
+import typer
+from conftest import (
+    Command,
+    CommandResult,
+    PracticeFactory,
+    assert_one_line_error,
+    make_faces,
+    write_competition,
+)
 
+from fkd_kaggle.cli.app import app
 from fkd_kaggle.data.csv_format import write_training_csv
 from fkd_kaggle.display import console
 from fkd_kaggle.practice.server import PracticeKaggle
 from fkd_kaggle.recipes import loading, schema
 
-TINY = """
+REGION = """
 architecture = "region"
 region = "eyes-nose"
 epochs = 1
@@ -30,7 +40,7 @@ batch_size = 8
 options = { filters = [4], dense = 4 }
 """
 
-WHOLE = """
+WHOLE_FACE = """
 architecture = "heatmap"
 epochs = 1
 batch_size = 8
@@ -39,25 +49,25 @@ options = { width = 8, depth = 1 }
 """
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-"""Where commands of their own find the package, installed or not."""
+"""Lets child processes import the package, installed or not."""
 
-HELP_SECONDS = 0.4
-"""What ``--help`` may take on an idle machine."""
+HELP_SECONDS = 0.15
+"""Time limit of ``--help`` on an idle machine."""
 
 
-def recipe(text: str = TINY, name: str = "tiny") -> Path:
-    """Write a recipe of one's own into the current folder."""
+def recipe(text: str = REGION, name: str = "tiny") -> Path:
+    """Write a recipe file to the current folder and return its path."""
     path = Path(f"{name}.toml")
     path.write_text(text)
     return path
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Return what a write that failed would leave behind."""
+    """Return the temporary files that an interrupted write would leave."""
     return [str(path) for path in folder.rglob(".tmp-*")]
 
 
-def test_help_is_instant_and_loads_nothing_heavy() -> None:
+def test_help_is_instant_and_imports_nothing_heavy() -> None:
     code = (
         "import sys; from fkd_kaggle.cli import app as cli; sys.argv = ['fkd-kaggle', '--help']\n"
         "try:\n    cli.main()\n"
@@ -65,33 +75,44 @@ def test_help_is_instant_and_loads_nothing_heavy() -> None:
         "    heavy = ('tensorflow', 'keras', 'kaggle', 'numpy', 'pandas', 'flask', 'matplotlib')\n"
         "    print(sorted(name for name in heavy if name in sys.modules), file=sys.stderr)\n"
     )
-    times = []
+    seconds = []
     for _ in range(3):
-        began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                              env=ENVIRONMENT)  # fmt: skip
-        times.append(time.perf_counter() - began)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.stderr == "[]\n"
         assert "train-ensemble" in done.stdout
-    print(f"fkd-kaggle --help: {min(times):.2f} s, at most {HELP_SECONDS} s on an idle machine")
-    assert min(times) < 3 * HELP_SECONDS  # other tests may be running beside this one
+    print(f"fkd-kaggle --help: {min(seconds):.2f} s, at most {HELP_SECONDS} s on an idle machine")
+    # Processor time, because other processes may be running; it is longer on busy cores.
+    assert min(seconds) < 2 * HELP_SECONDS
 
 
-COMMANDS = (
-    "fetch", "train-ensemble", "submit", "predict", "submissions", "leaderboard", "practice",
-    "rehearse", "recipes", "runs",
-)  # fmt: skip
+def command_names(group: typer.Typer = app, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the words of every command of the command line."""
+    names: list[tuple[str, ...]] = []
+    for command in group.registered_commands:
+        assert command.callback is not None
+        name = command.name or command.callback.__name__.replace("_", "-")
+        names.append((*prefix, name))
+    for subgroup in group.registered_groups:
+        assert subgroup.typer_instance is not None
+        name = str(subgroup.typer_instance.info.name)
+        names += command_names(subgroup.typer_instance, (*prefix, name))
+    return names
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(fkd: Command, command: str) -> None:
-    said = fkd(command, "--help")
-    assert said.code == 0
-    assert "Usage" in said.out
-    assert "--help" in said.out
+@pytest.mark.parametrize("command", command_names(), ids=" ".join)
+def test_every_command_has_a_help_text(fkd: Command, command: tuple[str, ...]) -> None:
+    result = fkd(*command, "--help")
+    assert result.code == 0
+    assert f" {' '.join(command)} [OPTIONS]" in result.out.splitlines()[0]
+    assert "--help" in result.out
 
 
-def test_the_version_is_the_packages(fkd: Command) -> None:
+def test_version_option_prints_the_version_of_the_package(fkd: Command) -> None:
     from fkd_kaggle.settings import __version__
 
     assert fkd("--version").out == f"fkd-kaggle {__version__}\n"
@@ -101,14 +122,14 @@ def test_recipes_lists_networks_and_ensembles(fkd: Command) -> None:
     out = fkd("recipes").out
     for name in ("deep15", "eyes-nose", "mouth-eyebrows", "smoke"):
         assert name in out
-    # Where it comes from, what it weighs, and what its source reports of it.
+    # Publication, number of parameters and published error.
     (farhat,) = [line for line in out.splitlines() if line.startswith("farhat ")]
     for part in ("7,268,670", "0.0011"):
         assert part in farhat
     assert "farhat's system" in " ".join(out.split())
 
 
-def test_recipes_prints_a_file_to_copy(fkd: Command) -> None:
+def test_recipes_prints_a_loadable_file(fkd: Command) -> None:
     Path("mine.toml").write_text(fkd("recipes", "farhat").out, encoding="utf-8")
     mine, farhat = loading.load_recipe("mine.toml"), loading.load_recipe("farhat")
     assert isinstance(mine, schema.Recipe) and isinstance(farhat, schema.Recipe)
@@ -116,26 +137,39 @@ def test_recipes_prints_a_file_to_copy(fkd: Command) -> None:
     assert fkd("recipes", "farhut").code == 2
 
 
-def test_from_nothing_to_a_scored_submission(fkd: Command, practice: PracticeKaggle) -> None:
-    said = fkd("fetch")
-    assert said.code == 0, said.all
-    assert "training faces" in said.out
+def test_fetch_train_and_submit_give_a_scored_submission(
+    fkd: Command, practice: PracticeKaggle
+) -> None:
+    result = fkd("fetch")
+    assert result.code == 0, result.all
+    assert "training faces" in result.out
     files = {path.name for path in Path("data").iterdir()}
     assert {"training.csv", "test.csv", "IdLookupTable.csv", "SampleSubmission.csv"} <= files
 
     before = Path("data/training.csv").stat().st_mtime_ns
-    practice.faults.add("503:times=all")  # a second fetch asks Kaggle nothing
+    practice.faults.add("503:times=all")  # a second fetch sends no request
     assert "--force" in fkd("fetch").out
     practice.faults.clear()
     assert Path("data/training.csv").stat().st_mtime_ns == before
     assert fkd("fetch", "--force").code == 0
 
-    said = fkd("train-ensemble", "-r", recipe(WHOLE, "whole"), "-r", recipe(), "--folds", "2",
-               "--precision", "float32", "--name", "first")  # fmt: skip
-    assert said.code == 0, said.all
-    assert "expected on the leaderboard" in said.out
-    assert "whole alone" in said.out
-    assert "next: fkd-kaggle submit first" in said.out
+    result = fkd(
+        "train-ensemble",
+        "-r",
+        recipe(WHOLE_FACE, "whole"),
+        "-r",
+        recipe(),
+        "--folds",
+        "2",
+        "--precision",
+        "float32",
+        "--name",
+        "first",
+    )
+    assert result.code == 0, result.all
+    assert "expected on the leaderboard" in result.out
+    assert "whole alone" in result.out
+    assert "next: fkd-kaggle submit first" in result.out
     for name in ("report.html", "curves.png", "run.json"):
         assert (Path("runs/first") / name).stat().st_size > 0
     assert "finished" in fkd("runs").out
@@ -146,10 +180,10 @@ def test_from_nothing_to_a_scored_submission(fkd: Command, practice: PracticeKag
     assert practice.store.submissions() == []
     assert "not uploaded" in fkd("submissions", "--local").out
 
-    said = fkd("submit", "first", "-m", "hello")
-    assert said.code == 0, said.all
-    assert "score: " in said.out and "public" in said.out and "expected" in said.out
-    assert "submissions left today: 4" in said.out
+    result = fkd("submit", "first", "-m", "hello")
+    assert result.code == 0, result.all
+    assert "score: " in result.out and "public" in result.out and "expected" in result.out
+    assert "submissions left today: 4" in result.out
     (kept,) = practice.store.submissions()
     assert kept.message == "hello"
 
@@ -161,13 +195,13 @@ def test_from_nothing_to_a_scored_submission(fkd: Command, practice: PracticeKag
     assert note["scores"]["combined"] == info["scores"]["combined"]
     assert note["kaggle"]["public_score"] == pytest.approx(kept.public_score, abs=1e-4)
 
-    said = fkd("predict", "first")
-    assert said.code == 0, said.all
-    (written,) = [Path(line.split()[-1]) for line in said.out.splitlines() if "wrote" in line]
+    result = fkd("predict", "first")
+    assert result.code == 0, result.all
+    (written,) = [Path(line.split()[-1]) for line in result.out.splitlines() if "wrote" in line]
     assert len(practice.store.submissions()) == 1
-    said = fkd("submit", "--file", written)
-    assert said.code == 0, said.all
-    assert "submissions left today: 3" in said.out
+    result = fkd("submit", "--file", written)
+    assert result.code == 0, result.all
+    assert "submissions left today: 3" in result.out
 
     listed = fkd("submissions").out
     assert kept.file_name in listed and written.name in listed
@@ -177,20 +211,20 @@ def test_from_nothing_to_a_scored_submission(fkd: Command, practice: PracticeKag
     assert leftovers(Path()) == []
 
 
-def test_a_kaggle_without_answers_is_said_plainly(
+def test_submission_without_a_solution_is_reported_as_not_scored(
     fkd: Command, start_practice: PracticeFactory, competition_dir: Path
 ) -> None:
     start_practice(competition_dir, solution=None)
     fkd("fetch")
-    said = fkd("submit", "--file", zeros())
-    assert said.code == 0, said.all
-    assert "not scored" in said.out
-    assert "submissions left today: 4" in said.out
+    result = fkd("submit", "--file", write_ones_submission())
+    assert result.code == 0, result.all
+    assert "not scored" in result.out
+    assert "submissions left today: 4" in result.out
     assert "not scored" in fkd("submissions").out
 
 
-def zeros() -> Path:
-    """Write a submission that answers 1 to everything; return it."""
+def write_ones_submission() -> Path:
+    """Write a submission whose values are all 1; return its path."""
     sample = Path("data/SampleSubmission.csv").read_text()
     path = Path("submissions/ones.csv")
     path.parent.mkdir(exist_ok=True)
@@ -198,12 +232,12 @@ def zeros() -> Path:
     return path
 
 
-def test_empty_lists_say_what_to_do(fkd: Command, practice: PracticeKaggle) -> None:
+def test_empty_lists_name_the_next_command(fkd: Command, practice: PracticeKaggle) -> None:
     assert "no run in runs yet" in fkd("runs").out
     assert "fkd-kaggle submit" in fkd("submissions").out
 
 
-def test_without_credentials_one_learns_where_to_get_them(
+def test_missing_credentials_name_the_page_that_creates_them(
     fkd: Command, practice: PracticeKaggle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KAGGLE_API_ENVIRONMENT")
@@ -221,7 +255,7 @@ def test_without_credentials_one_learns_where_to_get_them(
         ("429:times=all,retry_after=9999", ["429"]),
     ],
 )
-def test_a_refusal_is_one_line_and_leaves_nothing(
+def test_refused_request_prints_one_line_and_writes_no_file(
     fkd: Command,
     practice: PracticeKaggle,
     fault: str,
@@ -231,41 +265,41 @@ def test_a_refusal_is_one_line_and_leaves_nothing(
     monkeypatch.setenv("KAGGLE_USERNAME", "ada")
     monkeypatch.setenv("KAGGLE_KEY", "s3cr3t")
     practice.faults.add(fault)
-    said = fkd("fetch")
-    assert_one_line_error(said, *words)
-    assert "s3cr3t" not in said.all
+    result = fkd("fetch")
+    assert_one_line_error(result, *words)
+    assert "s3cr3t" not in result.all
     assert [path for path in Path().rglob("*") if path.is_file()] == []
     assert_one_line_error(fkd("leaderboard"), *words)
 
 
-def test_waiting_for_a_busy_kaggle_is_told(fkd: Command, practice: PracticeKaggle) -> None:
+def test_repeated_request_is_announced(fkd: Command, practice: PracticeKaggle) -> None:
     practice.faults.add("429:times=1,retry_after=1")
-    said = fkd("leaderboard")
-    assert said.code == 0, said.all
-    assert "trying again in 1 s" in said.out
+    result = fkd("leaderboard")
+    assert result.code == 0, result.all
+    assert "trying again in 1 s" in result.out
 
 
-def test_a_cut_download_is_resumed(fkd: Command, practice: PracticeKaggle) -> None:
+def test_interrupted_download_resumes(fkd: Command, practice: PracticeKaggle) -> None:
     practice.faults.add("cut-download:after=2000")
-    said = fkd("fetch")
-    assert said.code == 0, said.all
-    assert "24" in said.out
+    result = fkd("fetch")
+    assert result.code == 0, result.all
+    assert "24" in result.out
 
 
-def test_a_corrupt_download_is_refused_and_not_kept(fkd: Command, practice: PracticeKaggle) -> None:
+def test_corrupt_download_is_refused_and_deleted(fkd: Command, practice: PracticeKaggle) -> None:
     practice.faults.add("corrupt:times=all")
     assert_one_line_error(fkd("fetch"), "damaged")
     assert [path for path in Path().rglob("*") if path.is_file()] == []
 
 
-def test_the_daily_limit_is_said(fkd: Command, practice: PracticeKaggle) -> None:
+def test_daily_limit_is_reported(fkd: Command, practice: PracticeKaggle) -> None:
     fkd("fetch")
     practice.faults.add("limit")
-    assert_one_line_error(fkd("submit", "--file", zeros()), "submissions")
+    assert_one_line_error(fkd("submit", "--file", write_ones_submission()), "submissions")
     assert practice.store.submissions() == []
 
 
-def test_a_practice_kaggle_that_does_not_run_is_said(
+def test_missing_practice_kaggle_names_the_command_that_starts_it(
     fkd: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with socket.socket() as free:
@@ -277,7 +311,7 @@ def test_a_practice_kaggle_that_does_not_run_is_said(
     assert_one_line_error(fkd("leaderboard"), str(port), "fkd-kaggle practice")
 
 
-def test_a_taken_port_is_said(fkd: Command) -> None:
+def test_port_in_use_is_reported(fkd: Command) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -286,44 +320,58 @@ def test_a_taken_port_is_said(fkd: Command) -> None:
     assert not Path("practice").exists()
 
 
-def spoil_training(folder: Path) -> None:
+def damage_training_csv(folder: Path) -> None:
     path = folder / "training.csv"
     header, first, *rest = path.read_text().splitlines(keepends=True)
     path.write_text("".join([header, first.rsplit(" ", 1)[0] + " 256\n", *rest]))
 
 
-def spoil_lookup(folder: Path) -> None:
+def damage_lookup_table(folder: Path) -> None:
     path = folder / "IdLookupTable.csv"
     path.write_text(path.read_text().replace(",16,", ",999,"))
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
-    [(spoil_training, ["training.csv", "256"]), (spoil_lookup, ["999"])],
+    ("damage", "words"),
+    [(damage_training_csv, ["training.csv", "256"]), (damage_lookup_table, ["999"])],
 )
-def test_wrong_data_is_named_by_whoever_meets_it(
-    fkd: Command, tmp_path: Path, spoil: Callable[[Path], None], words: list[str]
+def test_invalid_data_is_named_by_every_command_that_reads_it(
+    fkd: Command, tmp_path: Path, damage: Callable[[Path], None], words: list[str]
 ) -> None:
     write_competition(Path("data").resolve())
-    spoil(Path("data"))
+    damage(Path("data"))
     assert_one_line_error(fkd("fetch"), *words)
-    if spoil is spoil_training:
+    if damage is damage_training_csv:
         assert_one_line_error(fkd("train-ensemble", "-r", recipe(), "--folds", "2"), *words)
 
 
-def test_a_run_of_another_data_set_is_refused(fkd: Command, tmp_path: Path) -> None:
+def test_run_of_another_data_set_is_refused(fkd: Command, tmp_path: Path) -> None:
     write_competition(Path("data").resolve())
     assert train(fkd).code == 0
     write_training_csv(Path("data/training.csv"), make_faces(24, seed=9))
-    assert_one_line_error(fkd("train-ensemble", "--resume", "tiny-1"), "another data set", "--data-dir")
+    assert_one_line_error(
+        fkd("train-ensemble", "--resume", "tiny-1"), "another data set", "--data-dir"
+    )
     assert_one_line_error(fkd("submit", "--dry-run"), "another data set")
     assert not Path("submissions").exists()
 
 
 def train(fkd: Command, *more: str | Path) -> CommandResult:
-    """Train something whole as fast as possible: in this process."""
-    return fkd("train-ensemble", "-r", recipe(WHOLE), "--folds", "2", "--precision", "float32",
-               "--workers", "1", "--name", "tiny-1", *more)  # fmt: skip
+    """Train a small network for whole faces in this process."""
+    return fkd(
+        "train-ensemble",
+        "-r",
+        recipe(WHOLE_FACE),
+        "--folds",
+        "2",
+        "--precision",
+        "float32",
+        "--workers",
+        "1",
+        "--name",
+        "tiny-1",
+        *more,
+    )
 
 
 @pytest.mark.parametrize(
@@ -349,15 +397,13 @@ def train(fkd: Command, *more: str | Path) -> CommandResult:
         (["practice", "--fault", "flood", "--port", "0"], ["flood"]),
     ],
 )
-def test_a_mistake_is_one_line(fkd: Command, arguments: list[str], words: list[str]) -> None:
+def test_user_error_is_one_line(fkd: Command, arguments: list[str], words: list[str]) -> None:
     assert_one_line_error(fkd(*arguments), *words)
     assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize("option", ["--data-dir", "--runs-dir", "--submissions-dir"])
-def test_a_folder_that_cannot_be_written_is_named(
-    fkd: Command, practice: PracticeKaggle, option: str
-) -> None:
+def test_unwritable_folder_is_named(fkd: Command, practice: PracticeKaggle, option: str) -> None:
     Path("file").write_text("")
     where = "file/inside"
     if option == "--data-dir":
@@ -372,37 +418,41 @@ def test_a_folder_that_cannot_be_written_is_named(
 
 
 @pytest.mark.parametrize("name", ["data", "submissions"])
-def test_a_full_disk_is_said_and_nothing_is_half_written(
+def test_full_disk_is_reported_and_leaves_no_partial_file(
     fkd: Command, practice: PracticeKaggle, small_disk: Path, name: str
 ) -> None:
-    """Room for 100 kB: the download says so at once, a submission when it does not fit."""
+    """The disk has 100 kB: too small for the download, and for a submission beside a file."""
     if name == "data":
-        assert_one_line_error(fkd("fetch", "--data-dir", small_disk), "disk full", "free some space")
+        assert_one_line_error(
+            fkd("fetch", "--data-dir", small_disk), "disk full", "free some space"
+        )
     else:
         fkd("fetch")
         assert train(fkd).code == 0
         (small_disk / "film.mp4").write_bytes(bytes(95_000))
-        assert_one_line_error(fkd("predict", "--submissions-dir", small_disk), "disk full", "free some space")
+        assert_one_line_error(
+            fkd("predict", "--submissions-dir", small_disk), "disk full", "free some space"
+        )
     left = [path.name for path in small_disk.rglob("*") if path.is_file()]
     assert left == ([] if name == "data" else ["film.mp4"])
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 100 kB, where we may mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    """A file system of 100 kB; skips the test without the permission to mount it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
     mount = shutil.which("mount")
     if mount is None or os.getuid() != 0:
         pytest.skip("mounting a small disk needs root")
-    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(place)])
+    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)])
     if done.returncode != 0:
-        pytest.skip("this machine lets nobody mount a disk")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+        pytest.skip("this machine does not allow mounts")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_an_error_of_the_disk_without_a_name_is_no_traceback(
+def test_disk_error_without_a_file_name_has_no_traceback(
     fkd: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fkd_kaggle.runs import folder as runs_folder
@@ -414,14 +464,17 @@ def test_an_error_of_the_disk_without_a_name_is_no_traceback(
     assert_one_line_error(fkd("runs"), "No space left on device")
 
 
-LONG = WHOLE.replace("epochs = 1", "epochs = 10000") + "patience = 100000\n"
+LONG = WHOLE_FACE.replace("epochs = 1", "epochs = 10000") + "patience = 100000\n"
 
 
-def started(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "fkd_kaggle", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
 
 
 def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 120) -> None:
@@ -433,17 +486,26 @@ def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 120) -
         time.sleep(0.05)
 
 
-def epochs_of(run: Path) -> int:
+def trained_epochs(run: Path) -> int:
     (note,) = run.glob("members/*-f0/progress.json")
     return int(json.loads(note.read_text())["epoch"])
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_usable_run_and_resume_goes_on(fkd: Command) -> None:
+def test_ctrl_c_leaves_a_usable_run_that_resumes(fkd: Command) -> None:
     write_competition(Path("data").resolve())
     path = recipe(LONG, "long")
-    process = started("train-ensemble", "-r", str(path), "--folds", "2", "--name", "long",
-                      "--precision", "float32")  # fmt: skip
+    process = start(
+        "train-ensemble",
+        "-r",
+        str(path),
+        "--folds",
+        "2",
+        "--name",
+        "long",
+        "--precision",
+        "float32",
+    )
     run = Path("runs/long")
     wait_for(run / "members/long-f0/best.weights.h5", process)
     process.send_signal(signal.SIGINT)
@@ -453,11 +515,11 @@ def test_ctrl_c_leaves_a_usable_run_and_resume_goes_on(fkd: Command) -> None:
     assert "--resume long" in out
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     assert fkd("submit", "--dry-run").code == 0
-    before = epochs_of(run)
-    said = fkd("train-ensemble", "--resume", "long", "--time-limit", "30s")
-    assert said.code == 0, said.all
-    assert f"resumes after epoch {before}" in said.out
-    assert epochs_of(run) > before
+    before = trained_epochs(run)
+    result = fkd("train-ensemble", "--resume", "long", "--time-limit", "30s")
+    assert result.code == 0, result.all
+    assert f"resumes after epoch {before}" in result.out
+    assert trained_epochs(run) > before
     assert leftovers(run) == []
 
 
@@ -465,18 +527,24 @@ def test_ctrl_c_leaves_a_usable_run_and_resume_goes_on(fkd: Command) -> None:
 def test_kill_9_leaves_a_run_that_resumes(fkd: Command) -> None:
     write_competition(Path("data").resolve())
     path = recipe(LONG, "long")
-    process = started("train-ensemble", "-r", str(path), "--folds", "2", "--name", "long",
-                      "--precision", "float32")  # fmt: skip
+    process = start(
+        "train-ensemble",
+        "-r",
+        str(path),
+        "--folds",
+        "2",
+        "--name",
+        "long",
+        "--precision",
+        "float32",
+    )
     run = Path("runs/long")
     wait_for(run / "members/long-f0/progress.json", process)
     process.kill()
     process.communicate()
-    before = epochs_of(run)
-    began = time.monotonic()
-    said = fkd("train-ensemble", "--resume", "long", "--time-limit", "25s")
-    seconds = time.monotonic() - began
-    assert said.code == 0, said.all
-    # Whether the second member still got a turn depends on how busy the machine is.
-    assert f"resumes after epoch {before}" in said.out
-    assert seconds < 90  # 25 s and the start of TensorFlow, on a machine that others use too
+    before = trained_epochs(run)
+    result = fkd("train-ensemble", "--resume", "long", "--time-limit", "25s")
+    assert result.code == 0, result.all
+    assert f"resumes after epoch {before}" in result.out
+    assert "stopped by the time limit" in result.out
     assert fkd("submit", "--dry-run").code == 0

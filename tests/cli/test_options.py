@@ -1,4 +1,4 @@
-"""What can be typed: times as people write them, names a shell may offer."""
+"""Tests of the shared options: durations, completion, training options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fkd_kaggle.cli.options import parse_duration
+from fkd_kaggle.cli.options import given_training_options, make_training_options, parse_duration
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.recipes import loading
 
@@ -19,16 +19,16 @@ from fkd_kaggle.recipes import loading
     ("text", "seconds"),
     [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("45", 45), (" 2 M ", 120), (".5h", 1800)],
 )
-def test_times_are_read_as_people_write_them(text: str, seconds: float) -> None:
+def test_parse_duration_reads_seconds_minutes_and_hours(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-def test_no_time_is_no_limit() -> None:
+def test_parse_duration_of_none_is_none() -> None:
     assert parse_duration(None) is None
 
 
 @given(st.floats(1e-3, 1e6), st.sampled_from("smh"))
-def test_every_time_is_positive_and_scales_with_its_unit(number: float, unit: str) -> None:
+def test_parse_duration_scales_with_the_unit(number: float, unit: str) -> None:
     text = f"{number:.4f}{unit}"
     seconds = parse_duration(text)
     assert seconds is not None
@@ -36,29 +36,38 @@ def test_every_time_is_positive_and_scales_with_its_unit(number: float, unit: st
 
 
 @pytest.mark.parametrize("text", ["", "0", "0m", "-5m", "soon", "5d", "1h30m", "nan", "inf", "1e3"])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_parse_duration_refuses_other_text(text: str) -> None:
     with pytest.raises(FkdError, match="is not a time: write 90s, 20m"):
         parse_duration(text)
 
 
-def offered(words: str, folder: Path) -> list[str]:
-    """Return what bash would be offered for the last of ``words``."""
+def completions(words: str, folder: Path) -> list[str]:
+    """Return the completions that bash gets for the last of ``words``."""
     code = "from fkd_kaggle.cli.app import app; app(prog_name='fkd-kaggle')"
     environment = {
-        "_FKD_KAGGLE_COMPLETE": "complete_bash", "COMP_WORDS": words,
-        "COMP_CWORD": str(len(words.split()) - 1), "PYTHONPATH": str(Path(__file__).parents[2]),
-    }  # fmt: skip
+        "_FKD_KAGGLE_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, cwd=folder, capture_output=True, text=True
     )
     return done.stdout.split()
 
 
-def test_a_shell_is_offered_commands_recipes_and_runs(tmp_path: Path) -> None:
+def test_shell_completes_commands_recipes_and_runs(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "run.json").write_text("{}")
-    assert offered("fkd-kaggle lead", tmp_path) == ["leaderboard"]
+    assert completions("fkd-kaggle lead", tmp_path) == ["leaderboard"]
     eyes = [name for name in loading.recipe_names() if name.startswith("e")]
-    assert offered("fkd-kaggle train-ensemble --recipe e", tmp_path) == eyes
-    assert offered("fkd-kaggle submit s", tmp_path) == ["second"]
+    assert completions("fkd-kaggle train-ensemble --recipe e", tmp_path) == eyes
+    assert completions("fkd-kaggle submit s", tmp_path) == ["second"]
+
+
+def test_given_training_options_are_those_that_differ_from_the_defaults() -> None:
+    assert given_training_options(make_training_options()) == []
+    training = make_training_options(["smoke"], "20m", batch_size=8)
+    assert training.time_limit == 1200
+    assert given_training_options(training) == ["--recipe", "--time-limit", "--batch-size"]
