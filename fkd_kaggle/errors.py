@@ -53,6 +53,10 @@ class KernelError(FkdError):
     """A Kaggle kernel could not be built, pushed, followed or collected."""
 
 
+class RenamedWarning(FutureWarning):
+    """A recipe uses a deprecated name; the message is one line that names the new one."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the message for an unknown name.
 

@@ -1,4 +1,4 @@
-"""What people install: a wheel that is whole, a lock file that can be trusted, two commands."""
+"""Tests of the wheel, the lock file, dev.py and the CI command."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ pytestmark = pytest.mark.skipif(not (ROOT / "dev.py").exists(), reason="not a so
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Return the names of the files in a freshly built wheel."""
+    """The names of the files in a newly built wheel."""
     target = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     (built,) = target.glob("*.whl")
     with zipfile.ZipFile(built) as archive:
         return archive.namelist()
 
 
-def test_the_wheel_holds_the_package_and_its_data(wheel: list[str]) -> None:
+def test_wheel_contains_the_package_and_its_data(wheel: list[str]) -> None:
     sources = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "fkd_kaggle").rglob("*")
@@ -46,10 +48,11 @@ def test_the_wheel_holds_the_package_and_its_data(wheel: list[str]) -> None:
     }
     assert sources <= set(wheel)
     assert "fkd_kaggle/recipes/smoke.toml" in wheel
-    assert "fkd_kaggle/practice/page.html" in wheel
+    for package in ("report", "practice"):
+        assert any(name.startswith(f"fkd_kaggle/{package}/templates/") for name in wheel)
 
 
-def test_the_wheel_holds_the_kernels(wheel: list[str]) -> None:
+def test_wheel_contains_the_kernels(wheel: list[str]) -> None:
     kernels = {
         f"fkd_kaggle/_kernels/{path.relative_to(ROOT / 'kernels').as_posix()}"
         for path in (ROOT / "kernels").rglob("*")
@@ -59,18 +62,18 @@ def test_the_wheel_holds_the_kernels(wheel: list[str]) -> None:
     assert kernels <= set(wheel)
 
 
-def test_the_wheel_holds_nothing_that_users_make(wheel: list[str]) -> None:
+def test_wheel_contains_no_files_of_users(wheel: list[str]) -> None:
     outside = [name for name in wheel if not name.startswith(("fkd_kaggle/", "fkd_kaggle-"))]
     assert outside == []
     assert not [name for name in wheel if name.endswith((".csv", ".h5", ".npz", ".pyc"))]
 
 
-def test_the_lock_file_names_no_host() -> None:
+def test_lock_file_names_no_host() -> None:
     assert "://" not in LOCK
     assert "index" not in re.sub(r"(?m)^\s*#.*$", "", LOCK)
 
 
-def test_every_locked_package_is_hashed() -> None:
+def test_every_locked_package_has_hashes() -> None:
     entries = [block for block in re.split(r"(?m)^(?=[A-Za-z0-9])", LOCK) if block.strip()]
     assert len(entries) > 50
     assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
@@ -84,15 +87,15 @@ def test_every_locked_package_is_hashed() -> None:
         *PROJECT["build-system"]["requires"],
     ],
 )
-def test_the_lock_file_has_what_the_project_asks_for(requirement: str) -> None:
+def test_lock_file_contains_every_requirement(requirement: str) -> None:
     needed = Requirement(requirement)
     found = re.findall(rf"(?m)^{re.escape(needed.name)}==(\S+)", LOCK)
-    assert found, f"{needed.name} is not locked: make requirements.lock anew (README, Development)"
-    for version in found:  # one for each range of Pythons
+    assert found, f"{needed.name} is not locked: update requirements.lock (README, Development)"
+    for version in found:  # one for each range of Python versions
         assert needed.specifier.contains(version)
 
 
-def test_a_python_that_is_too_old_reaches_its_message() -> None:
+def test_dev_is_valid_syntax_for_old_pythons() -> None:
     ast.parse((ROOT / "dev.py").read_text(), feature_version=(3, 7))
     assert "from __future__ import annotations" in (ROOT / "dev.py").read_text()
 
@@ -106,11 +109,13 @@ def dev() -> ModuleType:
     return module
 
 
-def test_dev_refuses_other_pythons(
+def test_dev_refuses_unsupported_pythons(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = dev()
-    monkeypatch.setattr(module, "set_up", lambda: pytest.fail("set up with a wrong Python"))
+    monkeypatch.setattr(
+        module, "set_up", lambda: pytest.fail("installs with an unsupported Python")
+    )
     monkeypatch.setattr(sys, "argv", ["dev.py", "test"])
     for version in ((3, 10, 9), (3, 14, 0)):
         monkeypatch.setattr(sys, "version_info", version)
@@ -118,7 +123,7 @@ def test_dev_refuses_other_pythons(
     assert capsys.readouterr().err.count("error:") == 2
 
 
-def test_dev_ends_with_the_first_failure(
+def test_dev_returns_the_exit_code_of_the_first_failed_check(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     module = dev()
@@ -130,12 +135,14 @@ def test_dev_ends_with_the_first_failure(
     monkeypatch.setattr(sys, "argv", ["dev.py", "test", "--version"])
     monkeypatch.setattr(module, "CHECKS", ())
     assert module.main() == 0  # pytest --version
-    monkeypatch.setattr(module, "CHECKS", (("no_such_module_anywhere",),))
+    monkeypatch.setattr(module, "CHECKS", (("-m", "no_such_module_anywhere"),))
     assert module.main() == 1
     assert "pytest" in capfd.readouterr().out
 
 
-def test_dev_installs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dev_installs_only_if_the_lock_file_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = dev()
     steps: list[list[str]] = []
 
@@ -159,7 +166,7 @@ def test_dev_installs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(steps) == 6
 
 
-def test_ci_runs_the_readmes_test_command() -> None:
+def test_ci_runs_the_test_command_of_the_readme() -> None:
     script = ROOT / ".ci" / "run"
     readme = (ROOT / "README.md").read_text()
     assert os.access(script, os.X_OK)

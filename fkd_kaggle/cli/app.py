@@ -10,13 +10,16 @@ import errno
 import os
 import signal
 import sys
-from typing import Annotated
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, TextIO
 
 import typer
 
 from fkd_kaggle.cli import data, kernel, photos, practice, runs, submissions, training
 from fkd_kaggle.display.console import INTERRUPTED
-from fkd_kaggle.errors import FkdError
+from fkd_kaggle.errors import FkdError, RenamedWarning
 from fkd_kaggle.settings import __version__
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -73,7 +76,8 @@ def main() -> None:
     # Batch systems and `docker stop` send SIGTERM; handle it like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app()
+        with _deprecations_as_notes():
+            app()
     except FkdError as error:
         _exit_with_error(str(error), error.exit_code)
     except OSError as error:
@@ -92,3 +96,27 @@ def _exit_with_error(message: str, code: int) -> None:
     """Print a message on stderr and exit."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+@contextmanager
+def _deprecations_as_notes() -> Iterator[None]:
+    """Print each warning about a deprecated name once, as one line on stderr."""
+    with warnings.catch_warnings():
+        show_other = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, RenamedWarning):
+                print(f"note: {message}", file=sys.stderr)
+            else:
+                show_other(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        warnings.simplefilter("once", RenamedWarning)
+        yield
