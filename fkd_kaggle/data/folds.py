@@ -162,5 +162,5 @@ def _alignments(points: np.ndarray) -> np.ndarray:
         target = geometry.to_complex(points[index][use])
         factor = geometry.similarity_factor(source - source.mean(), target - target.mean())
         shift = geometry.to_points(target.mean() - factor * source.mean())
-        matrices[index] = geometry.similarity_matrix(factor, shift)
+        matrices[index] = geometry.similarity_matrix(complex(factor), shift)
     return matrices

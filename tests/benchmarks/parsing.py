@@ -1,13 +1,13 @@
-"""How fast the competition's CSVs are read, beside the way that notebooks read them.
+"""Time to read the competition's CSVs, compared with the way that notebooks read them.
 
     python tests/benchmarks/parsing.py [DATA_FOLDER]
 
-Reads training.csv and test.csv three ways: a loop of ``np.fromstring`` over ``pandas.read_csv``,
-``faces`` for the first time, and ``faces`` from its cache. Prints the times and the ratios of one
-run and fails unless all give the same pixels. Draws faces where no folder is given.
+Reads training.csv and test.csv in three ways: a loop of ``np.fromstring`` over ``pandas.read_csv``,
+``data.dataset`` without a cache, and ``data.dataset`` from its cache. Prints times and ratios, and
+fails if the pixels differ. Without a folder, synthetic faces are read.
 
 The loop is timed as tutorials on this competition write it, where ``np.fromstring`` makes float64,
-and with ``dtype=np.uint8``, which is faster and hardly ever seen.
+and with ``dtype=np.uint8``, which is faster and rarely used.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.practice import synthetic_faces
 
 TRAINING, TEST = 7049, 1783
-"""The competition's own sizes."""
+"""Numbers of faces in the competition."""
 
 NAMES = ("training.csv", "test.csv")
 
 
-def by_loop(folder: Path, dtype: type = np.float64) -> list[np.ndarray]:
+def read_by_loop(folder: Path, dtype: type = np.float64) -> list[np.ndarray]:
     """Return the images of both files as (N, 96, 96) arrays, as notebooks read them."""
     return [
         np.array(
@@ -43,43 +43,45 @@ def by_loop(folder: Path, dtype: type = np.float64) -> list[np.ndarray]:
     ]
 
 
-def by_loop_of_bytes(folder: Path) -> list[np.ndarray]:
-    """Return the same as uint8."""
-    return by_loop(folder, np.uint8)
+def read_by_byte_loop(folder: Path) -> list[np.ndarray]:
+    """Return the same images, parsed as uint8."""
+    return read_by_loop(folder, np.uint8)
 
 
-def by_faces(folder: Path) -> list[np.ndarray]:
-    """Return the same as this package reads it, from the cache where there is one."""
+def read_by_dataset(folder: Path) -> list[np.ndarray]:
+    """Return the same images as this package reads them, from the cache if there is one."""
     return [dataset.read_training(folder).images, dataset.read_test(folder).images]
 
 
 def timed(read: Callable[[Path], list[np.ndarray]], folder: Path) -> tuple[float, list[np.ndarray]]:
-    """Return the seconds that ``read`` takes and what it returns."""
+    """Return the seconds that ``read`` takes and its result."""
     began = time.perf_counter()
     images = read(folder)
     return time.perf_counter() - began, images
 
 
-def main(source: Path | None) -> None:
-    """Read three ways and print how they compare."""
-    warnings.simplefilter("ignore", DeprecationWarning)  # np.fromstring is what is compared with
+def main(data_dir: Path | None) -> None:
+    """Read in three ways and print the times and their ratios."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # of np.fromstring
     with tempfile.TemporaryDirectory(prefix="fkd-parsing-") as name:
         folder = Path(name)
-        if source is None:
-            print(f"drawing {TRAINING} training and {TEST} test faces…", flush=True)
-            packed, _ = synthetic_faces.write_competition(folder / "drawn", TRAINING, TEST)
+        if data_dir is None:
+            print(f"generating {TRAINING} training and {TEST} test faces…", flush=True)
+            packed, _ = synthetic_faces.write_competition(folder / "synthetic", TRAINING, TEST)
             archive.unpack(packed, folder)
         else:
             for csv in NAMES:
-                shutil.copyfile(source / csv, folder / csv)
-        loop, as_floats = timed(by_loop, folder)
-        loop_of_bytes, expected = timed(by_loop_of_bytes, folder)
+                shutil.copyfile(data_dir / csv, folder / csv)
+        loop, as_floats = timed(read_by_loop, folder)
+        loop_of_bytes, expected = timed(read_by_byte_loop, folder)
         if not all(map(np.array_equal, as_floats, expected)):
             sys.exit("the pixels differ")
         del as_floats
         shutil.rmtree(folder / ".cache", ignore_errors=True)
-        first, parsed = timed(by_faces, folder)
-        cached, again = min((timed(by_faces, folder) for _ in range(3)), key=lambda one: one[0])
+        first, parsed = timed(read_by_dataset, folder)
+        cached, again = min(
+            (timed(read_by_dataset, folder) for _ in range(3)), key=lambda item: item[0]
+        )
         for images in (parsed, again):
             if not all(map(np.array_equal, images, expected)):
                 sys.exit("the pixels differ")
@@ -87,8 +89,8 @@ def main(source: Path | None) -> None:
     for name, seconds in (
         ("np.fromstring over pandas.read_csv", loop),
         ("the same with dtype=np.uint8", loop_of_bytes),
-        ("faces, first read", first),
-        ("faces, from the cache", cached),
+        ("data.dataset, first read", first),
+        ("data.dataset, from the cache", cached),
     ):
         print(f"{name:38}{seconds:9.3f}{loop / seconds:11.1f}{loop_of_bytes / seconds:9.1f}")
     print(f"same bytes: {sum(images.nbytes for images in expected):,}")

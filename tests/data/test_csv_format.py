@@ -105,8 +105,8 @@ def test_a_wrong_header_is_named(data_dir: Path, change: Change, message: str) -
     ],
 )
 def test_a_wrong_cell_is_named_by_row_and_column(
-    data_dir: Path, column: str, change, message: str
-) -> None:  # type: ignore[no-untyped-def]
+    data_dir: Path, column: str, change: Change, message: str
+) -> None:
     path = data_dir / "training.csv"
     lines = path.read_text().split("\n")
     columns, row = lines[0].split(","), lines[5].split(",")

@@ -90,9 +90,7 @@ def test_drop_without_complete_faces_is_refused(faces: Faces) -> None:
 def test_separate_outputs_keep_the_annotators_apart(faces: Faces, strategy: str) -> None:
     after = impute(faces, strategy, SEPARATE)
     assert np.isfinite(after.keypoints[0::2]).all()  # the nose tip is filled
-    assert np.isnan(
-        after.keypoints[1::2][:, OTHERS]
-    ).all()  # they have no outputs
+    assert np.isnan(after.keypoints[1::2][:, OTHERS]).all()  # they have no outputs
     np.testing.assert_array_equal(after.annotators, faces.annotators)
 
 
