@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import csv
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ from fkd_kaggle.runs.history import HISTORY
 from fkd_kaggle.runs.members import Progress, read_progress
 from fkd_kaggle.training import forward
 from fkd_kaggle.training.events import EpochEnded, MemberStarted, OnEvent, StepEnded
+from fkd_kaggle.training.keras_fit import BestWeights, fit
 from fkd_kaggle.training.learner import Learner, compile_learner, make_learner, shuffled_batches
 from fkd_kaggle.training.network import flip_averaging_order, load_weights, to_keypoints
 
@@ -80,7 +78,7 @@ def fit_member(
     steps = max(1, len(training.images) // member.recipe.batch_size)
     session = _Session(learner, member, folder, validation, score, budget, on_event, steps)
     if first.random:
-        session.patience *= RANDOM_PATIENCE
+        session.weights.patience *= RANDOM_PATIENCE
     session.restore()
     on_event(
         MemberStarted(
@@ -95,8 +93,7 @@ def fit_member(
         )
     if not session.progress.stopped:
         try:
-            with _heard(session):
-                _fit(learner, session, training, callbacks)
+            _fit(learner, session, training, callbacks)
         except KeyboardInterrupt:
             session.interrupted()
             raise
@@ -111,26 +108,24 @@ def _fit(
     training: Faces,
     callbacks: list[keras.callbacks.Callback],
 ) -> None:
-    """Train; a first step that XLA will not compile, or fails at, is done again without."""
-    begun = session.progress.epoch
+    """Train from the session's epoch on."""
+    first_epoch = session.progress.epoch
 
-    def go() -> None:
-        batches = shuffled_batches(training, session.recipe, session.member.seed + begun)
-        learner.fit(
-            batches, steps_per_epoch=session.steps, epochs=session.recipe.epochs,
-            initial_epoch=begun, callbacks=callbacks, verbose=0, shuffle=False,
-        )  # fmt: skip
+    def arguments() -> dict[str, Any]:
+        return {
+            "x": shuffled_batches(training, session.recipe, session.member.seed + first_epoch),
+            "steps_per_epoch": session.steps,
+            "epochs": session.recipe.epochs,
+            "initial_epoch": first_epoch,
+            "shuffle": False,
+        }
 
-    try:
-        go()
-    except Exception as error:
-        if session.step or session.progress.epoch > begun or not backend.disable_xla(error):
-            raise
-    else:
-        return
-    # Not above, where the error keeps all that the first try took.
-    compile_learner(learner, learner.optimizer)
-    go()
+    fit(
+        learner,
+        arguments,
+        callbacks,
+        recompile=lambda: compile_learner(learner, learner.optimizer),
+    )
 
 
 class _Session(keras.callbacks.Callback):
@@ -160,9 +155,14 @@ class _Session(keras.callbacks.Callback):
         self.keeps_last = self.recipe.schedule == "cosine" or (
             self.recipe.schedule == "constant" and not self.recipe.patience
         )
-        self.waited, self.patience = 0, member.recipe.patience
+        self.weights = BestWeights(
+            learner.network,
+            folder / "best.weights.h5",
+            patience=member.recipe.patience,
+            keep_last=self.keeps_last,
+        )
         self.reduction = 1.0
-        self.out_of_time = self.called_off = False
+        self.out_of_time = False
         self.started = self.told = self.saved = time.monotonic()
         self.epoch_started, self.step = self.started, 0
 
@@ -198,6 +198,7 @@ class _Session(keras.callbacks.Callback):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         self.progress = progress
+        self.weights.best = progress.best_rmse
         self.reduction = progress.learning_rate / self.recipe.learning_rate or 1.0
         with (self.folder / "history.csv").open(encoding="utf-8", newline="") as stream:
             self.history = list(csv.DictReader(stream))[: progress.epoch]
@@ -215,8 +216,6 @@ class _Session(keras.callbacks.Callback):
         self.learner.optimizer.learning_rate = rate
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self.called_off:
-            raise KeyboardInterrupt
         self.step = batch + 1  # several steps on, where several are executed at once
         now = time.monotonic()
         if self.budget and self.seconds >= self.budget:
@@ -241,16 +240,13 @@ class _Session(keras.callbacks.Callback):
             points = forward.predict_points(self.learner.network, self.validation.images, self.flip)
             rmse = self.score(to_keypoints(points, self.recipe, self.validation.annotators))
         loss = float((logs or {}).get("loss", math.nan))
-        best = self.progress.best_rmse
-        better = rmse is not None and (best is None or rmse < best or self.keeps_last)
-        if better:
-            self._keep_weights()
-        self.waited = 0 if better else self.waited + 1
-        if self.recipe.schedule == "plateau" and self.waited and self.waited % 5 == 0:
+        better = self.weights.update(rmse)
+        waited = self.weights.epochs_since
+        if self.recipe.schedule == "plateau" and waited and waited % 5 == 0:
             self.reduction = max(self.reduction * 0.5, 1e-3)
         speed = self.step * self.recipe.batch_size / max(taken, 1e-6)
         self.progress = Progress(
-            epoch + 1, self.seconds, rmse if better else best,
+            epoch + 1, self.seconds, self.weights.best,
             epoch + 1 if better else self.progress.best_epoch, self._kept_rate(),
         )  # fmt: skip
         self.started = time.monotonic()
@@ -261,7 +257,7 @@ class _Session(keras.callbacks.Callback):
             dict(zip(HISTORY, (epoch + 1, loss, rmse, self.rate, round(speed, 1),
                                round(self.progress.seconds, 2), images), strict=True))
         )  # fmt: skip
-        if self.patience and self.waited >= self.patience:
+        if self.weights.is_exhausted:
             self.learner.stop_training = True
             self.progress = replace(self.progress, stopped="early stopping")
         if last or time.monotonic() - self.saved > _CHECKPOINT_SECONDS:
@@ -286,8 +282,8 @@ class _Session(keras.callbacks.Callback):
     def interrupted(self) -> None:
         """Keep what the whole epochs before the interruption reached, to use or to go on from."""
         if self.progress.epoch:
-            if not (self.folder / "best.weights.h5").exists():
-                self._keep_weights()
+            if not self.weights.path.exists():
+                self.weights.save()
             self.save()
 
     def finish(self) -> None:
@@ -296,10 +292,6 @@ class _Session(keras.callbacks.Callback):
         self.progress = replace(self.progress, stopped=why)
         files.write_json(self.folder / "progress.json", asdict(self.progress))
         (self.folder / "checkpoint.npz").unlink(missing_ok=True)
-
-    def _keep_weights(self) -> None:
-        with files.atomic_path(self.folder / "best.weights.h5") as path:
-            self.learner.network.save_weights(path)
 
     def _validate_now(self, epoch: int) -> bool:
         """Say whether to look at the held-out faces; now and then where nothing hangs on it."""
@@ -315,26 +307,3 @@ class _Session(keras.callbacks.Callback):
     def _variables(self) -> list[Any]:
         optimizer = self.learner.optimizer
         return [*self.learner.network.variables, *optimizer.variables, self.learner.view_seed.state]
-
-
-@contextmanager
-def _heard(session: _Session) -> Iterator[None]:
-    """Make sure that Ctrl-C ends ``fit``, whatever Python was doing when it was pressed.
-
-    A KeyboardInterrupt that falls into a finalizer or a callback of the C++ side is printed and
-    dropped there; the session therefore looks again after each batch.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def press(number: int, frame: Any) -> None:
-        session.called_off = True
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, press)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
