@@ -104,9 +104,7 @@ def annotate_photos(
     if all(points[name] is None for name in annotated):
         partial.unlink(missing_ok=True)
         raise DataError(f"no face in any of the {len(paths)} photos of {folder}: nothing written")
-    missing = np.full((len(point_names), 2), np.nan)
-    rows = [missing if row is None else row for row in (points[name] for name in annotated)]
-    table = PointTable(tuple(annotated), np.array(rows), _numbered_names(len(point_names)))
+    table = _make_table({name: points[name] for name in annotated}, len(point_names))
     point_table.write_table(target, table)
     partial.unlink(missing_ok=True)
     picture = target.with_suffix(".png")
@@ -152,6 +150,13 @@ def _annotate_remaining(
     if on_progress:
         on_progress(len(paths), len(paths))
     return points, skipped
+
+
+def _make_table(points: dict[str, np.ndarray | None], count: int) -> PointTable:
+    """Return a table of (K, 2) points by photo; NaN for photos without a face."""
+    missing = np.full((count, 2), np.nan)
+    rows = [missing if row is None else row for row in points.values()]
+    return PointTable(tuple(points), np.array(rows), _numbered_names(count))
 
 
 def _read_partial(path: Path, count: int) -> dict[str, np.ndarray | None]:

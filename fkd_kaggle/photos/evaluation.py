@@ -91,12 +91,9 @@ def evaluate_photos(
     results += _score(pending, predict, mean_face, on_face)
     if on_progress:
         on_progress(len(annotations.photos), len(annotations.photos))
-    skipped = tuple(omitted.skipped)
     if not results:
-        reasons = "; ".join(map(str, skipped[:3]))
-        more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-        raise DataError(f"no face in {folder} could be evaluated ({reasons}{more})")
-    return Evaluation(tuple(results), skipped, crop, omitted.missed)
+        raise DataError(f"no face in {folder} could be evaluated ({omitted.reasons()})")
+    return Evaluation(tuple(results), tuple(omitted.skipped), crop, omitted.missed)
 
 
 def match_points(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarray:
@@ -148,6 +145,11 @@ class _Omitted:
         """Record a face that the detector did not find."""
         self.missed += 1
         self.add(photo, f"face {face} was not found by the face detector")
+
+    def reasons(self) -> str:
+        """Return the first three entries as text."""
+        more = f" and {len(self.skipped) - 3} more" if len(self.skipped) > 3 else ""
+        return "; ".join(map(str, self.skipped[:3])) + more
 
 
 def _find_photo(folder: Path, name: str) -> Path:

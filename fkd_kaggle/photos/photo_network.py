@@ -53,7 +53,7 @@ class PhotoLearner(keras.Model):
     ) -> None:
         super().__init__(name="photo_learner")
         self.network, self.recipe, self.flip_order = network, recipe, flip_order
-        self.point_loss = losses.masked_loss(recipe)
+        self.point_loss = losses.masked_loss(recipe.loss, recipe.loss_width, recipe.target_scale)
         self.view_seed = keras.random.SeedGenerator(seed)
 
     def call(self, photos: Any, training: bool = False) -> Any:

@@ -8,10 +8,10 @@ reproduces. ``runs.photo_run`` describes the folder that is written.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,18 @@ import numpy as np
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import RecipeError
-from fkd_kaggle.models import transfer
+from fkd_kaggle.models import InitialWeights, transfer
 from fkd_kaggle.nn import backend
 from fkd_kaggle.photos.annotations.mirror_pairs import find_flip_order
-from fkd_kaggle.photos.annotations.photo_set import PhotoSet, split_photos
+from fkd_kaggle.photos.annotations.photo_set import PhotoSet, PhotoSplit, split_photos
 from fkd_kaggle.photos.annotations.point_table import table_columns
 from fkd_kaggle.photos.photo_network import PhotoLearner, load_photo_weights, predict_photos
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.report.tiles import make_sheet, make_tile
 from fkd_kaggle.runs import photo_run
 from fkd_kaggle.runs.photo_run import PhotoRun
-from fkd_kaggle.settings import __version__
+from fkd_kaggle.training import keras_fit
+from fkd_kaggle.training.keras_fit import BestWeights
 from fkd_kaggle.training.trainer import RANDOM_PATIENCE
 
 _ARCHITECTURE = "transfer"
@@ -114,69 +115,35 @@ def train_photo_network(
     backend.start_keras(precision)
     keras.utils.set_random_seed(seed)
     flip_order = find_flip_order(photos.point_names, photos.points)
-    training, validation, test = split_photos(len(photos.names), recipe, seed)
-    network = transfer.build_for_photos(len(photos.point_names), **recipe.options)
-    first_weights = transfer.initialise(network, recipe.options)
-    mean_points = photos.points[training].mean(0)
-    # The untrained network predicts the mean points, as the networks for faces do.
-    network.get_layer("coordinates").bias.assign(mean_points.reshape(-1))
+    split = split_photos(len(photos.names), recipe, seed)
+    network, first_weights = _build_network(photos, split, recipe)
     if on_message:
         on_message(f"first weights: {first_weights.about}")
         on_message(_describe_flip(flip_order, photos.point_names))
     learner = PhotoLearner(network, recipe, flip_order, seed)
-    learner.compile(
-        keras.optimizers.Adam(recipe.learning_rate),
-        metrics=["mae"],
-        jit_compile=backend.uses_xla(),
-    )
-    folder.mkdir(parents=True)
-    weights = photo_run.weights_path(folder)
-    keeper = _BestWeightsKeeper(network, weights, recipe.epochs, on_epoch)
     patience = recipe.patience * (RANDOM_PATIENCE if first_weights.random else 1)
-    stopper = keras.callbacks.EarlyStopping(patience=patience or recipe.epochs)
-    status = "finished"
+    weights = BestWeights(network, photo_run.weights_path(folder), patience=patience)
+    monitor = _EpochMonitor(weights, recipe.epochs, on_epoch)
+    folder.mkdir(parents=True)
     try:
-        learner.fit(
-            photos.images[training],
-            photos.points[training],
-            batch_size=recipe.batch_size,
-            epochs=recipe.epochs,
-            verbose=0,
-            callbacks=[keeper, stopper],
-            validation_data=(photos.images[validation], photos.points[validation]),
-        )
-        if stopper.stopped_epoch:
-            status = "early stopping"
-    except KeyboardInterrupt:
-        status = "interrupted"
-        if not weights.exists():
-            raise
+        status = _fit(learner, photos, split, monitor)
     finally:
-        if not weights.exists():
+        if not weights.path.exists():
             shutil.rmtree(folder)
-    load_photo_weights(network, weights)
-    predictions = predict_photos(network, photos.images[test], flip_order)
-    side = photos.images.shape[1]
+    load_photo_weights(network, weights.path)
+    photo_run.write_photo_history(folder, map(astuple, monitor.history))
     info = {
-        "name": folder.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": __version__,
         "status": status,
         "table": str(table_path.resolve()),
         "points": photos.point_names,
         "flip": flip_order,
         "seed": seed,
         "first_weights": first_weights.about,
-        "photos": {"training": len(training), "validation": len(validation), "test": len(test)},
-        "epochs": len(keeper.history),
-        "test": measure_predictions(predictions, photos.points[test], side),
-        "means_alone": measure_predictions(
-            np.broadcast_to(mean_points, predictions.shape), photos.points[test], side
-        ),
+        "photos": {name: len(indices) for name, indices in vars(split).items()},
+        "epochs": len(monitor.history),
+        **_test_network(folder, learner, photos, split),
         "recipe": asdict(recipe),
     }
-    photo_run.write_photo_history(folder, map(astuple, keeper.history))
-    _write_test(folder, photos, test, predictions)
     return photo_run.write_photo_run(folder, info)
 
 
@@ -199,31 +166,90 @@ def measure_predictions(predictions: np.ndarray, labels: np.ndarray, side: int) 
     return {"mae": mae, f"mae_px_{side}": mae * side, f"rmse_px_{side}": rmse * side}
 
 
-class _BestWeightsKeeper(keras.callbacks.Callback):
-    """Saves the network's weights after the epochs with the smallest validation loss so far."""
+class _EpochMonitor(keras.callbacks.Callback):
+    """Keeps the best weights, stops training without progress, and reports epochs."""
 
     def __init__(
         self,
-        network: keras.Model,
-        path: Path,
+        weights: BestWeights,
         epochs: int,
         on_epoch: Callable[[PhotoEpochEnded], None] | None,
     ) -> None:
         super().__init__()
-        self.network, self.path, self.epochs, self.notify = network, path, epochs, on_epoch
+        self.weights, self.epochs, self.notify = weights, epochs, on_epoch
         self.history: list[PhotoEpochEnded] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Evaluate the losses of an epoch."""
         values = [float((logs or {})[name]) for name in ("loss", "val_loss", "val_mae")]
         ended = PhotoEpochEnded(epoch + 1, self.epochs, *values)
-        if ended.validation_loss <= min(
-            (earlier.validation_loss for earlier in self.history), default=ended.validation_loss
-        ):
-            with files.atomic_path(self.path) as path:
-                self.network.save_weights(path)
+        diverged = math.isnan(ended.validation_loss)
+        self.weights.update(None if diverged else ended.validation_loss)
+        if self.weights.is_exhausted:
+            self.model.stop_training = True
         self.history.append(ended)
         if self.notify:
             self.notify(ended)
+
+
+def _build_network(
+    photos: PhotoSet, split: PhotoSplit, recipe: Recipe
+) -> tuple[keras.Model, InitialWeights]:
+    """Return a network with its first weights, and a description of these.
+
+    The untrained network predicts the mean points, as the networks for faces do.
+    """
+    network = transfer.build_for_photos(len(photos.point_names), **recipe.options)
+    first_weights = transfer.initialise(network, recipe.options)
+    mean_points = photos.points[split.training].mean(0)
+    network.get_layer("coordinates").bias.assign(mean_points.reshape(-1))
+    return network, first_weights
+
+
+def _fit(learner: PhotoLearner, photos: PhotoSet, split: PhotoSplit, monitor: _EpochMonitor) -> str:
+    """Train, and return "finished", "early stopping" or "interrupted"."""
+    recipe = learner.recipe
+    optimizer = keras.optimizers.Adam(recipe.learning_rate)
+
+    def compile_learner() -> None:
+        learner.compile(optimizer, metrics=["mae"], jit_compile=backend.uses_xla())
+
+    def arguments() -> dict[str, Any]:
+        return {
+            "x": photos.images[split.training],
+            "y": photos.points[split.training],
+            "validation_data": (photos.images[split.validation], photos.points[split.validation]),
+            "batch_size": recipe.batch_size,
+            "epochs": recipe.epochs,
+        }
+
+    compile_learner()
+    try:
+        keras_fit.fit(learner, arguments, [monitor], recompile=compile_learner)
+    except KeyboardInterrupt:
+        if not monitor.weights.path.exists():
+            raise
+        return "interrupted"
+    return "early stopping" if monitor.weights.is_exhausted else "finished"
+
+
+def _test_network(
+    folder: Path, learner: PhotoLearner, photos: PhotoSet, split: PhotoSplit
+) -> dict[str, dict[str, float]]:
+    """Write the predictions for the test photos.
+
+    Returns
+    -------
+    "test": the errors of the predictions; "means_alone": those of the mean training points.
+    """
+    predictions = predict_photos(learner.network, photos.images[split.test], learner.flip_order)
+    _write_test(folder, photos, split.test, predictions)
+    labels, side = photos.points[split.test], photos.images.shape[1]
+    means = np.broadcast_to(photos.points[split.training].mean(0), predictions.shape)
+    return {
+        "test": measure_predictions(predictions, labels, side),
+        "means_alone": measure_predictions(means, labels, side),
+    }
 
 
 def _describe_flip(flip_order: tuple[int, ...] | None, names: tuple[str, ...]) -> str:

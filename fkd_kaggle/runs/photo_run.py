@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from fkd_kaggle.errors import RunError
 from fkd_kaggle.recipes.loading import recipe_from_dict
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs.folder import next_run_name
+from fkd_kaggle.settings import __version__
 
 PHOTO_HISTORY = ("epoch", "epochs", "loss", "validation_loss", "validation_mae")
 """Columns of history.csv. Losses in the recipe's unit, the MAE in normalized coordinates."""
@@ -116,7 +118,22 @@ def picture_path(path: Path) -> Path:
 
 
 def write_photo_run(path: Path, info: Mapping[str, Any]) -> PhotoRun:
-    """Write photo_run.json, which makes a folder a finished photo run, and return the run."""
+    """Write photo_run.json, which makes a folder a finished photo run.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+    info
+        Values for JSON: at least "points", "flip" and "recipe", which ``PhotoRun`` reads. Name,
+        time and version are added.
+    """
+    info = {
+        "name": path.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": __version__,
+        **info,
+    }
     files.write_json(path / _NOTE, info)
     return PhotoRun(path, info)
 

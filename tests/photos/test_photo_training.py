@@ -21,7 +21,7 @@ from fkd_kaggle.practice import synthetic_faces
 
 SMALL = """
 architecture = "transfer"
-source_outputs = "shared"
+annotator_outputs = "shared"
 target_scale = "unit"
 loss_width = 1.0
 learning_rate = 1e-3

@@ -41,6 +41,17 @@ class PhotoSet:
     """Table rows and photos that could not be read."""
 
 
+@dataclass(frozen=True)
+class PhotoSplit:
+    """Indices of photos, int64, for each purpose."""
+
+    training: np.ndarray
+    validation: np.ndarray
+    """Photos that the best epoch is chosen by."""
+    test: np.ndarray
+    """Photos that the result is measured on."""
+
+
 def load_photo_set(
     table: PointTable,
     folder: Path,
@@ -122,9 +133,7 @@ def input_side(recipe: Recipe) -> int:
     return int(recipe.options.get("side", transfer.SIDE))
 
 
-def split_photos(
-    count: int, recipe: Recipe, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def split_photos(count: int, recipe: Recipe, seed: int) -> PhotoSplit:
     """Split photos at random into training, validation and test photos.
 
     Parameters
@@ -136,15 +145,15 @@ def split_photos(
         of validation photos among the others (default 1/9). Both sets have at least one photo.
     seed
         Seed of the split.
-
-    Returns
-    -------
-    Indices of the training, validation and test photos, int64.
     """
     order = np.random.default_rng(seed).permutation(count)
     test = max(1, round(count * (recipe.held_out or 0.1)))
     validation = max(1, round((count - test) * (recipe.validation or 1 / 9)))
-    return order[test + validation :], order[test : test + validation], order[:test]
+    return PhotoSplit(
+        training=order[test + validation :],
+        validation=order[test : test + validation],
+        test=order[:test],
+    )
 
 
 def _normalize(points: np.ndarray, photo: np.ndarray) -> np.ndarray:
