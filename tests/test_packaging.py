@@ -173,3 +173,20 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert script.read_text().rstrip().endswith("python3 dev.py test")
     assert "python3 dev.py test" in readme
     assert "python3 dev.py rehearse" in readme
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "kernels/README.md"])
+def test_links_of_pages_point_to_existing_files(page: str) -> None:
+    path = ROOT / page
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_architecture_page_names_existing_files() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    names = set(re.findall(r"[\w.-]+/[\w./-]*", text.replace("...", "")))
+    assert len(names) > 40
+    folders = (ROOT, ROOT / "fkd_kaggle")
+    missing = [name for name in names if not any((folder / name).exists() for folder in folders)]
+    assert missing == []
