@@ -17,16 +17,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pytest
 
-from fkd_kaggle.cli import app
 from fkd_kaggle.data import csv_format
 from fkd_kaggle.data.faces import Faces, Lookup
 from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS
-from fkd_kaggle.practice.server import PracticeKaggle
+
+if TYPE_CHECKING:
+    from fkd_kaggle.practice.server import PracticeKaggle
 
 # Shells let background jobs and their children ignore SIGINT, but tests send it to children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -40,7 +41,8 @@ TEST = 16
 SECRET = "c0ffee5ec2e7"
 """The Kaggle key in tests of the official client."""
 
-PracticeFactory = Callable[..., PracticeKaggle]
+PracticeFactory: TypeAlias = "Callable[..., PracticeKaggle]"
+"""A function that starts a practice Kaggle; see ``start_practice``."""
 
 
 def make_faces(count: int, seed: int, first_id: int = 1) -> Faces:
@@ -111,6 +113,8 @@ def start_practice(
     By default it serves ``competition_dir`` with its solution on a free port. It stops after the
     test. The home folder is empty, so that tests do not use the developer's credentials.
     """
+    from fkd_kaggle.practice.server import PracticeKaggle
+
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -188,6 +192,8 @@ def fkd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Command]:
     """A function that runs ``fkd-kaggle`` in this process, in an empty folder."""
+    from fkd_kaggle.cli import app
+
     folder = tmp_path / "place"
     folder.mkdir()
     monkeypatch.chdir(folder)
