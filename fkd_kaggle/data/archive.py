@@ -202,6 +202,7 @@ def _extract_checked(archive: zipfile.ZipFile, member: str, target: Path) -> Pat
 
 
 def _copy_member(archive: zipfile.ZipFile, member: str, target: Path) -> None:
+    """Write one member of a zip to a path."""
     with archive.open(member) as packed, target.open("wb") as plain:
         shutil.copyfileobj(packed, plain, 1 << 20)
 
@@ -221,8 +222,10 @@ def _spellings(csv: str) -> tuple[str, str]:
 
 
 def _base_name(entry: str) -> str:
+    """Return the lower-case file name of a zip entry, without its folders."""
     return Path(entry).name.lower()
 
 
 def _is_hidden(path: Path, below: Path) -> bool:
+    """Say whether a part of the path below a folder starts with a full stop."""
     return any(part.startswith(".") for part in path.relative_to(below).parts)

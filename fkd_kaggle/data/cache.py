@@ -84,7 +84,7 @@ def file_stamp(path: Path) -> list[int]:
 
 
 def read_cache_record(path: Path) -> dict[str, Any] | None:
-    """Return a file's cache record, "stamp", "sha256" and "arrays"; None without a valid one."""
+    """Return a file's cache record ("stamp", "sha256", "arrays"); None if there is no valid one."""
     try:
         record = json.loads(_cache_file(path, "json").read_text(encoding="utf-8"))
         complete = {"stamp", "sha256", "arrays"} <= record.keys()
@@ -94,10 +94,12 @@ def read_cache_record(path: Path) -> dict[str, Any] | None:
 
 
 def _cache_file(path: Path, name: str) -> Path:
+    """Return the path of a part of a file's cache."""
     return path.parent / ".cache" / f"{path.stem}.{name}"
 
 
 def _write_cache_record(path: Path, record: dict[str, Any]) -> None:
+    """Write the cache record of a file, if the folder is writable."""
     try:
         files.write_json(_cache_file(path, "json"), record)
     except (FkdError, OSError):

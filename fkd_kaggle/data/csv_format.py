@@ -169,4 +169,5 @@ def _to_features(path: Path, table: pd.DataFrame) -> np.ndarray:
 
 
 def _format_pixels(image: np.ndarray) -> str:
+    """Return an image's grey values, row by row, separated by spaces."""
     return " ".join(map(str, image.ravel().tolist()))

@@ -136,7 +136,7 @@ def check_unique(path: Path, values: np.ndarray, column: str) -> None:
     if (counts > 1).any():
         again = values[first[counts > 1].min()]
         row = int(np.flatnonzero(values == again)[1])
-        fail(path, row, column, f"{again} stands twice")
+        fail(path, row, column, f"{again} occurs twice")
 
 
 def check_columns(path: Path, columns: Sequence[str], wanted: Sequence[str]) -> None:

@@ -80,7 +80,7 @@ def read_test_and_lookup(data_dir: Path) -> tuple[Faces, Lookup]:
     Raises
     ------
     DataError
-        One of them is missing or wrong, or the lookup table queries a missing face.
+        A file is missing or wrong, or the lookup table queries a missing face.
     """
     test, lookup = read_test(data_dir), read_lookup(data_dir)
     faces.check_lookup(lookup, test.ids)

@@ -92,7 +92,7 @@ def check_lookup(lookup: Lookup, ids: np.ndarray) -> None:
     absent = np.nonzero(~np.isin(lookup.image_ids, ids))[0]
     if len(absent):
         raise DataError(
-            f"IdLookupTable.csv asks in RowId {lookup.row_ids[absent[0]]} for ImageId "
-            f"{lookup.image_ids[absent[0]]}, which test.csv lacks: the two files are not of one "
-            "competition; run `fkd-kaggle fetch --force`"
+            f"IdLookupTable.csv queries in RowId {lookup.row_ids[absent[0]]} the ImageId "
+            f"{lookup.image_ids[absent[0]]}, which test.csv lacks: the files belong to different "
+            "data sets; run `fkd-kaggle fetch --force`"
         )

@@ -148,14 +148,17 @@ def masked_means(
 
 
 def _mse(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean squared error per coordinate in square pixels."""
     return masked_mean(np.square(predictions.astype(np.float64) - labels))
 
 
 def _rmse(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Return the root of ``_mse``, as Kaggle scores."""
     return float(np.sqrt(_mse(predictions, labels)))
 
 
 def _mae(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean absolute error per coordinate in pixels."""
     return masked_mean(np.abs(predictions.astype(np.float64) - labels))
 
 
@@ -183,14 +186,17 @@ def _keras_accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _mse_unit(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean squared error of coordinates / 96."""
     return _mse(predictions, labels) / IMAGE_SIZE**2
 
 
 def _mae_unit(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean absolute error of coordinates / 96."""
     return _mae(predictions, labels) / IMAGE_SIZE
 
 
 def _mse_centred(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean squared error of (coordinates - 48) / 48."""
     return 4 * _mse(predictions, labels) / IMAGE_SIZE**2
 
 

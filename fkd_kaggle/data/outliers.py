@@ -74,7 +74,7 @@ def _expect_point(points: np.ndarray, column: int) -> tuple[np.ndarray, np.ndarr
     points
         (N, P) complex labels.
     column
-        The one to predict from the others.
+        Index of the column to predict from the others.
     """
     others = np.delete(points, column, axis=1)
     mean = others.mean(0)

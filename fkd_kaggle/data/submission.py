@@ -243,6 +243,7 @@ def list_submissions(submissions_dir: Path) -> list[LocalSubmission]:
 
 
 def _check_predictions(predictions: np.ndarray, ids: np.ndarray) -> None:
+    """Refuse predictions of another shape, of no faces, or of a face twice."""
     if predictions.shape != (len(ids), keypoints.NUM_KEYPOINTS, 2):
         raise SubmissionError(
             f"predictions for {len(ids)} faces must have the shape "
@@ -259,21 +260,22 @@ def _check_predictions(predictions: np.ndarray, ids: np.ndarray) -> None:
 
 
 def _check_row_ids(row_ids: np.ndarray, queried: np.ndarray) -> None:
+    """Refuse RowIds that differ from the lookup table's, naming the first."""
     if np.array_equal(row_ids, queried):
         return
     values, counts = np.unique(row_ids, return_counts=True)
     if (position := _first(counts > 1)) is not None:
-        raise SubmissionError(f"RowId {values[position]} is answered {counts[position]} times")
+        raise SubmissionError(f"RowId {values[position]} occurs {counts[position]} times")
     if (position := _first(~np.isin(queried, row_ids))) is not None:
         raise SubmissionError(
-            f"RowId {queried[position]} is not answered: the submission has {len(row_ids)} rows, "
-            f"the lookup table asks for {len(queried)}"
+            f"RowId {queried[position]} is missing: the submission has {len(row_ids)} rows, "
+            f"the lookup table {len(queried)}"
         )
     if (position := _first(~np.isin(row_ids, queried))) is not None:
         raise SubmissionError(f"RowId {row_ids[position]} is not in the lookup table")
     position = int(np.flatnonzero(row_ids != queried)[0])
     raise SubmissionError(
-        f"row {position + 1} answers RowId {row_ids[position]} where the lookup table has "
+        f"row {position + 1} has RowId {row_ids[position]}, the lookup table has "
         f"{queried[position]}: the rows must keep the lookup table's order"
     )
 
@@ -293,6 +295,7 @@ def _free_path(folder: Path, stem: str) -> Path:
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
+    """Return a submission file's record; None without a valid one."""
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -301,6 +304,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 
 def _describe(path: Path) -> LocalSubmission:
+    """Return a submission file with what its record says."""
     record = _read_record(path) or {}
     kaggle = record.get("kaggle") or {}
     scores = record.get("scores") or {}

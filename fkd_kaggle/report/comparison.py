@@ -191,4 +191,5 @@ def draw_scores(table: Sequence[ComparisonRow], measured: Sequence[Result], targ
 
 
 def _format_number(value: float | None, decimals: int) -> str:
+    """Return a number with fixed decimals; None gives a dash."""
     return "–" if value is None else f"{value:,.{decimals}f}"

@@ -60,6 +60,7 @@ def write_page(
 
 @cache
 def _environment() -> jinja2.Environment:
+    """Return the environment that loads and escapes the templates; created once."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader(str(__package__)),
         autoescape=True,

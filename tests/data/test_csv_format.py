@@ -35,8 +35,8 @@ def test_training_csv_round_trips(
 
 def test_every_grey_value_survives(tmp_path: Path) -> None:
     images = np.arange(9216, dtype=np.int64).reshape(1, 96, 96).astype(np.uint8)
-    one = make_faces(1, 0)
-    csv_format.write_test_csv(tmp_path / "test.csv", Faces(images, one.keypoints, np.array([7])))
+    face = make_faces(1, 0)
+    csv_format.write_test_csv(tmp_path / "test.csv", Faces(images, face.keypoints, np.array([7])))
     read = dataset.read_test(tmp_path)
     np.testing.assert_array_equal(read.images, images)
     assert read.ids.tolist() == [7]
@@ -133,7 +133,7 @@ def test_test_ids_are_unique_whole_numbers(data_dir: Path) -> None:
     path = data_dir / "test.csv"
     text = path.read_text()
     path.write_text(text.replace("\n2,", "\n1,", 1))
-    with pytest.raises(DataError, match=r"row 2, column ImageId: 1 stands twice"):
+    with pytest.raises(DataError, match=r"row 2, column ImageId: 1 occurs twice"):
         dataset.read_test(data_dir)
     path.write_text(text.replace("\n2,", "\ntwo,", 1))
     with pytest.raises(DataError, match=r"row 2, column ImageId: 'two' is not a whole number"):
@@ -165,7 +165,7 @@ def test_the_lookup_table_round_trips(
     [
         ("left_eye_center_x", "left_eye_centre_x", "did you mean 'left_eye_center_x'"),
         ("FeatureName", "Feature", "no column FeatureName"),
-        ("\n2,", "\n1,", "1 stands twice"),
+        ("\n2,", "\n1,", "1 occurs twice"),
         ("\n2,", "\nx,", "'x' is not a whole number"),
         ("\n2,1,left_eye_center_y", "\n2,1", "2 fields where at least 3"),
     ],

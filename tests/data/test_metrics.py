@@ -114,3 +114,11 @@ def test_the_face_with_the_largest_error_is_ranked_last() -> None:
     predictions = shifted_predictions(labels, 1.0)
     predictions[7, 0] += 40.0
     assert metrics.rank_by_rmse(predictions, labels)[-1] == 7
+
+
+def test_masked_means_ignore_values_that_are_not_finite() -> None:
+    values = np.array([[1.0, np.nan, np.nan], [3.0, 5.0, np.nan]])
+    assert metrics.masked_mean(values) == 3
+    assert np.isnan(metrics.masked_mean(values[:, 2]))
+    np.testing.assert_array_equal(metrics.masked_means(values, 0), [2, 5, np.nan])
+    np.testing.assert_array_equal(metrics.masked_means(values, 0, default=[7, 8, 9]), [2, 5, 9])

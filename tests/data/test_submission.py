@@ -130,14 +130,14 @@ def test_the_first_location_outside_the_image_is_named(location: float, shown: s
 def test_a_repeated_row_is_named() -> None:
     built, lookup = make_submission()
     built.row_ids[3] = 3
-    with pytest.raises(SubmissionError, match="RowId 3 is answered 2 times"):
+    with pytest.raises(SubmissionError, match="RowId 3 occurs 2 times"):
         submission.validate_submission(built, lookup)
 
 
 def test_a_missing_row_is_named() -> None:
     built, lookup = make_submission()
     short = Submission(np.delete(built.row_ids, 6), np.delete(built.locations, 6))
-    with pytest.raises(SubmissionError, match="RowId 7 is not answered: the submission has 59"):
+    with pytest.raises(SubmissionError, match="RowId 7 is missing: the submission has 59"):
         submission.validate_submission(short, lookup)
 
 
@@ -151,7 +151,7 @@ def test_an_unknown_row_is_named() -> None:
 def test_rows_out_of_order_are_refused() -> None:
     built, lookup = make_submission()
     reversed_rows = replace(built, row_ids=built.row_ids[::-1], locations=built.locations[::-1])
-    with pytest.raises(SubmissionError, match=r"row 1 answers RowId 60 where .* has 1"):
+    with pytest.raises(SubmissionError, match=r"row 1 has RowId 60, .* has 1"):
         submission.validate_submission(reversed_rows, lookup)
 
 
@@ -247,3 +247,8 @@ def test_a_file_in_another_format_is_refused(tmp_path: Path, text: str, message:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="cannot read the submission"):
         submission.read_submission(tmp_path / "none.csv")
+
+
+def test_the_text_keeps_numbers_exact_and_texts_as_they_are() -> None:
+    text = submission.submission_text(np.array([1, 2]), [0.1, "0.50"], newline="\r\n")
+    assert text == "RowId,Location\r\n1,0.1\r\n2,0.50\r\n"

@@ -17,7 +17,7 @@ from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import DataError
 from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS
 from fkd_kaggle.practice import synthetic_faces
-from fkd_kaggle.report import dataset
+from fkd_kaggle.report import dataset, dataset_figures
 
 FIGURES = {"missing", "pixels", "samples", "shapes", "duplicates", "suspicious"}
 
@@ -90,6 +90,6 @@ def test_near_duplicates_are_counted_and_drawn(tmp_path: Path) -> None:
     counts = dict(dataset.write_dataset_page(folder, tmp_path / "out")[1].counts)
     assert counts["exact copies of other images"] == "3"
     assert int(counts["faces in these groups"]) >= 4
-    dataset.draw_duplicates(data, np.arange(12), tmp_path / "none.png")
+    dataset_figures.draw_duplicates(data, np.arange(12), tmp_path / "none.png")
     height = imread(tmp_path / "none.png").shape[0]
     assert imread(tmp_path / "out" / "duplicates.png").shape[0] > height
