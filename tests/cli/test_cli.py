@@ -184,16 +184,16 @@ def test_fetch_train_and_submit_give_a_scored_submission(
     assert result.code == 0, result.all
     assert "score: " in result.out and "public" in result.out and "expected" in result.out
     assert "submissions left today: 4" in result.out
-    (kept,) = practice.store.submissions()
-    assert kept.message == "hello"
+    (uploaded,) = practice.store.submissions()
+    assert uploaded.message == "hello"
 
-    note = json.loads(Path("submissions", kept.file_name).with_suffix(".json").read_text())
+    note = json.loads(Path("submissions", uploaded.file_name).with_suffix(".json").read_text())
     info = json.loads(Path("runs/first/run.json").read_text())
     assert note["run"] == "first"
     assert note["recipes"] == info["recipes"]
     assert set(note["recipes"]) == {"whole", "tiny"}
     assert note["scores"]["combined"] == info["scores"]["combined"]
-    assert note["kaggle"]["public_score"] == pytest.approx(kept.public_score, abs=1e-4)
+    assert note["kaggle"]["public_score"] == pytest.approx(uploaded.public_score, abs=1e-4)
 
     result = fkd("predict", "first")
     assert result.code == 0, result.all
@@ -204,10 +204,10 @@ def test_fetch_train_and_submit_give_a_scored_submission(
     assert "submissions left today: 3" in result.out
 
     listed = fkd("submissions").out
-    assert kept.file_name in listed and written.name in listed
-    assert f"{kept.public_score:.3f}" in listed
-    board = fkd("leaderboard").out
-    assert "practice" in board and f"{kept.public_score:.3f}" in board
+    assert uploaded.file_name in listed and written.name in listed
+    assert f"{uploaded.public_score:.3f}" in listed
+    table = fkd("leaderboard").out
+    assert "practice" in table and f"{uploaded.public_score:.3f}" in table
     assert leftovers(Path()) == []
 
 
@@ -400,6 +400,13 @@ def train(fkd: Command, *more: str | Path) -> CommandResult:
 def test_user_error_is_one_line(fkd: Command, arguments: list[str], words: list[str]) -> None:
     assert_one_line_error(fkd(*arguments), *words)
     assert not Path("runs").exists()
+
+
+def test_deprecated_recipe_key_prints_one_note(fkd: Command) -> None:
+    result = fkd("train-ensemble", "--recipe", "heatmap:missing=mean")
+    note, error = result.err.splitlines()
+    assert note.startswith("note: ") and "missing" in note and "imputation" in note
+    assert error.startswith("error: ")
 
 
 @pytest.mark.parametrize("option", ["--data-dir", "--runs-dir", "--submissions-dir"])
