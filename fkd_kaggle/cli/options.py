@@ -62,7 +62,7 @@ Recipes = Annotated[
         metavar="NAME",
         autocompletion=complete_recipe,
         help="Recipe or ensemble: a name (see `fkd-kaggle recipes`) or the path of a .toml file. "
-        "NAME:missing=knn,epochs=20 changes single values. Can be repeated.",
+        "NAME:imputation=knn,epochs=20 changes single values. Can be repeated.",
     ),
 ]
 
