@@ -1,4 +1,4 @@
-"""Metrics: units, missing labels, Keras' accuracy, published metrics."""
+"""Metrics: units, missing labels, Keras' accuracy."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from conftest import make_faces
 from fkd_kaggle.data import metrics
 from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.keypoints import KEYPOINT_NAMES, NUM_KEYPOINTS
-from fkd_kaggle.recipes.schema import Recipe
-from fkd_kaggle.training import published_metrics
 
 
 @pytest.fixture
@@ -70,16 +68,6 @@ def test_keras_accuracy_equals_that_of_keras() -> None:
     )
     expected = float(np.mean(keras.ops.convert_to_numpy(accuracy)))
     assert metrics.compute_metric("keras-accuracy", predictions, labels) == pytest.approx(expected)
-
-
-def test_recipes_that_drop_faces_are_measured_on_complete_faces(labels: np.ndarray) -> None:
-    off = labels + np.float32(1)
-    off[2] += 10
-    masked = Recipe("masked", own_metric="mae-px", published={"mse-px2": 0.7})
-    dropped = Recipe("dropped", own_metric="mae-px", missing="drop")
-    assert set(published_metrics.published_metrics(masked, off, labels)) == {"mae-px", "mse-px2"}
-    assert published_metrics.published_metrics(dropped, off, labels) == {"mae-px": pytest.approx(1)}
-    assert (published_metrics.published_metrics(masked, off, labels)["mae-px"] or 0) > 2
 
 
 def test_an_unknown_metric_is_named(labels: np.ndarray) -> None:
