@@ -1,4 +1,4 @@
-"""The 15 keypoints: names, column order, mirror partners, regions. The only room that knows them.
+"""The 15 keypoints: names, column order, mirror pairs, regions, annotators, target scales.
 
 Left and right are the subject's, as in the competition: ``left_eye_center`` is on the right side
 of the image. Coordinates are pixels of a 96×96 image, x to the right and y down, and the centre of
@@ -39,23 +39,24 @@ COLUMNS: Final = tuple(f"{name}_{axis}" for name in KEYPOINT_NAMES for axis in "
 
 
 def index(*names: str) -> tuple[int, ...]:
-    """Return the positions of ``names`` among the 15 keypoints."""
+    """Return the positions of keypoint names among the 15; ValueError for an unknown name."""
     return tuple(KEYPOINT_NAMES.index(name) for name in names)
 
 
 def mirrored_name(name: str) -> str:
-    """Return a point's name with the parts "left" and "right" exchanged."""
+    """Return a point's name with its parts "left" and "right" exchanged."""
     swap = {"left": "right", "right": "left"}
     return "_".join(swap.get(part, part) for part in name.split("_"))
 
 
 FLIP_ORDER: Final = index(*(mirrored_name(name) for name in KEYPOINT_NAMES))
-"""``mirrored = keypoints[:, FLIP]`` renames left and right after a horizontal flip."""
+"""Position of each keypoint's mirror partner: ``keypoints[:, FLIP_ORDER]`` exchanges left and right
+after a horizontal flip of the image."""
 
 PARTIAL_KEYPOINTS: Final = index(
     "left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip"
 )
-"""The four keypoints that the second annotator labelled."""
+"""The four keypoints that the partial annotator labelled."""
 
 REGIONS: Final[dict[str, tuple[int, ...]]] = {
     "all": tuple(range(NUM_KEYPOINTS)),
@@ -79,10 +80,10 @@ REGIONS: Final[dict[str, tuple[int, ...]]] = {
         "mouth_center_bottom_lip",
     ),
 }
-"""Keypoints a network answers for, by region name."""
+"""Keypoints that a network predicts, by name of the region."""
 
 ANNOTATORS: Final = ("complete", "partial")
-"""Annotation sources; their positions (0, 1) are the codes used in arrays."""
+"""The annotators; their positions, 0 and 1, are the codes in arrays."""
 
 COMPLETE: Final = 0
 
