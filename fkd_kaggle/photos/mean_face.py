@@ -59,7 +59,7 @@ def load_mean_face(run: Run) -> MeanFace:
     """
     try:
         predictions = load_blended_out_of_fold(run)
-    except (OSError, KeyError, ValueError) as error:
+    except RunError as error:
         raise RunError(
             f"run {run.name} has no out-of-fold predictions to measure faces by: "
             f"go on with `fkd-kaggle train-ensemble --resume {run.name}`"

@@ -1,8 +1,8 @@
 """Training of a network on photos and a table of their points (``train-photos``).
 
-The whole photo is resized to a square; points are normalized by width and height, and may be any
-number. The recipe (by default ``ffhq-transfer``) defines architecture, loss, optimizer steps and
-split. Of its augmentation, mirroring and brightness are used, as in the system that the recipe
+The whole photo is resized to a square. Points are normalized by width and height; there may be any
+number of them. The recipe (by default ``ffhq-transfer``) defines architecture, loss, learning rate
+and split. Of its augmentation, mirroring and brightness are used, as in the system that the recipe
 reproduces. ``runs.photo_run`` describes the folder that is written.
 """
 
@@ -108,6 +108,8 @@ def train_photo_network(
     ------
     RecipeError
         The recipe cannot be trained on photos, or its first weights cannot be loaded.
+    RunError
+        The validation loss was NaN after every epoch. No folder is left.
     KeyboardInterrupt
         Ctrl-C was pressed before the end of the first epoch. No folder is left.
     """

@@ -11,6 +11,8 @@ import pytest
 from conftest import Command
 from PIL import Image
 
+from fkd_kaggle.nn import backend
+from fkd_kaggle.photos.annotations.photo_set import input_side, load_photo_set
 from fkd_kaggle.photos.annotations.point_table import (
     PointTable,
     read_table,
@@ -18,6 +20,8 @@ from fkd_kaggle.photos.annotations.point_table import (
     write_table,
 )
 from fkd_kaggle.practice import synthetic_faces
+from fkd_kaggle.recipes import plans
+from fkd_kaggle.runs.photo_run import open_photo_run
 
 SMALL = """
 architecture = "transfer"
@@ -87,6 +91,25 @@ def test_a_network_learns_any_number_of_points_and_predicts_them(fkd: Command) -
     index = predicted.image_names.index(row["image_name"])
     expected = 96 * float(row["left_eye_x"]) - 0.5
     assert predicted.points[index, 0, 0] == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_the_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_photos()
+    backend.start_keras("float32")  # before the import of Keras
+    from fkd_kaggle.photos.training import PhotoEpochEnded, train_photo_network
+
+    def interrupt(event: PhotoEpochEnded) -> None:
+        raise KeyboardInterrupt
+
+    table = Path("album/face_keypoints.csv")
+    (member,) = plans.make_plan(["small.toml"]).ensemble.members
+    photos = load_photo_set(read_table(table), table.parent, input_side(member.recipe))
+    folder = Path("runs/mine")
+    run = train_photo_network(photos, table, member.recipe, folder, on_epoch=interrupt)
+    assert (run.info["status"], run.info["epochs"]) == ("interrupted", 1)
+    assert open_photo_run(folder).weights.exists()
 
 
 @pytest.mark.parametrize(
