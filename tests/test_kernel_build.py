@@ -95,7 +95,7 @@ def test_the_script_carries_the_job_and_the_package_as_it_is(script: str) -> Non
     sources = {
         path.relative_to(ROOT).as_posix(): path.read_bytes()
         for path in (ROOT / "fkd_kaggle").rglob("*")
-        if path.suffix in (".py", ".toml", ".typed")
+        if path.suffix in (".py", ".toml", ".typed", ".html")
     }
     assert ours == sources
     others = packed(script).keys() - ours.keys()

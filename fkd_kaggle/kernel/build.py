@@ -33,7 +33,7 @@ _MAX_TITLE: Final = 50
 
 _METADATA: Final = "kernel-metadata.json"
 
-_PACKED: Final = (".py", ".toml", ".typed")
+_PACKED: Final = (".py", ".toml", ".typed", ".html")
 
 # Beside our own: what Kaggle's image lacks, pure Python and small.
 _BROUGHT_ALONG: Final = ("tomli-w",)
