@@ -1,12 +1,12 @@
-"""The steps between Kaggle and the networks: fetched data on disk, a submission file from a run.
+"""The main workflow: fetch the data, train a run, predict the test faces, submit.
 
-What `fetch`, `predict`, `submit`, the rehearsal and the kernel have in common. Talks to Kaggle only
-through the ``Competition`` it is given; prints nothing.
+The command line, kernels and the rehearsal call these functions. Kaggle is reached only through
+the ``Competition`` that a function receives. Nothing is printed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +16,13 @@ from fkd_kaggle.data import archive, dataset, submission
 from fkd_kaggle.data.dataset import DataSummary, check_data_folder, read_test_and_lookup
 from fkd_kaggle.data.faces import Lookup
 from fkd_kaggle.data.submission import Submission
-from fkd_kaggle.ensemble import prediction
+from fkd_kaggle.ensemble import fitting, prediction
+from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.members import is_finished
+from fkd_kaggle.runs.scores import Scores
+from fkd_kaggle.training.events import OnEvent, ignore_events
+from fkd_kaggle.workers import local
 
 if TYPE_CHECKING:
     from fkd_kaggle.kaggle_api.competition import Competition, SubmissionRecord
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def is_fetched(data_dir: Path) -> bool:
-    """Say whether all of the competition's files are unpacked in ``data_dir``."""
+    """Return whether all files of the competition are unpacked in ``data_dir``."""
     return all((data_dir / name).is_file() for name in archive.CONTENTS[:3])
 
 
@@ -38,16 +43,113 @@ def fetch_data(
 ) -> DataSummary:
     """Download, unpack and check the competition's files.
 
+    Parameters
+    ----------
+    competition
+        The connection to Kaggle.
+    data_dir
+        Folder that gets the files.
+    force
+        Whether to download files that exist already.
+    on_progress
+        Called with the progress of the download.
+
+    Returns
+    -------
+    DataSummary
+        Numbers of faces and labels.
+
     Raises
     ------
     CompetitionError
         Kaggle refuses or cannot be reached.
     DataError
-        What came is damaged or not in the competition's format.
+        A file is damaged or not in the competition's format.
     """
     downloaded = competition.download(data_dir, on_progress, force=force)
     archive.unpack(downloaded, data_dir)
     return check_data_folder(data_dir)
+
+
+def create_run(plan: Plan, data_dir: Path, runs_dir: Path, name: str | None = None) -> Run:
+    """Create a run for a plan; see ``ensemble.fitting.start_run``.
+
+    Parameters
+    ----------
+    plan
+        What to train.
+    data_dir
+        Folder of the competition's files.
+    runs_dir
+        Folder of the runs.
+    name
+        Name of the run. Default: the ensemble's name and the first free number.
+
+    Raises
+    ------
+    DataError
+        training.csv is missing.
+    RunError
+        A run of this name exists, or the name is not valid for a folder.
+    """
+    return fitting.start_run(runs_dir, name, plan, data_dir)
+
+
+def train(
+    run: Run,
+    data_dir: Path,
+    *,
+    time_limit: float | None = None,
+    only: Collection[str] | None = None,
+    workers: int | None = None,
+    tensorboard: bool = False,
+    on_event: OnEvent = ignore_events,
+) -> Scores:
+    """Train the members of a run that are not finished, on all devices, and blend them.
+
+    Parameters
+    ----------
+    run
+        A new run, or one to resume.
+    data_dir
+        Folder of the competition's files.
+    time_limit
+        Seconds for this call. Default: the plan's own limit.
+    only
+        Names of the members to train, for a shard, which is not blended. Default: all members.
+    workers
+        Number of members trained at the same time. Default: one for each GPU or core.
+    tensorboard
+        Whether to write logs for TensorBoard.
+    on_event
+        Called with each event of the training.
+
+    Returns
+    -------
+    Scores
+        The cross-validated scores; after Ctrl-C those of the usable members.
+
+    Raises
+    ------
+    RunError
+        The run was created on other data, or training ended before any member was usable.
+    RecipeError
+        A network cannot be built.
+    """
+    names = [member.name for member in run.plan.members] if only is None else only
+    count = sum(
+        member.name in names and not is_finished(run, member) for member in run.plan.members
+    )
+    hire = local.workers_for_run(run, data_dir, count, workers=workers, tensorboard=tensorboard)
+    return fitting.train_run(
+        run,
+        data_dir,
+        time_limit=time_limit,
+        only=only,
+        on_event=on_event,
+        tensorboard=tensorboard,
+        hire=hire,
+    )
 
 
 def write_run_submission(
@@ -56,42 +158,81 @@ def write_run_submission(
     submissions_dir: Path,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Predict the test faces with a run and write the validated submission file.
+    """Predict the test faces with a run and write the submission file.
+
+    Parameters
+    ----------
+    run
+        The run; it is blended first if necessary.
+    data_dir
+        Folder of the competition's files.
+    submissions_dir
+        Folder that gets the file.
+    on_progress
+        Called with the number of members done and the number of members.
+
+    Returns
+    -------
+    Path
+        The submission file, valid for the lookup table.
 
     Raises
     ------
     DataError
-        Test set and lookup table are missing or do not fit each other.
+        Test set or lookup table are missing or do not fit each other.
     RunError
-        The run is of other data or has nothing usable.
+        The run was created on other data or has no usable member.
     """
     test, lookup = read_test_and_lookup(data_dir)
     predictions = prediction.predict_run(
         run, data_dir, test, lookup.annotators(test.ids), on_progress
     )
-    answer = submission.build_submission(predictions, test.ids, lookup)
-    return _write(answer, lookup, Run.open(run.path), submissions_dir)
+    built = submission.build_submission(predictions, test.ids, lookup)
+    return _write_submission(built, lookup, run, submissions_dir)
 
 
 def adopt_submission(csv: Path, run: Run, data_dir: Path, submissions_dir: Path) -> Path:
-    """Take a submission that a kernel wrote with ``run`` among ours, once it is checked.
+    """Copy a submission that a kernel wrote with ``run`` to the other submissions.
+
+    Parameters
+    ----------
+    csv
+        The kernel's submission file.
+    run
+        The run that the kernel trained.
+    data_dir
+        Folder of the competition's files.
+    submissions_dir
+        Folder that gets the copy.
+
+    Returns
+    -------
+    Path
+        The copy.
 
     Raises
     ------
     SubmissionError
-        Says which row is wrong.
+        The file is not valid; the message names the row.
     """
     lookup = dataset.read_lookup(data_dir)
-    return _write(submission.read_submission(csv), lookup, run, submissions_dir)
+    return _write_submission(submission.read_submission(csv), lookup, run, submissions_dir)
 
 
 def check_submission(path: Path, data_dir: Path) -> None:
-    """Refuse a submission file that Kaggle would not score.
+    """Raise an error for a submission file that Kaggle would not score.
+
+    Parameters
+    ----------
+    path
+        The submission file.
+    data_dir
+        Folder of the competition's files.
 
     Raises
     ------
     SubmissionError
-        Says which row is wrong.
+        The file is not valid; the message names the row.
     """
     submission.validate_submission(submission.read_submission(path), dataset.read_lookup(data_dir))
 
@@ -104,9 +245,31 @@ def upload_submission(
     *,
     send: Callable[[], int] | None = None,
 ) -> SubmissionRecord:
-    """Upload a submission file, wait for its score and note it beside the file.
+    """Upload a submission file, wait for its score and record the score beside the file.
 
-    ``send``, where given, submits it in another way and returns Kaggle's number for it.
+    Parameters
+    ----------
+    competition
+        The connection to Kaggle.
+    path
+        The submission file.
+    message
+        Description of the submission on Kaggle.
+    on_wait
+        Called with the seconds waited so far.
+    send
+        Submits the file in another way and returns Kaggle's number of the submission. Default:
+        the file is uploaded.
+
+    Returns
+    -------
+    SubmissionRecord
+        The scored submission.
+
+    Raises
+    ------
+    CompetitionError
+        Kaggle refuses, cannot be reached or cannot score the file.
     """
     ref = send() if send is not None else competition.submit(path, message)
     submission.record_score(path, ref=ref, public_score=None, private_score=None)
@@ -117,12 +280,13 @@ def upload_submission(
     return record
 
 
-def _write(answer: Submission, lookup: Lookup, run: Run, submissions_dir: Path) -> Path:
-    """Write a validated submission with a note of the run it came from."""
-    submission.validate_submission(answer, lookup)
+def _write_submission(built: Submission, lookup: Lookup, run: Run, submissions_dir: Path) -> Path:
+    """Validate a submission and write it with notes about the run."""
+    submission.validate_submission(built, lookup)
+    scores = run.scores
     notes = {
-        "recipes": run.info["recipes"],
-        "scores": asdict(run.scores) if run.scores else None,
-        "data": run.info["data"],
+        "recipes": dict(run.recipe_digests),
+        "scores": asdict(scores) if scores else None,
+        "data": run.data,
     }
-    return submission.write_submission(answer, submissions_dir, run.name, datetime.now(UTC), notes)
+    return submission.write_submission(built, submissions_dir, run.name, datetime.now(UTC), notes)

@@ -128,7 +128,7 @@ def _submit(
 ) -> None:
     """Submit a file, or the predictions of a trained run."""
     from fkd_kaggle import pipeline
-    from fkd_kaggle.runs.folder import Run, find_run
+    from fkd_kaggle.runs.folder import find_run
 
     console = make_console()
     if file is not None and run is not None:
@@ -141,7 +141,7 @@ def _submit(
     else:
         found = find_run(run, folders.runs)
         path = _write_submission(console, found, folders.data, folders.submissions)
-        scores = Run.open(found.path).scores
+        scores = found.scores
         expected = scores.expected if scores else None
     if competition is None:
         print_line(console, f"dry run: {path.name} is valid and was not uploaded")

@@ -137,16 +137,16 @@ def compare(
         budget=seconds,
         epochs=epochs,
         seeds=seeds,
-        parts=folds,
+        folds=folds,
         precision=precision or "auto",
         workers=workers,
-        places=local.default_worker_count(),
+        default_workers=local.default_worker_count(),
         name=name,
     )
     hire = local.workers_for_runs(data_dir, comparison.settings.workers)
     print_line(console, f"{comparison.name}: {page.describe_protocol(comparison)}")
     with TrainingDisplay(console) as display:
-        comparison = train_comparison(comparison, data_dir, display, hire=hire)
+        train_comparison(comparison, data_dir, display, hire=hire)
     measured = comparison_results.measure_runs(comparison, data_dir)
     table = comparison_results.average_over_seeds(measured)
     rows = [page.table_cells(line) for line in table]
@@ -183,7 +183,7 @@ def _train(
             hire=hire,
         )
     console.print(tables.scores_table(scores))
-    if scores.own:
+    if scores.published_metrics:
         console.print(tables.published_metrics_table(scores))
     if run.plan.ensemble.split != "grouped":
         print_line(
@@ -198,7 +198,7 @@ def _train(
 def _print_next_commands(run: Run) -> None:
     """Print how to continue or submit a run; exit with the code of Ctrl-C if it was interrupted."""
     console = make_console()
-    status = type(run).open(run.path).status
+    status = run.status
     if status != "finished":
         reason = "the time limit" if status == "time limit" else "an interruption"
         print_line(

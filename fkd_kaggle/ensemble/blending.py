@@ -1,6 +1,6 @@
-"""Blending recipes' predictions per keypoint and source, fitted on out-of-fold predictions.
+"""Blend weights per keypoint and annotator, fitted on out-of-fold predictions.
 
-Pure array work: it knows neither networks nor files.
+Pure array computation without networks and files.
 """
 
 from __future__ import annotations
@@ -12,39 +12,40 @@ from fkd_kaggle.keypoints import ANNOTATORS, NUM_KEYPOINTS, PARTIAL_KEYPOINTS
 
 
 def fit_weights(predictions: np.ndarray, labels: np.ndarray, annotators: np.ndarray) -> np.ndarray:
-    """Fit non-negative weights that sum to one, for each source and keypoint.
+    """Fit non-negative weights that sum to one, for each annotator and keypoint.
 
     Parameters
     ----------
     predictions
-        (R, N, 15, 2) float32 pixels: each recipe's out-of-fold predictions; NaN where it has none.
+        (R, N, 15, 2) float32 pixels, out-of-fold predictions of each recipe; NaN where missing.
     labels
-        (N, 15, 2) float32 pixels, NaN where nobody labelled.
-    sources
-        (N,) uint8.
+        (N, 15, 2) float32 pixels, NaN where missing.
+    annotators
+        (N,) uint8, annotator of each row: 0 complete, 1 partial.
 
     Returns
     -------
-    (2, 15, R) float64 weights. Zero for recipes that do not answer for a keypoint.
+    numpy.ndarray
+        (2, 15, R) float64 weights; zero for recipes that do not predict a keypoint.
 
     Notes
     -----
-    A pull towards equal weights, as strong as a few per cent of the data, keeps near-identical
-    recipes from taking arbitrary shares. Where the mix would be no better than its best recipe
-    out of fold, the best recipe has all the weight.
+    A penalty towards equal weights, as strong as two per cent of the data, prevents arbitrary
+    weights of near-identical recipes. If the blend is not better out of fold than the best
+    recipe, the best recipe gets all the weight.
     """
     weights = np.zeros((len(ANNOTATORS), NUM_KEYPOINTS, len(predictions)))
     answers = ~np.isnan(predictions[..., 0])
     for annotator in range(len(ANNOTATORS)):
         for point in range(NUM_KEYPOINTS):
-            # A recipe may know one source only: it neither counts nor costs rows for the other.
+            # Recipes without predictions for this annotator are left out and exclude no rows.
             able = np.nonzero(answers[:, annotators == annotator, point].any(1))[0]
             if not len(able):
                 continue
             rows = (annotators == annotator) & ~np.isnan(labels[:, point, 0])
             rows &= answers[able, :, point].all(0)
             if rows.sum() < 10 and annotator == 1 and point not in PARTIAL_KEYPOINTS:
-                # Nobody asks for these; should a caller want them, the complete source's do.
+                # Never queried; copy the complete annotator's weights.
                 weights[annotator, point] = weights[0, point]
                 continue
             weights[annotator, point, able] = _simplex(
@@ -57,16 +58,29 @@ def fit_weights(predictions: np.ndarray, labels: np.ndarray, annotators: np.ndar
 def apply_weights(
     predictions: np.ndarray, weights: np.ndarray, annotators: np.ndarray
 ) -> np.ndarray:
-    """Return (N, 15, 2) float32: ``predictions`` (R, N, 15, 2) mixed by each face's source.
+    """Blend predictions with the weights of each face's annotator.
 
-    A recipe without a prediction for a face leaves its weight to the others; NaN only where no
-    recipe has one.
+    The weight of a recipe without a prediction for a face is distributed to the other recipes.
+
+    Parameters
+    ----------
+    predictions
+        (R, N, 15, 2) float32 pixels; NaN where missing.
+    weights
+        (2, 15, R) float64, from ``fit_weights``.
+    annotators
+        (N,) uint8, annotator whose conventions the predictions follow.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, 15, 2) float32 pixels; NaN where no recipe has a prediction.
     """
     shares = weights[annotators].transpose(2, 0, 1)[..., None] * ~np.isnan(predictions)
     total = shares.sum(0)
     mixed = (shares * np.nan_to_num(predictions)).sum(0)
     equal = np.isfinite(predictions).sum(0)
-    # Where the weighted recipes are all missing, whoever answers is averaged instead.
+    # Where all recipes with weight are missing, average those that have a prediction.
     fallback = np.nan_to_num(predictions).sum(0) / np.maximum(equal, 1)
     result = np.where(total > 0, mixed / np.where(total > 0, total, 1), fallback)
     return np.where(equal > 0, result, np.nan).astype(np.float32)
@@ -75,17 +89,22 @@ def apply_weights(
 def ambiguity(
     members: np.ndarray, shares: np.ndarray, annotators: np.ndarray, query_counts: np.ndarray
 ) -> float:
-    """Return by how much averaging ``members`` lowers the mean squared error, in square pixels.
+    """Return by how much averaging the members lowers the mean squared error, in square pixels.
 
-    For squared error this is exact and needs no labels: the ensemble's error is its members'
-    weighted error less their weighted spread around it (Krogh and Vedelsby 1995).
+    The mean squared error of an ensemble equals the weighted error of its members minus their
+    weighted variance around the ensemble's prediction (Krogh and Vedelsby 1995). The variance is
+    the ambiguity; it needs no labels.
 
     Parameters
     ----------
     members
-        (M, N, 15, 2) predictions of every network on the faces asked for.
+        (M, N, 15, 2) float32 pixels, predictions of each network for the test faces.
     shares
         (2, 15, M) weights that sum to one over the members.
+    annotators
+        (N,) uint8, annotator of each face's predictions.
+    query_counts
+        (2, 15) numbers of queries by annotator and keypoint.
     """
     total = weight = 0.0
     for annotator in range(len(ANNOTATORS)):
@@ -100,14 +119,14 @@ def ambiguity(
 
 
 def _simplex(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return (R,) weights on the simplex that mix (R, V) inputs to (V,) labels."""
+    """Return (R,) weights on the simplex that blend (R, V) inputs to (V,) labels."""
     count = len(inputs)
     if count == 1 or not labels.size:
         return np.full(count, 1 / count)
     errors = inputs - labels
     scale = np.sqrt((errors**2).mean())
-    # With weights summing to one the residual is weights · errors; the last two blocks are the
-    # pull towards equal weights and the (stiff) sum constraint.
+    # With weights that sum to one the residual is weights · errors. The last two blocks of the
+    # matrix are the penalty towards equal weights and the constraint on the sum.
     pull = np.sqrt(0.02 * labels.size) * scale
     stiff = 1e3 * np.sqrt(labels.size) * scale
     matrix = np.vstack([errors.T, pull * np.eye(count), stiff * np.ones((1, count))])

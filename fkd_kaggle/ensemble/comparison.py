@@ -1,8 +1,8 @@
-"""Recipes side by side: trained at equal budget on the same folds and measured on the same faces.
+"""Comparisons: recipes trained with the same budget on the same folds.
 
-A comparison is a folder with a run for every recipe and seed inside, so that it can be interrupted,
-continued and grown, and each of its runs used like any other. Conducts ``ensemble`` and measures;
-what it looks like is ``comparison_page``'s and ``tables``'.
+A comparison contains one run for each recipe and seed, so that it can be interrupted, resumed and
+extended, and each run can be used like any other. ``ensemble.comparison_results`` measures the
+runs, ``runs.comparison`` stores the comparison.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from fkd_kaggle import files
-from fkd_kaggle.data import dataset, folds
+from fkd_kaggle.data import dataset
+from fkd_kaggle.data.folds import assign_folds
 from fkd_kaggle.ensemble import fitting
 from fkd_kaggle.errors import DataError, RecipeError, RunError
 from fkd_kaggle.nn import backend
@@ -25,12 +23,20 @@ from fkd_kaggle.runs.comparison import (
     Comparison,
     ComparisonSettings,
     check_same_settings,
-    open_comparison,
+    list_comparisons,
+    with_recipes,
     write_comparison,
 )
-from fkd_kaggle.runs.folder import Run, check_run_name, next_run_name
+from fkd_kaggle.runs.folder import (
+    Run,
+    check_run_name,
+    is_run,
+    next_run_name,
+    read_folds,
+    write_folds,
+)
 from fkd_kaggle.runs.members import is_finished, is_usable, member_progress
-from fkd_kaggle.runs.scores import Scores
+from fkd_kaggle.runs.scores import NO_SCORES
 from fkd_kaggle.training.events import (
     EnsembleEnded,
     EnsembleStarted,
@@ -59,61 +65,81 @@ def start_comparison(
     budget: float | None,
     epochs: int | None = None,
     seeds: int = 1,
-    parts: int | None = None,
+    folds: int | None = None,
     precision: str = "auto",
     workers: int | None = None,
-    places: int = 1,
+    default_workers: int = 1,
     name: str | None = None,
 ) -> Comparison:
-    """Make a comparison, or find the one that was asked for before and is not finished.
+    """Create a comparison, or find the unfinished one with the same recipes and settings.
 
     Parameters
     ----------
+    runs_dir
+        Folder of the runs.
+    names
+        Recipes and ensembles, or paths of .toml files.
+    data_dir
+        Folder of the data set.
     budget, epochs
-        Seconds and epochs, whichever ends first; None for no limit.
-    parts
-        Parts of the faces, each held out in turn; None for five parts and one held out.
-    workers, places
-        How many networks are to be trained at the same time. None for as many as the comparison
-        that is gone on with was begun with; ``places`` for a new one.
+        Seconds and epochs of each training, whichever ends first; None for no limit.
+    seeds
+        Number of trainings of each recipe that differ in their seed.
+    folds
+        Number of folds, each held out in turn. Default: five folds, of which one is held out.
+    precision
+        One of ``recipes.schema.PRECISIONS``.
+    workers
+        Number of networks trained at the same time. Default: as in the comparison that is resumed,
+        ``default_workers`` in a new comparison.
+    default_workers
+        Number of workers of a new comparison without ``workers``.
     name
-        Of a comparison to go on with, or to add recipes and seeds to. None finds an unfinished one
-        with the same recipes and settings, or makes ``compare-1`` and so on.
+        Name of a comparison to resume or to add recipes and seeds to, or of a new one. Default: an
+        unfinished comparison with the same recipes and settings, or else ``compare-<number>``.
+
+    Returns
+    -------
+    Comparison
+        The comparison; its compare.json is written.
 
     Raises
     ------
     RecipeError
         A recipe is unknown, or two have the same name.
     RunError
-        The named comparison was made with other settings or on other data, or the name cannot be
-        a folder's.
+        The named comparison was made with other settings or on other data, or the name is not
+        valid for a folder.
     """
     settings = ComparisonSettings(
-        budget, epochs, 5 if parts is None else parts, 1 if parts is None else parts, precision,
-        dataset.fingerprint(data_dir), workers or places,
-    )  # fmt: skip
+        budget=budget,
+        epochs=epochs,
+        folds=5 if folds is None else folds,
+        held_out=1 if folds is None else folds,
+        precision=precision,
+        data=dataset.fingerprint(data_dir),
+        workers=workers or default_workers,
+    )
     folder = name or next_run_name(runs_dir, "compare")
     check_run_name(folder)
-    wanted = Comparison(runs_dir / folder, settings, tuple(names), seeds)
-    _plans(wanted, 0)  # a wrong recipe is told before anything is made
-    for path in sorted(runs_dir.glob("*/compare.json")):
-        kept = open_comparison(path.parent)
+    comparison = Comparison(runs_dir / folder, settings, tuple(names), seeds)
+    _make_plans(comparison, 0)  # checks the recipes before anything is written
+    for stored in list_comparisons(runs_dir):
         if workers is None:
-            settings = replace(settings, workers=kept.settings.workers)
-        if name == kept.name:
-            check_same_settings(kept, settings)
-            everyone = tuple(dict.fromkeys((*kept.names, *names)))
-            wanted = replace(kept, names=everyone, seeds=max(seeds, kept.seeds))
-            _plans(wanted, 0)
+            settings = replace(settings, workers=stored.settings.workers)
+        if name == stored.name:
+            check_same_settings(stored, settings)
+            comparison = with_recipes(stored, names, seeds)
+            _make_plans(comparison, 0)
             break
-        same = (kept.settings, kept.names, kept.seeds) == (settings, tuple(names), seeds)
-        if name is None and same and kept.status != "finished":
-            return kept
+        same = (stored.settings, stored.names, stored.seeds) == (settings, tuple(names), seeds)
+        if name is None and same and stored.status != "finished":
+            return stored
     else:
-        if wanted.path.exists():
-            raise RunError(f"{wanted.path} exists and is no comparison: choose another --name")
-    write_comparison(wanted, "new")
-    return wanted
+        if comparison.path.exists():
+            raise RunError(f"{comparison.path} exists and is no comparison: choose another --name")
+    write_comparison(comparison, "new")
+    return comparison
 
 
 def train_comparison(
@@ -122,75 +148,85 @@ def train_comparison(
     on_event: OnEvent = ignore_events,
     *,
     hire: HireForRuns | None = None,
-) -> Comparison:
-    """Train what is not trained yet, seed after seed; return the comparison as it is then.
+) -> None:
+    """Train all members that are not finished, seed after seed, and blend the runs.
 
-    Every seed of a recipe is a run of its own. One that cannot be trained on this data is told as
-    an event, and the others go on; the status is "failures" then. After Ctrl-C it is "interrupted",
-    and the runs that have anything usable are blended like the others.
+    If a member cannot be trained on this data, an event is sent, the other members are trained,
+    and the comparison's status is "failures". After Ctrl-C it is "interrupted", and runs with
+    usable members are blended.
 
     Parameters
     ----------
+    comparison
+        The comparison.
+    data_dir
+        Folder of the data set.
+    on_event
+        Called with each event of the training.
     hire
-        Starts what trains several networks at once; None to train one after the other, here.
+        Starts workers that train several networks at the same time. Default: the networks are
+        trained one after the other in this process.
 
     Raises
     ------
     RunError
-        The data or a recipe is not what the comparison was begun with.
+        The data or a recipe has changed since the comparison began.
     """
     began = time.monotonic()
     material = read_comparison_data(comparison, data_dir)
-    runs = [run for seed in range(comparison.seeds) for run in _runs(comparison, seed, material)]
-    everything = {
+    runs = [
+        run for seed in range(comparison.seeds) for run in _open_runs(comparison, seed, material)
+    ]
+    members = {
         f"{run.name}/{member.name}": (run, member) for run in runs for member in run.plan.members
     }
-    done = sum(is_finished(*one) for one in everything.values())
     todo = [
         replace(member, name=title)
-        for title, (run, member) in everything.items()
+        for title, (run, member) in members.items()
         if not is_finished(run, member)
     ]
-    tell = serialize_events(on_event)
+    notify = serialize_events(on_event)
     failed: list[str] = []
 
-    def lane(trainer: RunsTrainer) -> MemberTrainer:
+    def train_here(trainer: RunsTrainer) -> MemberTrainer:
         def train_one(member: Member, budget: float | None) -> float:
-            run, member = everything[member.name]
-            budget = _budget(comparison, run, member)
-            heard = _renamed(run.name, tuple(everything), tell)
+            title = member.name
+            run, member = members[title]
+            rename = _rename_members(run.name, tuple(members), notify)
             try:
-                return trainer(run.path, member, budget, heard)
+                return trainer(run.path, member, _member_budget(comparison, run, member), rename)
             except (DataError, RecipeError) as error:
-                failed.append(member.name)
-                heard(MemberFailed(member.name, str(error)))
+                failed.append(title)
+                rename(MemberFailed(member.name, str(error)))
                 return 0.0
 
         return train_one
 
-    begin = hire if hire and todo else _in_process_trainer(comparison, material)
-    with begin(runs[0].path, len(todo)) as crew:
-        tell(
+    start = hire if hire and todo else _in_process_trainer(comparison, material)
+    with start(runs[0].path, len(todo)) as pool:
+        notify(
             EnsembleStarted(
-                comparison.name, tuple(everything), done, len(material.training.images),
-                crew.precision, None,
+                comparison.name,
+                tuple(members),
+                len(members) - len(todo),
+                len(material.training.images),
+                pool.precision,
+                None,
             )
-        )  # fmt: skip
-        stopped = train_members(todo, crew.told(lane), None, tell)
-    if failed and stopped == "finished":
-        stopped = "failures"
+        )
+        status = train_members(todo, pool.told(train_here), None, notify)
+    if failed and status == "finished":
+        status = "failures"
     for run in runs:
-        _finish(run, data_dir, stopped)
-    write_comparison(comparison, stopped)
-    done = sum(is_finished(*one) for one in everything.values())
+        _blend_if_usable(run, data_dir, status)
+    write_comparison(comparison, status)
+    finished = sum(is_finished(*one) for one in members.values())
     seconds = time.monotonic() - began
-    no_scores = Scores(None, None, None, None, {})
-    tell(EnsembleEnded(no_scores, done, len(everything), seconds, stopped))
-    return replace(comparison, status=stopped)
+    notify(EnsembleEnded(NO_SCORES, finished, len(members), seconds, status))
 
 
 def _in_process_trainer(comparison: Comparison, material: TrainingData) -> HireForRuns:
-    """Return what trains in this process, one after the other."""
+    """Return a function that starts a pool with one trainer, in this process."""
 
     def trainer(run: Path, member: Member, budget: float | None, on_event: OnEvent) -> float:
         return train_member(Run.open(run), member, material, budget, on_event)
@@ -203,30 +239,39 @@ def _in_process_trainer(comparison: Comparison, material: TrainingData) -> HireF
 
 
 def read_comparison_data(comparison: Comparison, data_dir: Path) -> TrainingData:
-    """Read what everything is trained and scored on; the folds are made once and kept."""
+    """Read the data that all runs are trained and scored on; the first call stores the folds.
+
+    Raises
+    ------
+    RunError
+        The comparison was made on other data.
+    """
     if dataset.fingerprint(data_dir) != comparison.settings.data:
         raise RunError(
             f"comparison {comparison.name} was made on another data set: point --data-dir at it, "
             "or begin another one"
         )
     training = dataset.read_training(data_dir)
-    path = comparison.path / "folds.npy"
-    if not path.exists():
-        with files.atomic_path(path) as temporary:
-            np.save(temporary, folds.assign_folds(training, comparison.settings.folds, 0))
-    # Without the test faces: predicting them would cost more than it tells here.
-    return TrainingData(training, np.load(path), None, dataset.count_queries(data_dir, training))
+    held_out = read_folds(comparison.path)
+    if held_out is None:
+        held_out = assign_folds(training, comparison.settings.folds, 0)
+        write_folds(comparison.path, held_out)
+    # Without the test faces: a comparison does not need their predictions.
+    return TrainingData(training, held_out, None, dataset.count_queries(data_dir, training))
 
 
-def _plans(comparison: Comparison, seed: int) -> list[Plan]:
+def _make_plans(comparison: Comparison, seed: int) -> list[Plan]:
     """Return a plan for each recipe or ensemble, all on the comparison's folds."""
     settings = comparison.settings
     plans = []
     for name in comparison.names:
         plan = make_plan(
-            [name], folds=settings.folds, epochs=settings.epochs, seed=seed,
+            [name],
+            folds=settings.folds,
+            epochs=settings.epochs,
+            seed=seed,
             precision=settings.precision,
-        )  # fmt: skip
+        )
         held_out = replace(plan.ensemble, trained_folds=settings.held_out)
         plans.append(replace(plan, ensemble=held_out, time_limit=None))
     titles = [plan.ensemble.name for plan in plans]
@@ -236,12 +281,12 @@ def _plans(comparison: Comparison, seed: int) -> list[Plan]:
     return plans
 
 
-def _runs(comparison: Comparison, seed: int, material: TrainingData) -> list[Run]:
-    """Return one seed's runs in the order of the recipes, made where they are not there yet."""
+def _open_runs(comparison: Comparison, seed: int, material: TrainingData) -> list[Run]:
+    """Return the runs of one seed in the order of the recipes; create those that are missing."""
     runs = []
-    for plan in _plans(comparison, seed):
+    for plan in _make_plans(comparison, seed):
         path = comparison.path / f"{plan.ensemble.name}-seed{seed}"
-        if (path / "run.json").exists():
+        if is_run(path):
             run = Run.open(path)
             if run.plan != plan:
                 raise RunError(
@@ -250,40 +295,39 @@ def _runs(comparison: Comparison, seed: int, material: TrainingData) -> list[Run
                 )
         else:
             run = Run.create(comparison.path, path.name, plan, comparison.settings.data)
-            # Seeds differ in everything but what they are scored on.
-            with files.atomic_path(path / "folds.npy") as temporary:
-                np.save(temporary, material.held_out)
+            # All seeds are scored on the same faces.
+            write_folds(path, material.held_out)
         runs.append(run)
     return runs
 
 
-def _budget(comparison: Comparison, run: Run, member: Member) -> float | None:
-    """Return the seconds of training that are left to a member."""
+def _member_budget(comparison: Comparison, run: Run, member: Member) -> float | None:
+    """Return the seconds of training that are left for a member."""
     if comparison.settings.budget is None:
         return None
-    beside = sum(other.share for other in run.plan.members if other.fold == member.fold)
-    whole = comparison.settings.budget * member.share / beside
+    total = sum(other.share for other in run.plan.members if other.fold == member.fold)
+    whole = comparison.settings.budget * member.share / total
     return max(whole - member_progress(run, member).seconds, 0.1)
 
 
-def _finish(run: Run, data_dir: Path, stopped: str) -> None:
-    """Blend a run's members, if any can be used and it is not done yet."""
+def _blend_if_usable(run: Run, data_dir: Path, status: str) -> None:
+    """Blend a run unless it is finished or has no usable member."""
     members = run.plan.members
     if run.status == "finished" or not any(is_usable(run, one) for one in members):
         return
-    whole = all(is_finished(run, one) for one in members)
-    fitting.blend_run(run, data_dir, status="finished" if whole else stopped, expect=False)
+    complete = all(is_finished(run, one) for one in members)
+    fitting.blend_run(run, data_dir, status="finished" if complete else status, expect=False)
 
 
-def _renamed(run: str, titles: Sequence[str], on_event: OnEvent) -> OnEvent:
-    """Return a callback that tells of a run's members by the names they have in the comparison."""
+def _rename_members(run: str, titles: Sequence[str], on_event: OnEvent) -> OnEvent:
+    """Return a callback that passes on events with the members' names in the comparison."""
 
-    def tell(event: Event) -> None:
+    def notify(event: Event) -> None:
         if isinstance(event, EnsembleStarted | EnsembleEnded):
-            return  # the comparison begins and ends once, in its own name
+            return  # the comparison sends its own
         title = f"{run}/{event.member}"
         if isinstance(event, MemberStarted):
             event = replace(event, position=titles.index(title))
         on_event(replace(event, member=title))
 
-    return tell
+    return notify

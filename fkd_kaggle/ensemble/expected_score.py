@@ -1,11 +1,8 @@
-"""An ensemble: members trained fold by fold, blended out of fold, averaged at prediction.
-
-Conducts ``training``, ``blend`` and the run folder. Knows how time is shared between members and
-what to do when it runs out or somebody presses Ctrl-C.
-"""
+"""The expected score on the leaderboard, from out-of-fold errors and the ensemble's ambiguity."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,37 +14,57 @@ from fkd_kaggle.ensemble.member_predictions import predict_with_members
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.predictions import load_member_out_of_fold
 
 
 def expected_rmse(
     run: Run,
     data_dir: Path,
-    members: list[Member],
-    recipes: list[str],
+    members: Sequence[Member],
+    recipes: Sequence[str],
     weights: np.ndarray,
     query_counts: np.ndarray,
 ) -> float | None:
-    """Return the RMSE to expect on the leaderboard, from out-of-fold errors and test spread.
+    """Return the RMSE to expect on the leaderboard, in pixels.
 
-    An out-of-fold prediction comes from the networks of one fold; a test face gets all folds'
-    networks averaged and does better. By how much needs no answers: see ``blend.ambiguity``.
+    An out-of-fold prediction comes from the networks of one fold. A test face gets the average
+    over the networks of all folds, which is more accurate. The gain is the ensemble's ambiguity,
+    which needs no labels (see ``blending.ambiguity``).
+
+    Parameters
+    ----------
+    run
+        The run.
+    data_dir
+        Folder of the data set.
+    members
+        The M usable members of the run.
+    recipes
+        Names of the R blended recipes, in the order of the weights.
+    weights
+        (2, 15, R) float64, from ``blending.fit_weights``.
+    query_counts
+        (2, 15) numbers of queries by annotator and keypoint.
+
+    Returns
+    -------
+    float or None
+        None without test faces, or if no queried keypoint has labels and predictions.
     """
     found = read_test_if_present(data_dir)
     if found is None:
         return None
     test, annotators = found
-    training_faces = dataset.read_training(data_dir)
+    training = dataset.read_training(data_dir)
     predictions = predict_with_members(run, members, test, annotators)
     owner = np.array([recipes.index(member.recipe.name) for member in members])
     shares = weights[:, :, owner] / np.bincount(owner)[owner]
     total = weight = 0.0
-    labels, own = training_faces.keypoints, training_faces.annotators
     for index, member in enumerate(members):
-        with np.load(run.member(member.name) / "out_of_fold.npz") as kept:
-            rows, held = kept["ids"] - 1, kept["predictions"]
-        squares = np.square(held - labels[rows])
+        rows, held_out = load_member_out_of_fold(run, member)
+        squares = np.square(held_out - training.keypoints[rows])
         for annotator in (COMPLETE, PARTIAL):
-            block = squares[own[rows] == annotator]
+            block = squares[training.annotators[rows] == annotator]
             if not len(block):
                 continue
             known = np.isfinite(block).any((0, 2))

@@ -1,21 +1,18 @@
-"""An ensemble: members trained fold by fold, blended out of fold, averaged at prediction.
+"""Fitting an ensemble: train the members of a run, blend them and compute the run's scores.
 
-Conducts ``training``, ``blend`` and the run folder. Knows how time is shared between members and
-what to do when it runs out or somebody presses Ctrl-C.
+Training itself is in ``training.member`` and the distribution of members and time in ``workers``.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fkd_kaggle import files
 from fkd_kaggle.data import dataset, metrics
 from fkd_kaggle.data.dataset import count_queries
 from fkd_kaggle.data.faces import Faces
@@ -31,8 +28,14 @@ from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member, Plan
 from fkd_kaggle.runs.folder import Run, load_folds
 from fkd_kaggle.runs.members import is_finished
-from fkd_kaggle.runs.predictions import load_out_of_fold, store_out_of_fold
-from fkd_kaggle.runs.scores import Scores
+from fkd_kaggle.runs.predictions import (
+    has_out_of_fold,
+    load_out_of_fold,
+    store_blend,
+    store_blended_out_of_fold,
+    store_out_of_fold,
+)
+from fkd_kaggle.runs.scores import NO_SCORES, Scores
 from fkd_kaggle.training import published_metrics
 from fkd_kaggle.training.events import (
     EnsembleEnded,
@@ -45,11 +48,30 @@ from fkd_kaggle.training.member import read_training_data, train_member
 from fkd_kaggle.workers.schedule import Hire, MemberTrainer, WorkerPool, train_members
 
 _RESERVE = 0.02
-"""Share of a time limit kept back for the blend."""
+"""Part of a time limit that is reserved for the blend."""
 
 
 def start_run(runs_dir: Path, name: str | None, plan: Plan, data_dir: Path) -> Run:
-    """Make the run folder for a plan on a data set."""
+    """Create the run folder for a plan on a data set.
+
+    Parameters
+    ----------
+    runs_dir
+        Folder of the runs.
+    name
+        Name of the run. Default: the ensemble's name and the first free number.
+    plan
+        What to train.
+    data_dir
+        Folder of the data set.
+
+    Raises
+    ------
+    DataError
+        training.csv is missing.
+    RunError
+        A run of this name exists, or the name is not valid for a folder.
+    """
     return Run.create(runs_dir, name, plan, dataset.fingerprint(data_dir))
 
 
@@ -63,32 +85,44 @@ def train_run(
     tensorboard: bool = False,
     hire: Hire | None = None,
 ) -> Scores:
-    """Train the run's members that are not finished yet, then blend.
+    """Train the members that are not finished, then blend.
 
     Parameters
     ----------
+    run
+        The run.
+    data_dir
+        Folder of the data set that the run was created on.
     time_limit
-        Seconds for this call; the plan's own limit when None.
+        Seconds for this call. Default: the plan's own limit.
     only
-        Names of the members to train, for a shard; the blend is then left to ``finish``.
+        Names of the members to train, for a shard, which is not blended. Default: all members.
+    on_event
+        Called with each event of the training.
+    tensorboard
+        Whether to write logs for TensorBoard.
     hire
-        Starts what trains several members at once; None to train one after the other, here.
+        Starts workers that train several members at the same time. Default: members are trained
+        one after the other in this process.
 
     Returns
     -------
-    The cross-validated scores. After Ctrl-C they are those of what is usable.
+    Scores
+        The cross-validated scores, after Ctrl-C those of the usable members. Empty with ``only``.
 
     Raises
     ------
     RunError
-        The run was made on other data, or interrupted before anything usable was trained.
+        The run was created on other data, or training ended before any member was usable.
+    RecipeError
+        A network cannot be built.
     """
     began = time.monotonic()
     material = read_training_data(run, data_dir)
     plan = run.plan
     members = [member for member in plan.members if only is None or member.name in only]
     limit = time_limit if time_limit is not None else plan.time_limit
-    run = run.update(status="training")
+    run.update(status="training")
     todo = [member for member in members if not is_finished(run, member)]
     tell = serialize_events(on_event)
 
@@ -106,16 +140,20 @@ def train_run(
     with (hire or alone)(tell) as crew:
         tell(
             EnsembleStarted(
-                run.name, tuple(member.name for member in members), len(members) - len(todo),
-                len(material.training.images), crew.precision, limit,
+                run.name,
+                tuple(member.name for member in members),
+                len(members) - len(todo),
+                len(material.training.images),
+                crew.precision,
+                limit,
             )
-        )  # fmt: skip
+        )
         end = None if limit is None else began + limit * (1 - _RESERVE)
         late = None if limit is None else began + limit
         stopped = train_members(todo, crew, end, tell, late=late)
     if only is not None:
         run.update(status=stopped)
-        return Scores(None, None, None, None, {})
+        return NO_SCORES
     scores = blend_run(run, data_dir, status=stopped)
     finished = sum(is_finished(run, member) for member in members)
     tell(EnsembleEnded(scores, finished, len(members), time.monotonic() - began, stopped))
@@ -123,56 +161,59 @@ def train_run(
 
 
 def blend_run(run: Run, data_dir: Path, *, status: str = "finished", expect: bool = True) -> Scores:
-    """Fit the blend on the members that are there and write the run's scores.
+    """Fit the blend on the usable members and store blend, predictions, scores and status.
 
     Parameters
     ----------
+    run
+        The run.
+    data_dir
+        Folder of the data set that the run was created on.
+    status
+        New status of the run.
     expect
-        Whether to estimate the leaderboard's score, for which the test faces are predicted.
+        Whether to estimate the score on the leaderboard, which needs predictions for the test
+        faces.
+
+    Returns
+    -------
+    Scores
+        The cross-validated scores.
 
     Raises
     ------
     RunError
         No member is usable yet.
     """
-    training_faces = dataset.read_training(data_dir)
+    training = dataset.read_training(data_dir)
     members = usable_members(run)
     recipes = recipe_names(members)
     for member in members:
-        if not (run.member(member.name) / "out_of_fold.npz").exists():
-            _predict_held_out(run, member, training_faces, load_folds(run, training_faces))
+        if not has_out_of_fold(run, member):
+            _predict_held_out(run, member, training, load_folds(run, training))
     stacked = np.stack(
-        [load_out_of_fold(run, members, recipe, len(training_faces.images)) for recipe in recipes]
+        [load_out_of_fold(run, members, recipe, len(training.images)) for recipe in recipes]
     )
-    labels, annotators = training_faces.keypoints, training_faces.annotators
-    blended, mixed = stacking.fit_by_name(run.plan.ensemble.blend, stacked, training_faces)
-    kept: dict[str, Any] = {"recipes": np.array(recipes), **blended.arrays()}
-    with files.atomic_path(run.path / "blend.npz") as path:
-        np.savez(path, **kept)
-    with files.atomic_path(run.path / "out_of_fold.npz") as path:
-        np.savez_compressed(path, predictions=mixed, ids=training_faces.ids)
-    query_counts = count_queries(data_dir, training_faces)
-    alone = {
-        recipe: metrics.combined_rmse(one, labels, annotators, query_counts)
-        for recipe, one in zip(recipes, stacked, strict=True)
-    }
-    scores = Scores(
-        complete=metrics.rmse(mixed, labels, annotators == COMPLETE),
-        partial=metrics.rmse(mixed, labels, annotators == PARTIAL),
-        combined=metrics.combined_rmse(mixed, labels, annotators, query_counts),
-        expected=None,
-        by_member={name: value for name, value in alone.items() if value is not None},
-        own=published_metrics.collect_published_metrics(
-            run, members, dict(zip(recipes, stacked, strict=True)), labels
+    blend, predictions = stacking.fit_by_name(run.plan.ensemble.blend, stacked, training)
+    store_blend(run, recipes, blend.arrays())
+    store_blended_out_of_fold(run, training.ids, predictions)
+    query_counts = count_queries(data_dir, training)
+    by_recipe = dict(zip(recipes, stacked, strict=True))
+    scores = replace(
+        _cross_validated_scores(predictions, by_recipe, training, query_counts),
+        published_metrics=published_metrics.collect_published_metrics(
+            run, members, by_recipe, training.keypoints
         ),
     )
-    run = run.update(status=status, scores=scores)
+    run.update(status=status, scores=scores)
     if expect:
-        expected = expected_rmse(run, data_dir, members, recipes, blended.weights, query_counts)
-        plain = blending.apply_weights(stacked, blended.weights, annotators)
-        simplex = metrics.combined_rmse(plain, labels, annotators, query_counts)
+        expected = expected_rmse(run, data_dir, members, recipes, blend.weights, query_counts)
+        plain = blending.apply_weights(stacked, blend.weights, training.annotators)
+        simplex = metrics.combined_rmse(
+            plain, training.keypoints, training.annotators, query_counts
+        )
         if expected is not None and simplex is not None and scores.combined is not None:
-            # What a stack gains on held-out faces it is taken to gain on averaged networks too.
+            # Assumption: a correction gains as much on test faces as on held-out faces.
             square = expected**2 + scores.combined**2 - simplex**2
             expected = float(np.sqrt(max(square, 0.0)))
         scores = replace(scores, expected=expected)
@@ -180,10 +221,30 @@ def blend_run(run: Run, data_dir: Path, *, status: str = "finished", expect: boo
     return scores
 
 
-def _predict_held_out(
-    run: Run, member: Member, training_faces: Faces, held_out: np.ndarray
-) -> None:
+def _cross_validated_scores(
+    predictions: np.ndarray,
+    by_recipe: Mapping[str, np.ndarray],
+    training: Faces,
+    query_counts: np.ndarray,
+) -> Scores:
+    """Return the scores of (N, 15, 2) out-of-fold predictions, of the blend and of each recipe."""
+    labels, annotators = training.keypoints, training.annotators
+    alone = {
+        recipe: metrics.combined_rmse(one, labels, annotators, query_counts)
+        for recipe, one in by_recipe.items()
+    }
+    return Scores(
+        complete=metrics.rmse(predictions, labels, annotators == COMPLETE),
+        partial=metrics.rmse(predictions, labels, annotators == PARTIAL),
+        combined=metrics.combined_rmse(predictions, labels, annotators, query_counts),
+        expected=None,
+        by_member={name: value for name, value in alone.items() if value is not None},
+    )
+
+
+def _predict_held_out(run: Run, member: Member, training: Faces, held_out: np.ndarray) -> None:
+    """Predict a member's held-out faces and store the predictions."""
     rows = np.nonzero(held_out == member.fold)[0]
-    validation = training_faces.take(rows)
+    validation = training.take(rows)
     predictions = predict_with_members(run, [member], validation, validation.annotators)[0]
     store_out_of_fold(run, member, validation.ids, predictions)

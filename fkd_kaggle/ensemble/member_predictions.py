@@ -1,12 +1,8 @@
-"""An ensemble: members trained fold by fold, blended out of fold, averaged at prediction.
-
-Conducts ``training``, ``blend`` and the run folder. Knows how time is shared between members and
-what to do when it runs out or somebody presses Ctrl-C.
-"""
+"""Predictions of a run's members for given faces, read from the run where they are stored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,10 +14,17 @@ from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.members import is_usable
 from fkd_kaggle.runs.predictions import faces_digest, load_test_predictions
-from fkd_kaggle.training.inference import predict_member
+from fkd_kaggle.training.inference import predict_keypoints
 
 
 def usable_members(run: Run) -> list[Member]:
+    """Return the members that have weights, in training order.
+
+    Raises
+    ------
+    RunError
+        No member has weights yet.
+    """
     members = [member for member in run.plan.members if is_usable(run, member)]
     if not members:
         raise RunError(
@@ -33,39 +36,79 @@ def usable_members(run: Run) -> list[Member]:
 
 def predict_with_members(
     run: Run,
-    members: list[Member],
-    wanted: Faces,
+    members: Sequence[Member],
+    faces: Faces,
     annotators: np.ndarray,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Return (M, N, 15, 2) float32 predictions of each member, kept ones where they are true."""
-    result = np.empty((len(members), len(wanted.images), NUM_KEYPOINTS, 2), np.float32)
-    digest = faces_digest(wanted, annotators)
+    """Predict faces with each member.
+
+    Stored predictions are used if they are for the same images and annotators; otherwise the
+    member's network is loaded.
+
+    Parameters
+    ----------
+    run
+        The run.
+    members
+        M members with weights.
+    faces
+        N faces; their keypoints are not used.
+    annotators
+        (N,) uint8, the annotator whose conventions the predictions follow.
+    on_progress
+        Called with the number of members done and the number of members.
+
+    Returns
+    -------
+    numpy.ndarray
+        (M, N, 15, 2) float32 pixels; NaN for keypoints that a member does not predict.
+    """
+    result = np.empty((len(members), len(faces.images), NUM_KEYPOINTS, 2), np.float32)
+    digest = faces_digest(faces, annotators)
     for index, member in enumerate(members):
         if on_progress:
             on_progress(index, len(members))
-        kept = load_test_predictions(run, member, digest)
-        if kept is None:
-            # Not before it is needed: blending what shards have answered takes no network.
+        predictions = load_test_predictions(run, member, digest)
+        if predictions is None:
+            # Keras starts only when needed: blending stored predictions needs no network.
             backend.start_keras(run.plan.precision)
             from fkd_kaggle.training.network import load_network
 
-            network = load_network(member.recipe, run.member(member.name))
-            kept = predict_member(network, member, wanted, annotators)
-        result[index] = kept
+            network = load_network(member.recipe, run.member_folder(member.name))
+            predictions = predict_keypoints(
+                network, member.recipe, faces.images, annotators, crop_search=True
+            )
+        result[index] = predictions
     if on_progress:
         on_progress(len(members), len(members))
     return result
 
 
-def recipe_names(members: list[Member]) -> list[str]:
+def recipe_names(members: Sequence[Member]) -> list[str]:
+    """Return the names of the members' recipes, each once, in the order of the members."""
     return list(dict.fromkeys(member.recipe.name for member in members))
 
 
 def average_by_recipe(
-    predictions: np.ndarray, members: list[Member], recipes: list[str]
+    predictions: np.ndarray, members: Sequence[Member], recipes: Sequence[str]
 ) -> np.ndarray:
-    """Return (R, N, 15, 2): (M, N, 15, 2) averaged over each recipe's folds and seeds."""
+    """Average predictions over each recipe's folds and seeds.
+
+    Parameters
+    ----------
+    predictions
+        (M, N, 15, 2) float32 pixels, one entry for each member.
+    members
+        The M members.
+    recipes
+        Names of R recipes.
+
+    Returns
+    -------
+    numpy.ndarray
+        (R, N, 15, 2) float32 pixels.
+    """
     return np.stack(
         [
             predictions[[member.recipe.name == recipe for member in members]].mean(0)

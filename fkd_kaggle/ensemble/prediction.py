@@ -1,12 +1,8 @@
-"""An ensemble: members trained fold by fold, blended out of fold, averaged at prediction.
-
-Conducts ``training``, ``blend`` and the run folder. Knows how time is shared between members and
-what to do when it runs out or somebody presses Ctrl-C.
-"""
+"""Prediction with a run: its members' predictions, averaged over folds and blended."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,56 +17,73 @@ from fkd_kaggle.ensemble.member_predictions import (
     usable_members,
 )
 from fkd_kaggle.errors import RunError
-from fkd_kaggle.keypoints import COMPLETE, NUM_KEYPOINTS
+from fkd_kaggle.keypoints import COMPLETE
 from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
-from fkd_kaggle.training.inference import predict_member
+from fkd_kaggle.runs.predictions import has_blend, load_blend
+from fkd_kaggle.training.inference import predict_keypoints
 
 
 def predict_run(
     run: Run,
     data_dir: Path,
-    wanted: Faces,
+    faces: Faces,
     annotators: np.ndarray,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Return (N, 15, 2) float32 pixels: the ensemble's answer for ``wanted`` faces.
+    """Predict faces with all usable members of a run; blend the run first if necessary.
 
     Parameters
     ----------
-    sources
-        (N,) uint8: whose habits to answer in, from the lookup table.
+    run
+        The run.
+    data_dir
+        Folder of the data set that the run was created on.
+    faces
+        N faces; their keypoints are not used.
+    annotators
+        (N,) uint8, the annotator whose conventions the predictions follow, from the lookup table.
     on_progress
-        Called with (members done, members).
+        Called with the number of members done and the number of members.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, 15, 2) float32 pixels.
 
     Raises
     ------
     RunError
-        The run was made on other data or has nothing usable yet.
+        The run was created on other data or has no usable member.
     """
     run.check_data(dataset.fingerprint(data_dir))
     members = usable_members(run)
-    if not (run.path / "blend.npz").exists():
+    if not has_blend(run):
         blend_run(run, data_dir, status=run.status)
-    predictions = predict_with_members(run, members, wanted, annotators, on_progress)
+    predictions = predict_with_members(run, members, faces, annotators, on_progress)
     return _apply_blend(run, members, predictions, annotators)
 
 
 class Predictor:
-    """A run's networks, loaded once and asked many times, for faces of no data set.
+    """The networks of a run, loaded once, for faces that belong to no data set.
 
-    Lost faces are not searched for: who cuts crops of photos cuts others then.
+    Predicts without crop search, because the photo pipeline re-crops instead.
+
+    Parameters
+    ----------
+    run
+        A blended run.
 
     Raises
     ------
     RunError
-        The run has nothing usable yet, or was never blended.
+        The run has no usable member or was not blended.
     """
 
     def __init__(self, run: Run) -> None:
         self.run, self.members = run, usable_members(run)
-        if not (run.path / "blend.npz").exists():
+        if not has_blend(run):
             raise RunError(
                 f"run {run.name} was stopped before it was blended: "
                 f"go on with `fkd-kaggle train-ensemble --resume {run.name}`"
@@ -79,17 +92,28 @@ class Predictor:
         from fkd_kaggle.training.network import load_network
 
         self.networks = [
-            load_network(member.recipe, run.member(member.name)) for member in self.members
+            load_network(member.recipe, run.member_folder(member.name)) for member in self.members
         ]
 
     def __call__(self, images: np.ndarray, annotator: int = COMPLETE) -> np.ndarray:
-        """Return (N, 15, 2) float32 pixels for (N, 96, 96) uint8, in the habits of ``source``."""
-        nobody = np.full((len(images), NUM_KEYPOINTS, 2), np.nan, np.float32)
-        wanted = Faces(images, nobody, np.arange(1, len(images) + 1))
+        """Predict faces.
+
+        Parameters
+        ----------
+        images
+            (N, 96, 96) uint8.
+        annotator
+            Annotator whose conventions the predictions follow.
+
+        Returns
+        -------
+        numpy.ndarray
+            (N, 15, 2) float32 pixels.
+        """
         annotators = np.full(len(images), annotator, np.uint8)
         predictions = np.stack(
             [
-                predict_member(network, member, wanted, annotators, again=False)
+                predict_keypoints(network, member.recipe, images, annotators, crop_search=False)
                 for network, member in zip(self.networks, self.members, strict=True)
             ]
         )
@@ -97,10 +121,9 @@ class Predictor:
 
 
 def _apply_blend(
-    run: Run, members: list[Member], predictions: np.ndarray, annotators: np.ndarray
+    run: Run, members: Sequence[Member], predictions: np.ndarray, annotators: np.ndarray
 ) -> np.ndarray:
-    """Return (N, 15, 2) from (M, N, 15, 2): the members mixed as the run's blend says."""
-    with np.load(run.path / "blend.npz") as kept:
-        recipes = [str(name) for name in kept["recipes"]]
-        blended = stacking.Stack.from_arrays(kept)
-    return blended.apply(average_by_recipe(predictions, members, recipes), annotators)
+    """Return (N, 15, 2): the run's blend of the members' (M, N, 15, 2) predictions."""
+    recipes, arrays = load_blend(run)
+    stack = stacking.Stack.from_arrays(arrays)
+    return stack.apply(average_by_recipe(predictions, members, recipes), annotators)

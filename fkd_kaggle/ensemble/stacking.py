@@ -1,19 +1,21 @@
-"""Stacking: a linear model over the recipes' points and their pairwise products, on top of a blend.
+"""Stacking: a linear correction of the blend, from all coordinates that the recipes predict.
 
-The second level of Kaggle's runner-up (Benge, github.com/cbenge509/w4732_final_project, 1.28637),
-which ``blend = "stack"`` in an ensemble's file asks for. For each annotation source, the
-coordinates that each recipe predicts out of fold and the products of every two coordinates of one
-recipe (30 + 435 from a recipe with 15 points, 8 + 28 from one with 4) go into one L1-regularised
-multi-task linear model for all coordinates. Pure array work: it knows neither networks nor files.
+``blend = "stack"`` in an ensemble's file selects the second level of Kaggle's runner-up (Benge,
+github.com/cbenge509/w4732_final_project, 1.28637). For each annotator, the coordinates that each
+recipe predicts out of fold and the products of every two coordinates of one recipe (30 + 435 from
+a recipe with 15 keypoints, 8 + 28 from one with 4) are the inputs of one L1-regularised multi-task
+linear model for all coordinates.
 
-Three things differ from the runner-up's script. The model corrects the simplex blend instead of
-starting from nothing, so that regularisation pulls towards a blend that is good already. Inputs are
-standardised before they are multiplied: a product of raw pixels is mostly a sum of its factors. The
-strength of the regularisation, 0.1 there, is chosen by folds that keep near-duplicates together.
+There are three differences to the runner-up's script. The model corrects the simplex blend, so
+that regularisation pulls towards a good blend instead of zero. Inputs are standardised before they
+are multiplied, because a product of raw pixels is nearly a sum of its factors. The strength of the
+penalty, 0.1 there, is chosen by cross-validation that keeps near-duplicates together.
 
-``blend = "shape"`` is the plain sibling: a ridge regression from all points of the face without
-products, which takes out what the other points of the face tell. It gained 1.5 % on one cascade's
-out-of-fold predictions where the products gained 1.2 % (EXPERIMENTS.md).
+``blend = "shape"`` selects a ridge regression from all keypoints of the face without products. It
+gained 1.5 % on the out-of-fold predictions of a cascade; products gained 1.2 %
+(docs/experiments.md).
+
+Pure array computation without networks and files.
 """
 
 from __future__ import annotations
@@ -34,60 +36,75 @@ from fkd_kaggle.ensemble import blending
 from fkd_kaggle.keypoints import ANNOTATORS, NUM_KEYPOINTS, PARTIAL, PARTIAL_KEYPOINTS
 
 ALPHAS = (2.0, 1.0, 0.5, 0.2, 0.1, 0.05)
-"""Strengths of the L1 penalty to choose from, in pixels, the strongest first."""
+"""Candidate strengths of the L1 penalty in pixels, the strongest first."""
 
-SHAPE_ALPHAS = tuple(np.logspace(1, 6, 11))
-"""Strengths of the L2 penalty to choose from."""
+RIDGE_ALPHAS = tuple(np.logspace(1, 6, 11))
+"""Candidate strengths of the L2 penalty."""
 
-_FEWEST = 50
-"""Faces to learn a correction from; with fewer the blend is left as it is."""
+_MIN_FACES = 50
+"""Minimum number of faces for a correction; with fewer faces the blend is not corrected."""
 
-_OUTER, _INNER = 5, 3
+_OUTER_FOLDS = 5
+"""Folds that score the stack."""
+
+_INNER_FOLDS = 3
+"""Folds that choose the strength of the penalty."""
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What is added to the blend's points for the faces of one source."""
+    """A linear model of what is added to the blend for the faces of one annotator."""
 
     used: np.ndarray
-    """(R, 15) bool: the points of each recipe that it looks at."""
+    """(R, 15) bool, the keypoints of each recipe that are inputs."""
     centre: np.ndarray
-    """(C,) mean of each coordinate it looks at."""
+    """(C,) mean of each input coordinate, pixels."""
     scale: np.ndarray
-    """(C,) their standard deviations."""
+    """(C,) standard deviation of each input coordinate, pixels."""
     coefficients: np.ndarray
-    """(F, 2P), for standardised coordinates and, from an L1 penalty, then their products."""
+    """(F, 2P), for the standardised coordinates and, with ``blend = "stack"``, their products."""
     intercept: np.ndarray
     """(2P,) pixels."""
     points: np.ndarray
-    """(P,) the keypoints it corrects."""
+    """(P,) indices of the corrected keypoints."""
     alpha: np.ndarray
-    """() the strength of the penalty that was chosen, pixels."""
+    """() the chosen strength of the penalty, pixels."""
 
     def apply(self, predictions: np.ndarray) -> np.ndarray:
-        """Return (N, P, 2) pixels to add, from (R, N, 15, 2); zero where an input is missing."""
+        """Return what to add to the blend.
+
+        Parameters
+        ----------
+        predictions
+            (R, N, 15, 2) float32 pixels, predictions of each recipe.
+
+        Returns
+        -------
+        numpy.ndarray
+            (N, P, 2) pixels; zero for faces with a missing input.
+        """
         inputs = (_coordinates(predictions, self.used) - self.centre) / self.scale
         if len(self.coefficients) > len(self.centre):
             inputs = _with_products(inputs, self.used)
         added = inputs @ self.coefficients + self.intercept
-        whole = np.isfinite(added).all(1)
-        return np.where(whole[:, None], added, 0.0).reshape(len(added), len(self.points), 2)
+        complete = np.isfinite(added).all(1)
+        return np.where(complete[:, None], added, 0.0).reshape(len(added), len(self.points), 2)
 
 
-Correct = Callable[[np.ndarray, np.ndarray, np.ndarray, int], Correction | None]
-"""Predictions (R, N, 15, 2), what the blend missed (N, 15, 2), groups and source → a correction."""
+FitCorrection = Callable[[np.ndarray, np.ndarray, np.ndarray, int], Correction | None]
+"""Predictions (R, N, 15, 2), residuals of the blend (N, 15, 2), groups, annotator → correction."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A simplex blend and, by source, what corrects it; None where nothing does better."""
+    """A simplex blend and its correction by annotator; None where the blend alone is better."""
 
     weights: np.ndarray
-    """(2, 15, R), from ``blend.fit``."""
+    """(2, 15, R) float64, from ``blending.fit_weights``."""
     corrections: tuple[Correction | None, ...]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return everything as named arrays, for ``np.savez``."""
+        """Return weights and corrections as arrays by name, to be stored in blend.npz."""
         parts = {"weights": self.weights}
         for annotator, correction in enumerate(self.corrections):
             if correction is not None:
@@ -97,7 +114,13 @@ class Stack:
 
     @classmethod
     def from_arrays(cls, parts: Mapping[str, np.ndarray]) -> Self:
-        """Return what ``arrays`` took apart."""
+        """Return a stack from what ``arrays`` returned.
+
+        Raises
+        ------
+        KeyError
+            An array is missing.
+        """
         names = [field.name for field in fields(Correction)]
         corrections = [
             Correction(**{name: parts[f"{annotator}_{name}"] for name in names})
@@ -108,9 +131,21 @@ class Stack:
         return cls(parts["weights"], tuple(corrections))
 
     def apply(self, predictions: np.ndarray, annotators: np.ndarray) -> np.ndarray:
-        """Return (N, 15, 2) float32: ``predictions`` (R, N, 15, 2) read by each face's source.
+        """Blend and correct predictions.
 
-        A face for which a recipe's answer is missing gets the blend's points.
+        Faces with a missing prediction of a recipe are not corrected.
+
+        Parameters
+        ----------
+        predictions
+            (R, N, 15, 2) float32 pixels, predictions of each recipe; NaN where missing.
+        annotators
+            (N,) uint8, annotator whose conventions the predictions follow.
+
+        Returns
+        -------
+        numpy.ndarray
+            (N, 15, 2) float32 pixels.
         """
         mixed = blending.apply_weights(predictions, self.weights, annotators)
         for annotator, correction in enumerate(self.corrections):
@@ -121,14 +156,23 @@ class Stack:
 
 
 def fit_by_name(name: str, predictions: np.ndarray, training: Faces) -> tuple[Stack, np.ndarray]:
-    """Return the blend that an ensemble's ``blend`` names, and its held-out predictions.
+    """Fit the kind of blend that an ensemble's key ``blend`` names.
 
     Parameters
     ----------
     name
         "simplex", "stack" or "shape".
     predictions
-        (R, N, 15, 2) float32 pixels: each recipe's out-of-fold predictions for ``training``.
+        (R, N, 15, 2) float32 pixels, out-of-fold predictions of each recipe.
+    training
+        The N training faces.
+
+    Returns
+    -------
+    stack
+        The blend, fitted on all faces.
+    predictions
+        (N, 15, 2) float32 pixels, see ``fit_stack``.
     """
     if name == "simplex":
         return fit_simplex(predictions, training.keypoints, training.annotators)
@@ -137,16 +181,26 @@ def fit_by_name(name: str, predictions: np.ndarray, training: Faces) -> tuple[St
         training.keypoints,
         training.annotators,
         folds.near_duplicate_groups(training),
-        MODELS[name],
+        CORRECTIONS[name],
     )
 
 
 def fit_simplex(
     predictions: np.ndarray, labels: np.ndarray, annotators: np.ndarray
 ) -> tuple[Stack, np.ndarray]:
-    """Return the blend alone, and its predictions for the faces it was fitted on.
+    """Fit a blend without correction.
 
-    Takes what ``blend.fit`` takes.
+    Parameters
+    ----------
+    predictions, labels, annotators
+        As for ``blending.fit_weights``.
+
+    Returns
+    -------
+    stack
+        The blend.
+    predictions
+        (N, 15, 2) float32 pixels, the blend's predictions for the faces it was fitted on.
     """
     plain = Stack(blending.fit_weights(predictions, labels, annotators), (None,) * len(ANNOTATORS))
     return plain, plain.apply(predictions, annotators)
@@ -157,36 +211,46 @@ def fit_stack(
     labels: np.ndarray,
     annotators: np.ndarray,
     groups: np.ndarray,
-    correct: Correct | None = None,
+    correct: FitCorrection | None = None,
 ) -> tuple[Stack, np.ndarray]:
-    """Return the stack, and predictions by stacks that were fitted without the face in question.
+    """Fit a blend with a correction for each annotator.
 
     Parameters
     ----------
-    predictions, labels, sources
-        As for ``blend.fit``.
+    predictions, labels, annotators
+        As for ``blending.fit_weights``.
     groups
-        (N,) near-duplicates share a number; they are never on both sides of a split.
+        (N,) int, near-duplicates have the same number and stay on one side of each split.
     correct
-        Fits what is added to the blend; the runner-up's model when None.
+        Fits the correction. Default: the runner-up's model.
+
+    Returns
+    -------
+    stack
+        The blend and its corrections, fitted on all faces.
+    predictions
+        (N, 15, 2) float32 pixels, each by a stack that was fitted without the face.
 
     Notes
     -----
-    A second level scored on the faces it was fitted on would flatter by what it overfits, so the
-    returned predictions are nested: blend, correction and its strength come from four fifths of
-    the faces, the predictions are for the last. Where they are no better than the blend's own,
-    fitted in the same way, the source keeps the blend.
+    The returned predictions come from nested cross-validation, because predictions for the faces
+    that a stack was fitted on would be too accurate: blend, correction and strength of the penalty
+    are fitted on four fifths of the faces and predict the other fifth. If a correction is not
+    better than the blend alone, measured in the same way, the annotator gets no correction.
     """
-    correct = correct or _correct_by_products
+    correct = correct or _fit_products
     if len(np.unique(groups)) < 2:
         return fit_simplex(predictions, labels, annotators)
     stacked = np.full(labels.shape, np.nan, np.float32)
     mixed = stacked.copy()
-    for fitted, held in _splits(groups, _OUTER):
+    for fitted, held in _splits(groups, _OUTER_FOLDS):
         stack = _fit(
-            predictions[:, fitted], labels[fitted], annotators[fitted], groups[fitted],
+            predictions[:, fitted],
+            labels[fitted],
+            annotators[fitted],
+            groups[fitted],
             correct,
-        )  # fmt: skip
+        )
         plain = Stack(stack.weights, (None,) * len(ANNOTATORS))
         stacked[held] = stack.apply(predictions[:, held], annotators[held])
         mixed[held] = plain.apply(predictions[:, held], annotators[held])
@@ -206,9 +270,9 @@ def _fit(
     labels: np.ndarray,
     annotators: np.ndarray,
     groups: np.ndarray,
-    correct: Correct,
+    correct: FitCorrection,
 ) -> Stack:
-    """Return blend and corrections fitted on all of these faces."""
+    """Return the blend and its corrections, fitted on all of these faces."""
     plain, mixed = fit_simplex(predictions, labels, annotators)
     corrections = []
     for annotator in range(len(ANNOTATORS)):
@@ -219,64 +283,65 @@ def _fit(
     return Stack(plain.weights, tuple(corrections))
 
 
-def _correct_by_products(
-    predictions: np.ndarray, missed: np.ndarray, groups: np.ndarray, annotator: int
+def _fit_products(
+    predictions: np.ndarray, residuals: np.ndarray, groups: np.ndarray, annotator: int
 ) -> Correction | None:
-    """Fit what is to be added to the blend, (N, 15, 2) ``missed``; None for too few faces."""
+    """Fit the model of ``blend = "stack"`` to the (N, 15, 2) residuals; None for too few faces."""
     points = _points(annotator)
-    answered = np.isfinite(predictions[..., 0])
-    used = answered.any(1)
+    predicted = np.isfinite(predictions[..., 0])
+    used = predicted.any(1)
     used[:, np.setdiff1d(np.arange(NUM_KEYPOINTS), points)] = False
-    known = _known(predictions, missed, points, used)
+    known = _complete_rows(predictions, residuals, points, used)
     if known is None:
         return None
     rows, coordinates, targets = known
     centre, scale = coordinates.mean(0), np.maximum(coordinates.std(0), 1e-6)
     inputs, groups = _with_products((coordinates - centre) / scale, used), groups[rows]
     errors = np.zeros(len(ALPHAS))
-    for fitted, held in _splits(groups, _INNER):
-        for place, (coefficients, intercept) in enumerate(_path(inputs[fitted], targets[fitted])):
+    for fitted, held in _splits(groups, _INNER_FOLDS):
+        for index, (coefficients, intercept) in enumerate(_path(inputs[fitted], targets[fitted])):
             guess = inputs[held] @ coefficients + intercept
-            errors[place] += np.square(guess - targets[held]).sum()
+            errors[index] += np.square(guess - targets[held]).sum()
     best = int(errors.argmin())
     coefficients, intercept = _path(inputs, targets, ALPHAS[: best + 1])[-1]
     return Correction(used, centre, scale, coefficients, intercept, points, np.array(ALPHAS[best]))
 
 
-def _correct_by_shape(
-    predictions: np.ndarray, missed: np.ndarray, groups: np.ndarray, annotator: int
+def _fit_ridge(
+    predictions: np.ndarray, residuals: np.ndarray, groups: np.ndarray, annotator: int
 ) -> Correction | None:
-    """Fit a ridge regression from where all points of the face were seen.
+    """Fit the model of ``blend = "shape"`` to the (N, 15, 2) residuals; None for too few faces.
 
-    Eyebrows know where eyes are. Also for a source that labels four points all fifteen are looked
-    at: the networks answer for them.
+    All 15 keypoints are inputs, also for the annotator that labels four, because the networks
+    predict them.
     """
     points, used = _points(annotator), np.isfinite(predictions[..., 0]).any(1)
-    known = _known(predictions, missed, points, used)
+    known = _complete_rows(predictions, residuals, points, used)
     if known is None:
         return None
     rows, coordinates, targets = known
     centre, scale = coordinates.mean(0), np.maximum(coordinates.std(0), 1e-6)
     inputs = (coordinates - centre) / scale
-    splits = list(_splits(groups[rows], _INNER)) or None
-    model = RidgeCV(SHAPE_ALPHAS, cv=splits).fit(inputs, targets)
+    splits = list(_splits(groups[rows], _INNER_FOLDS)) or None
+    model = RidgeCV(RIDGE_ALPHAS, cv=splits).fit(inputs, targets)
     return Correction(
         used, centre, scale, model.coef_.T, model.intercept_, points, np.array(model.alpha_)
     )
 
 
 def _points(annotator: int) -> np.ndarray:
+    """Return the indices of the keypoints that an annotator labels."""
     return np.array(PARTIAL_KEYPOINTS if annotator == PARTIAL else range(NUM_KEYPOINTS))
 
 
-def _known(
-    predictions: np.ndarray, missed: np.ndarray, points: np.ndarray, used: np.ndarray
+def _complete_rows(
+    predictions: np.ndarray, residuals: np.ndarray, points: np.ndarray, used: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return the (N,) usable rows, their (n, C) coordinates and (n, 2P) targets, if enough."""
-    targets = missed[:, points].reshape(len(missed), 2 * len(points))
-    answered = np.isfinite(predictions[..., 0])
-    rows = np.isfinite(targets).all(1) & (answered | ~used[:, None]).all((0, 2))
-    if not used.any() or rows.sum() < _FEWEST:
+    """Return (N,) bool complete rows, their (n, C) inputs and (n, 2P) targets; None if too few."""
+    targets = residuals[:, points].reshape(len(residuals), 2 * len(points))
+    predicted = np.isfinite(predictions[..., 0])
+    rows = np.isfinite(targets).all(1) & (predicted | ~used[:, None]).all((0, 2))
+    if not used.any() or rows.sum() < _MIN_FACES:
         return None
     return rows, _coordinates(predictions[:, rows], used), targets[rows]
 
@@ -284,20 +349,23 @@ def _known(
 def _path(
     inputs: np.ndarray, targets: np.ndarray, alphas: Sequence[float] = ALPHAS
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (F, T) coefficients and (T,) intercept for each penalty, each from the one before."""
+    """Return (F, T) coefficients and (T,) intercept for each penalty, with warm starts."""
     middle, mean = inputs.mean(0), targets.mean(0)
     with warnings.catch_warnings():
-        # Stopped short, a fit is smoother than asked for: what it is worth is measured anyway.
+        # An unconverged fit is acceptable; cross-validation scores it.
         warnings.simplefilter("ignore", ConvergenceWarning)
         _, path, _ = lasso_path(
-            np.asfortranarray(inputs - middle), np.asfortranarray(targets - mean), alphas=alphas,
-            tol=1e-3, max_iter=100,
-        )  # fmt: skip
+            np.asfortranarray(inputs - middle),
+            np.asfortranarray(targets - mean),
+            alphas=alphas,
+            tol=1e-3,
+            max_iter=100,
+        )
     return [(one, mean - middle @ one) for one in path.transpose(2, 1, 0)]
 
 
 def _coordinates(predictions: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Return (N, C) float64: the used coordinates of (R, N, 15, 2), recipe after recipe."""
+    """Return (N, C) float64, the used coordinates of (R, N, 15, 2), recipe after recipe."""
     blocks = [
         one[:, own].reshape(len(one), 2 * own.sum())
         for one, own in zip(predictions, used, strict=True)
@@ -306,7 +374,7 @@ def _coordinates(predictions: np.ndarray, used: np.ndarray) -> np.ndarray:
 
 
 def _with_products(coordinates: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Return (N, F): standardised coordinates, then the products of every two of one recipe."""
+    """Return (N, F), standardised coordinates and the products of every two of one recipe."""
     blocks, start = [coordinates], 0
     for count in 2 * used.sum(1):
         one, other = start + np.array(np.triu_indices(count, 1))
@@ -316,11 +384,11 @@ def _with_products(coordinates: np.ndarray, used: np.ndarray) -> np.ndarray:
 
 
 def _splits(groups: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows to fit on and rows held out, as many times as there are groups for, or never."""
+    """Yield rows to fit on and held-out rows, ``count`` times or less if there are less groups."""
     count = min(count, len(np.unique(groups)))
     if count > 1:
         yield from GroupKFold(count).split(groups, groups=groups)
 
 
-MODELS: Mapping[str, Correct] = {"stack": _correct_by_products, "shape": _correct_by_shape}
-"""What corrects the simplex blend, by the name that an ensemble's ``blend`` gives."""
+CORRECTIONS: Mapping[str, FitCorrection] = {"stack": _fit_products, "shape": _fit_ridge}
+"""Corrections of the simplex blend by the value of an ensemble's key ``blend``."""

@@ -18,7 +18,7 @@ from fkd_kaggle.errors import CompetitionError, KernelError
 from fkd_kaggle.kaggle_api.competition import Competition, SubmissionRecord
 from fkd_kaggle.kernel import records
 from fkd_kaggle.kernel.records import KernelRecord
-from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.folder import Run, is_run, is_same_run
 
 SUBMISSION: Final = "submission.csv"
 """What a kernel calls its answer."""
@@ -114,15 +114,14 @@ def submit_collected(
 
 def _take_run(fetched: Path, target: Path, record: KernelRecord, left: Sequence[str]) -> None:
     """Move a fetched run to its place."""
-    if not (fetched / "run.json").exists():
+    if not is_run(fetched):
         raise KernelError(
             f"kernel {record.kernel} ended without the run {record.run} (it left "
             f"{', '.join(left[:5]) or 'nothing'}): see "
             f"`fkd-kaggle kernel logs {record.name}`"
         )
     if target.exists():
-        there = target / "run.json"
-        if there.exists() and there.read_bytes() == (fetched / "run.json").read_bytes():
+        if is_same_run(target, fetched):
             return  # an earlier call was interrupted just after this
         raise KernelError(f"{target} exists already: move it away, then run the command again")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fkd_kaggle import files
-from fkd_kaggle.ensemble.shards import check_shard
+from fkd_kaggle.ensemble.shards import merge_shards
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.kernel import environment
 from fkd_kaggle.kernel.job import KernelTask
@@ -69,7 +69,7 @@ def _run_task(job: KernelTask, root: Path, temporary: Path, began: float) -> int
         run, scores = _blend_shards(job, root, data_dir, console)
     else:
         run, scores = _train(job, root, data_dir, console, began)
-    status = str(type(run).open(run.path).status)
+    status = run.status
     if job.submits:
         _submission(run, data_dir, temporary, working / "submission.csv", console)
         _report(run, data_dir, console)
@@ -103,12 +103,8 @@ def _blend_shards(
 
     run = fitting.start_run(root / "working", job.run_name, job.plan, data_dir)
     shards = environment.find_input_runs(root / "input", job.run_name)
-    for shard in shards:
-        check_shard(shard, shards[0], run)
-        shutil.copyfile(shard.path / "folds.npy", run.path / "folds.npy")
-        shutil.copytree(shard.path / "members", run.path / "members", dirs_exist_ok=True)
+    missing = merge_shards(shards, run)
     names = [member.name for member in job.members]
-    missing = [name for name in names if not run.member(name).is_dir()]
     there = f"{len(names) - len(missing)} of {len(names)} members"
     _print(console, f"run {run.name}: {there} from {len(shards)} of {len(job.gather)} kernels")
     if missing:

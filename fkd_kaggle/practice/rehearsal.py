@@ -31,7 +31,7 @@ from fkd_kaggle.practice.server import PORT, PracticeKaggle
 from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.report.run import write_run_page
 from fkd_kaggle.runs.folder import Run
-from fkd_kaggle.runs.scores import Scores
+from fkd_kaggle.runs.scores import NO_SCORES, Scores
 from fkd_kaggle.training.events import OnEvent
 from fkd_kaggle.workers import local
 
@@ -71,7 +71,6 @@ DRAWN_FACES = PracticeData()
 
 Submit = Callable[[Competition], SubmissionRecord]
 
-_NO_SCORES = Scores(None, None, None, None, {})
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ def rehearse(
             mean_record = pipeline.upload_submission(competition, mean, "mean predictor")
             record = submit(competition)
             return Rehearsal(
-                Run.open(run.path).scores or _NO_SCORES, record, mean_record,
+                run.scores or NO_SCORES, record, mean_record,
                 competition.leaderboard(), kaggle.dataset.scorer.answers is not None,
             )  # fmt: skip
 
@@ -183,7 +182,7 @@ def _train_locally(plan: Plan, folder: Path, on_event: OnEvent) -> tuple[Run, Su
     run = fitting.start_run(folder / "runs", None, plan, data)
     hire = local.workers_for_run(run, data, len(plan.members))
     fitting.train_run(run, data, on_event=on_event, hire=hire)
-    if Run.open(run.path).status == "interrupted":
+    if run.status == "interrupted":
         # Training ends well on Ctrl-C; whoever pressed it wants the rehearsal ended.
         raise KeyboardInterrupt
 

@@ -85,7 +85,7 @@ def table_cells(row: ComparisonRow) -> tuple[str, ...]:
     """Return the formatted cells of a row, in the order of ``HEADER``."""
     mean = row.mean
     own = "–"
-    if mean.own_value is not None and mean.own_metric != "rmse-px":
+    if mean.published_value is not None and mean.published_metric != "rmse-px":
         own = f"{mean.own_metric} {mean.own_value:.3g} {METRICS[mean.own_metric].unit}"
     return (
         mean.recipe,

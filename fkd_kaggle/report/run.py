@@ -52,7 +52,6 @@ def write_run_page(run: Run, data_dir: Path) -> Path:
     DataError
         training.csv is missing or not in the competition's format.
     """
-    run = Run.open(run.path)  # status and scores may have changed since the run was opened
     training = dataset.read_training(data_dir)
     predictions = load_blended_out_of_fold(run)
     draw_learning_curves(read_histories(run), run.path / "curves.png")
@@ -70,7 +69,7 @@ def write_run_page(run: Run, data_dir: Path) -> Path:
         rows=_score_rows(run.scores),
         figures=_FIGURES,
         status=run.status,
-        created=run.info["created"],
+        created=run.created,
     )
     return page
 

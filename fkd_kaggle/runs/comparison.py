@@ -1,91 +1,154 @@
-"""Recipes side by side: trained at equal budget on the same folds and measured on the same faces.
+"""Comparison folders: runs of several recipes that were trained with the same settings.
 
-A comparison is a folder with a run for every recipe and seed inside, so that it can be interrupted,
-continued and grown, and each of its runs used like any other. Conducts ``ensemble`` and measures;
-what it looks like is ``comparison_page``'s and ``tables``'.
+    runs/<name>/
+      compare.json              settings, recipes, seeds, status
+      folds.npy                 (N,) int64: the fold in which each training face is held out
+      <recipe>-seed<number>/    one run for each recipe and seed
+      compare.csv               one result for each run
+      compare.html …            figures, made by ``report``
+
+This module reads and writes the folder; ``ensemble.comparison`` trains the runs.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.runs.folder import Run, list_runs
 
+_NOTE = "compare.json"
+
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """What all recipes of a comparison share."""
+    """Settings that all recipes of a comparison share."""
 
     budget: float | None
     """Seconds of training for each recipe, fold and seed; an ensemble's members share them."""
     epochs: int | None
+    """Maximum number of epochs; None for the recipe's own."""
     folds: int
+    """Number of folds."""
     held_out: int
-    """How many of the folds are held out in turn."""
+    """Number of folds that are held out in turn."""
     precision: str
     data: str
     """Fingerprint of training.csv."""
     workers: int = 1
-    """Networks trained at the same time, each with that part of the machine."""
+    """Number of networks trained at the same time, each on an equal part of the devices."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison's folder: ``compare.json``, ``folds.npy`` and the runs."""
+    """A comparison folder. The status is read from compare.json when needed."""
 
     path: Path
     settings: ComparisonSettings
     names: tuple[str, ...]
-    """Recipes and ensembles as they were asked for."""
+    """Recipes and ensembles as the user named them."""
     seeds: int
-    status: str = "new"
+    """Number of seeds for each recipe."""
 
     @property
     def name(self) -> str:
+        """Return the comparison's name, which is the name of its folder."""
         return self.path.name
 
     @property
+    def status(self) -> str:
+        """Read the status: "new", "interrupted", "failures" or "finished".
+
+        Raises
+        ------
+        RunError
+            compare.json is missing or damaged.
+        """
+        return str(_read_note(self.path)["status"])
+
+    @property
     def runs(self) -> list[Run]:
-        """Return the runs that are there."""
+        """Return the runs that exist, oldest first."""
         return list_runs(self.path)
 
 
 def open_comparison(path: Path) -> Comparison:
-    """Open a comparison's folder.
+    """Open a comparison folder.
 
     Raises
     ------
     RunError
-        Its note is missing or damaged.
+        compare.json is missing or damaged.
     """
-    try:
-        note = json.loads((path / "compare.json").read_text(encoding="utf-8"))
-        settings = ComparisonSettings(**note["settings"])
-        return Comparison(path, settings, tuple(note["names"]), note["seeds"], note["status"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path / 'compare.json'} is missing or damaged: delete {path}") from error
+    note = _read_note(path)
+    return Comparison(path, note["settings"], tuple(note["names"]), note["seeds"])
 
 
-def check_same_settings(kept: Comparison, settings: ComparisonSettings) -> None:
+def list_comparisons(runs_dir: Path) -> list[Comparison]:
+    """Return the comparisons in a folder, sorted by name.
+
+    Raises
+    ------
+    RunError
+        A comparison is damaged.
+    """
+    return [open_comparison(note.parent) for note in sorted(runs_dir.glob(f"*/{_NOTE}"))]
+
+
+def check_same_settings(comparison: Comparison, settings: ComparisonSettings) -> None:
+    """Raise an error unless a comparison has these settings.
+
+    Raises
+    ------
+    RunError
+        The message names the first setting that differs.
+    """
     for field in fields(ComparisonSettings):
-        before, now = getattr(kept.settings, field.name), getattr(settings, field.name)
+        before, now = getattr(comparison.settings, field.name), getattr(settings, field.name)
         if before != now:
             what = "number of workers" if field.name == "workers" else field.name.replace("_", " ")
             raise RunError(
-                f"comparison {kept.name} was made with another {what} "
+                f"comparison {comparison.name} was made with another {what} "
                 f"({before}, not {now}): leave out what differs, or choose another --name"
             )
 
 
 def write_comparison(comparison: Comparison, status: str) -> None:
+    """Write compare.json with a new status."""
     files.write_json(
-        comparison.path / "compare.json",
+        comparison.path / _NOTE,
         {
-            "settings": asdict(comparison.settings), "names": comparison.names,
-            "seeds": comparison.seeds, "status": status,
+            "settings": asdict(comparison.settings),
+            "names": comparison.names,
+            "seeds": comparison.seeds,
+            "status": status,
         },
-    )  # fmt: skip
+    )
+
+
+def write_results(
+    comparison: Comparison, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Write compare.csv: ``columns`` and one row for each result."""
+    files.write_csv(comparison.path / "compare.csv", columns, rows)
+
+
+def with_recipes(comparison: Comparison, names: Sequence[str], seeds: int) -> Comparison:
+    """Return a comparison with more recipes and at least ``seeds`` seeds; writes nothing."""
+    everyone = tuple(dict.fromkeys((*comparison.names, *names)))
+    return replace(comparison, names=everyone, seeds=max(seeds, comparison.seeds))
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    """Return the content of compare.json with ``settings`` as a dataclass."""
+    try:
+        note = json.loads((path / _NOTE).read_text(encoding="utf-8"))
+        required = {name: note[name] for name in ("names", "seeds", "status")}
+        return {**required, "settings": ComparisonSettings(**note["settings"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path / _NOTE} is missing or damaged: delete {path}") from error

@@ -1,14 +1,16 @@
-"""The run folder: everything one training leaves, enough to resume, to predict and to submit.
+"""Run folders: everything that one training leaves, enough to resume it, to predict and to submit.
 
     runs/<name>/
-      run.json              plan, data fingerprint, versions, status, scores
+      run.json              plan, fingerprint of the data, version, status, scores
       recipes/<name>.toml   each recipe as it was trained, ready to be copied and edited
       folds.npy             (N,) int64: the fold in which each training face is held out
-      members/<member>/     history.csv, progress.json, best.weights.h5, out_of_fold.npz, test.npz
-      blend.npz             weights per recipe, source and keypoint
-      report.html …         pictures, made by ``report``
+      members/<member>/     see ``runs.members`` and ``runs.predictions``
+      blend.npz             blend weights, and corrections if any
+      out_of_fold.npz       the ensemble's out-of-fold predictions
+      report.html …         figures, made by ``report``
 
-This module lays out and reads the folder; it neither trains nor prints.
+This module creates, finds and lists the folders and reads and writes run.json and folds.npy. It
+neither trains nor prints.
 """
 
 from __future__ import annotations
@@ -29,51 +31,56 @@ from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.recipes.loading import to_toml
 from fkd_kaggle.recipes.plans import Plan
-from fkd_kaggle.runs.scores import Scores
+from fkd_kaggle.runs.scores import Scores, scores_from_dict
 from fkd_kaggle.settings import __version__
 
-
-def load_folds(run: Run, training_faces: Faces) -> np.ndarray:
-    """Return the run's folds, made once and kept."""
-    path = run.path / "folds.npy"
-    if path.exists():
-        return np.load(path)
-    plan = run.plan
-    held_out = folds.assign_folds(
-        training_faces, plan.ensemble.folds, plan.seed, how=plan.ensemble.split,
-        held_out=plan.ensemble.held_out,
-    )  # fmt: skip
-    with files.atomic_path(path) as temporary:
-        np.save(temporary, held_out)
-    return held_out
+_NOTE = "run.json"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder. ``info`` is what run.json said when it was opened."""
+    """One run folder. Values that change during training are read from run.json when needed."""
 
     path: Path
-    info: Mapping[str, Any]
+    plan: Plan
+    created: str
+    """When the run was created, ISO 8601 in UTC."""
+    data: str
+    """Fingerprint of training.csv."""
+    recipe_digests: Mapping[str, str]
+    """Digest of each recipe by its name."""
 
     @classmethod
     def create(cls, runs_dir: Path, name: str | None, plan: Plan, data: str) -> Run:
-        """Make a new run folder for ``plan`` on the data set with fingerprint ``data``.
+        """Create a run folder.
+
+        Parameters
+        ----------
+        runs_dir
+            Folder of the runs.
+        name
+            Name of the run. Default: the ensemble's name and the first free number.
+        plan
+            What will be trained.
+        data
+            Fingerprint of training.csv.
 
         Raises
         ------
         RunError
-            The name is taken or cannot be a folder's name.
+            A run of this name exists, or the name is not valid for a folder.
         """
         name = name or next_run_name(runs_dir, plan.ensemble.name)
         check_run_name(name)
         path = runs_dir / name
-        if (path / "run.json").exists():
+        if is_run(path):
             raise RunError(
                 f"run {name} exists in {runs_dir}: resume it with --resume {name}, "
                 "or choose another name with --run"
             )
-        for line in plan.ensemble.members:
-            files.write_text(path / "recipes" / f"{line.recipe.name}.toml", to_toml(line.recipe))
+        recipes = [line.recipe for line in plan.ensemble.members]
+        for recipe in recipes:
+            files.write_text(path / "recipes" / f"{recipe.name}.toml", to_toml(recipe))
         info = {
             "name": name,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -81,10 +88,10 @@ class Run:
             "status": "new",
             "data": data,
             "plan": plan.to_dict(),
-            "recipes": {line.recipe.name: line.recipe.digest for line in plan.ensemble.members},
+            "recipes": {recipe.name: recipe.digest for recipe in recipes},
         }
-        files.write_json(path / "run.json", info)
-        return cls(path, info)
+        files.write_json(path / _NOTE, info)
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -93,72 +100,123 @@ class Run:
         Raises
         ------
         RunError
-            It is not a run folder, or its run.json is damaged.
+            The folder is not a run folder, or its run.json is damaged.
         """
         try:
-            info = json.loads((path / "run.json").read_text(encoding="utf-8"))
-            Plan.from_dict(info["plan"])
-        except FileNotFoundError:
-            raise RunError(
-                f"{path} is not a run folder (no run.json): `fkd-kaggle runs` lists them"
-            ) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path / 'run.json'} is damaged ({type(error).__name__})") from error
-        return cls(path, info)
+            info = _read_note(path)
+            return cls(
+                path,
+                Plan.from_dict(info["plan"]),
+                str(info["created"]),
+                str(info["data"]),
+                dict(info["recipes"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise _damaged(path, error) from error
 
     @property
     def name(self) -> str:
+        """Return the run's name, which is the name of its folder."""
         return self.path.name
 
     @property
     def status(self) -> str:
-        """Return "new", "training", "interrupted", "time limit", "failures" or "finished"."""
-        return str(self.info["status"])
+        """Read the status from run.json.
 
-    @property
-    def plan(self) -> Plan:
-        return Plan.from_dict(self.info["plan"])
+        It is "new", "training", "interrupted", "time limit", "failures" or "finished".
+
+        Raises
+        ------
+        RunError
+            run.json is missing or damaged.
+        """
+        try:
+            return str(_read_note(self.path)["status"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise _damaged(self.path, error) from error
 
     @property
     def scores(self) -> Scores | None:
-        """Return the cross-validated scores; None before anything was blended."""
-        return Scores(**self.info["scores"]) if self.info.get("scores") else None
+        """Read the cross-validated scores from run.json; None before the first blend.
 
-    def member(self, name: str) -> Path:
-        """Return the folder of a member."""
+        Raises
+        ------
+        RunError
+            run.json is missing or damaged.
+        """
+        try:
+            values = _read_note(self.path).get("scores")
+            return scores_from_dict(values) if values else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise _damaged(self.path, error) from error
+
+    def member_folder(self, name: str) -> Path:
+        """Return the folder of the member called ``name``."""
         return self.path / "members" / name
 
+    @property
+    def tensorboard_folder(self) -> Path:
+        """Return the folder of the logs for TensorBoard."""
+        return self.path / "tensorboard"
+
     def check_data(self, fingerprint: str) -> None:
-        """Refuse a data set other than the one the run was made on.
+        """Raise an error for a data set other than the one that the run was created on.
+
+        Parameters
+        ----------
+        fingerprint
+            Fingerprint of training.csv.
 
         Raises
         ------
         RunError
             The fingerprints differ.
         """
-        if self.info["data"] != fingerprint:
+        if self.data != fingerprint:
             raise RunError(
                 f"run {self.name} was made on another data set "
-                f"({str(self.info['data'])[:8]}…, this one is {fingerprint[:8]}…): "
+                f"({self.data[:8]}…, this one is {fingerprint[:8]}…): "
                 "point --data-dir at the data it was trained on, or train a new run"
             )
 
-    def update(self, **changes: Any) -> Run:
-        """Write changed entries into run.json and return the run as it is now."""
-        info = {**self.info, **changes}
-        if isinstance(info.get("scores"), Scores):
-            info["scores"] = asdict(info["scores"])
-        files.write_json(self.path / "run.json", info)
-        return Run(self.path, info)
+    def update(self, *, status: str | None = None, scores: Scores | None = None) -> None:
+        """Write a new status or new scores into run.json; None keeps the value there.
+
+        Raises
+        ------
+        RunError
+            run.json is missing or damaged.
+        """
+        try:
+            info = _read_note(self.path)
+        except ValueError as error:
+            raise _damaged(self.path, error) from error
+        if status is not None:
+            info["status"] = status
+        if scores is not None:
+            info["scores"] = asdict(scores)
+        files.write_json(self.path / _NOTE, info)
+
+
+def is_run(path: Path) -> bool:
+    """Return whether a folder is a run folder."""
+    return (path / _NOTE).exists()
+
+
+def is_same_run(one: Path, other: Path) -> bool:
+    """Return whether two folders hold the same run in the same state."""
+    if not (is_run(one) and is_run(other)):
+        return False
+    return (one / _NOTE).read_bytes() == (other / _NOTE).read_bytes()
 
 
 def check_run_name(name: str) -> None:
-    """Refuse a name that a folder among the runs cannot or should not have.
+    """Raise an error for a name that is not valid for a run's folder.
 
     Raises
     ------
     RunError
-        Says what it may consist of.
+        The message says which characters are allowed.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", name):
         raise RunError(
@@ -166,24 +224,29 @@ def check_run_name(name: str) -> None:
         )
 
 
+def run_names(runs_dir: Path) -> list[str]:
+    """Return the sorted names of the run folders in ``runs_dir`` without opening them."""
+    return sorted(note.parent.name for note in runs_dir.glob(f"*/{_NOTE}"))
+
+
 def list_runs(runs_dir: Path) -> list[Run]:
-    """Return the runs in a folder, oldest first; damaged ones are left out."""
+    """Return the runs in a folder, oldest first; damaged runs are left out."""
     runs = []
-    for note in sorted(runs_dir.glob("*/run.json")):
+    for name in run_names(runs_dir):
         try:
-            runs.append(Run.open(note.parent))
+            runs.append(Run.open(runs_dir / name))
         except RunError:
             continue
-    return sorted(runs, key=lambda run: str(run.info["created"]))
+    return sorted(runs, key=lambda run: run.created)
 
 
 def latest_run(runs_dir: Path) -> Run:
-    """Return the newest run.
+    """Return the newest run in a folder.
 
     Raises
     ------
     RunError
-        There is none.
+        The folder has no run.
     """
     runs = list_runs(runs_dir)
     if not runs:
@@ -191,17 +254,8 @@ def latest_run(runs_dir: Path) -> Run:
     return runs[-1]
 
 
-def next_run_name(runs_dir: Path, stem: str, taken: Collection[str] = ()) -> str:
-    """Return ``stem-<number>``, the first that neither a run's folder nor ``taken`` has."""
-    stem = re.sub(r"[^A-Za-z0-9._+-]", "-", stem)[:40]
-    number = 1
-    while (runs_dir / f"{stem}-{number}").exists() or f"{stem}-{number}" in taken:
-        number += 1
-    return f"{stem}-{number}"
-
-
 def find_run(name: str | None, runs_dir: Path) -> Run:
-    """Return a run by name or by path, the newest where there is no name.
+    """Return a run by its name or path; the newest run if ``name`` is None.
 
     Raises
     ------
@@ -211,6 +265,82 @@ def find_run(name: str | None, runs_dir: Path) -> Run:
     if name is None:
         return latest_run(runs_dir)
     for path in (runs_dir / name, Path(name)):
-        if (path / "run.json").exists():
+        if is_run(path):
             return Run.open(path)
     raise RunError(f"no run {name!r} in {runs_dir}: `fkd-kaggle runs` lists them")
+
+
+def next_run_name(runs_dir: Path, stem: str, taken: Collection[str] = ()) -> str:
+    """Return ``stem-<number>`` with the smallest number that is free.
+
+    Parameters
+    ----------
+    runs_dir
+        Folder of the runs.
+    stem
+        First part of the name; characters that are not allowed become hyphens.
+    taken
+        Names that are not free although they have no folder.
+    """
+    stem = re.sub(r"[^A-Za-z0-9._+-]", "-", stem)[:40]
+    number = 1
+    while (runs_dir / f"{stem}-{number}").exists() or f"{stem}-{number}" in taken:
+        number += 1
+    return f"{stem}-{number}"
+
+
+def load_folds(run: Run, training: Faces) -> np.ndarray:
+    """Return the run's folds; the first call assigns and stores them.
+
+    Parameters
+    ----------
+    run
+        The run.
+    training
+        All N training faces.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N,) int64, the fold in which each face is held out.
+    """
+    stored = read_folds(run.path)
+    if stored is not None:
+        return stored
+    ensemble = run.plan.ensemble
+    held_out = folds.assign_folds(
+        training,
+        ensemble.folds,
+        run.plan.seed,
+        how=ensemble.split,
+        held_out=ensemble.held_out,
+    )
+    write_folds(run.path, held_out)
+    return held_out
+
+
+def read_folds(path: Path) -> np.ndarray | None:
+    """Return the (N,) int64 folds stored in a run or comparison folder; None without them."""
+    file = path / "folds.npy"
+    return np.asarray(np.load(file)) if file.exists() else None
+
+
+def write_folds(path: Path, held_out: np.ndarray) -> None:
+    """Store the (N,) int64 folds in a run or comparison folder."""
+    with files.atomic_path(path / "folds.npy") as temporary:
+        np.save(temporary, held_out)
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((path / _NOTE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise RunError(
+            f"{path} is not a run folder (no {_NOTE}): `fkd-kaggle runs` lists them"
+        ) from None
+    except OSError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(f"{path / _NOTE} is damaged ({type(error).__name__})")

@@ -1,33 +1,51 @@
-"""Pictures of a run: curves, predictions, errors per keypoint, doubtful labels, and a page of them.
-
-Draws into files through ``pictures``; computes only what it draws.
-"""
+"""Training histories: history.csv in a member's folder, one row for each epoch."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fkd_kaggle import files
 from fkd_kaggle.runs.folder import Run
 
-
-def read_history(path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of a member's history.csv, (E,) float64; NaN where nothing was measured.
-
-    Those of ``training.HISTORY``; an older run's history may lack some, which are all NaN then.
-    """
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    columns = ("epoch", "loss", "rmse", "seconds", "images")
-    return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in columns}
-
-
 HISTORY = ("epoch", "loss", "rmse", "learning_rate", "images_per_second", "seconds", "images")
+"""Columns of history.csv. ``rmse`` is the validation RMSE in pixels, empty without validation;
+``seconds`` and ``images`` are totals since training began."""
+
+_READ = ("epoch", "loss", "rmse", "seconds", "images")
 
 
 def read_histories(run: Run) -> dict[str, dict[str, np.ndarray]]:
     """Return the histories of a run's members that have one, by member name, sorted by name."""
     paths = sorted((run.path / "members").glob("*/history.csv"))
     return {path.parent.name: read_history(path) for path in paths}
+
+
+def read_history(path: Path) -> dict[str, np.ndarray]:
+    """Return columns of a history.csv by name.
+
+    Returns
+    -------
+    dict
+        (E,) float64 for each of epoch, loss, rmse, seconds and images; NaN for empty cells, and
+        for columns that the history of an older version lacks.
+    """
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in _READ}
+
+
+def read_history_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of the history in a member's folder, each cell as text by column name."""
+    with (folder / "history.csv").open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the history in a member's folder; each row maps names in ``HISTORY`` to values."""
+    cells = [[row.get(name) for name in HISTORY] for row in rows]
+    files.write_csv(folder / "history.csv", HISTORY, cells)

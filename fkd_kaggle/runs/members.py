@@ -1,51 +1,119 @@
-"""How far a member is: the note beside its checkpoint.
+"""Members of a run: how far their training is, and the files that training leaves.
 
-Apart from ``training``, because who only asks should not have to wait for TensorFlow.
+    members/<member>/
+      progress.json         epochs, seconds and the best RMSE so far; why training ended
+      history.csv           see ``runs.history``
+      best.weights.h5       weights of the best epoch, written by Keras
+      checkpoint.npz        all variables, only while training is not finished
+      out_of_fold.npz, test.npz    see ``runs.predictions``
+      copies.json, unseen_copies.json    published metrics on augmented copies
+
+This module never imports Keras: it returns the paths of files that Keras writes.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
+from fkd_kaggle import files
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
 
 
-def member_progress(run: Run, member: Member) -> Progress:
-    """Return how far a member's training is."""
-    return read_progress(run.member(member.name))
-
-
-def is_finished(run: Run, member: Member) -> bool:
-    """Say whether a member is trained and its held-out predictions are stored."""
-    return (run.member(member.name) / "out_of_fold.npz").exists() and bool(
-        member_progress(run, member).stopped
-    )
-
-
-def is_usable(run: Run, member: Member) -> bool:
-    """Say whether a member has weights, finished or not."""
-    return (run.member(member.name) / "best.weights.h5").exists()
-
-
 @dataclass(frozen=True)
 class Progress:
-    """How far a member is; kept beside its checkpoint."""
+    """How far the training of a member is."""
 
     epoch: int = 0
+    """Epochs trained."""
     seconds: float = 0.0
+    """Seconds of training."""
     best_rmse: float | None = None
+    """Smallest validation RMSE in pixels; None before the first validation."""
     best_epoch: int = 0
     learning_rate: float = 0.0
     stopped: str = ""
-    """Why training ended; empty while it may go on."""
+    """Why training ended; empty while it can be resumed."""
+
+
+def member_progress(run: Run, member: Member) -> Progress:
+    """Return how far the training of a member is."""
+    return read_progress(run.member_folder(member.name))
+
+
+def is_finished(run: Run, member: Member) -> bool:
+    """Return whether a member is trained and its out-of-fold predictions are stored."""
+    stored = (run.member_folder(member.name) / "out_of_fold.npz").exists()
+    return stored and bool(member_progress(run, member).stopped)
+
+
+def is_usable(run: Run, member: Member) -> bool:
+    """Return whether a member has weights, whether its training is finished or not."""
+    return weights_path(run.member_folder(member.name)).exists()
 
 
 def read_progress(folder: Path) -> Progress:
-    """Return how far a member's folder is; nothing yet where there is none."""
+    """Return the progress stored in a member's folder; the initial one without a valid file."""
     try:
         return Progress(**json.loads((folder / "progress.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return Progress()
+
+
+def write_progress(folder: Path, progress: Progress) -> None:
+    """Store how far a member's training is in the member's folder."""
+    files.write_json(folder / "progress.json", asdict(progress))
+
+
+def weights_path(folder: Path) -> Path:
+    """Return the file of the weights in a member's folder."""
+    return folder / "best.weights.h5"
+
+
+def read_checkpoint(folder: Path) -> tuple[int, list[np.ndarray]] | None:
+    """Return the epochs trained and the variables' values; None without a valid checkpoint.
+
+    Parameters
+    ----------
+    folder
+        The member's folder.
+    """
+    try:
+        with np.load(folder / "checkpoint.npz") as stored:
+            values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
+            return int(stored["epoch"]), values
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def write_checkpoint(folder: Path, epoch: int, values: Sequence[np.ndarray]) -> None:
+    """Store the values of all variables after ``epoch`` epochs in a member's folder."""
+    arrays = {f"v{index}": value for index, value in enumerate(values)}
+    with files.atomic_path(folder / "checkpoint.npz") as path:
+        np.savez(path, epoch=epoch, **arrays)  # type: ignore[arg-type]
+
+
+def delete_checkpoint(folder: Path) -> None:
+    """Delete the checkpoint in a member's folder if there is one."""
+    (folder / "checkpoint.npz").unlink(missing_ok=True)
+
+
+def write_member_metrics(
+    run: Run, member: Member, name: str, values: Mapping[str, float | None]
+) -> None:
+    """Store a member's metrics on the set of faces called ``name``, by metric."""
+    files.write_json(run.member_folder(member.name) / f"{name}.json", dict(values))
+
+
+def read_member_metrics(run: Run, member: Member, name: str) -> dict[str, float | None]:
+    """Return what ``write_member_metrics`` stored; empty without a valid file."""
+    try:
+        text = (run.member_folder(member.name) / f"{name}.json").read_text(encoding="utf-8")
+        return dict(json.loads(text))
+    except (OSError, ValueError):
+        return {}

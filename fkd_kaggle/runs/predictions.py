@@ -1,60 +1,211 @@
-"""An ensemble: members trained fold by fold, blended out of fold, averaged at prediction.
+"""Stored predictions of members (out_of_fold.npz, test.npz) and of runs, and the stored blend.
 
-Conducts ``training``, ``blend`` and the run folder. Knows how time is shared between members and
-what to do when it runs out or somebody presses Ctrl-C.
+Predictions are (N, 15, 2) float32 pixels, NaN for keypoints that a network does not predict.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from fkd_kaggle import files
 from fkd_kaggle.data.faces import Faces
+from fkd_kaggle.errors import RunError
 from fkd_kaggle.keypoints import NUM_KEYPOINTS
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
 
 
 def store_out_of_fold(run: Run, member: Member, ids: np.ndarray, predictions: np.ndarray) -> None:
-    with files.atomic_path(run.member(member.name) / "out_of_fold.npz") as path:
-        np.savez_compressed(path, ids=ids, predictions=predictions)
+    """Store a member's predictions for the faces of its held-out fold.
+
+    Parameters
+    ----------
+    run, member
+        The member and its run.
+    ids
+        (N,) int64, ids of the faces.
+    predictions
+        (N, 15, 2) float32 pixels.
+    """
+    _write_arrays(
+        run.member_folder(member.name) / "out_of_fold.npz",
+        {"ids": ids, "predictions": predictions},
+    )
 
 
-def load_out_of_fold(run: Run, members: list[Member], recipe: str, count: int) -> np.ndarray:
-    """Return (N, 15, 2): a recipe's predictions for held-out faces, averaged over its seeds."""
+def has_out_of_fold(run: Run, member: Member) -> bool:
+    """Return whether a member's out-of-fold predictions are stored."""
+    return (run.member_folder(member.name) / "out_of_fold.npz").exists()
+
+
+def load_member_out_of_fold(run: Run, member: Member) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (N,) rows of a member's held-out faces and the (N, 15, 2) predictions for them.
+
+    Raises
+    ------
+    RunError
+        No valid predictions are stored.
+    """
+    stored = _read_arrays(run.member_folder(member.name) / "out_of_fold.npz")
+    return stored["ids"] - 1, stored["predictions"]  # training ids are 1-based row numbers
+
+
+def load_out_of_fold(run: Run, members: Sequence[Member], recipe: str, count: int) -> np.ndarray:
+    """Return a recipe's out-of-fold predictions, averaged over its seeds.
+
+    Parameters
+    ----------
+    run
+        The run.
+    members
+        Members to average; members of other recipes are left out.
+    recipe
+        Name of the recipe.
+    count
+        Number of training faces N.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, 15, 2) float32 pixels; NaN for faces that no member held out.
+    """
     total = np.zeros((count, NUM_KEYPOINTS, 2), np.float64)
     times = np.zeros((count, 1, 1))
     for member in members:
         if member.recipe.name == recipe:
-            with np.load(run.member(member.name) / "out_of_fold.npz") as kept:
-                rows = kept["ids"] - 1  # training ids are 1-based row numbers
-                total[rows] += kept["predictions"]
-                times[rows] += 1
+            rows, predictions = load_member_out_of_fold(run, member)
+            total[rows] += predictions
+            times[rows] += 1
     return np.where(times > 0, total / np.maximum(times, 1), np.nan).astype(np.float32)
 
 
 def store_test_predictions(
-    run: Run, member: Member, wanted: Faces, annotators: np.ndarray, predictions: np.ndarray
+    run: Run, member: Member, faces: Faces, annotators: np.ndarray, predictions: np.ndarray
 ) -> None:
-    with files.atomic_path(run.member(member.name) / "test.npz") as path:
-        np.savez_compressed(path, digest=faces_digest(wanted, annotators), predictions=predictions)
+    """Store a member's predictions for the test faces.
+
+    Parameters
+    ----------
+    run, member
+        The member and its run.
+    faces
+        N test faces.
+    annotators
+        (N,) uint8, annotator of each face's predictions.
+    predictions
+        (N, 15, 2) float32 pixels.
+    """
+    digest = np.array(faces_digest(faces, annotators))
+    path = run.member_folder(member.name) / "test.npz"
+    _write_arrays(path, {"digest": digest, "predictions": predictions})
 
 
 def load_test_predictions(run: Run, member: Member, digest: str) -> np.ndarray | None:
+    """Return a member's stored predictions; None unless they are for the faces with ``digest``.
+
+    Parameters
+    ----------
+    run, member
+        The member and its run.
+    digest
+        What ``faces_digest`` returns for the faces.
+    """
     try:
-        with np.load(run.member(member.name) / "test.npz") as kept:
-            return kept["predictions"] if str(kept["digest"]) == digest else None
-    except (OSError, ValueError, KeyError):
+        stored = _read_arrays(run.member_folder(member.name) / "test.npz")
+        return stored["predictions"] if str(stored["digest"]) == digest else None
+    except (RunError, KeyError):
         return None
 
 
-def faces_digest(wanted: Faces, annotators: np.ndarray) -> str:
-    return hashlib.sha256(wanted.images.tobytes() + annotators.tobytes()).hexdigest()
+def faces_digest(faces: Faces, annotators: np.ndarray) -> str:
+    """Return the hex SHA-256 of the images and annotators of faces."""
+    return hashlib.sha256(faces.images.tobytes() + annotators.tobytes()).hexdigest()
+
+
+def store_blended_out_of_fold(run: Run, ids: np.ndarray, predictions: np.ndarray) -> None:
+    """Store the ensemble's (N, 15, 2) out-of-fold predictions for faces with (N,) ``ids``."""
+    _write_arrays(run.path / "out_of_fold.npz", {"predictions": predictions, "ids": ids})
+
+
+def has_blended_out_of_fold(run: Run) -> bool:
+    """Return whether the ensemble's out-of-fold predictions are stored."""
+    return (run.path / "out_of_fold.npz").exists()
 
 
 def load_blended_out_of_fold(run: Run) -> np.ndarray:
-    """Return the ensemble's out-of-fold predictions, (N, 15, 2) float32 pixels, NaN where none."""
-    with np.load(run.path / "out_of_fold.npz") as stored:
-        return np.asarray(stored["predictions"])
+    """Return the ensemble's out-of-fold predictions, (N, 15, 2) float32 pixels, NaN where none.
+
+    Raises
+    ------
+    RunError
+        The run was not blended, or the file is damaged.
+    """
+    try:
+        return _read_arrays(run.path / "out_of_fold.npz")["predictions"]
+    except KeyError as error:
+        raise RunError(f"{run.path / 'out_of_fold.npz'} is damaged (KeyError)") from error
+
+
+def has_blend(run: Run) -> bool:
+    """Return whether the run's blend is stored."""
+    return (run.path / "blend.npz").exists()
+
+
+def store_blend(run: Run, recipes: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Store a blend.
+
+    Parameters
+    ----------
+    run
+        The run.
+    recipes
+        Names of the blended recipes, in the order of the weights.
+    arrays
+        What ``stacking.Stack.arrays`` returns.
+    """
+    with files.atomic_path(run.path / "blend.npz") as path:
+        np.savez(path, recipes=np.array(recipes), **arrays)  # type: ignore[arg-type]
+
+
+def load_blend(run: Run) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Return what ``store_blend`` stored: the recipes' names and the arrays.
+
+    Raises
+    ------
+    RunError
+        The run was not blended, or the file is damaged.
+    """
+    arrays = read_blend(run.path / "blend.npz")
+    return [str(name) for name in arrays.pop("recipes")], arrays
+
+
+def read_blend(path: Path) -> dict[str, np.ndarray]:
+    """Return all arrays of a blend.npz by name.
+
+    Raises
+    ------
+    RunError
+        The file is missing or damaged.
+    """
+    return _read_arrays(path)
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return all arrays of an npz file by name."""
+    try:
+        with np.load(path) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing") from None
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{path} is damaged ({type(error).__name__})") from error
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays to a compressed npz file."""
+    with files.atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]

@@ -1,29 +1,49 @@
-"""What training tells whoever watches: plain values, no printing.
+"""Cross-validated scores of a run, as run.json stores them.
 
-``ensemble.train`` calls ``on_event`` with these; ``display`` turns them into a live terminal view
-or into plain lines for a kernel's log.
+This module defines the values; ``ensemble.fitting`` computes them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+PublishedMetrics = dict[str, dict[str, dict[str, float | None]]]
+"""Values by recipe, metric and set of faces; see ``Scores.published_metrics``."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Cross-validated root mean squared errors in pixels; None where nothing was held out."""
+    """Cross-validated root mean squared errors in pixels; None if no face was held out."""
 
     complete: float | None
-    """On rows labelled by the complete source."""
+    """RMSE on rows of the complete annotator."""
     partial: float | None
+    """RMSE on rows of the partial annotator."""
     combined: float | None
-    """Both, weighted as the lookup table asks for them."""
+    """RMSE on all rows, weighted by the query counts of the lookup table."""
     expected: float | None
-    """``combined`` less what averaging over folds gains on the test faces: compare with the
-    leaderboard."""
+    """Expected score on the leaderboard: ``combined`` less the gain of averaging over folds."""
     by_member: dict[str, float]
-    """Combined score of each recipe alone."""
-    own: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
-    """By recipe and metric (see ``metrics``): what its source measures, "held_out" on faces it
-    never saw; where its protocol leaks, "unseen_copies" on copies of those and "copies" on copies
-    of training faces; and "published"."""
+    """Combined RMSE of each recipe alone, by the recipe's name."""
+    published_metrics: PublishedMetrics = field(default_factory=dict)
+    """Values by recipe and metric (see ``data.metrics``): "held_out" on held-out faces,
+    "unseen_copies" on augmented copies of them and "copies" on copies of training faces, both only
+    for recipes with offline augmentation before the split, and "published", the reported value."""
+
+
+NO_SCORES = Scores(None, None, None, None, {})
+"""Scores of a run that was not blended."""
+
+
+def scores_from_dict(values: Mapping[str, Any]) -> Scores:
+    """Return scores from the dictionary in run.json; version 0.1.0 wrote "own".
+
+    Raises
+    ------
+    TypeError
+        A key is missing or unknown.
+    """
+    renamed = {"own": "published_metrics"}
+    return Scores(**{renamed.get(key, key): value for key, value in values.items()})

@@ -91,13 +91,13 @@ def test_a_run_folder_is_complete(trained: tuple[Run, Scores, list[Event]]) -> N
     assert set(scores.by_member) == {"tiny", "nose"}
     members = ["tiny-f0", "nose-f0", "tiny-f1", "nose-f1"]
     for member in members:
-        files = {path.name for path in run.member(member).iterdir()}
+        files = {path.name for path in run.member_folder(member).iterdir()}
         assert {"history.csv", "progress.json", "best.weights.h5", "out_of_fold.npz"} <= files
         assert "checkpoint.npz" not in files
     assert list((run.path / "tensorboard" / "tiny-f0").rglob("events.out.tfevents.*"))
     recipe = loading.load_recipe(str(run.path / "recipes" / "tiny.toml"))
     assert isinstance(recipe, schema.Recipe)
-    assert recipe.digest == run.info["recipes"]["tiny"]
+    assert recipe.digest == run.recipe_digests["tiny"]
     assert isinstance(events[0], EnsembleStarted)
     assert isinstance(events[-1], EnsembleEnded)
     assert [event.member for event in events if isinstance(event, MemberEnded)] == members
@@ -107,7 +107,7 @@ def test_out_of_fold_means_held_out(trained: tuple[Run, Scores, list[Event]], da
     run, _, _ = trained
     held_out = np.load(run.path / "folds.npy")
     for fold in (0, 1):
-        with np.load(run.member(f"tiny-f{fold}") / "out_of_fold.npz") as kept:
+        with np.load(run.member_folder(f"tiny-f{fold}") / "out_of_fold.npz") as kept:
             np.testing.assert_array_equal(np.sort(kept["ids"] - 1), np.nonzero(held_out == fold)[0])
 
 
@@ -240,7 +240,7 @@ def test_a_leaky_protocol_shows_both_scores_and_what_was_published(
     complete = (dataset.read_training(data).annotators[~held_out] == 0).sum()
     assert held_out.sum() == 8
     assert started.training_faces == 32 + complete - round(0.2 * (32 + complete))
-    found = scores.own["leaky"]
+    found = scores.published_metrics["leaky"]
     assert set(found) == {"mse-px2", "keras-accuracy"}
     assert found["mse-px2"]["published"] == 0.7
     assert (found["mse-px2"]["copies"] or 0) > 0

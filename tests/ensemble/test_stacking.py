@@ -75,7 +75,7 @@ def test_the_score_is_of_faces_the_stack_has_not_seen() -> None:
     stack, held = stacking.fit_stack(inputs, labels, partial(120), groups)
     _, mixed = stacking.fit_simplex(inputs, labels, partial(120))
     assert score(held, labels) > 2.0  # nobody can do better than the labels' own spread
-    flattered = stacking._fit(inputs, labels, partial(120), groups, stacking.MODELS["stack"])
+    flattered = stacking._fit(inputs, labels, partial(120), groups, stacking.CORRECTIONS["stack"])
     assert score(flattered.apply(inputs, partial(120)), labels) < score(held, labels)
     assert score(held, labels) < 1.05 * score(mixed, labels)
     assert stack.weights.shape == (2, NUM_KEYPOINTS, 3)
@@ -149,7 +149,7 @@ def test_networks_for_each_source_are_trained_stacked_and_predict(tmp_path: Path
     run = fitting.start_run(tmp_path / "runs", None, plan, data)
     scores = fitting.train_run(run, data)
     training = dataset.read_training(data)
-    with np.load(run.member("net-rows-partial-f0") / "out_of_fold.npz") as kept:
+    with np.load(run.member_folder("net-rows-partial-f0") / "out_of_fold.npz") as kept:
         own = training.annotators[kept["ids"] - 1] == PARTIAL
         assert np.isfinite(kept["predictions"][own][:, PARTIAL_KEYPOINTS]).all()
         assert np.isnan(kept["predictions"][~own]).all()
@@ -184,7 +184,7 @@ def test_shape_takes_a_mistake_back_that_the_other_points_tell_of() -> None:
     answers[:, 7] += 0.5 * (labels[:, 14] - labels[:, 14].mean(0))
     annotators = np.zeros(400, np.uint8)
     stack, held = stacking.fit_stack(
-        answers[None], labels, annotators, np.arange(400), stacking.MODELS["shape"]
+        answers[None], labels, annotators, np.arange(400), stacking.CORRECTIONS["shape"]
     )
     assert stack.corrections[0] is not None
     assert score(held, labels) < 0.6 * score(answers, labels)
@@ -201,7 +201,7 @@ def test_shape_leaves_noise_alone() -> None:
     answers = labels + np.random.default_rng(2).normal(0, 1.0, labels.shape).astype(np.float32)
     annotators, groups = np.zeros(300, np.uint8), np.arange(300)
     _, held = stacking.fit_stack(
-        answers[None], labels, annotators, groups, stacking.MODELS["shape"]
+        answers[None], labels, annotators, groups, stacking.CORRECTIONS["shape"]
     )
     _, mixed = stacking.fit_simplex(answers[None], labels, annotators)
     assert score(held, labels) <= score(mixed, labels)

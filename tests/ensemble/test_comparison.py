@@ -1,4 +1,4 @@
-"""Comparing recipes: same faces, same budget, interrupted and continued, grown, told apart."""
+"""Tests of comparing recipes."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Recipes of one's own by name."""
+def recipes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the paths of recipe files by name."""
     folder = tmp_path_factory.mktemp("recipes")
     both = f"folds = 2\nmembers = [{{ recipe = '{folder / 'whole.toml'}', share = 3.0 }}, " \
            f"{{ recipe = '{folder / 'eyes.toml'}' }}]\n"  # fmt: skip
@@ -54,13 +54,13 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def compared(
-    tmp_path_factory: pytest.TempPathFactory, data: Path, shelf: dict[str, str]
+    tmp_path_factory: pytest.TempPathFactory, data: Path, recipes: dict[str, str]
 ) -> tuple[Comparison, str]:
     """Return two recipes compared by the command with two seeds, and what it printed."""
     runs = tmp_path_factory.mktemp("runs")
     done = CliRunner().invoke(
         app.app,
-        ["compare", shelf["whole"], shelf["eyes"], "--epochs", "1", "--seeds", "2",
+        ["compare", recipes["whole"], recipes["eyes"], "--epochs", "1", "--seeds", "2",
          "--precision", "float32", "--workers", "2", "--data-dir", str(data),
          "--runs-dir", str(runs)],
         env={"CUDA_VISIBLE_DEVICES": ""},
@@ -85,7 +85,7 @@ def test_the_command_prints_the_table_and_leaves_csv_and_page(
     assert "whole" in page
 
 
-def test_everything_is_scored_on_the_same_unseen_faces(
+def test_all_runs_are_scored_on_the_same_held_out_faces(
     compared: tuple[Comparison, str], data: Path
 ) -> None:
     comparison, _ = compared
@@ -104,15 +104,17 @@ def test_everything_is_scored_on_the_same_unseen_faces(
     assert seeds[0].rmse != seeds[1].rmse
 
 
-def test_results_say_what_was_measured(compared: tuple[Comparison, str], data: Path) -> None:
+def test_results_contain_keypoints_metric_and_cost(
+    compared: tuple[Comparison, str], data: Path
+) -> None:
     comparison, _ = compared
     results = {
         result.recipe: result for result in comparison_results.measure_runs(comparison, data)
     }
     assert results["whole"].keypoints == 15
     assert results["eyes"].keypoints == 7
-    assert results["eyes"].own_metric == "mae-unit"
-    mae, own = results["eyes"].mae, results["eyes"].own_value
+    assert results["eyes"].published_metric == "mae-unit"
+    mae, own = results["eyes"].mae, results["eyes"].published_value
     assert mae is not None
     assert own == pytest.approx(mae / 96)
     assert results["whole"].parameters > results["eyes"].parameters > 0
@@ -121,7 +123,7 @@ def test_results_say_what_was_measured(compared: tuple[Comparison, str], data: P
         assert (result.images_per_second is None) == (result.recipe == REFERENCE)
 
 
-def test_the_mean_face_is_the_mean_of_the_other_faces(
+def test_the_baseline_predicts_the_mean_of_the_other_folds(
     compared: tuple[Comparison, str], data: Path
 ) -> None:
     comparison, _ = compared
@@ -132,47 +134,49 @@ def test_the_mean_face_is_the_mean_of_the_other_faces(
     assert reference.mae == pytest.approx(np.nanmean(abs(errors)), rel=1e-5)
 
 
-def test_an_interrupted_comparison_shows_what_it_has_and_goes_on(
-    data: Path, shelf: dict[str, str], tmp_path: Path
+def test_an_interrupted_comparison_is_measured_and_resumed(
+    data: Path, recipes: dict[str, str], tmp_path: Path
 ) -> None:
     def again() -> Comparison:
-        names = [shelf["whole"], shelf["eyes"]]
+        names = [recipes["whole"], recipes["eyes"]]
         return start_comparison(tmp_path, names, data, budget=None, epochs=2, precision="float32")
 
     def interrupt(event: Event) -> None:
         if isinstance(event, EpochEnded) and event.member == "eyes-seed0/eyes-f0":
             raise KeyboardInterrupt
 
-    first = train_comparison(again(), data, interrupt)
+    first = again()
+    train_comparison(first, data, interrupt)
     assert first.status == "interrupted"
     assert [result.recipe for result in comparison_results.measure_runs(first, data)][
         -1
     ] == REFERENCE
     events: list[Event] = []
-    second = train_comparison(again(), data, events.append)
+    second = again()
+    train_comparison(second, data, events.append)
     assert (second.path, second.status) == (first.path, "finished")
     ended = [event.member for event in events if isinstance(event, MemberEnded)]
     assert ended == ["eyes-seed0/eyes-f0"]
     assert {result.recipe for result in comparison_results.measure_runs(second, data)} == {
         "whole", "eyes", REFERENCE,
     }  # fmt: skip
-    assert again().path != first.path  # all is done: the same question is asked anew
+    assert again().path != first.path  # a finished comparison is not resumed
 
 
-def test_a_comparison_grows_and_keeps_its_settings(
-    compared: tuple[Comparison, str], data: Path, shelf: dict[str, str], tmp_path: Path
+def test_recipes_are_added_with_the_same_settings_only(
+    compared: tuple[Comparison, str], data: Path, recipes: dict[str, str], tmp_path: Path
 ) -> None:
     comparison, _ = compared
     settings: dict[str, Any] = {
-        "budget": None, "epochs": 1, "precision": "float32", "places": 5,
+        "budget": None, "epochs": 1, "precision": "float32", "default_workers": 5,
     }  # fmt: skip
     grown = start_comparison(
-        comparison.path.parent, ["masked-cnn", shelf["eyes"]], data, name="compare-1", **settings
+        comparison.path.parent, ["masked-cnn", recipes["eyes"]], data, name="compare-1", **settings
     )
     assert grown.path == comparison.path
-    assert grown.names == (shelf["whole"], shelf["eyes"], "masked-cnn")
+    assert grown.names == (recipes["whole"], recipes["eyes"], "masked-cnn")
     assert grown.seeds == 2
-    # However many this machine would train at once: it goes on as it was begun.
+    # The number of workers stays, whatever the default is.
     assert grown.settings.workers == comparison.settings.workers == 2
     with pytest.raises(RunError, match="another epochs"):
         start_comparison(
@@ -190,8 +194,8 @@ def test_a_comparison_grows_and_keeps_its_settings(
         train_comparison(comparison, other)
 
 
-def test_an_ensemble_shares_the_budget_among_its_members(
-    data: Path, shelf: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_members_of_an_ensemble_share_the_budget(
+    data: Path, recipes: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budgets: dict[str, float | None] = {}
 
@@ -199,8 +203,8 @@ def test_an_ensemble_shares_the_budget_among_its_members(
         budgets[f"{run.name}/{member.name}"] = budget
 
     monkeypatch.setattr(ensemble_comparison, "train_member", train_member)
-    names = [shelf["whole"], shelf["both"]]
-    comparison = start_comparison(tmp_path, names, data, budget=60.0, parts=2, precision="float32")
+    names = [recipes["whole"], recipes["both"]]
+    comparison = start_comparison(tmp_path, names, data, budget=60.0, folds=2, precision="float32")
     train_comparison(comparison, data)
     assert budgets == pytest.approx(
         {
@@ -210,8 +214,8 @@ def test_an_ensemble_shares_the_budget_among_its_members(
     )  # fmt: skip
 
 
-def test_what_fails_leaves_the_others_their_turn(
-    data: Path, shelf: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_member_that_fails_does_not_stop_the_others(
+    data: Path, recipes: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []
 
@@ -221,29 +225,30 @@ def test_what_fails_leaves_the_others_their_turn(
             raise DataError("none of 40 faces is complete")
 
     monkeypatch.setattr(ensemble_comparison, "train_member", train_member)
-    names = [shelf["whole"], shelf["eyes"]]
+    names = [recipes["whole"], recipes["eyes"]]
     comparison = start_comparison(tmp_path, names, data, budget=60.0, precision="float32")
     events: list[Event] = []
-    assert train_comparison(comparison, data, events.append).status == "failures"
+    train_comparison(comparison, data, events.append)
+    assert comparison.status == "failures"
     assert tried == ["whole-seed0", "eyes-seed0"]
     failed = [event for event in events if isinstance(event, MemberFailed)]
     assert failed == [MemberFailed("whole-seed0/whole-f0", "none of 40 faces is complete")]
 
 
 @pytest.mark.slow
-def test_processes_train_at_once_and_outlive_a_recipe_that_fails(
-    data: Path, shelf: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_workers_continue_after_a_recipe_that_fails(
+    data: Path, recipes: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     (tmp_path / "wrong.toml").write_text(WHOLE + "heatmap_loss = 0.5\n")
     hire = local.workers_for_runs(data, 2)
     assert hire is not None
     comparison = start_comparison(
-        tmp_path / "runs", [str(tmp_path / "wrong.toml"), shelf["whole"], shelf["both"]], data,
-        budget=None, epochs=1, parts=2, precision="float32", workers=2,
+        tmp_path / "runs", [str(tmp_path / "wrong.toml"), recipes["whole"], recipes["both"]], data,
+        budget=None, epochs=1, folds=2, precision="float32", workers=2,
     )  # fmt: skip
     events: list[Event] = []
-    comparison = train_comparison(comparison, data, events.append, hire=hire)
+    train_comparison(comparison, data, events.append, hire=hire)
     assert comparison.status == "failures"
     failed = {event.member: event.reason for event in events if isinstance(event, MemberFailed)}
     assert set(failed) == {"wrong-seed0/wrong-f0", "wrong-seed0/wrong-f1"}
@@ -255,34 +260,34 @@ def test_processes_train_at_once_and_outlive_a_recipe_that_fails(
     }  # fmt: skip
     measured = {result.recipe for result in comparison_results.measure_runs(comparison, data)}
     assert measured == {"whole", "both", REFERENCE}
-    # Nobody asked for the test faces.
+    # A comparison does not predict the test faces.
     assert not list(comparison.path.rglob("test.npz"))
 
 
-def test_what_cannot_be_compared_is_refused_before_anything_is_made(
-    data: Path, shelf: dict[str, str], tmp_path: Path
+def test_invalid_comparisons_are_refused_before_a_folder_is_created(
+    data: Path, recipes: dict[str, str], tmp_path: Path
 ) -> None:
     with pytest.raises(RecipeError, match="did you mean 'farhat'"):
         start_comparison(tmp_path, ["fahrat"], data, budget=60.0)
     with pytest.raises(RecipeError, match="called 'eyes': name each once"):
-        start_comparison(tmp_path, [shelf["eyes"], shelf["eyes"]], data, budget=60.0)
+        start_comparison(tmp_path, [recipes["eyes"], recipes["eyes"]], data, budget=60.0)
     with pytest.raises(RecipeError, match="folds must be at least 2"):
-        start_comparison(tmp_path, [shelf["eyes"]], data, budget=60.0, parts=1)
+        start_comparison(tmp_path, [recipes["eyes"]], data, budget=60.0, folds=1)
     (tmp_path / "mine").mkdir()
     with pytest.raises(RunError, match="is no comparison"):
-        start_comparison(tmp_path, [shelf["eyes"]], data, budget=60.0, name="mine")
+        start_comparison(tmp_path, [recipes["eyes"]], data, budget=60.0, name="mine")
     with pytest.raises(RunError, match="cannot name a folder"):
-        start_comparison(tmp_path / "runs", [shelf["eyes"]], data, budget=60.0, name="../mine")
+        start_comparison(tmp_path / "runs", [recipes["eyes"]], data, budget=60.0, name="../mine")
     assert not list(tmp_path.glob("*/*"))
 
 
 def result(recipe: str, seed: int, rmse: float | None, keypoints: int = 15) -> Result:
     return Result(
-        recipe, seed, keypoints, rmse, rmse, rmse, rmse, "rmse-px", rmse, 100.0, 60.0, 1, 1, "",
-    )  # fmt: skip
+        recipe, seed, keypoints, rmse, rmse, rmse, rmse, "rmse-px", rmse, 100.0, 60.0, 1, 1, ""
+    )
 
 
-def test_lines_are_means_over_seeds_the_best_first_and_fewer_points_last() -> None:
+def test_rows_are_means_over_seeds_sorted_by_keypoints_and_rmse() -> None:
     measured = [
         result("good", 0, 1.0), result("bad", 0, 3.0), result("good", 1, 2.0),
         result("few points", 0, 0.5, 7), result("broken", 0, None),
@@ -294,8 +299,10 @@ def test_lines_are_means_over_seeds_the_best_first_and_fewer_points_last() -> No
     assert table[1].spread is None
 
 
-def test_a_line_is_read_in_the_sources_own_unit() -> None:
-    mean = replace(result("farhat", 0, 2.0), own_metric="mae-unit", own_value=0.0214, flops=10**9)
+def test_a_row_shows_the_published_metric_with_its_unit() -> None:
+    mean = replace(
+        result("farhat", 0, 2.0), published_metric="mae-unit", published_value=0.0214, flops=10**9
+    )
     cells = table_cells(ComparisonRow(mean, 0.05, 3))
     assert "mae-unit 0.0214 px/96" in cells
     assert "±0.050" in cells
