@@ -38,8 +38,9 @@ def complete_recipe(incomplete: str) -> list[str]:
 
 def complete_run(context: typer.Context, incomplete: str) -> list[str]:
     """Return the names of the runs that start with ``incomplete``, of the chosen runs folder."""
-    runs_dir = Path(context.params.get("runs_dir") or RUNS)
-    names = sorted(path.parent.name for path in runs_dir.glob("*/run.json"))
+    from fkd_kaggle.runs import folder
+
+    names = folder.run_names(Path(context.params.get("runs_dir") or RUNS))
     return [name for name in names if name.startswith(incomplete)]
 
 

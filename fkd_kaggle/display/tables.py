@@ -75,15 +75,18 @@ def published_metrics_table(scores: Scores) -> Table:
         "copies": ">copies of training faces",
         "published": ">published",
     }
-    measured = [values for metrics in scores.own.values() for values in metrics.values()]
-    columns = [key for key in headers if any(values.get(key) is not None for values in measured)]
+    rows = [
+        (recipe, name, values)
+        for recipe, metrics in scores.published_metrics.items()
+        for name, values in metrics.items()
+    ]
+    columns = [key for key in headers if any(values.get(key) is not None for *_, values in rows)]
     table = _empty_table(
         "metrics of the publication", "metric", "unit", *(headers[key] for key in columns)
     )
-    for recipe, metrics in scores.own.items():
-        for name, values in metrics.items():
-            cells = (format_short(values.get(key)) for key in columns)
-            table.add_row(escape(recipe), name, METRICS[name].unit, *cells)
+    for recipe, name, values in rows:
+        cells = (format_short(values.get(key)) for key in columns)
+        table.add_row(escape(recipe), name, METRICS[name].unit, *cells)
     return table
 
 
@@ -134,9 +137,9 @@ def runs_table(runs: Iterable[Run]) -> Table:
         scores = run.scores
         table.add_row(
             escape(run.name),
-            str(run.info["created"])[:16].replace("T", " "),
+            run.created[:16].replace("T", " "),
             run.status,
-            ", ".join(run.info["recipes"]),
+            ", ".join(run.recipe_digests),
             format_pixels(scores.combined if scores else None),
             format_pixels(scores.expected if scores else None),
         )
@@ -173,8 +176,8 @@ def recipes_table(items: Iterable[Recipe | Ensemble]) -> Table:
         description = (f"ensemble of {len(members)}: " if members else "") + escape(
             item.description
         )
-        if item.source:
-            description += f" [dim]({escape(item.source)})[/]"
+        if item.publication:
+            description += f" [dim]({escape(item.publication)})[/]"
         published = getattr(item, "published", {})
         table.add_row(
             f"[bold]{escape(item.name)}[/]",
