@@ -1,1 +1,1 @@
-"""Train one network: preprocessing, augmentation, learner, trainer, inference."""
+"""Training of one network: preprocessing, augmentation, learner, trainer and inference."""

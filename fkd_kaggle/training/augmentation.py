@@ -1,13 +1,9 @@
-"""Views: random looks at a face that know their own inverse.
+"""Augmentation: draws random views of faces and changes their grey values.
 
-A view is an affine map (with an optional mirror) plus photometric changes. The network predicts in
-the view's frame and ``to_face`` maps its points back, so the loss is taken where the labels are:
-targets are never warped and missing labels need no care. Averaging ``to_face`` over several views
-at prediction *is* test-time augmentation. Everything here is ``keras.ops`` and runs inside the
-training step on whatever device and backend the model runs on.
-
-The map is kept in the direction an image warp needs, view pixel → face pixel; that is also exactly
-what takes predictions back, so no matrix is ever inverted.
+A view (``nn.warp.View``) is an affine map with an optional mirror. The network predicts in the
+pixels of the view, and ``View.to_face`` maps the predictions back to face pixels. The loss is
+therefore computed where the labels are: labels are not warped and may be missing. Everything here
+uses ``keras.ops`` and runs inside the training step on any device and backend.
 """
 
 from __future__ import annotations
@@ -26,9 +22,19 @@ from fkd_kaggle.recipes.schema import Augmentation
 
 
 def draw_view(batch: Any, strength: Augmentation, seed: keras.random.SeedGenerator) -> View:
-    """Draw a random view for each of ``batch`` faces."""
+    """Return a random view for each face of a batch.
 
-    def stray(spread: float) -> Any:
+    Parameters
+    ----------
+    batch
+        Number of faces B, an int or a scalar tensor.
+    strength
+        Strength of each part of the augmentation.
+    seed
+        Source of random numbers; its state changes.
+    """
+
+    def symmetric(spread: float) -> Any:
         if strength.distribution == "uniform":
             return keras.random.uniform((batch,), -spread, spread, seed=seed)
         return spread * ops.clip(keras.random.normal((batch,), seed=seed), -2.5, 2.5)
@@ -36,20 +42,20 @@ def draw_view(batch: Any, strength: Augmentation, seed: keras.random.SeedGenerat
     def uniform(low: float, high: float) -> Any:
         return keras.random.uniform((batch,), low, high, seed=seed)
 
-    zoom = ops.exp(stray(strength.scale))
-    shift_x, shift_y = stray(strength.shift), stray(strength.shift)
-    if strength.far:
-        # Cut as wide as a careless detector does; what was the picture stays in the picture.
-        size = ops.where(uniform(0, 1) < strength.far, uniform(0.5, 1), ops.ones((batch,)))
-        room = (1 - size) * CENTRE
+    zoom = ops.exp(symmetric(strength.scale))
+    shift_x, shift_y = symmetric(strength.shift), symmetric(strength.shift)
+    if strength.zoom_out:
+        # As wide as the crop of an inaccurate face detector. The whole image stays visible.
+        size = ops.where(uniform(0, 1) < strength.zoom_out, uniform(0.5, 1), ops.ones((batch,)))
+        margin = (1 - size) * CENTRE
         zoom = zoom * size
-        shift_x = shift_x * size + room * uniform(-1, 1)
-        shift_y = shift_y * size + room * uniform(-1, 1)
+        shift_x = shift_x * size + margin * uniform(-1, 1)
+        shift_y = shift_y * size + margin * uniform(-1, 1)
     return make_view(
-        angle=stray(strength.rotation * pi / 180),
+        angle=symmetric(strength.rotation * pi / 180),
         zoom=zoom,
-        aspect=ops.exp(stray(strength.stretch)),
-        shear=stray(strength.shear),
+        aspect=ops.exp(symmetric(strength.stretch)),
+        shear=symmetric(strength.shear),
         shift_x=shift_x,
         shift_y=shift_y,
         mirrored=keras.random.uniform((batch,), seed=seed) < strength.flip,
@@ -57,58 +63,89 @@ def draw_view(batch: Any, strength: Augmentation, seed: keras.random.SeedGenerat
 
 
 def change_lighting(images: Any, strength: Augmentation, seed: keras.random.SeedGenerator) -> Any:
-    """Change the light, and add the noise, of (B, 96, 96, 1) float images in [0, 1]."""
+    """Change lighting and focus of images at random, add noise and erase rectangles.
+
+    Parameters
+    ----------
+    images
+        (B, 96, 96, 1) float32 grey values in [0, 1].
+    strength
+        Strength of each part of the augmentation.
+    seed
+        Source of random numbers; its state changes.
+
+    Returns
+    -------
+    (B, 96, 96, 1) float32; values may lie outside [0, 1].
+    """
     batch = ops.shape(images)[0]
 
-    def uniform(reach: float) -> Any:
-        return keras.random.uniform((batch, 1, 1, 1), -reach, reach, seed=seed)
+    def uniform(half_range: float) -> Any:
+        return keras.random.uniform((batch, 1, 1, 1), -half_range, half_range, seed=seed)
 
     if strength.gamma:
-        # Twice as fast as a power.
+        # Twice as fast as ops.power.
         images = ops.exp(ops.exp(uniform(strength.gamma)) * ops.log(ops.maximum(images, 1e-3)))
-    # Contrast is about mid-grey. All of it as one factor and one offset: a pass over all pixels is
-    # what costs time.
+    # Contrast changes the distance from mid-grey. Contrast, gain and brightness are combined into
+    # one factor and one offset, because each pass over all pixels takes time.
     contrast = ops.exp(uniform(strength.contrast))
     factor = contrast * (1.0 + uniform(strength.gain))
     offset = 0.5 - 0.5 * contrast + uniform(strength.brightness)
     images = images * factor + offset
-    if strength.shade:
-        across = (ops.arange(IMAGE_SIZE, dtype="float32") - CENTRE) / CENTRE
-        images = images * (1.0 + uniform(strength.shade) * across[:, None])
-        images = images * (1.0 + uniform(strength.shade) * across[:, None, None])
+    if strength.lighting_gradient:
+        position = (ops.arange(IMAGE_SIZE, dtype="float32") - CENTRE) / CENTRE
+        images = images * (1.0 + uniform(strength.lighting_gradient) * position[:, None])
+        images = images * (1.0 + uniform(strength.lighting_gradient) * position[:, None, None])
     if strength.blur:
         images = _blur(images, strength.blur, seed)
     if strength.noise:
-        # One grain a batch, more or less of it, or of its negative; and uniform with a standard
-        # deviation of one: other numbers for each image, and normal ones, take their time.
-        grain = keras.random.uniform((IMAGE_SIZE, IMAGE_SIZE, 1), -(3**0.5), 3**0.5, seed=seed)
-        images = images + uniform(strength.noise) * grain
-    if strength.erase:
-        images = _erase(images, strength.erase, seed)
+        # Uniform noise with standard deviation 1, drawn once for the batch and scaled (also by
+        # negative factors) for each image. Separate or normal noise takes much longer.
+        noise = keras.random.uniform((IMAGE_SIZE, IMAGE_SIZE, 1), -(3**0.5), 3**0.5, seed=seed)
+        images = images + uniform(strength.noise) * noise
+    if strength.random_erasing:
+        images = _erase_rectangle(images, strength.random_erasing, seed)
     return images
 
 
-def _blur(images: Any, probability: float, seed: keras.random.SeedGenerator) -> Any:
-    """Mix some images with what a Gaussian of two pixels makes of them."""
-    across = _smoothing(sigma=2.0, reach=4)
-    # Products of matrices: a convolution of one channel takes several times as long.
-    soft = ops.matmul(ops.matmul(across, images[..., 0]), across.T)[..., None]
-    shape = (ops.shape(images)[0], 1, 1, 1)
-    chosen = keras.random.uniform(shape, seed=seed) < probability
-    share = keras.random.uniform(shape, seed=seed)
-    return images + ops.where(chosen, share, ops.zeros_like(share)) * (soft - images)
+def gaussian_smoothing(sigma: float, radius: int) -> np.ndarray:
+    """Return a matrix that smooths columns of 96 pixels with a Gaussian.
 
+    Parameters
+    ----------
+    sigma
+        Standard deviation in pixels.
+    radius
+        Pixels on each side at which the Gaussian is cut off. Edges are reflected.
 
-@functools.cache
-def _smoothing(sigma: float, reach: int) -> np.ndarray:
-    """Return the (96, 96) float32 matrix that smooths columns of pixels, mirrored at the ends."""
-    weights = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / sigma))
-    padded = np.pad(np.eye(IMAGE_SIZE), [(reach, reach), (0, 0)], mode="reflect")
+    Returns
+    -------
+    (96, 96) float32.
+    """
+    weights = np.exp(-0.5 * np.square(np.arange(-radius, radius + 1) / sigma))
+    padded = np.pad(np.eye(IMAGE_SIZE), [(radius, radius), (0, 0)], mode="reflect")
     moved = [weight * padded[start : start + IMAGE_SIZE] for start, weight in enumerate(weights)]
     return (np.sum(moved, 0) / weights.sum()).astype(np.float32)
 
 
-def _erase(images: Any, probability: float, seed: keras.random.SeedGenerator) -> Any:
+def _blur(images: Any, probability: float, seed: keras.random.SeedGenerator) -> Any:
+    """Mix some of the images, in random proportion, with their smoothed versions."""
+    smoothing = _blur_matrix()
+    # Matrix products: a convolution of one channel takes several times as long.
+    smooth = ops.matmul(ops.matmul(smoothing, images[..., 0]), smoothing.T)[..., None]
+    shape = (ops.shape(images)[0], 1, 1, 1)
+    chosen = keras.random.uniform(shape, seed=seed) < probability
+    share = keras.random.uniform(shape, seed=seed)
+    return images + ops.where(chosen, share, ops.zeros_like(share)) * (smooth - images)
+
+
+@functools.cache
+def _blur_matrix() -> np.ndarray:
+    return gaussian_smoothing(sigma=2.0, radius=4)
+
+
+def _erase_rectangle(images: Any, probability: float, seed: keras.random.SeedGenerator) -> Any:
+    """Fill a random rectangle of some of the images with a random grey value."""
     batch = ops.shape(images)[0]
 
     def uniform(low: float, high: float) -> Any:
@@ -119,5 +156,5 @@ def _erase(images: Any, probability: float, seed: keras.random.SeedGenerator) ->
     inside_x = ops.abs(pixels - uniform(0, IMAGE_SIZE)) < half_x
     inside_y = ops.abs(pixels - uniform(0, IMAGE_SIZE)) < half_y
     chosen = uniform(0, 1) < probability
-    hole = ops.logical_and(inside_y[:, :, None], ops.logical_and(inside_x, chosen)[:, None])
-    return ops.where(hole[..., None], ops.reshape(uniform(0, 1), (batch, 1, 1, 1)), images)
+    erased = ops.logical_and(inside_y[:, :, None], ops.logical_and(inside_x, chosen)[:, None])
+    return ops.where(erased[..., None], ops.reshape(uniform(0, 1), (batch, 1, 1, 1)), images)

@@ -1,10 +1,11 @@
-"""Looking again where a network is lost: small faces, and faces far from the middle.
+"""Crop search: predict again from windows of the image where flip disagreement is large.
 
-A few pictures in a thousand are cut so wide that a network looks for the face where faces usually
-are, and misses it by ten pixels or more: as much squared error as hundreds of good answers have. It
-shows without labels, because the answers for the picture and for its mirror image then disagree.
-Such a picture is looked at again through windows. A window's answer counts where mirroring does not
-change it and another window, which shows the face in another place and size, agrees.
+A few images in a thousand are cropped so wide that a network looks for the face in the wrong place
+and misses it by ten pixels or more. The squared error of such an image equals that of hundreds of
+good predictions. It can be found without labels: the predictions for the image and for its mirror
+image disagree. The network then predicts from windows of the image. The prediction from a window
+counts if its flip disagreement is small and another window, which shows the face at another place
+and size, agrees.
 """
 
 from __future__ import annotations
@@ -19,76 +20,103 @@ from keras import ops
 from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.nn import warp
 from fkd_kaggle.training import forward
-from fkd_kaggle.training.network import label_offset_pixels
+from fkd_kaggle.training.label_offset import label_offset_pixels
 
-DOUBTFUL = 3.0
-"""A face and its mirror image disagree by more than these pixels: look again."""
+LARGE_DISAGREEMENT = 3.0
+"""Flip disagreement in pixels above which a face is searched for."""
 
-SURE = 1.0
-"""They disagree by less in a window's pixels, as they do for nineteen in twenty faces: believe."""
+SMALL_DISAGREEMENT = 1.0
+"""Flip disagreement in window pixels below which the prediction from a window counts; 19 of 20
+faces are below it."""
 
-AGREE = 2.0
-"""Two windows within these pixels of each other have found the same face."""
+AGREEMENT_DISTANCE = 2.0
+"""Root mean square distance in pixels below which the predictions from two windows agree."""
 
-MOST = 0.03
-"""At most this share of the faces, and one, is looked at again: a network that doubts more is no
-good yet."""
+MAX_FRACTION = 0.03
+"""Largest fraction of the faces that are searched for, rounded up. A network with larger flip
+disagreement on more faces is not trained enough for the search."""
 
-_SIZES = ((0.85, 2), (0.7, 3), (0.5, 4))
-"""Windows' sizes as shares of the picture, and how many of each lie side by side along an axis."""
+_WINDOW_SIZES = ((0.85, 2), (0.7, 3), (0.5, 4))
+"""Size of windows as a fraction of the image, and number of windows along each axis."""
 
 
 def predict_with_crop_search(
     network: keras.Model, images: np.ndarray, flip: Sequence[int] | None
 ) -> np.ndarray:
-    """Return (N, P, 2) float32 pixels as ``networks.predict_points``, doubtful ones searched for.
-
-    Networks that are not asked about mirror images (no ``flip``) never look again.
-    """
-    if flip is None:
-        return forward.predict_points(network, images, flip)
-    points, doubts = forward.predict_with_flip_disagreement(network, images, flip)
-    lost = np.argsort(-doubts)[: ceil(MOST * len(images))]
-    lost = lost[doubts[lost] > DOUBTFUL]
-    if len(lost):
-        found = search_crops(network, images[lost], flip)
-        points[lost] = np.where(np.isnan(found), points[lost], found)
-    return points
-
-
-def search_crops(network: keras.Model, images: np.ndarray, flip: Sequence[int]) -> np.ndarray:
-    """Return (N, P, 2) float32 pixels of faces that windows agree on; NaN where they do not.
+    """Return ``forward.predict_points`` with crop search for faces with large flip disagreement.
 
     Parameters
     ----------
+    network
+        A network from ``training.network``.
     images
         (N, 96, 96) uint8.
     flip
-        (P,) from ``networks.averaged_flip``.
+        P positions from ``outputs.flip_averaging_order``; without them there is no search.
+
+    Returns
+    -------
+    (N, P, 2) float32 pixels.
     """
-    looks = crop_windows()
+    if flip is None:
+        return forward.predict_points(network, images, flip)
+    points, disagreement = forward.predict_with_flip_disagreement(network, images, flip)
+    selected = np.argsort(-disagreement)[: ceil(MAX_FRACTION * len(images))]
+    selected = selected[disagreement[selected] > LARGE_DISAGREEMENT]
+    if len(selected):
+        found = search_crops(network, images[selected], flip)
+        points[selected] = np.where(np.isnan(found), points[selected], found)
+    return points
+
+
+def search_crops(
+    network: keras.Model,
+    images: np.ndarray,
+    flip: Sequence[int],
+    windows: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the predictions that windows of the images agree on.
+
+    Parameters
+    ----------
+    network
+        A network from ``training.network``.
+    images
+        (N, 96, 96) uint8.
+    flip
+        P positions from ``outputs.flip_averaging_order``.
+    windows
+        (W, 2, 3) float32 maps from window pixels to image pixels; ``crop_windows()`` if None.
+
+    Returns
+    -------
+    (N, P, 2) float32 pixels; NaN where no two windows agree.
+    """
+    windows = crop_windows() if windows is None else windows
     offset = label_offset_pixels(network)
-    grey = np.repeat(images[..., None].astype(np.float32), len(looks), axis=0)
-    matrix = np.tile(looks, (len(images), 1, 1))
-    seen = np.clip(np.rint(ops.convert_to_numpy(warp.warp_images(grey, matrix))[..., 0]), 0, 255)
-    answers, doubts = forward.predict_with_flip_disagreement(network, seen.astype(np.uint8), flip)
-    # Labels lie aside by so many pixels of the face's picture, not of the window's.
-    answers = ops.convert_to_numpy(warp.transform_points(answers - offset, matrix)) + offset
-    result = np.full((len(images), *answers.shape[1:]), np.nan, np.float32)
-    for row, (found, unsure) in enumerate(
-        zip(np.split(answers, len(images)), np.split(doubts, len(images)), strict=True)
+    grey = np.repeat(images[..., None].astype(np.float32), len(windows), axis=0)
+    matrix = np.tile(windows, (len(images), 1, 1))
+    crops = ops.convert_to_numpy(warp.warp_images(grey, matrix))[..., 0]
+    crops = np.clip(np.rint(crops), 0, 255).astype(np.uint8)
+    points, disagreement = forward.predict_with_flip_disagreement(network, crops, flip)
+    # The label offset is in pixels of the image, not of the window.
+    points = ops.convert_to_numpy(warp.transform_points(points - offset, matrix)) + offset
+    result = np.full((len(images), *points.shape[1:]), np.nan, np.float32)
+    for row, (candidates, disagreements) in enumerate(
+        zip(np.split(points, len(images)), np.split(disagreement, len(images)), strict=True)
     ):
-        apart = np.sqrt(np.square(found - found[unsure.argmin()]).mean((1, 2)))
-        agreed = (unsure < SURE) & (apart < AGREE)
+        best = candidates[disagreements.argmin()]
+        distances = np.sqrt(np.square(candidates - best).mean((1, 2)))
+        agreed = (disagreements < SMALL_DISAGREEMENT) & (distances < AGREEMENT_DISTANCE)
         if agreed.sum() > 1:
-            result[row] = found[agreed].mean(0)
+            result[row] = candidates[agreed].mean(0)
     return result
 
 
 def crop_windows() -> np.ndarray:
-    """Return (W, 2, 3) float32: window pixel (x, y, 1) → picture pixel, for ``views.warp``."""
-    found = []
-    for size, count in _SIZES:
+    """Return the windows of the search, (W, 2, 3) float32: window (x, y, 1) → image (x, y)."""
+    windows = []
+    for size, count in _WINDOW_SIZES:
         corners = np.linspace(0, (1 - size) * (IMAGE_SIZE - 1), count)
-        found += [[[size, 0, x], [0, size, y]] for y in corners for x in corners]
-    return np.array(found, np.float32)
+        windows += [[[size, 0, x], [0, size, y]] for y in corners for x in corners]
+    return np.array(windows, np.float32)

@@ -1,7 +1,7 @@
-"""What training tells whoever watches: plain values, no printing.
+"""Progress events of training: plain values.
 
-``ensemble.train`` calls ``on_event`` with these; ``display`` turns them into a live terminal view
-or into plain lines for a kernel's log.
+``ensemble.fitting`` calls ``on_event`` with them; ``display.training`` shows them. This module
+prints nothing.
 """
 
 from __future__ import annotations
@@ -15,43 +15,52 @@ from fkd_kaggle.runs.scores import Scores
 
 @dataclass(frozen=True)
 class EnsembleStarted:
-    """Training begins, or is taken up again where an interrupted run stopped."""
+    """Training of a run starts or resumes."""
 
     run: str
+    """Name of the run."""
     members: tuple[str, ...]
+    """Names of its members."""
     finished: int
-    """Members that an earlier call already finished."""
+    """Number of members that were already finished."""
     faces: int
+    """Number of training faces, held-out faces included."""
     precision: str
+    """Dtype policy, with the number of workers and devices where there are several."""
     seconds_limit: float | None
+    """Time limit; None for none."""
 
 
 @dataclass(frozen=True)
 class MemberStarted:
-    """One recipe begins on one fold."""
+    """Training of a member starts or resumes."""
 
     member: str
     recipe: str
     fold: int
     position: int
-    """Its place among the ensemble's members, from 0."""
+    """Position among the members of the ensemble, from 0."""
     parameters: int
+    """Number of weights of the network."""
     training_faces: int
     validation_faces: int
     resumed_epoch: int
-    """Epochs an earlier call already trained; 0 for a fresh start."""
+    """Number of epochs that were trained before; 0 for a fresh start."""
     note: str = ""
-    """Where its first weights come from, for architectures that begin with trained ones."""
+    """Origin of the initial weights, for architectures that start with pretrained weights."""
 
 
 @dataclass(frozen=True)
 class StepEnded:
-    """A few optimiser steps went by; sent about twice a second, not for every step."""
+    """A training step ended; sent at most twice a second."""
 
     member: str
     epoch: int
+    """Current epoch, from 1."""
     step: int
+    """Finished steps of the epoch."""
     steps: int
+    """Steps of each epoch."""
     loss: float
     images_per_second: float
     seconds_left: float
@@ -60,19 +69,24 @@ class StepEnded:
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """One epoch is over. ``rmse`` is in pixels on validation faces, None when not evaluated."""
+    """An epoch of a member ended."""
 
     member: str
     epoch: int
-    """Epochs trained so far, from 1."""
+    """Number of trained epochs, from 1."""
     epochs: int
+    """Epochs of the recipe."""
     loss: float
     rmse: float | None
+    """Pixels, on the validation faces; None without a validation."""
     best_rmse: float | None
+    """Pixels; None before the first validation."""
     learning_rate: float
     images_per_second: float
     seconds: float
+    """Duration of the epoch without validation."""
     seconds_left: float
+    """Estimate for this member."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +95,15 @@ class MemberEnded:
 
     member: str
     rmse: float
-    """Pixels, on its held-out fold, flip-averaged, in the lookup table's proportions."""
+    """Pixels, on the held-out fold, averaged with mirror images and weighted by query counts."""
     seconds: float
     stopped: str
-    """Why it ended: "finished", "early stopping", "time limit" or "interrupted"."""
+    """Reason: "finished", "early stopping", "time limit" or "interrupted"."""
 
 
 @dataclass(frozen=True)
 class MemberFailed:
-    """A member could not be trained; the others go on, and the blend does without it."""
+    """A member cannot be trained. The others continue, and the blend leaves this member out."""
 
     member: str
     reason: str
@@ -97,13 +111,16 @@ class MemberFailed:
 
 @dataclass(frozen=True)
 class EnsembleEnded:
-    """The blend is fitted and the run is usable."""
+    """The blend is fitted and the run can be used."""
 
     scores: Scores
     finished: int
+    """Number of finished members."""
     members: int
+    """Number of members."""
     seconds: float
     stopped: str
+    """Status of the run, see ``runs.folder.Run.status``."""
 
 
 Event = (
@@ -120,15 +137,15 @@ OnEvent = Callable[[Event], None]
 
 
 def ignore_events(_: Event) -> None:
-    """Watch nothing."""
+    """Do nothing; the default ``on_event``."""
 
 
 def serialize_events(on_event: OnEvent) -> OnEvent:
-    """Return a callback that several threads may call."""
+    """Return a version of ``on_event`` that several threads may call."""
     lock = threading.Lock()
 
-    def tell(event: Event) -> None:
+    def locked(event: Event) -> None:
         with lock:
             on_event(event)
 
-    return tell
+    return locked

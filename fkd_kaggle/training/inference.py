@@ -1,7 +1,8 @@
-"""An ensemble: members trained fold by fold, blended out of fold, averaged at prediction.
+"""Prediction with one network: the function that every prediction of this package goes through.
 
-Conducts ``training``, ``blend`` and the run folder. Knows how time is shared between members and
-what to do when it runs out or somebody presses Ctrl-C.
+Used for validation during training, for out-of-fold predictions, for test faces and for crops of
+photos. ``ensemble.prediction`` combines the predictions of several networks. Keras is imported on
+the first call, because commands that use stored predictions do not need it.
 """
 
 from __future__ import annotations
@@ -10,31 +11,48 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.recipes.plans import Member
+from fkd_kaggle.recipes.schema import Recipe
+from fkd_kaggle.training.outputs import flip_averaging_order, to_keypoints
 
 if TYPE_CHECKING:
     import keras
 
 
-def predict_member(
+def predict_keypoints(
     network: keras.Model,
-    member: Member,
-    wanted: Faces,
+    recipe: Recipe,
+    images: np.ndarray,
     annotators: np.ndarray,
     *,
-    again: bool = True,
+    crop_search: bool,
 ) -> np.ndarray:
-    """Return (N, 15, 2) float32 pixels: one network's flip-averaged answer.
+    """Return the keypoints that one network predicts.
+
+    Predictions are averaged over each face and its mirror image if the recipe trains on mirrored
+    faces.
 
     Parameters
     ----------
-    again
-        Whether it looks again at faces it is lost on (see ``search``).
-    """
-    from fkd_kaggle.training import crop_search, forward
-    from fkd_kaggle.training.network import flip_averaging_order, to_keypoints
+    network
+        The network of the recipe, from ``training.network``.
+    recipe
+        The recipe of the network.
+    images
+        (N, 96, 96) uint8.
+    annotators
+        (N,) annotator whose conventions each prediction follows: 0 complete, 1 partial.
+    crop_search
+        Whether to search windows of the image where flip disagreement is large
+        (``training.crop_search``). Validation skips the search to save time; the photo pipeline
+        re-crops instead.
 
-    predict = crop_search.predict_with_crop_search if again else forward.predict_points
-    points = predict(network, wanted.images, flip_averaging_order(member.recipe))
-    return to_keypoints(points, member.recipe, annotators)
+    Returns
+    -------
+    (N, 15, 2) float32 pixels; NaN where the recipe does not predict the keypoint.
+    """
+    from fkd_kaggle.training.crop_search import predict_with_crop_search
+    from fkd_kaggle.training.forward import predict_points
+
+    predict = predict_with_crop_search if crop_search else predict_points
+    points = predict(network, images, flip_averaging_order(recipe))
+    return to_keypoints(points, recipe, annotators)

@@ -1,7 +1,7 @@
-"""An ensemble: members trained fold by fold, blended out of fold, averaged at prediction.
+"""Trains one member of a run and stores its predictions.
 
-Conducts ``training``, ``blend`` and the run folder. Knows how time is shared between members and
-what to do when it runs out or somebody presses Ctrl-C.
+Splits the faces, prepares them as the recipe says, trains with ``training.trainer`` and stores
+out-of-fold and test predictions. Knows nothing about other members or the blend.
 """
 
 from __future__ import annotations
@@ -21,29 +21,39 @@ from fkd_kaggle.runs.members import member_progress
 from fkd_kaggle.runs.predictions import store_out_of_fold, store_test_predictions
 from fkd_kaggle.training import preprocessing, published_metrics
 from fkd_kaggle.training.events import MemberEnded, OnEvent
-from fkd_kaggle.training.inference import predict_member
+from fkd_kaggle.training.inference import predict_keypoints
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What the members of a run are trained and scored on, read once."""
+    """The faces that the members of a run are trained and scored on."""
 
     training: Faces
+    """N training faces."""
     held_out: np.ndarray
     """(N,) int64: the fold in which each training face is held out."""
     test: tuple[Faces, np.ndarray] | None
-    """The test faces and their sources, where there is a test set."""
+    """The test faces and their annotators; None without a test set."""
     query_counts: np.ndarray
-    """(2, 15) how many values the lookup table asks for, by source and keypoint."""
+    """(2, 15): how often the lookup table queries each keypoint, by annotator."""
 
 
 def read_training_data(run: Run, data_dir: Path) -> TrainingData:
-    """Read what the run's members are trained on; makes its folds on the first call.
+    """Read the training data of a run; assigns the folds on the first call.
+
+    Parameters
+    ----------
+    run
+        The run.
+    data_dir
+        Folder of the competition's files.
 
     Raises
     ------
+    DataError
+        The files are missing or invalid.
     RunError
-        The run was made on other data.
+        The run was made on another data set.
     """
     run.check_data(dataset.fingerprint(data_dir))
     training = dataset.read_training(data_dir)
@@ -58,53 +68,90 @@ def read_training_data(run: Run, data_dir: Path) -> TrainingData:
 def train_member(
     run: Run,
     member: Member,
-    material: TrainingData,
+    data: TrainingData,
     budget: float | None,
     on_event: OnEvent,
     tensorboard: bool = False,
 ) -> float:
-    """Train one member and store its predictions; return the seconds besides the training.
+    """Train one member and store its predictions.
+
+    Parameters
+    ----------
+    run
+        The run.
+    member
+        A member of its plan.
+    data
+        The run's training data.
+    budget
+        Seconds for the training in this call; None for no limit.
+    on_event
+        Called with the events of this member.
+    tensorboard
+        Whether to write TensorBoard logs into the run folder.
+
+    Returns
+    -------
+    The seconds that this call took besides training.
 
     Raises
     ------
+    DataError
+        There are no faces to train on.
+    RecipeError
+        The network cannot be built.
     KeyboardInterrupt
-        After the member's checkpoint is written.
+        Training was interrupted; the checkpoint is written.
     """
+    # Imports Keras, which commands that do not train should not wait for.
+    import keras
+
     from fkd_kaggle.training import trainer
 
-    began, before = time.monotonic(), member_progress(run, member).seconds
-    validation = material.training.take(np.nonzero(material.held_out == member.fold)[0])
-    rest = material.training.take(np.nonzero(material.held_out != member.fold)[0])
+    started, before = time.monotonic(), member_progress(run, member).seconds
+    held_out = data.training.take(np.nonzero(data.held_out == member.fold)[0])
+    others = data.training.take(np.nonzero(data.held_out != member.fold)[0])
     prepared = preprocessing.prepare_faces(
-        member.recipe, rest, run.plan.ensemble.split, member.seed
+        member.recipe, others, run.plan.ensemble.split, member.seed
     )
-    watched = prepared.validation or validation
+    validation = prepared.validation or held_out
 
-    def score(predictions: np.ndarray, faces: Faces = watched) -> float:
+    def score(predictions: np.ndarray, faces: Faces = validation) -> float:
         value = metrics.combined_rmse(
-            predictions, faces.keypoints, faces.annotators, material.query_counts
+            predictions, faces.keypoints, faces.annotators, data.query_counts
         )
         return float("nan") if value is None else value
 
+    callbacks = []
+    if tensorboard:
+        logs = run.tensorboard_folder / member.name
+        callbacks.append(keras.callbacks.TensorBoard(str(logs), write_graph=False))
     network, progress = trainer.fit_member(
-        member, run.member(member.name), prepared.training, watched, score,
+        member,
+        run.member_folder(member.name),
+        prepared.training,
+        validation,
+        score,
         position=run.plan.members.index(member),
         budget=None if budget is None else budget + before,
         on_event=on_event,
-        tensorboard=run.path / "tensorboard" if tensorboard else None,
-    )  # fmt: skip
-    predictions = predict_member(network, member, validation, validation.annotators)
+        callbacks=callbacks,
+    )
+
+    def predict(faces: Faces, annotators: np.ndarray) -> np.ndarray:
+        return predict_keypoints(network, member.recipe, faces.images, annotators, crop_search=True)
+
+    predictions = predict(held_out, held_out.annotators)
     if prepared.copies is not None:
-        unseen = preprocessing.augment_offline(validation, member.recipe, member.seed)
+        unseen = preprocessing.augment_offline(held_out, member.recipe, member.seed)
         for name, copies in (("copies", prepared.copies), ("unseen_copies", unseen)):
-            answers = predict_member(network, member, copies, copies.annotators)
-            published_metrics.store_published_metrics(run, member, name, answers, copies.keypoints)
-    store_out_of_fold(run, member, validation.ids, predictions)
-    if material.test is not None:
-        # Now, while the network is compiled: `predict` then has nothing left to compute.
-        store_test_predictions(
-            run, member, *material.test, predict_member(network, member, *material.test)
-        )
-    seconds = time.monotonic() - began
-    on_event(MemberEnded(member.name, score(predictions, validation), seconds, progress.stopped))
+            published_metrics.store_published_metrics(
+                run, member, name, predict(copies, copies.annotators), copies.keypoints
+            )
+    store_out_of_fold(run, member, held_out.ids, predictions)
+    if data.test is not None:
+        # While the network is compiled: the predict command then only reads stored predictions.
+        store_test_predictions(run, member, *data.test, predict(*data.test))
+    seconds = time.monotonic() - started
+    on_event(MemberEnded(member.name, score(predictions, held_out), seconds, progress.stopped))
     return seconds - (progress.seconds - before)

@@ -1,10 +1,10 @@
-"""A recipe's protocol: what is made of the faces it may learn from before the first step.
+"""Preprocessing: what a recipe does with the faces it is trained on before the first step.
 
-In this order: the other source's faces are left out where the recipe wants one's only, a part is
-split off for early stopping to watch, missing labels are settled, and the rest is enlarged by fixed
-copies. The published systems enlarged first and split afterwards, so that they tested on mirrored
-and shifted copies of faces they had trained on; "enlarged-first" does the same, beside faces that
-nobody has seen, to show what such a score is worth.
+In this order: select the faces of one annotator if the recipe says so, split off faces for early
+stopping, impute missing labels, and add fixed copies (offline augmentation). Some publications
+split after the offline augmentation, so that they tested on mirrored and shifted copies of their
+training faces. The split "after-augmentation" does the same, to measure by how much the score
+becomes too optimistic.
 """
 
 from __future__ import annotations
@@ -24,69 +24,85 @@ from fkd_kaggle.recipes.schema import OfflineCopy, Recipe
 if TYPE_CHECKING:
     from fkd_kaggle.nn.warp import View
 
-_BLOCK = 256
+_BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)
 class PreparedFaces:
-    """What a member learns from, and what it is watched on."""
+    """The faces of a member after preprocessing."""
 
     training: Faces
+    """Faces to train on."""
     validation: Faces | None
-    """For early stopping and the plateau; None where the held-out faces are watched."""
+    """Faces for early stopping and "plateau"; None where the held-out faces are used."""
     copies: Faces | None = None
-    """Faces a leaky protocol tests on: copies of training faces among them."""
+    """Test faces of the split "after-augmentation", among them copies of training faces."""
 
 
 def prepare_faces(recipe: Recipe, faces: Faces, split: str, seed: int) -> PreparedFaces:
-    """Split, settle and enlarge the faces a member may learn from.
+    """Return the faces that a member is trained and validated on.
 
     Parameters
     ----------
+    recipe
+        The member's recipe.
+    faces
+        All faces outside the held-out fold.
     split
-        The run's: "grouped", "random" or "enlarged-first".
+        The run's split: "grouped", "random" or "after-augmentation".
+    seed
+        Seed of splits and noise.
 
     Raises
     ------
     DataError
-        The recipe learns from one source's faces, and there are none.
+        The recipe is trained on one annotator's faces, and there are none.
     """
     if recipe.rows != "all":
         faces = faces.take(faces.annotators == ANNOTATORS.index(recipe.rows))
         if not len(faces.images):
             raise DataError(
-                f"recipe {recipe.name} learns from the {recipe.rows} source's faces only, and "
-                "training.csv has none that it may learn from"
+                f"recipe {recipe.name} is trained only on faces of the {recipe.rows} annotator, "
+                "and training.csv has none outside the held-out fold"
             )
-    if split == "enlarged-first":
-        enlarged = augment_offline(faces, recipe, seed)
-        training, copies = _split_off(enlarged, recipe.held_out, "random", seed)
-        watched = None
+    validation = None
+    if split == "after-augmentation":
+        augmented = augment_offline(faces, recipe, seed)
+        training, copies = _split_off(augmented, recipe.held_out, "random", seed)
         if recipe.validation:
-            training, watched = _split_off(training, recipe.validation, "random", seed + 1)
-        return PreparedFaces(training, watched, copies)
-    watched = None
+            training, validation = _split_off(training, recipe.validation, "random", seed + 1)
+        return PreparedFaces(training, validation, copies)
     if recipe.validation:
-        faces, watched = _split_off(faces, recipe.validation, split, seed)
-        if recipe.missing == "drop":
-            watched = imputation.impute_labels(
-                watched, recipe
-            )  # faces of the kind that it learns from
-    return PreparedFaces(augment_offline(faces, recipe, seed), watched)
+        faces, validation = _split_off(faces, recipe.validation, split, seed)
+        if recipe.imputation == "drop":
+            # A recipe that is trained on complete faces is validated on complete faces.
+            validation = imputation.impute_labels(validation, recipe.imputation, recipe.outputs())
+    return PreparedFaces(augment_offline(faces, recipe, seed), validation)
 
 
 def augment_offline(faces: Faces, recipe: Recipe, seed: int) -> Faces:
-    """Return the faces with missing labels settled, and the recipe's copies of complete ones.
+    """Return faces with imputed labels, followed by the recipe's copies of complete faces.
 
-    Faces without all their labels are not copied, nor shifted to where a point leaves the frame.
+    Faces with missing labels are not copied. Faces are not shifted if a keypoint would leave the
+    image.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    recipe
+        Its ``imputation`` and ``offline_augmentation``.
+    seed
+        Seed of the noise.
     """
-    settled = imputation.impute_labels(faces, recipe)
-    if not recipe.enlarge:
-        return settled
-    whole = faces.take(np.nonzero(imputation.has_all_points(faces, recipe))[0])
-    # One draw after another from one generator: every noisy copy has noise of its own.
+    imputed = imputation.impute_labels(faces, recipe.imputation, recipe.outputs())
+    if not recipe.offline_augmentation:
+        return imputed
+    complete = faces.take(np.nonzero(imputation.has_all_points(faces, recipe.outputs()))[0])
+    # One generator for all copies, so that each has its own noise.
     random = np.random.default_rng(seed)
-    parts = [settled, *(_copied(whole, copy, random) for copy in recipe.enlarge)]
+    copies = [_copy_faces(complete, copy, random) for copy in recipe.offline_augmentation]
+    parts = [imputed, *copies]
     return Faces(
         np.concatenate([part.images for part in parts]),
         np.concatenate([part.keypoints for part in parts]),
@@ -95,7 +111,22 @@ def augment_offline(faces: Faces, recipe: Recipe, seed: int) -> Faces:
 
 
 def copied_points(keypoints: np.ndarray, copy: OfflineCopy) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (N, 15, 2) points of each face's copy, and (N,) bool: whether it is made."""
+    """Return the keypoints of copies and which copies are made.
+
+    Parameters
+    ----------
+    keypoints
+        (N, 15, 2) pixels, NaN where missing.
+    copy
+        The change of each copy.
+
+    Returns
+    -------
+    points
+        (N, 15, 2) float32 pixels.
+    made
+        (N,) bool: False where a shift would move a keypoint out of the image.
+    """
     from keras import ops
 
     points = _view(copy).to_view(ops.convert_to_tensor(keypoints, "float32"), FLIP_ORDER)
@@ -105,42 +136,48 @@ def copied_points(keypoints: np.ndarray, copy: OfflineCopy) -> tuple[np.ndarray,
     return points, inside.all((1, 2)) if shifted else np.ones(len(points), bool)
 
 
-def _copied(faces: Faces, copy: OfflineCopy, random: np.random.Generator) -> Faces:
-    from keras import ops
-
-    from fkd_kaggle.nn import layers, warp
-
-    points, made = copied_points(faces.keypoints, copy)
-    view, faces = _view(copy), faces.take(np.nonzero(made)[0])
-    images = np.empty_like(faces.images)
-    for start in range(0, len(images), _BLOCK):
-        block = faces.images[start : start + _BLOCK]
-        every = warp.View(
-            ops.repeat(view.matrix, len(block), 0), ops.repeat(view.mirrored, len(block))
-        )
-        seen = ops.convert_to_numpy(every.warp(layers.to_grey(block)))[..., 0] * copy.gain
-        if copy.noise:
-            seen = seen + random.normal(0, copy.noise, seen.shape)
-        images[start : start + _BLOCK] = np.rint(np.clip(seen, 0, 1) * 255)
-    return Faces(images, points[made], faces.ids)
-
-
-def _view(copy: OfflineCopy) -> View:
-    """Return the one view, a batch of 1, that a copy shows of every face."""
+def _copy_faces(faces: Faces, copy: OfflineCopy, random: np.random.Generator) -> Faces:
+    """Return the copies of faces."""
     from keras import ops
 
     from fkd_kaggle.nn import warp
 
-    def one(value: float) -> Any:
+    points, made = copied_points(faces.keypoints, copy)
+    view, faces = _view(copy), faces.take(np.nonzero(made)[0])
+    images = np.empty_like(faces.images)
+    for start in range(0, len(images), _BATCH_SIZE):
+        batch = faces.images[start : start + _BATCH_SIZE]
+        views = warp.View(
+            ops.repeat(view.matrix, len(batch), 0), ops.repeat(view.mirrored, len(batch))
+        )
+        grey = ops.convert_to_numpy(views.warp(warp.to_grey(batch)))[..., 0] * copy.gain
+        if copy.noise:
+            grey = grey + random.normal(0, copy.noise, grey.shape)
+        images[start : start + _BATCH_SIZE] = np.rint(np.clip(grey, 0, 1) * 255)
+    return Faces(images, points[made], faces.ids)
+
+
+def _view(copy: OfflineCopy) -> View:
+    """Return the view of a copy, a batch of one."""
+    from keras import ops
+
+    from fkd_kaggle.nn import warp
+
+    def batch(value: float) -> Any:
         return ops.full((1,), value, "float32")
 
     return warp.make_view(
-        angle=one(radians(copy.rotation)), zoom=one(1), aspect=one(1), shear=one(0),
-        shift_x=one(copy.shift_x), shift_y=one(copy.shift_y), mirrored=one(copy.flip) > 0,
-    )  # fmt: skip
+        angle=batch(radians(copy.rotation)),
+        zoom=batch(1),
+        aspect=batch(1),
+        shear=batch(0),
+        shift_x=batch(copy.shift_x),
+        shift_y=batch(copy.shift_y),
+        mirrored=batch(copy.flip) > 0,
+    )
 
 
-def _split_off(faces: Faces, share: float, split: str, seed: int) -> tuple[Faces, Faces]:
-    """Return the faces without a share of them, and that share."""
-    aside = folds.hold_out_rows(faces, share, split, seed)
-    return faces.take(np.nonzero(~aside)[0]), faces.take(np.nonzero(aside)[0])
+def _split_off(faces: Faces, fraction: float, split: str, seed: int) -> tuple[Faces, Faces]:
+    """Return the faces without a random fraction, and the fraction."""
+    selected = folds.hold_out_rows(faces, fraction, split, seed)
+    return faces.take(np.nonzero(~selected)[0]), faces.take(np.nonzero(selected)[0])

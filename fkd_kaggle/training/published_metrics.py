@@ -1,74 +1,93 @@
-"""What the recipes' sources measure, on our folds and beside what they report.
+"""Published metrics: a publication's own metric and unit, computed on our folds.
 
-A source that enlarges its data before splitting is measured three times: on faces never seen, on
-their copies, and, as it did itself, on copies of faces its network was trained on. What the last is
-better by than the one before is the leak.
+A recipe whose publication splits after the offline augmentation is measured on three sets: held-out
+faces, copies of held-out faces, and, as in the publication, a random part of the augmented faces
+with copies of training faces among them. The difference between the last two is the leak.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fkd_kaggle import files
 from fkd_kaggle.data.metrics import compute_metric
 from fkd_kaggle.recipes.plans import Member
+from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs.folder import Run
-
-if TYPE_CHECKING:
-    from fkd_kaggle.recipes.schema import Recipe
+from fkd_kaggle.runs.members import read_member_metrics, write_member_metrics
+from fkd_kaggle.runs.scores import PublishedMetrics
 
 
 def published_metrics(
     recipe: Recipe, predictions: np.ndarray, labels: np.ndarray
 ) -> dict[str, float | None]:
-    """Return the metrics a recipe's source speaks in, by name.
+    """Return the metrics of a recipe's publication by name.
 
-    A source that trained on complete faces only was also tested on complete faces only.
+    A recipe that is trained only on complete faces is measured only on complete faces, as in its
+    publication.
+
+    Parameters
+    ----------
+    recipe
+        Names the metrics.
+    predictions
+        (N, 15, 2) pixels, NaN where the recipe does not predict the keypoint.
+    labels
+        (N, 15, 2) pixels, NaN where missing.
     """
-    if recipe.missing == "drop":
-        answered = np.asarray(sorted({point for head in recipe.outputs() for point in head}))
-        complete = np.isfinite(labels[:, answered]).all((1, 2))
+    if recipe.imputation == "drop":
+        predicted = np.asarray(sorted({point for head in recipe.outputs() for point in head}))
+        complete = np.isfinite(labels[:, predicted]).all((1, 2))
         predictions, labels = predictions[complete], labels[complete]
     return {name: compute_metric(name, predictions, labels) for name in recipe.metrics}
-
-
-OwnScores = dict[str, dict[str, dict[str, float | None]]]
 
 
 def store_published_metrics(
     run: Run, member: Member, name: str, predictions: np.ndarray, labels: np.ndarray
 ) -> None:
-    """Keep a member's metrics on more faces than the run's own, (N, 15, 2) pixels both."""
+    """Compute a member's published metrics on a set of faces and store them in the run.
+
+    Parameters
+    ----------
+    run, member
+        Where to store the metrics.
+    name
+        Name of the set: "copies" or "unseen_copies".
+    predictions, labels
+        (N, 15, 2) pixels.
+    """
     measured = published_metrics(member.recipe, predictions, labels)
-    files.write_json(run.member(member.name) / f"{name}.json", measured)
+    write_member_metrics(run, member, name, measured)
 
 
 def collect_published_metrics(
     run: Run, members: Sequence[Member], out_of_fold: Mapping[str, np.ndarray], labels: np.ndarray
-) -> OwnScores:
-    """Return what each recipe's source measures, by recipe and metric.
+) -> PublishedMetrics:
+    """Return the published metrics of each recipe, by recipe, metric and set of faces.
 
-    Recipes whose sources speak in our own RMSE are left out.
+    Leaves out recipes whose only metric is the RMSE in pixels.
 
     Parameters
     ----------
+    run
+        The run; metrics on copies are read from it.
+    members
+        Members whose recipes are measured.
     out_of_fold
-        (N, 15, 2) pixels by recipe: predictions for faces held out, NaN elsewhere.
+        (N, 15, 2) pixels by recipe: predictions for held-out faces, NaN elsewhere.
     labels
-        (N, 15, 2) pixels, NaN where nobody labelled.
+        (N, 15, 2) pixels, NaN where missing.
     """
-    own: OwnScores = {}
+    result: PublishedMetrics = {}
     for member in members:
         recipe = member.recipe
-        if recipe.name in own or recipe.metrics == ("rmse-px",):
+        if recipe.name in result or recipe.metrics == ("rmse-px",):
             continue
         measured = published_metrics(recipe, out_of_fold[recipe.name], labels)
-        copies, unseen = (_kept(run, member, name) for name in ("copies", "unseen_copies"))
-        own[recipe.name] = {
+        copies = read_member_metrics(run, member, "copies")
+        unseen = read_member_metrics(run, member, "unseen_copies")
+        result[recipe.name] = {
             name: {
                 "held_out": value,
                 "unseen_copies": unseen.get(name),
@@ -77,12 +96,4 @@ def collect_published_metrics(
             }
             for name, value in measured.items()
         }
-    return own
-
-
-def _kept(run: Run, member: Member, name: str) -> dict[str, float | None]:
-    try:
-        text = (run.member(member.name) / f"{name}.json").read_text(encoding="utf-8")
-        return dict(json.loads(text))
-    except (OSError, ValueError):
-        return {}
+    return result
