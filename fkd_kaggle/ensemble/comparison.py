@@ -49,9 +49,9 @@ from fkd_kaggle.training.events import (
 )
 from fkd_kaggle.training.member import TrainingData, train_member
 from fkd_kaggle.workers.schedule import (
-    HireForRuns,
     MemberTrainer,
     RunsTrainer,
+    StartRunsWorkers,
     WorkerPool,
     train_members,
 )
@@ -147,7 +147,7 @@ def train_comparison(
     data_dir: Path,
     on_event: OnEvent = ignore_events,
     *,
-    hire: HireForRuns | None = None,
+    start_workers: StartRunsWorkers | None = None,
 ) -> None:
     """Train all members that are not finished, seed after seed, and blend the runs.
 
@@ -163,7 +163,7 @@ def train_comparison(
         Folder of the data set.
     on_event
         Called with each event of the training.
-    hire
+    start_workers
         Starts workers that train several networks at the same time. Default: the networks are
         trained one after the other in this process.
 
@@ -202,7 +202,7 @@ def train_comparison(
 
         return train_one
 
-    start = hire if hire and todo else _in_process_trainer(comparison, material)
+    start = start_workers if start_workers and todo else _in_process_trainer(comparison, material)
     with start(runs[0].path, len(todo)) as pool:
         notify(
             EnsembleStarted(
@@ -214,7 +214,7 @@ def train_comparison(
                 None,
             )
         )
-        status = train_members(todo, pool.told(train_here), None, notify)
+        status = train_members(todo, pool.adapt(train_here), None, notify)
     if failed and status == "finished":
         status = "failures"
     for run in runs:
@@ -225,7 +225,7 @@ def train_comparison(
     notify(EnsembleEnded(NO_SCORES, finished, len(members), seconds, status))
 
 
-def _in_process_trainer(comparison: Comparison, material: TrainingData) -> HireForRuns:
+def _in_process_trainer(comparison: Comparison, material: TrainingData) -> StartRunsWorkers:
     """Return a function that starts a pool with one trainer, in this process."""
 
     def trainer(run: Path, member: Member, budget: float | None, on_event: OnEvent) -> float:

@@ -45,7 +45,12 @@ from fkd_kaggle.training.events import (
     serialize_events,
 )
 from fkd_kaggle.training.member import read_training_data, train_member
-from fkd_kaggle.workers.schedule import Hire, MemberTrainer, WorkerPool, train_members
+from fkd_kaggle.workers.schedule import (
+    MemberTrainer,
+    StartWorkers,
+    WorkerPool,
+    train_members,
+)
 
 _RESERVE = 0.02
 """Part of a time limit that is reserved for the blend."""
@@ -83,7 +88,7 @@ def train_run(
     only: Collection[str] | None = None,
     on_event: OnEvent = ignore_events,
     tensorboard: bool = False,
-    hire: Hire | None = None,
+    start_workers: StartWorkers | None = None,
 ) -> Scores:
     """Train the members that are not finished, then blend.
 
@@ -101,7 +106,7 @@ def train_run(
         Called with each event of the training.
     tensorboard
         Whether to write logs for TensorBoard.
-    hire
+    start_workers
         Starts workers that train several members at the same time. Default: members are trained
         one after the other in this process.
 
@@ -137,20 +142,20 @@ def train_run(
         network.check_networks(member.recipe for member in todo)
         yield WorkerPool([trainer], policy)
 
-    with (hire or alone)(tell) as crew:
+    with (start_workers or alone)(tell) as pool:
         tell(
             EnsembleStarted(
                 run.name,
                 tuple(member.name for member in members),
                 len(members) - len(todo),
                 len(material.training.images),
-                crew.precision,
+                pool.precision,
                 limit,
             )
         )
         end = None if limit is None else began + limit * (1 - _RESERVE)
         late = None if limit is None else began + limit
-        stopped = train_members(todo, crew, end, tell, late=late)
+        stopped = train_members(todo, pool, end, tell, latest=late)
     if only is not None:
         run.update(status=stopped)
         return NO_SCORES
