@@ -1,1 +1,1 @@
-"""Processes that train members side by side, and the scheduler that assigns members to them."""
+"""Workers: processes that train members, and the scheduler that assigns members to them."""

@@ -1,6 +1,6 @@
-"""The machine's GPUs and cores, and how they are dealt out to processes that train.
+"""Devices of this machine (GPUs, CPU cores, memory) and their division into slots.
 
-Looks and starts nothing, so that a GPU is not taken before it is used.
+A slot is the place of one worker. This module starts no process and allocates no GPU memory.
 """
 
 from __future__ import annotations
@@ -15,102 +15,162 @@ from fkd_kaggle.nn import backend
 
 _SIMULATED: Final = "FKD_SIMULATED_GPUS"
 
-_MEMORY: Final = 3 * 1024**3
-"""Bytes of the machine's memory for each process that trains on a CPU: one that has trained a
-cascade and deep15 had taken 3 to 4 GB at its highest."""
+_WORKER_MEMORY: Final = 3 * 1024**3
+"""Bytes of memory for each worker on a CPU. A worker that trained a cascade and deep15 used 3 to
+4 GB at its peak."""
 
-_KEEP_MEMORY: Final = {
+_UNKNOWN_MEMORY: Final = 1 << 40
+
+_MALLOC_OPTIONS: Final = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 31),
     "MALLOC_TOP_PAD_": str(1 << 26),
 }
-"""Has glibc keep freed memory for the next training step; means nothing to other systems.
+"""Makes glibc keep freed memory for the next training step; other systems ignore the variables.
 
-TensorFlow allocates each activation anew. glibc would fetch the large ones from the system each
-time and hand them back, which costs a cascade's step a thousand page faults and 4 % of its time,
-deep15's seventy times as many and 10 % (EXPERIMENTS.md).
+TensorFlow allocates each activation anew. By default glibc requests large blocks from the system
+and returns them each time. This costs a cascade's step a thousand page faults and 4 % of its time,
+and deep15's step seventy times as many and 10 % (docs/experiments.md).
 """
 
 
 @dataclass(frozen=True)
+class Machine:
+    """The devices of a machine."""
+
+    gpus: tuple[str, ...]
+    """Numbers or names of the GPUs, as CUDA_VISIBLE_DEVICES takes them."""
+    cores: int
+    """CPU cores that this process may use."""
+    memory: int
+    """Bytes of memory."""
+
+    def slots(self, members: int, workers: int | None = None) -> list[Slot]:
+        """Return the slots for training a number of members.
+
+        Parameters
+        ----------
+        members
+            Number of members to train.
+        workers
+            Number of workers; None for as many as the devices allow.
+
+        Returns
+        -------
+        At most ``members`` slots, with all GPUs or, without GPUs, all cores.
+        """
+        if self.gpus:
+            return gpu_slots(self.gpus, members, workers)
+        return cpu_slots(self.cores, self.memory, members, workers)
+
+
+@dataclass(frozen=True)
 class Slot:
-    """What one process trains on: GPUs, or threads of the CPU where it has none."""
+    """The devices of one worker: GPUs, or CPU threads where there are no GPUs."""
 
     gpus: tuple[str, ...] = ()
+    """GPUs, as CUDA_VISIBLE_DEVICES takes them."""
     threads: int = 0
+    """Number of CPU threads; 0 with GPUs."""
 
     def environment(self) -> dict[str, str]:
-        """Return the variables by which a process uses this share and nothing else."""
+        """Return the environment variables that restrict a process to these devices."""
         if self.threads:
             count = str(self.threads)
-            # Several threads would wait for each other at a lone arena.
-            memory = _KEEP_MEMORY if self.threads == 1 else {}
+            # Several threads would wait for each other at a single arena.
+            options = _MALLOC_OPTIONS if self.threads == 1 else {}
             return {
                 "TF_NUM_INTRAOP_THREADS": count,
                 "TF_NUM_INTEROP_THREADS": count,
                 "OMP_NUM_THREADS": count,
-                **{name: os.environ.get(name, value) for name, value in memory.items()},
+                **{name: os.environ.get(name, value) for name, value in options.items()},
             }
         if os.environ.get(_SIMULATED):
             return {"CUDA_VISIBLE_DEVICES": "-1", backend.LOGICAL_CPUS: str(len(self.gpus))}
         return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
     def __str__(self) -> str:
-        """Return what a message calls it."""
+        """Return the devices in words, for messages."""
         if self.threads:
             return f"{self.threads} CPU thread{'s' if self.threads > 1 else ''}"
         return f"GPU {', '.join(self.gpus)}"
 
 
-def list_gpus() -> list[str]:
-    """Return the GPUs' numbers as CUDA_VISIBLE_DEVICES takes them; empty where there are none.
+def inspect_machine() -> Machine:
+    """Return the devices of this machine."""
+    # joblib respects quotas of containers and CPU affinity, which os.cpu_count does not.
+    import joblib
 
-    ``FKD_SIMULATED_GPUS=2`` makes the CPU stand in for so many.
+    return Machine(tuple(list_gpus()), joblib.cpu_count(), _memory())
+
+
+def list_gpus() -> list[str]:
+    """Return the GPUs that the backend can use, as CUDA_VISIBLE_DEVICES takes them.
+
+    With ``FKD_SIMULATED_GPUS=2`` the CPU is used as two GPUs.
     """
     if simulated := os.environ.get(_SIMULATED):
         return [str(number) for number in range(int(simulated))]
-    listed = _listed()
-    return listed if listed and backend.sees_gpus() else []
+    gpus = _visible_gpus()
+    return gpus if gpus and backend.sees_gpus() else []
 
 
-def _listed() -> list[str]:
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [one for one in chosen.split(",") if one and one != "-1"]
-    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return answer.stdout.split()
+def gpu_slots(gpus: Sequence[str], members: int, workers: int | None = None) -> list[Slot]:
+    """Return at most ``members`` slots with all GPUs, one or more in each slot.
 
-
-def gpu_slots(numbers: Sequence[str], members: int, workers: int | None = None) -> list[Slot]:
-    """Deal GPUs out to at most ``members`` processes: one each, or several each."""
-    count = max(1, min(len(numbers), members, workers or len(numbers)))
-    return [Slot(gpus=tuple(numbers[worker::count])) for worker in range(count)]
-
-
-def cpu_slots(members: int, workers: int | None = None) -> list[Slot]:
-    """Deal the CPU's cores out to at most ``members`` processes.
-
-    The convolutions of these networks are too small to be split well: two threads on two cores
-    train one of them hardly faster than one thread does (EXPERIMENTS.md), two processes train two
-    in the same time. There are as many processes as cores unless ``workers`` says otherwise, and
-    as memory allows.
+    Parameters
+    ----------
+    gpus
+        The GPUs.
+    members
+        Number of members to train.
+    workers
+        Number of workers; None for one for each GPU.
     """
-    # Knows containers' quotas and affinities, which os.cpu_count does not.
-    import joblib
+    count = max(1, min(len(gpus), members, workers or len(gpus)))
+    return [Slot(gpus=tuple(gpus[worker::count])) for worker in range(count)]
 
-    cores = joblib.cpu_count()
-    count = max(1, min(members, workers or min(cores, _memory() // _MEMORY)))
+
+def cpu_slots(cores: int, memory: int, members: int, workers: int | None = None) -> list[Slot]:
+    """Return at most ``members`` slots with the cores of the CPU.
+
+    The convolutions of these networks are too small to be divided between threads: two threads on
+    two cores train one network hardly faster than one thread, while two processes train two
+    networks in the same time (docs/experiments.md). The default is therefore one worker for each
+    core, if there is enough memory.
+
+    Parameters
+    ----------
+    cores
+        Number of cores.
+    memory
+        Bytes of memory; limits the default number of workers.
+    members
+        Number of members to train.
+    workers
+        Number of workers; None for the default.
+    """
+    count = max(1, min(members, workers or min(cores, memory // _WORKER_MEMORY)))
     return [Slot(threads=max(1, cores // count)) for _ in range(count)]
 
 
+def _visible_gpus() -> list[str]:
+    """Return the GPUs in CUDA_VISIBLE_DEVICES, or all that the driver lists."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [gpu for gpu in visible.split(",") if gpu and gpu != "-1"]
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        listing = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return listing.stdout.split()
+
+
 def _memory() -> int:
-    """Return the machine's memory in bytes; plenty where the system does not say."""
+    """Return the machine's memory in bytes; a large number if the system does not report it."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
-        return 1 << 40
+        return _UNKNOWN_MEMORY

@@ -1,8 +1,8 @@
-"""A crew of processes, each with its share of the machine: a GPU, or some of the CPU's cores.
+"""Worker processes on this machine: one process for each slot.
 
-TensorFlow shares neither a GPU nor a process well. Starts ``worker`` processes, hands them members
-and passes on what they tell. How members and time are divided is ``crew``'s, what there is to
-share ``devices``', what a worker does ``worker``'s.
+A process is needed because TensorFlow cannot divide a GPU or a process between trainings. Starts
+``workers.process``, sends it members and passes on its events. ``workers.schedule`` assigns members
+and time, ``workers.devices`` lists the devices.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, get_args
 
@@ -23,17 +23,22 @@ from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.training import events
 from fkd_kaggle.training.events import OnEvent, ignore_events
-from fkd_kaggle.workers import devices
-from fkd_kaggle.workers.devices import Slot
-from fkd_kaggle.workers.schedule import Hire, HireForRuns, MemberTrainer, RunsTrainer, WorkerPool
+from fkd_kaggle.workers.devices import Machine, Slot, inspect_machine
+from fkd_kaggle.workers.schedule import (
+    MemberTrainer,
+    RunsTrainer,
+    StartRunsWorkers,
+    StartWorkers,
+    WorkerPool,
+)
 
-_PATIENCE: Final = 30.0
-"""Seconds that a worker has to write its checkpoint when it is stopped."""
+_STOP_SECONDS: Final = 30.0
+"""Time for a stopped worker to write its checkpoint."""
 
-_KINDS: Final = {kind.__name__: kind for kind in get_args(events.Event)}
+_EVENTS: Final = {kind.__name__: kind for kind in get_args(events.Event)}
 
-# Ends without TensorFlow's own taking down, which can last as long as a short training: all that a
-# worker leaves is written by then.
+# os._exit skips TensorFlow's shutdown, which can take as long as a short training. The worker has
+# written all its files by then.
 _START: Final = (
     "import os, sys; sys.path.insert(0, sys.argv[1]); "
     "from fkd_kaggle.workers import process; code = process.main(*sys.argv[2:]); "
@@ -41,191 +46,227 @@ _START: Final = (
 )
 
 
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What workers do besides training."""
+
+    tensorboard: bool = False
+    """Write TensorBoard logs."""
+    test: bool = True
+    """Predict the test faces as soon as a network is trained."""
+    check: bool = True
+    """Build all networks of the run before the worker reports that it is ready."""
+
+
 def workers_for_run(
     run: Run, data_dir: Path, members: int, *, workers: int | None = None, tensorboard: bool = False
-) -> Hire | None:
-    """Return what starts a crew for so many members on this machine; None to train here instead.
+) -> StartWorkers | None:
+    """Return a function that starts workers for a run on this machine.
 
     Parameters
     ----------
+    run
+        The run.
+    data_dir
+        Folder of the competition's files.
+    members
+        Number of members to train.
     workers
-        How many processes; as many as make sense when None.
+        Number of workers; None for as many as the devices allow.
+    tensorboard
+        Whether to write TensorBoard logs.
+
+    Returns
+    -------
+    None where a worker process has no advantage over training in this process.
     """
-    shares = _slots(members, workers)
-    return worker_factory(run.path, data_dir, shares, tensorboard=tensorboard) if shares else None
-
-
-def default_worker_count() -> int:
-    """Return how many networks it makes sense to train on this machine at the same time."""
-    return max(1, len(_slots(sys.maxsize, None)))
-
-
-def workers_for_runs(data_dir: Path, workers: int) -> HireForRuns | None:
-    """Return what starts a crew for a comparison; None to train one after the other, here.
-
-    However few members there are, each gets a part of the machine as if there were ``workers``, or
-    an equal budget would not be equal.
-    """
-    shares = _slots(sys.maxsize, workers)
-    if not shares:
+    slots = _useful_slots(inspect_machine(), members, workers)
+    if not slots:
         return None
-    gpus = min(len(share.gpus) for share in shares)
-    equal = [replace(share, gpus=share.gpus[:gpus]) for share in shares]
+    return worker_factory(run.path, data_dir, slots, tensorboard=tensorboard)
+
+
+def default_worker_count(machine: Machine) -> int:
+    """Return how many networks a machine trains at the same time by default."""
+    return max(1, len(_useful_slots(machine, sys.maxsize, None)))
+
+
+def workers_for_runs(data_dir: Path, workers: int, machine: Machine) -> StartRunsWorkers | None:
+    """Return a function that starts workers for the runs of a comparison.
+
+    All slots are equal and independent of the number of members: otherwise equal time budgets
+    would not mean equal computation.
+
+    Parameters
+    ----------
+    data_dir
+        Folder of the competition's files.
+    workers
+        Number of workers.
+    machine
+        This machine.
+
+    Returns
+    -------
+    None where a worker process has no advantage over training in this process.
+    """
+    slots = _useful_slots(machine, sys.maxsize, workers)
+    if not slots:
+        return None
+    gpus = min(len(slot.gpus) for slot in slots)
+    equal = [replace(slot, gpus=slot.gpus[:gpus]) for slot in slots]
+    options = WorkerOptions(test=False, check=False)
 
     def start(run: Path, members: int) -> AbstractContextManager[WorkerPool[RunsTrainer]]:
-        return start_workers(run, data_dir, equal[: max(1, members)], test=False, check=False)
+        return start_workers(run, data_dir, equal[: max(1, members)], options)
 
     return start
 
 
-def _slots(members: int, workers: int | None) -> list[Slot]:
-    """Return each process's share of the machine; empty where there is nothing to be shared."""
-    if os.name == "nt":  # where no signal tells a process to write its checkpoint
-        return []
-    numbers = devices.list_gpus()
-    shares = (
-        devices.gpu_slots(numbers, members, workers)
-        if numbers
-        else devices.cpu_slots(members, workers)
-    )
-    return [] if len(shares) == 1 and len(shares[0].gpus) < 2 else shares
-
-
 def worker_factory(
-    run: Path, data_dir: Path, shares: Sequence[Slot], *, tensorboard: bool = False
-) -> Hire:
-    """Return what starts a crew for ``ensemble.train``: a worker for each share of the machine.
+    run: Path, data_dir: Path, slots: Sequence[Slot], *, tensorboard: bool = False
+) -> StartWorkers:
+    """Return a function that starts a worker in each slot, for ``ensemble.fitting``.
 
-    A share of several GPUs trains each member on all of them together.
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    data_dir
+        Folder of the competition's files.
+    slots
+        The slots. A worker with several GPUs trains each member on all of them together.
+    tensorboard
+        Whether to write TensorBoard logs.
 
-    Raises
-    ------
-    RunError
-        A worker does not start.
+    Returns
+    -------
+    A function of ``on_event``; it returns a context manager. Entering it raises RunError if a
+    worker does not start.
     """
 
     @contextmanager
     def start(on_event: OnEvent) -> Iterator[WorkerPool[MemberTrainer]]:
-        def of_this_run(trainer: RunsTrainer) -> MemberTrainer:
+        def for_this_run(trainer: RunsTrainer) -> MemberTrainer:
             return lambda member, budget: trainer(run, member, budget, on_event)
 
-        with start_workers(run, data_dir, shares, tensorboard=tensorboard) as hired:
-            yield hired.told(of_this_run)
+        with start_workers(run, data_dir, slots, WorkerOptions(tensorboard=tensorboard)) as pool:
+            yield pool.adapt(for_this_run)
 
     return start
 
 
 @contextmanager
 def start_workers(
-    run: Path,
-    data_dir: Path,
-    shares: Sequence[Slot],
-    *,
-    tensorboard: bool = False,
-    test: bool = True,
-    check: bool = True,
+    run: Path, data_dir: Path, slots: Sequence[Slot], options: WorkerOptions | None = None
 ) -> Iterator[WorkerPool[RunsTrainer]]:
-    """Start a worker for each share of the machine.
+    """Start a worker in each slot; the workers end with the context.
 
     Parameters
     ----------
     run
-        The folder of the only run, or the first of several with the same precision.
-    test
-        Whether a trained network answers for the test faces at once.
-    check
-        Whether to see first that all of the run's networks can be built.
+        Folder of the only run, or of the first of several runs with the same precision.
+    data_dir
+        Folder of the competition's files.
+    slots
+        The slots.
+    options
+        What the workers do besides training; the defaults if None.
+
+    Yields
+    ------
+    The workers.
 
     Raises
     ------
     RunError
         A worker does not start.
     """
+    options = options or WorkerOptions()
     with ExitStack() as stack:
-        # All of them first: each takes its seconds to start TensorFlow.
-        workers = [
-            stack.enter_context(_Worker(run, data_dir, share, tensorboard, test, check))
-            for share in shares
-        ]
-        precision = {worker.ready() for worker in workers}.pop()
+        # Start all processes before waiting: TensorFlow takes seconds to start.
+        workers = [stack.enter_context(_Worker(run, data_dir, slot, options)) for slot in slots]
+        precision = {worker.wait_until_ready() for worker in workers}.pop()
 
         def stop() -> None:
             for worker in workers:
                 worker.interrupt()
 
         count = f"{len(workers)} × " if len(workers) > 1 else ""
-        gpus = len(shares[0].gpus)
-        together = f" on {gpus} devices each" if gpus > 1 else ""
-        yield WorkerPool(
-            [worker.train for worker in workers], f"{count}{precision}{together}", stop
-        )
+        gpus = len(slots[0].gpus)
+        devices = f" on {gpus} devices each" if gpus > 1 else ""
+        yield WorkerPool([worker.train for worker in workers], f"{count}{precision}{devices}", stop)
+
+
+def _useful_slots(machine: Machine, members: int, workers: int | None) -> list[Slot]:
+    """Return the slots, or none where training in this process is as good."""
+    if os.name == "nt":  # Windows has no signal that makes a process write its checkpoint
+        return []
+    slots = machine.slots(members, workers)
+    return [] if len(slots) == 1 and len(slots[0].gpus) < 2 else slots
 
 
 class _Worker:
-    """One process and the two pipes to it."""
+    """A worker process and the two pipes to it."""
 
-    def __init__(
-        self,
-        run: Path,
-        data_dir: Path,
-        share: Slot,
-        tensorboard: bool,
-        test: bool,
-        check: bool,
-    ) -> None:
-        self.share, self.tensorboard, self.test = share, tensorboard, test
-        package = Path(__file__).parents[2]
+    def __init__(self, run: Path, data_dir: Path, slot: Slot, options: WorkerOptions) -> None:
+        self.slot, self.options = slot, options
+        package_parent = Path(__file__).parents[2]
+        check = "check" if options.check else ""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(package), str(data_dir), str(run),
-             "check" if check else ""],
-            env={**os.environ, **share.environment()},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
-            start_new_session=True,  # Ctrl-C reaches it by `interrupt`, once
-        )  # fmt: skip
+            [sys.executable, "-c", _START, str(package_parent), str(data_dir), str(run), check],
+            env={**os.environ, **slot.environment()},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C reaches the worker only through ``interrupt``
+        )
 
     def __enter__(self) -> _Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let it end, and see to it that it does."""
-        with suppress(OSError):  # it is gone already
+        """Close stdin, which ends the worker, and kill it if it does not end."""
+        with suppress(OSError):  # the process has ended
             _pipe(self.process.stdin).close()
         try:
-            self.process.wait(_PATIENCE)
+            self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
         _pipe(self.process.stdout).close()
 
-    def ready(self) -> str:
-        """Wait until it has started its backend; return its precision."""
-        return str(self._answer("starting", ignore_events)["ready"])
+    def wait_until_ready(self) -> str:
+        """Wait until Keras has started; return the dtype policy."""
+        return str(self._result("starting", ignore_events)["ready"])
 
     def train(self, run: Path, member: Member, budget: float | None, on_event: OnEvent) -> float:
-        """Have a member trained; a ``RunTrainer``."""
-        order = json.dumps(
-            {
-                "run": str(run), "member": member.name, "budget": budget,
-                "tensorboard": self.tensorboard, "test": self.test,
-            }
-        )  # fmt: skip
+        """Train a member; see ``RunsTrainer``."""
+        request = {
+            "run": str(run),
+            "member": member.name,
+            "budget": budget,
+            "tensorboard": self.options.tensorboard,
+            "test": self.options.test,
+        }
         try:
-            print(order, file=_pipe(self.process.stdin), flush=True)
+            print(json.dumps(request), file=_pipe(self.process.stdin), flush=True)
         except OSError:
-            raise RunError(self._gone(member.name)) from None
-        return float(self._answer(member.name, on_event)["done"])
+            raise RunError(self._exit_message(member.name)) from None
+        return float(self._result(member.name, on_event)["done"])
 
     def interrupt(self) -> None:
-        """Make it write its checkpoint and end."""
+        """Make the worker write its checkpoint and end."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
 
-    def _answer(self, doing: str, on_event: OnEvent) -> dict[str, Any]:
-        """Pass on events until something else comes."""
+    def _result(self, activity: str, on_event: OnEvent) -> dict[str, Any]:
+        """Pass on events until the result of a request arrives; raise the worker's errors."""
         for line in _pipe(self.process.stdout):
             message: dict[str, Any] = json.loads(line)
             if "event" in message:
-                on_event(_KINDS[message.pop("event")](**message))
+                on_event(_EVENTS[message.pop("event")](**message))
             elif "interrupted" in message:
                 raise KeyboardInterrupt
             elif "refused" in message:
@@ -234,16 +275,14 @@ class _Worker:
                 raise RunError(message["error"])
             else:
                 return message
-        raise RunError(self._gone(doing))
+        raise RunError(self._exit_message(activity))
 
-    def _gone(self, doing: str) -> str:
+    def _exit_message(self, activity: str) -> str:
         code = self.process.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return (
-            f"the process on {self.share} ended with {how} at {doing}; what it had to say is above"
-        )
+        return f"the worker on {self.slot} ended with {how} at {activity}; see its output above"
 
 
 def _pipe(stream: IO[str] | None) -> IO[str]:
-    assert stream is not None  # Popen was asked for both
+    assert stream is not None  # Popen creates both pipes
     return stream

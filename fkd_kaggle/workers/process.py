@@ -1,9 +1,10 @@
-"""One process of a ``fleet``: trains members as it is told, on what it is given of the machine.
+"""The worker process: trains members on request.
 
-Reads orders from stdin and tells on stdout, a line of JSON each: {"ready": precision}, then for
-each order the events of its training and {"done": seconds besides training}, or {"refused": line}
-if that member cannot be trained; {"error": line} or {"interrupted": true} at the end. Ends when
-stdin does.
+Reads requests from stdin and writes to stdout, both as one JSON object a line. The first line is
+{"ready": precision}. A request is answered with the events of its training, followed by
+{"done": seconds besides training}, or by {"refused": message} if the member cannot be trained.
+{"error": message} and {"interrupted": true} are the last lines of a worker that ends early. A
+worker ends when stdin is closed.
 """
 
 from __future__ import annotations
@@ -23,81 +24,90 @@ from fkd_kaggle.errors import DataError, FkdError, RecipeError
 from fkd_kaggle.nn import backend
 from fkd_kaggle.training.events import Event
 
+Send = Callable[[dict[str, Any]], None]
+
 
 def main(data_dir: str, run: str, check: str) -> int:
-    """Train members of runs until stdin ends; return the exit code.
+    """Train members until stdin is closed.
 
     Parameters
     ----------
+    data_dir
+        Folder of the competition's files.
     run
-        The folder of the first run, or the only one: says what precision to start with.
+        Folder of the first run, or of the only one; its plan sets the precision.
     check
-        "check" to refuse to start if one of its networks cannot be built.
+        "check" to build all networks of the run before reporting that the worker is ready.
+
+    Returns
+    -------
+    The exit code.
     """
-    # Shells have background jobs ignore it, and so would we; our parent stops us by it.
+    # A shell makes background jobs and their children ignore SIGINT, which stops a worker.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    tell = _claim_stdout()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    send = _claim_stdout()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
-        _work(Path(run), Path(data_dir), check == "check", tell)
+        _serve(Path(run), Path(data_dir), check == "check", send)
     except FkdError as error:
-        tell({"error": str(error)})
+        send({"error": str(error)})
         return error.exit_code
-    except OSError as error:  # a disk that is full, a folder that is gone
-        tell({"error": f"{error.filename}: {error.strerror}" if error.filename else str(error)})
+    except OSError as error:  # a full disk or a deleted folder
+        send({"error": f"{error.filename}: {error.strerror}" if error.filename else str(error)})
         return FkdError.exit_code
     except KeyboardInterrupt:
-        tell({"interrupted": True})
+        send({"interrupted": True})
     return 0
 
 
-def _work(path: Path, data_dir: Path, check: bool, tell: Callable[[dict[str, Any]], None]) -> None:
+def _serve(path: Path, data_dir: Path, check: bool, send: Send) -> None:
+    """Start Keras, report the precision and handle requests."""
     from fkd_kaggle.runs.folder import Run
     from fkd_kaggle.training.member import read_training_data, train_member
 
     def on_event(event: Event) -> None:
-        tell({"event": type(event).__name__, **asdict(event)})
+        send({"event": type(event).__name__, **asdict(event)})
 
     run = Run.open(path)
-    material = read_training_data(run, data_dir)
+    data = read_training_data(run, data_dir)
     policy = backend.start_keras(run.plan.precision, together=True)
     if check:
-        from fkd_kaggle.training import network
+        from fkd_kaggle.training.network import check_networks
 
-        network.check_networks(member.recipe for member in run.plan.members)
-    tell({"ready": policy})
+        check_networks(member.recipe for member in run.plan.members)
+    send({"ready": policy})
     for line in sys.stdin:
-        order = json.loads(line)
-        if order["run"] != str(run.path):
-            run = Run.open(Path(order["run"]))
-            material = read_training_data(run, data_dir)
-        (member,) = (one for one in run.plan.members if one.name == order["member"])
-        known = material if order["test"] else replace(material, test=None)
+        request = json.loads(line)
+        if request["run"] != str(run.path):
+            run = Run.open(Path(request["run"]))
+            data = read_training_data(run, data_dir)
+        (member,) = (member for member in run.plan.members if member.name == request["member"])
+        used = data if request["test"] else replace(data, test=None)
         try:
-            extra = train_member(
-                run, member, known, order["budget"], on_event, order["tensorboard"]
+            seconds = train_member(
+                run, member, used, request["budget"], on_event, request["tensorboard"]
             )
         except (DataError, RecipeError) as error:
-            tell({"refused": str(error)})
+            send({"refused": str(error)})
         else:
-            tell({"done": extra})
+            send({"done": seconds})
 
 
-def _end_with_parent() -> None:
-    """End at once when whoever started us is killed: nobody would collect what we train on."""
+def _exit_with_parent() -> None:
+    """Exit when the parent process has ended, because nobody would use the results."""
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
 
 
-def _claim_stdout() -> Callable[[dict[str, Any]], None]:
-    """Keep stdout to ourselves: what libraries print goes to stderr."""
+def _claim_stdout() -> Send:
+    """Return a function that writes messages to stdout; other output goes to stderr."""
     sys.stdout.flush()
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
-    def tell(message: dict[str, Any]) -> None:
+    def send(message: dict[str, Any]) -> None:
         print(json.dumps(message), file=messages, flush=True)
 
-    return tell
+    return send

@@ -1,7 +1,8 @@
-"""Who trains the members, and in how many seconds each: one after the other, or several at once.
+"""The scheduler: which worker trains which member, and for how long.
 
-Members are independent, so a machine with several GPUs trains one on each. This module hands them
-out and divides the time; it trains nothing and knows nothing of processes or devices.
+Members are independent, so that several workers can train at the same time. This module assigns
+members to workers and divides the time. It trains nothing and knows nothing about processes or
+devices.
 """
 
 from __future__ import annotations
@@ -19,30 +20,44 @@ from typing import Generic, Protocol, TypeVar
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.training.events import MemberFailed, OnEvent
 
-_FIRST_EXTRA = 8.0
+_FIRST_OVERHEAD = 8.0
+"""Assumed seconds that a member takes besides training, before the first is measured."""
+
+_POLL_SECONDS = 0.2
 
 
 class MemberTrainer(Protocol):
     """Trains one member at a time."""
 
     def __call__(self, member: Member, budget: float | None) -> float:
-        """Train a member in ``budget`` seconds; return the seconds it took besides training."""
+        """Train a member for at most ``budget`` seconds; return the seconds besides training."""
 
 
 class RunsTrainer(Protocol):
-    """Trains one member at a time, of any of the runs it was started for."""
+    """Trains one member at a time, of any of several runs."""
 
     def __call__(self, run: Path, member: Member, budget: float | None, on_event: OnEvent) -> float:
-        """Train a member of the run in a folder in ``budget`` seconds, telling ``on_event``.
+        """Train a member.
+
+        Parameters
+        ----------
+        run
+            Folder of the run.
+        member
+            A member of the run.
+        budget
+            Seconds for the training; None for no limit.
+        on_event
+            Called with the events of the training.
 
         Returns
         -------
-        The seconds it took besides training.
+        The seconds besides training.
 
         Raises
         ------
         RecipeError, DataError
-            This member cannot be trained; the trainer is there for others.
+            This member cannot be trained; the trainer can be used for others.
         """
 
 
@@ -51,112 +66,129 @@ AnyTrainer = TypeVar("AnyTrainer", MemberTrainer, RunsTrainer)
 
 @dataclass(frozen=True)
 class WorkerPool(Generic[AnyTrainer]):
-    """Trainers that work at the same time, each in a thread of its own."""
+    """Workers that train at the same time."""
 
     trainers: Sequence[AnyTrainer]
+    """A function for each worker; each is called in a thread of its own."""
     precision: str
-    """The dtype policy they compute in."""
+    """Dtype policy, with the number of workers and devices where there are several."""
     stop: Callable[[], None] | None = None
-    """Makes all trainers raise KeyboardInterrupt soon. None for a lone trainer that works in the
-    caller's thread, where Ctrl-C reaches it."""
+    """Makes all trainers raise KeyboardInterrupt soon. None for a single trainer that works in the
+    caller's thread, where Ctrl-C interrupts it."""
 
-    def told(self, how: Callable[[AnyTrainer], MemberTrainer]) -> WorkerPool[MemberTrainer]:
-        """Return the same crew, each of its trainers told what to do as ``how`` says."""
-        return WorkerPool([how(trainer) for trainer in self.trainers], self.precision, self.stop)
+    def adapt(self, wrap: Callable[[AnyTrainer], MemberTrainer]) -> WorkerPool[MemberTrainer]:
+        """Return the same workers with each trainer wrapped."""
+        return WorkerPool([wrap(trainer) for trainer in self.trainers], self.precision, self.stop)
 
 
-Hire = Callable[[OnEvent], AbstractContextManager[WorkerPool[MemberTrainer]]]
-"""Starts a crew that tells its events to the given callback, and sends it home at the end."""
+StartWorkers = Callable[[OnEvent], AbstractContextManager[WorkerPool[MemberTrainer]]]
+"""Starts workers that send events to the given callback; they end with the context."""
 
-HireForRuns = Callable[[Path, int], AbstractContextManager[WorkerPool[RunsTrainer]]]
-"""Starts a crew for so many members of a run and others like it; sends it home at the end."""
+StartRunsWorkers = Callable[[Path, int], AbstractContextManager[WorkerPool[RunsTrainer]]]
+"""Starts workers for runs like the one in the given folder and for the given number of members;
+they end with the context."""
 
 
 def train_members(
-    todo: Sequence[Member],
-    crew: WorkerPool[MemberTrainer],
+    members: Sequence[Member],
+    pool: WorkerPool[MemberTrainer],
     end: float | None,
     on_event: OnEvent,
     *,
-    late: float | None = None,
+    latest: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Have all members trained; return how it ended.
+    """Train members on the workers of a pool.
 
-    That is "finished", "time limit", "interrupted" or "failures". With several trainers, a member
-    that fails is told as an event and its trainer gets no other; the rest goes on.
+    With several workers, a failing member is reported as an event, its worker gets no further
+    member, and the other workers continue.
 
     Parameters
     ----------
+    members
+        Members to train, in this order.
+    pool
+        The workers.
     end
-        When all should be done, by ``time.monotonic``; None for no limit.
-    late
-        When those still at work are stopped; None for never.
+        Time by which all members should be trained, by ``clock``; None for no limit.
+    on_event
+        Called with ``MemberFailed``.
+    latest
+        Time at which members in training are stopped, by ``clock``; None for never.
+    clock
+        Returns the time in seconds.
+    sleep
+        Waits for a number of seconds.
+
+    Returns
+    -------
+    "finished", "time limit", "interrupted" or "failures".
 
     Raises
     ------
     Exception
-        What the first failing trainer raised, if none trained anything.
+        The first error of a worker, if no worker trained any member.
     """
-    board = _MemberQueue(todo, len(crew.trainers), end)
-    if crew.stop is None:
+    queue = _MemberQueue(members, len(pool.trainers), end, clock)
+    if pool.stop is None:
         try:
-            board.lane(0, crew.trainers[0])
+            queue.work(0, pool.trainers[0])
         except KeyboardInterrupt:
             return "interrupted"
-        return board.ending
+        return queue.status
     threads = [
-        threading.Thread(target=board.guarded, args=(lane, trainer, on_event), daemon=True)
-        for lane, trainer in enumerate(crew.trainers)
+        threading.Thread(target=queue.work_safely, args=(worker, trainer, on_event), daemon=True)
+        for worker, trainer in enumerate(pool.trainers)
     ]
     for thread in threads:
         thread.start()
     try:
         while any(thread.is_alive() for thread in threads):
-            time.sleep(0.2)  # short, for Ctrl-C is heard between waits
-            if late is not None and time.monotonic() > late and not board.closed:
-                board.close("time limit")
-                crew.stop()
+            sleep(_POLL_SECONDS)  # Python handles Ctrl-C between these waits
+            if latest is not None and clock() > latest and not queue.closed:
+                queue.close("time limit")
+                pool.stop()
     except KeyboardInterrupt:
-        board.close("interrupted")
-        crew.stop()
+        queue.close("interrupted")
+        pool.stop()
     for thread in threads:
         thread.join()
-    if board.failures and not board.trained and board.ending != "interrupted":
-        raise board.failures[0]
-    if board.failures and board.ending == "finished":
-        board.ending = "failures"
-    return board.ending
+    if queue.failures and not queue.trained and queue.status != "interrupted":
+        raise queue.failures[0]
+    if queue.failures and queue.status == "finished":
+        queue.status = "failures"
+    return queue.status
 
 
 def seconds_per_share(
-    busy: Sequence[float], shares: Sequence[float], seconds: float, extra: float
+    busy: Sequence[float], shares: Sequence[float], seconds: float, overhead: float
 ) -> float:
-    """Return the training seconds for each unit of share with which a queue fits into a time.
+    """Return the training seconds for each unit of share so that a queue fits into a time.
 
     Parameters
     ----------
     busy
-        Seconds until each trainer is free.
+        Seconds until each worker is free.
     shares
-        Of the members left, in the order in which they are handed out, each to the trainer that
-        is free first.
+        Shares of the members in the queue. Each goes to the worker that is free first.
     seconds
-        What is left in all.
-    extra
-        Seconds each member takes besides its training.
+        Available seconds.
+    overhead
+        Seconds that each member takes besides training.
 
     Returns
     -------
-    0 where not even the extras fit.
+    0 if not even the overheads fit.
     """
 
     def last_end(pace: float) -> float:
-        lanes, ends = list(busy), 0.0
-        heapq.heapify(lanes)
+        free_at, last = list(busy), 0.0
+        heapq.heapify(free_at)
         for share in shares:
-            ends = max(ends, end := lanes[0] + extra + pace * share)
-            heapq.heapreplace(lanes, end)
-        return ends
+            last = max(last, end := free_at[0] + overhead + pace * share)
+            heapq.heapreplace(free_at, end)
+        return last
 
     low, high = 0.0, max(seconds, 0.0) / max(*shares, 1e-9)
     if last_end(low) >= seconds:
@@ -168,63 +200,75 @@ def seconds_per_share(
 
 
 class _MemberQueue:
-    """The members still to be trained, seen by all lanes."""
+    """The members that are not assigned yet; shared by the threads of all workers."""
 
-    def __init__(self, todo: Sequence[Member], lanes: int, end: float | None) -> None:
-        self.todo, self.end = deque(todo), end
+    def __init__(
+        self,
+        members: Sequence[Member],
+        workers: int,
+        end: float | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.members, self.end, self.clock = deque(members), end, clock
         self.lock = threading.Lock()
-        self.free_at, self.current = [0.0] * lanes, [""] * lanes
-        # Seconds a member takes besides its training: compiling, predicting. Measured as we go.
-        self.extra = _FIRST_EXTRA
-        self.ending, self.closed = "finished", False
+        self.free_at, self.current = [0.0] * workers, [""] * workers
+        # Compiling and predicting; measured with each member.
+        self.overhead = _FIRST_OVERHEAD
+        self.status, self.closed = "finished", False
         self.trained = 0
         self.failures: list[Exception] = []
 
-    def lane(self, number: int, trainer: MemberTrainer) -> None:
-        """Train one member after the other until none is left or the time is up."""
-        while (turn := self._next(number)) is not None:
-            extra = trainer(*turn)
+    def work(self, worker: int, trainer: MemberTrainer) -> None:
+        """Train member after member until none is left or the time is over."""
+        while (assignment := self._next(worker)) is not None:
+            overhead = trainer(*assignment)
             with self.lock:
-                self.extra, self.trained = extra, self.trained + 1
+                self.overhead, self.trained = overhead, self.trained + 1
 
-    def guarded(self, number: int, trainer: MemberTrainer, on_event: OnEvent) -> None:
-        """Do a lane's work in a thread, where nobody would catch what it raises."""
+    def work_safely(self, worker: int, trainer: MemberTrainer, on_event: OnEvent) -> None:
+        """Do ``work`` in a thread: store the error and report it instead of raising it."""
         try:
-            self.lane(number, trainer)
+            self.work(worker, trainer)
         except KeyboardInterrupt:
             return
         except Exception as error:
             self.failures.append(error)
-            on_event(MemberFailed(self.current[number], str(error)))
+            on_event(MemberFailed(self.current[worker], str(error)))
 
-    def close(self, ending: str) -> None:
-        """Hand out no more."""
+    def close(self, status: str) -> None:
+        """Assign no further members."""
         with self.lock:
-            self.ending, self.closed = ending, True
+            self.status, self.closed = status, True
 
-    def _next(self, lane: int) -> tuple[Member, float | None] | None:
+    def _next(self, worker: int) -> tuple[Member, float | None] | None:
+        """Return the next member and its budget; None if the worker is done."""
         with self.lock:
-            if self.closed or not self.todo:
+            if self.closed or not self.members:
                 return None
             budget = None
             if self.end is not None:
-                now = time.monotonic()
-                self.free_at[lane] = now
-                busy = [max(0.0, at - now) for at in self.free_at]
-                shares = [member.share for member in self.todo]
-                seconds = self.end - now
-                speed = seconds_per_share(busy, shares, seconds, self.extra)
-                if not speed:
-                    # Too many for the time: as many as get to train as long as they get ready.
-                    able = len(busy) * int(seconds / (2 * self.extra))
-                    speed = (
-                        seconds_per_share(busy, shares[:able], seconds, self.extra) if able else 0.0
-                    )
-                budget = shares[0] * speed
+                budget = self._budget(worker, self.end)
                 if budget <= 0:
-                    self.ending = "time limit"
+                    self.status = "time limit"
                     return None
-                self.free_at[lane] = now + self.extra + budget
-            member = self.todo.popleft()
-            self.current[lane] = member.name
+            member = self.members.popleft()
+            self.current[worker] = member.name
             return member, budget
+
+    def _budget(self, worker: int, end: float) -> float:
+        """Return the training seconds of the next member; 0 if there is no time left."""
+        now = self.clock()
+        self.free_at[worker] = now
+        busy = [max(0.0, free_at - now) for free_at in self.free_at]
+        shares = [member.share for member in self.members]
+        seconds = end - now
+        pace = seconds_per_share(busy, shares, seconds, self.overhead)
+        if not pace:
+            # Too many members for the time: train as many as can train for as long as their
+            # overhead.
+            count = len(busy) * int(seconds / (2 * self.overhead))
+            pace = seconds_per_share(busy, shares[:count], seconds, self.overhead) if count else 0.0
+        budget = shares[0] * pace
+        if budget > 0:
+            self.free_at[worker] = now + self.overhead + budget
+        return budget
