@@ -140,7 +140,9 @@ def train(
     count = sum(
         member.name in names and not is_finished(run, member) for member in run.plan.members
     )
-    hire = local.workers_for_run(run, data_dir, count, workers=workers, tensorboard=tensorboard)
+    start_workers = local.workers_for_run(
+        run, data_dir, count, workers=workers, tensorboard=tensorboard
+    )
     return fitting.train_run(
         run,
         data_dir,
@@ -148,7 +150,7 @@ def train(
         only=only,
         on_event=on_event,
         tensorboard=tensorboard,
-        hire=hire,
+        start_workers=start_workers,
     )
 
 

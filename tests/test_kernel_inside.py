@@ -155,7 +155,7 @@ def test_a_kernel_leaves_its_run_and_a_submission_and_nothing_else(
     assert np.isfinite(whole.locations()).all()
     assert (run.path / "report.html").exists()
     for member in job.members:
-        assert (run.member(member.name) / "best.weights.h5").exists()
+        assert (run.member_folder(member.name) / "best.weights.h5").exists()
     rows = (data / "SampleSubmission.csv").read_text().count("\n") - 1
     assert len(whole.locations()) == rows
 
@@ -263,8 +263,8 @@ def test_a_worker_that_cannot_start_says_why(
     job: KernelTask, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = fitting.start_run(tmp_path, "broken", job.plan, data)
-    hire = local.worker_factory(run.path, tmp_path / "no-data", [Slot(gpus=("0",))])
-    with pytest.raises(RunError, match="no-data"), hire(ignore_events):
+    start_workers = local.worker_factory(run.path, tmp_path / "no-data", [Slot(gpus=("0",))])
+    with pytest.raises(RunError, match="no-data"), start_workers(ignore_events):
         pass
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     crashing = local.worker_factory(run.path, data, [Slot(gpus=("0",))])

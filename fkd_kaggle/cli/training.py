@@ -90,11 +90,11 @@ def train_ensemble(
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
     """Train an ensemble; Ctrl-C keeps the trained networks."""
-    from fkd_kaggle.ensemble import fitting
+    from fkd_kaggle import pipeline
     from fkd_kaggle.runs.folder import find_run
 
     if resume is None:
-        run = fitting.start_run(runs_dir, name, options.plan_from(training), data_dir)
+        run = pipeline.create_run(options.plan_from(training), data_dir, runs_dir, name)
     else:
         given = options.given_training_options(training) + (["--run"] if name else [])
         if extra := [option for option in given if option != "--time-limit"]:
@@ -126,10 +126,11 @@ def compare(
     from fkd_kaggle.ensemble import comparison_results
     from fkd_kaggle.ensemble.comparison import start_comparison, train_comparison
     from fkd_kaggle.report import comparison as page
-    from fkd_kaggle.workers import local
+    from fkd_kaggle.workers import devices, local
 
     console = make_console()
     seconds = options.parse_duration(budget, "--budget") or (None if epochs else DEFAULT_BUDGET)
+    machine = devices.inspect_machine()
     comparison = start_comparison(
         runs_dir,
         names,
@@ -140,13 +141,13 @@ def compare(
         folds=folds,
         precision=precision or "auto",
         workers=workers,
-        default_workers=local.default_worker_count(),
+        default_workers=local.default_worker_count(machine),
         name=name,
     )
-    hire = local.workers_for_runs(data_dir, comparison.settings.workers)
+    start_workers = local.workers_for_runs(data_dir, comparison.settings.workers, machine)
     print_line(console, f"{comparison.name}: {page.describe_protocol(comparison)}")
     with TrainingDisplay(console) as display:
-        train_comparison(comparison, data_dir, display, hire=hire)
+        train_comparison(comparison, data_dir, display, start_workers=start_workers)
     measured = comparison_results.measure_runs(comparison, data_dir)
     table = comparison_results.average_over_seeds(measured)
     rows = [page.table_cells(line) for line in table]
@@ -163,24 +164,20 @@ def _train(
     run: Run, data_dir: Path, time_limit: float | None, workers: int | None, tensorboard: bool
 ) -> None:
     """Train the unfinished members of a run and print scores, report and the next command."""
+    from fkd_kaggle import pipeline
     from fkd_kaggle.display import tables
     from fkd_kaggle.display.training import TrainingDisplay
-    from fkd_kaggle.ensemble import fitting
     from fkd_kaggle.report.run import write_run_page
-    from fkd_kaggle.runs import members
-    from fkd_kaggle.workers import local
 
     console = make_console()
-    left = sum(not members.is_finished(run, member) for member in run.plan.members)
-    hire = local.workers_for_run(run, data_dir, left, workers=workers, tensorboard=tensorboard)
     with TrainingDisplay(console) as display:
-        scores = fitting.train_run(
+        scores = pipeline.train(
             run,
             data_dir,
             time_limit=time_limit,
-            on_event=display,
+            workers=workers,
             tensorboard=tensorboard,
-            hire=hire,
+            on_event=display,
         )
     console.print(tables.scores_table(scores))
     if scores.published_metrics:
