@@ -23,7 +23,7 @@ from fkd_kaggle.errors import FkdError
 from fkd_kaggle.kernel import environment
 from fkd_kaggle.kernel.job import KernelTask
 from fkd_kaggle.settings import __version__
-from fkd_kaggle.workers import devices, local
+from fkd_kaggle.workers import devices
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,16 +82,15 @@ def _train(
     job: KernelTask, root: Path, data_dir: Path, console: Console, began: float
 ) -> tuple[Run, Scores]:
     """Train the job's members within its time; blend them if they are all there is."""
+    from fkd_kaggle import pipeline
     from fkd_kaggle.display.training import TrainingDisplay
-    from fkd_kaggle.ensemble import fitting
 
-    run = fitting.start_run(root / "working", job.run_name, job.plan, data_dir)
+    run = pipeline.create_run(job.plan, data_dir, root / "working", job.run_name)
     only = None if job.shard is None else [member.name for member in job.members]
     with TrainingDisplay(console) as display:
-        scores = fitting.train_run(
-            run, data_dir, time_limit=_time_limit(job, began), only=only, on_event=display,
-            hire=local.workers_for_run(run, data_dir, len(job.members)),
-        )  # fmt: skip
+        scores = pipeline.train(
+            run, data_dir, time_limit=_time_limit(job, began), only=only, on_event=display
+        )
     return run, scores
 
 

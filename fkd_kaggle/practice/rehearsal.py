@@ -19,11 +19,10 @@ import numpy as np
 from fkd_kaggle import files, pipeline
 from fkd_kaggle.data import dataset
 from fkd_kaggle.data.submission import submission_text
-from fkd_kaggle.ensemble import fitting
 from fkd_kaggle.errors import CompetitionError, DataError, FkdError
 from fkd_kaggle.kaggle_api.competition import Competition, LeaderboardRow, SubmissionRecord
 from fkd_kaggle.kernel import collect
-from fkd_kaggle.kernel.follow import OnKernelEvent
+from fkd_kaggle.kernel.events import OnKernelEvent
 from fkd_kaggle.kernel.job import KernelJob
 from fkd_kaggle.kernel.training import train_on_kaggle
 from fkd_kaggle.practice.dataset import SyntheticSize
@@ -33,7 +32,6 @@ from fkd_kaggle.report.run import write_run_page
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.scores import NO_SCORES, Scores
 from fkd_kaggle.training.events import OnEvent
-from fkd_kaggle.workers import local
 
 
 def write_mean_submission(data_dir: Path, target: Path) -> None:
@@ -135,7 +133,7 @@ def rehearse(
     keep
         Where to leave data, run, report and submissions; a temporary folder when None.
     on_event, tell
-        Told how training goes (events of ``events``, for kernels of ``kernel.following``), and
+        Told how training goes (events of ``events``, for kernels of ``kernel.events``), and
         what step is next in one line.
     shards
         Train in so many kernels; None trains in this process.
@@ -179,9 +177,8 @@ def rehearse(
 def _train_locally(plan: Plan, folder: Path, on_event: OnEvent) -> tuple[Run, Submit]:
     """Train in this process; return the run and how to submit it."""
     data = folder / "data"
-    run = fitting.start_run(folder / "runs", None, plan, data)
-    hire = local.workers_for_run(run, data, len(plan.members))
-    fitting.train_run(run, data, on_event=on_event, hire=hire)
+    run = pipeline.create_run(plan, data, folder / "runs")
+    pipeline.train(run, data, on_event=on_event)
     if run.status == "interrupted":
         # Training ends well on Ctrl-C; whoever pressed it wants the rehearsal ended.
         raise KeyboardInterrupt
