@@ -244,7 +244,7 @@ def fit_stack(
     stacked = np.full(labels.shape, np.nan, np.float32)
     mixed = stacked.copy()
     for fitted, held in _splits(groups, _OUTER_FOLDS):
-        stack = _fit(
+        stack = fit_on_all_faces(
             predictions[:, fitted],
             labels[fitted],
             annotators[fitted],
@@ -254,7 +254,7 @@ def fit_stack(
         plain = Stack(stack.weights, (None,) * len(ANNOTATORS))
         stacked[held] = stack.apply(predictions[:, held], annotators[held])
         mixed[held] = plain.apply(predictions[:, held], annotators[held])
-    stack = _fit(predictions, labels, annotators, groups, correct)
+    stack = fit_on_all_faces(predictions, labels, annotators, groups, correct)
     corrections = list(stack.corrections)
     for annotator in range(len(ANNOTATORS)):
         rows = annotators == annotator
@@ -265,14 +265,27 @@ def fit_stack(
     return Stack(stack.weights, tuple(corrections)), stacked
 
 
-def _fit(
+def fit_on_all_faces(
     predictions: np.ndarray,
     labels: np.ndarray,
     annotators: np.ndarray,
     groups: np.ndarray,
     correct: FitCorrection,
 ) -> Stack:
-    """Return the blend and its corrections, fitted on all of these faces."""
+    """Fit a blend and its corrections without cross-validation of the result.
+
+    Parameters
+    ----------
+    predictions, labels, annotators, groups
+        As for ``fit_stack``.
+    correct
+        Fits the correction.
+
+    Returns
+    -------
+    Stack
+        Corrections that do not improve predictions for other faces are included.
+    """
     plain, mixed = fit_simplex(predictions, labels, annotators)
     corrections = []
     for annotator in range(len(ANNOTATORS)):

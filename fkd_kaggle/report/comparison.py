@@ -86,7 +86,8 @@ def table_cells(row: ComparisonRow) -> tuple[str, ...]:
     mean = row.mean
     own = "–"
     if mean.published_value is not None and mean.published_metric != "rmse-px":
-        own = f"{mean.own_metric} {mean.own_value:.3g} {METRICS[mean.own_metric].unit}"
+        unit = METRICS[mean.published_metric].unit
+        own = f"{mean.published_metric} {mean.published_value:.3g} {unit}"
     return (
         mean.recipe,
         _format_number(mean.rmse, 3),

@@ -1,4 +1,4 @@
-"""Blending: never worse than the best recipe, honest about who answers for what."""
+"""Tests of blend weights."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ def test_the_blend_is_never_worse_than_the_best_recipe(seed: int, spreads: list[
     inputs = np.stack([noisy(labels, spread, seed + i + 1) for i, spread in enumerate(spreads)])
     weights = blending.fit_weights(inputs, labels, BOTH)
     mixed = blending.apply_weights(inputs, weights, BOTH)
-    asked = np.full((2, NUM_KEYPOINTS), 10.0)
-    scores = [metrics.combined_rmse(one, labels, BOTH, asked) for one in inputs]
-    result = metrics.combined_rmse(mixed, labels, BOTH, asked)
+    query_counts = np.full((2, NUM_KEYPOINTS), 10.0)
+    scores = [metrics.combined_rmse(one, labels, BOTH, query_counts) for one in inputs]
+    result = metrics.combined_rmse(mixed, labels, BOTH, query_counts)
     assert result is not None
     assert result <= min(score for score in scores if score is not None) * 1.0001
     assert (weights >= 0).all()
     np.testing.assert_allclose(weights[0].sum(-1), 1, atol=1e-6)
 
 
-def test_equally_good_recipes_share_the_weight() -> None:
+def test_equally_good_recipes_have_similar_weights() -> None:
     labels = labelled(0)
     inputs = np.stack([noisy(labels, 1.0, seed) for seed in (1, 2, 3)])
     weights = blending.fit_weights(inputs, labels, BOTH)
     assert weights[0].min() > 0.2
 
 
-def test_a_region_recipe_counts_only_for_its_points() -> None:
+def test_a_region_recipe_has_weight_for_its_keypoints_only() -> None:
     labels = labelled(0)
     everywhere, region = noisy(labels, 2.0, 1), noisy(labels, 0.1, 2)
     region[:, REGIONS["mouth-eyebrows"]] = np.nan
@@ -60,7 +60,7 @@ def test_a_region_recipe_counts_only_for_its_points() -> None:
     assert np.isfinite(blending.apply_weights(inputs, weights, BOTH)).all()
 
 
-def test_a_missing_recipe_leaves_its_weight_to_the_others() -> None:
+def test_the_weight_of_a_missing_prediction_goes_to_the_others() -> None:
     labels = labelled(0)
     inputs = np.stack([noisy(labels, 1.0, 1), noisy(labels, 1.0, 2)])
     weights = blending.fit_weights(inputs, labels, BOTH)
@@ -70,26 +70,26 @@ def test_a_missing_recipe_leaves_its_weight_to_the_others() -> None:
     )
 
 
-def test_combined_weighs_sources_as_the_lookup_table_asks() -> None:
+def test_the_combined_rmse_is_weighted_by_query_counts() -> None:
     labels = np.zeros((2, NUM_KEYPOINTS, 2), np.float32)
     predictions = np.stack([np.full((NUM_KEYPOINTS, 2), 1.0), np.full((NUM_KEYPOINTS, 2), 3.0)])
-    asked = np.zeros((2, NUM_KEYPOINTS))
-    asked[0], asked[1] = 3, 1
-    result = metrics.combined_rmse(predictions, labels, np.array([0, 1], np.uint8), asked)
+    query_counts = np.zeros((2, NUM_KEYPOINTS))
+    query_counts[0], query_counts[1] = 3, 1
+    result = metrics.combined_rmse(predictions, labels, np.array([0, 1], np.uint8), query_counts)
     assert result == pytest.approx(np.sqrt((3 * 1 + 1 * 9) / 4))
 
 
-def test_ambiguity_is_what_averaging_gains() -> None:
-    """Krogh and Vedelsby's identity, checked against labels that the function never sees."""
+def test_ambiguity_is_the_gain_of_averaging() -> None:
+    """Krogh and Vedelsby's identity, checked with labels."""
     labels = np.nan_to_num(labelled(3), nan=40)
     members = np.stack([noisy(labels, spread, seed) for seed, spread in ((1, 1.0), (2, 2.0))])
     share = np.array([0.7, 0.3])
     shares = np.broadcast_to(share, (2, NUM_KEYPOINTS, 2))
-    asked = np.ones((2, NUM_KEYPOINTS))
+    query_counts = np.ones((2, NUM_KEYPOINTS))
     mean_error = sum(
         weight * np.square(member - labels).mean()
         for weight, member in zip(share, members, strict=True)
     )
     mixed_error = np.square(np.tensordot(share, members, 1) - labels).mean()
-    gain = blending.ambiguity(members, shares, BOTH, asked)
+    gain = blending.ambiguity(members, shares, BOTH, query_counts)
     assert mean_error - gain == pytest.approx(mixed_error, rel=1e-3)

@@ -23,6 +23,7 @@ from fkd_kaggle.report.comparison import table_cells
 from fkd_kaggle.runs.comparison import Comparison, open_comparison
 from fkd_kaggle.training.events import EpochEnded, Event, MemberEnded, MemberFailed
 from fkd_kaggle.workers import local
+from fkd_kaggle.workers.devices import inspect_machine
 
 WHOLE = """
 architecture = "region"
@@ -241,14 +242,14 @@ def test_workers_continue_after_a_recipe_that_fails(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     (tmp_path / "wrong.toml").write_text(WHOLE + "heatmap_loss = 0.5\n")
-    hire = local.workers_for_runs(data, 2)
-    assert hire is not None
+    start_workers = local.workers_for_runs(data, 2, inspect_machine())
+    assert start_workers is not None
     comparison = start_comparison(
         tmp_path / "runs", [str(tmp_path / "wrong.toml"), recipes["whole"], recipes["both"]], data,
         budget=None, epochs=1, folds=2, precision="float32", workers=2,
     )  # fmt: skip
     events: list[Event] = []
-    train_comparison(comparison, data, events.append, hire=hire)
+    train_comparison(comparison, data, events.append, start_workers=start_workers)
     assert comparison.status == "failures"
     failed = {event.member: event.reason for event in events if isinstance(event, MemberFailed)}
     assert set(failed) == {"wrong-seed0/wrong-f0", "wrong-seed0/wrong-f1"}

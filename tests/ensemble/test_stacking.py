@@ -1,6 +1,4 @@
-"""Stacking: finds what a blend cannot, is scored by faces it has not seen, and is left out where it
-does not help.
-"""
+"""Tests of the corrections of a blend."""
 
 from __future__ import annotations
 
@@ -18,8 +16,8 @@ from fkd_kaggle.recipes import plans
 OTHERS = [point for point in range(NUM_KEYPOINTS) if point not in PARTIAL_KEYPOINTS]
 
 
-def truth(count: int, seed: int = 0) -> np.ndarray:
-    """Return (N, 15, 2) labels of the partial source: four points that move together and alone."""
+def make_labels(count: int, seed: int = 0) -> np.ndarray:
+    """Return (N, 15, 2) labels of four keypoints; they move together and independently."""
     random = np.random.default_rng(seed)
     labels = random.uniform(25, 70, (1, NUM_KEYPOINTS, 2)) + random.normal(0, 4, (count, 1, 2))
     labels = labels + random.normal(0, 3, (count, NUM_KEYPOINTS, 2))
@@ -27,8 +25,8 @@ def truth(count: int, seed: int = 0) -> np.ndarray:
     return labels.astype(np.float32)
 
 
-def seen(labels: np.ndarray, spread: float, seed: int) -> np.ndarray:
-    """Return a recipe's predictions: the labelled points with noise, the others NaN."""
+def predict(labels: np.ndarray, spread: float, seed: int) -> np.ndarray:
+    """Return predictions of a recipe: labelled keypoints with noise, NaN for the others."""
     noise = np.random.default_rng(seed).normal(0, spread, labels.shape)
     return (labels + noise).astype(np.float32)
 
@@ -43,47 +41,49 @@ def score(predictions: np.ndarray, labels: np.ndarray) -> float:
     return value
 
 
-def test_a_known_mistake_is_found_and_taken_back() -> None:
-    """Each recipe errs by an offset, by a share of another point and by a product of two."""
-    labels, fresh = np.split(truth(600), 2)
+def test_a_systematic_error_is_corrected() -> None:
+    """The errors are an offset, a fraction of another keypoint and a product of two keypoints."""
+    labels, fresh = np.split(make_labels(600), 2)
 
     def wrong(points: np.ndarray, seed: int) -> np.ndarray:
-        answer = seen(points, 0.3, seed)
+        predicted = predict(points, 0.3, seed)
         eye, nose, lip = (points[:, PARTIAL_KEYPOINTS[place]] - 50 for place in (0, 2, 3))
-        answer[:, PARTIAL_KEYPOINTS[0]] += 1.5 + 0.1 * lip + 0.02 * eye[:, :1] * nose
-        return answer
+        predicted[:, PARTIAL_KEYPOINTS[0]] += 1.5 + 0.1 * lip + 0.02 * eye[:, :1] * nose
+        return predicted
 
     inputs = np.stack([wrong(labels, 1), wrong(labels, 2)])
     stack, held = stacking.fit_stack(inputs, labels, partial(300), np.arange(300))
     plain, mixed = stacking.fit_simplex(inputs, labels, partial(300))
     assert stack.corrections[PARTIAL] is not None
     assert score(held, labels) < 0.5 * score(mixed, labels)
-    # What nested folds promise is what new faces get.
+    # Nested cross-validation predicts the score on new faces.
     unseen = np.stack([wrong(fresh, 3), wrong(fresh, 4)])
     reached = score(stack.apply(unseen, partial(300)), fresh)
     assert reached == pytest.approx(score(held, labels), rel=0.25)
     assert reached < 0.5 * score(plain.apply(unseen, partial(300)), fresh)
 
 
-def test_the_score_is_of_faces_the_stack_has_not_seen() -> None:
-    """Labels that are noise cannot be predicted: whatever a fit makes of them is flattery."""
+def test_returned_predictions_are_for_faces_that_the_stack_was_not_fitted_on() -> None:
+    """Labels that are noise cannot be predicted; an in-sample score is too good."""
     labels = np.full((120, NUM_KEYPOINTS, 2), np.nan, np.float32)
     random = np.random.default_rng(0)
     labels[:, PARTIAL_KEYPOINTS] = 48 + random.normal(0, 2, (120, 4, 2))
-    inputs = np.stack([seen(labels * 0 + 48, 2, seed) for seed in (1, 2, 3)])
+    inputs = np.stack([predict(labels * 0 + 48, 2, seed) for seed in (1, 2, 3)])
     groups = np.arange(120)
     stack, held = stacking.fit_stack(inputs, labels, partial(120), groups)
     _, mixed = stacking.fit_simplex(inputs, labels, partial(120))
-    assert score(held, labels) > 2.0  # nobody can do better than the labels' own spread
-    flattered = stacking._fit(inputs, labels, partial(120), groups, stacking.CORRECTIONS["stack"])
-    assert score(flattered.apply(inputs, partial(120)), labels) < score(held, labels)
+    assert score(held, labels) > 2.0  # the standard deviation of the labels
+    in_sample = stacking.fit_on_all_faces(
+        inputs, labels, partial(120), groups, stacking.CORRECTIONS["stack"]
+    )
+    assert score(in_sample.apply(inputs, partial(120)), labels) < score(held, labels)
     assert score(held, labels) < 1.05 * score(mixed, labels)
     assert stack.weights.shape == (2, NUM_KEYPOINTS, 3)
 
 
-def test_good_recipes_are_left_to_the_blend() -> None:
-    labels = truth(200)
-    inputs = np.stack([seen(labels, 1.0, seed) for seed in (1, 2)])
+def test_recipes_without_systematic_error_are_blended_only() -> None:
+    labels = make_labels(200)
+    inputs = np.stack([predict(labels, 1.0, seed) for seed in (1, 2)])
     stack, held = stacking.fit_stack(inputs, labels, partial(200), np.arange(200))
     _, mixed = stacking.fit_simplex(inputs, labels, partial(200))
     assert score(held, labels) <= 1.02 * score(mixed, labels)
@@ -92,27 +92,27 @@ def test_good_recipes_are_left_to_the_blend() -> None:
     assert score(stack.apply(inputs, partial(200)), labels) < best
 
 
-def test_a_face_that_a_recipe_does_not_answer_gets_the_blend() -> None:
-    labels = truth(200)
-    inputs = np.stack([seen(labels, 1.0, 1) + np.float32(2), seen(labels, 1.0, 2)])
+def test_a_face_with_a_missing_prediction_is_not_corrected() -> None:
+    labels = make_labels(200)
+    inputs = np.stack([predict(labels, 1.0, 1) + np.float32(2), predict(labels, 1.0, 2)])
     stack, _ = stacking.fit_stack(inputs, labels, partial(200), np.arange(200))
     assert stack.corrections[PARTIAL] is not None
     inputs[1, 7] = np.nan
-    answers = stack.apply(inputs, partial(200))
-    np.testing.assert_allclose(answers[7, PARTIAL_KEYPOINTS], inputs[0, 7, PARTIAL_KEYPOINTS])
-    assert np.isfinite(answers[:, PARTIAL_KEYPOINTS]).all()
+    predictions = stack.apply(inputs, partial(200))
+    np.testing.assert_allclose(predictions[7, PARTIAL_KEYPOINTS], inputs[0, 7, PARTIAL_KEYPOINTS])
+    assert np.isfinite(predictions[:, PARTIAL_KEYPOINTS]).all()
 
 
-def test_recipes_of_one_source_leave_the_other_alone() -> None:
-    """Separate networks for each source: each answers for its own faces only."""
-    labels = truth(160)
+def test_recipes_of_one_annotator_have_no_weight_for_the_other() -> None:
+    """Each recipe predicts the faces of one annotator only."""
+    labels = make_labels(160)
     annotators = np.repeat(np.array([0, 1], np.uint8), 80)
-    complete = truth(160, seed=1)
+    complete = make_labels(160, seed=1)
     complete[:, OTHERS] = (
         complete[:, PARTIAL_KEYPOINTS[:1]] + np.arange(1, 12, dtype=np.float32)[:, None]
     )
     labels[:80] = complete[:80]
-    one, two = seen(labels, 0.5, 1), seen(labels, 0.5, 2)
+    one, two = predict(labels, 0.5, 1), predict(labels, 0.5, 2)
     one[80:], two[:80] = np.nan, np.nan
     inputs = np.stack([one, two])
     weights = blending.fit_weights(inputs, labels, annotators)
@@ -123,9 +123,9 @@ def test_recipes_of_one_source_leave_the_other_alone() -> None:
     np.testing.assert_array_equal(mixed[80:, PARTIAL_KEYPOINTS], two[80:, PARTIAL_KEYPOINTS])
 
 
-def test_a_stack_is_kept_and_read_back() -> None:
-    labels = truth(100)
-    inputs = np.stack([seen(labels, 1.0, seed) + np.float32(1) for seed in (1, 2)])
+def test_a_stack_is_restored_from_its_arrays() -> None:
+    labels = make_labels(100)
+    inputs = np.stack([predict(labels, 1.0, seed) + np.float32(1) for seed in (1, 2)])
     stack, _ = stacking.fit_stack(inputs, labels, partial(100), np.arange(100))
     again = stacking.Stack.from_arrays(stack.arrays())
     assert again.corrections[0] is None
@@ -134,7 +134,7 @@ def test_a_stack_is_kept_and_read_back() -> None:
     )
 
 
-def test_networks_for_each_source_are_trained_stacked_and_predict(tmp_path: Path) -> None:
+def test_networks_for_each_annotator_are_trained_and_stacked(tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_competition(data, train=130, test=12)
     (tmp_path / "net.toml").write_text(
@@ -160,15 +160,15 @@ def test_networks_for_each_source_are_trained_stacked_and_predict(tmp_path: Path
     assert scores.expected is not None
     test, lookup = dataset.read_test(data), dataset.read_lookup(data)
     annotators = lookup.annotators(test.ids)
-    answers = prediction.predict_run(run, data, test, annotators)
-    assert np.isfinite(answers[annotators == 0]).all()
-    assert np.isfinite(answers[annotators == 1][:, PARTIAL_KEYPOINTS]).all()
+    predictions = prediction.predict_run(run, data, test, annotators)
+    assert np.isfinite(predictions[annotators == 0]).all()
+    assert np.isfinite(predictions[annotators == 1][:, PARTIAL_KEYPOINTS]).all()
 
 
 @pytest.mark.parametrize("count", [1, 12])
 def test_too_few_faces_or_groups_get_the_blend(count: int) -> None:
-    labels = truth(count)
-    inputs = seen(labels, 1.0, 1)[None]
+    labels = make_labels(count)
+    inputs = predict(labels, 1.0, 1)[None]
     stack, held = stacking.fit_stack(inputs, labels, partial(count), np.arange(count))
     assert stack.corrections == (None, None)
     np.testing.assert_allclose(
@@ -176,32 +176,32 @@ def test_too_few_faces_or_groups_get_the_blend(count: int) -> None:
     )
 
 
-def test_shape_takes_a_mistake_back_that_the_other_points_tell_of() -> None:
-    """A brow seen too low by half of how far the lip is down: a line through the other points."""
-    labels = truth(400)
+def test_the_ridge_correction_uses_the_other_keypoints() -> None:
+    """The error of an eyebrow is a linear function of the position of the lip."""
+    labels = make_labels(400)
     labels[:, OTHERS] = labels[:, :1] + np.random.default_rng(1).normal(0, 2, (400, 11, 2))
-    answers = labels + np.random.default_rng(2).normal(0, 0.3, labels.shape).astype(np.float32)
-    answers[:, 7] += 0.5 * (labels[:, 14] - labels[:, 14].mean(0))
+    predictions = labels + np.random.default_rng(2).normal(0, 0.3, labels.shape).astype(np.float32)
+    predictions[:, 7] += 0.5 * (labels[:, 14] - labels[:, 14].mean(0))
     annotators = np.zeros(400, np.uint8)
     stack, held = stacking.fit_stack(
-        answers[None], labels, annotators, np.arange(400), stacking.CORRECTIONS["shape"]
+        predictions[None], labels, annotators, np.arange(400), stacking.CORRECTIONS["shape"]
     )
     assert stack.corrections[0] is not None
-    assert score(held, labels) < 0.6 * score(answers, labels)
-    # Kept and read back it answers the same.
+    assert score(held, labels) < 0.6 * score(predictions, labels)
+    # A restored stack predicts the same.
     again = stacking.Stack.from_arrays(stack.arrays())
     np.testing.assert_array_equal(
-        again.apply(answers[None], annotators), stack.apply(answers[None], annotators)
+        again.apply(predictions[None], annotators), stack.apply(predictions[None], annotators)
     )
 
 
-def test_shape_leaves_noise_alone() -> None:
-    labels = truth(300)
+def test_the_ridge_correction_does_not_fit_noise() -> None:
+    labels = make_labels(300)
     labels[:, OTHERS] = labels[:, :1] + 1
-    answers = labels + np.random.default_rng(2).normal(0, 1.0, labels.shape).astype(np.float32)
+    predictions = labels + np.random.default_rng(2).normal(0, 1.0, labels.shape).astype(np.float32)
     annotators, groups = np.zeros(300, np.uint8), np.arange(300)
     _, held = stacking.fit_stack(
-        answers[None], labels, annotators, groups, stacking.CORRECTIONS["shape"]
+        predictions[None], labels, annotators, groups, stacking.CORRECTIONS["shape"]
     )
-    _, mixed = stacking.fit_simplex(answers[None], labels, annotators)
+    _, mixed = stacking.fit_simplex(predictions[None], labels, annotators)
     assert score(held, labels) <= score(mixed, labels)
