@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from fkd_kaggle import models
 from fkd_kaggle.models.cascade import Frame
-from fkd_kaggle.nn import backend, layers, warp
+from fkd_kaggle.nn import backend, warp
 from fkd_kaggle.recipes.schema import Augmentation, Recipe
 from fkd_kaggle.training import augmentation, forward
 from fkd_kaggle.training.learner import Learner, compile_learner, make_optimizer
@@ -151,7 +151,7 @@ def test_xla_compiles_training_and_prediction(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(backend, "_without_xla", False)
     keras.config.set_dtype_policy("mixed_float16")
     strong = Augmentation(
-        stretch=0.05, shear=0.05, far=0.2, gain=0.1, shade=0.2, blur=0.5, erase=0.5
+        stretch=0.05, shear=0.05, zoom_out=0.2, gain=0.1, lighting_gradient=0.2, blur=0.5, random_erasing=0.5
     )
     recipe = replace(TINY, optimizer="muon", augmentation=strong)
     faces = make_faces(16, seed=2)
@@ -178,9 +178,9 @@ def test_xla_compiles_training_and_prediction(monkeypatch: pytest.MonkeyPatch) -
     order = flip_order(recipe)
     compiled = forward.predict_points(network, faces.images, order)
     assert backend.uses_xla()  # nothing failed and was done without
-    plain = ops.convert_to_numpy(network(layers.to_grey(faces.images), training=False))
+    plain = ops.convert_to_numpy(network(warp.to_grey(faces.images), training=False))
     mirrored = ops.convert_to_numpy(
-        network(layers.to_grey(faces.images[:, :, ::-1]), training=False)
+        network(warp.to_grey(faces.images[:, :, ::-1]), training=False)
     )[:, order]
     mirrored[..., 0] = 95 - mirrored[..., 0]
     offset = ops.convert_to_numpy(label_offset(network))

@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 from fkd_kaggle.nn import flops
-from fkd_kaggle.nn.layers import ScaledConv2D
+from fkd_kaggle.nn.convolutions import ScaledConv2D
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.training.network import build_network
 

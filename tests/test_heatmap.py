@@ -11,7 +11,8 @@ import pytest
 from keras import layers, ops
 
 from fkd_kaggle import models
-from fkd_kaggle.nn.layers import ScaledConv2D, SoftArgmax
+from fkd_kaggle.nn.convolutions import ScaledConv2D
+from fkd_kaggle.nn.heatmaps import SoftArgmax
 
 
 @pytest.fixture(autouse=True)

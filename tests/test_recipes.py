@@ -88,16 +88,16 @@ def test_the_digest_tells_training_changes_from_words(tmp_path: Path) -> None:
         ("epochs = ", "not valid TOML"),
         ("members = []", "members is empty"),
         ('members = [{ recipe = "nope" }]', "unknown recipe 'nope'"),
-        ('missing = "ffil"', "did you mean 'ffill'"),
+        ('imputation = "ffil"', "did you mean 'ffill'"),
         ('rows = "partail"', "did you mean 'partial'"),
         ('blend = "stak"\nmembers = [{ recipe = "deep15" }]', "did you mean 'stack'"),
-        ('own_metric = "rmse"', "did you mean 'rmse-px'"),
+        ('published_metric = "rmse"', "did you mean 'rmse-px'"),
         ("[published]\naccuracy = 1", "did you mean 'keras-accuracy'"),
         ('target_scale = "centered"', "did you mean 'centred'"),
         ('split = "grouped-first"', "unknown split"),
         ("held_out = 1.0", "held_out is a share"),
         ("validation = -0.1", "validation is a share"),
-        ('split = "enlarged-first"', "needs enlarge and held_out"),
+        ('split = "after-augmentation"', "needs offline_augmentation and held_out"),
         ("[options]\nwidht = 3", "did you mean 'width'"),
         ("[options]\nwidth = 3.5", "options.width must be a whole number"),
         ("[options]\nwidth = true", "options.width must be a whole number"),
@@ -121,11 +121,11 @@ def test_the_digest_tells_training_changes_from_words(tmp_path: Path) -> None:
         ("[augmentation]\nflip = 2", "at most 1"),
         ("[augmentation]\nblur = 1.5", "at most 1"),
         ("[augmentation]\ngain = 1.5", "below 1"),
-        ("[augmentation]\nshade = 1.0", "below 1"),
-        ("enlarge = [{ rotaton = 3.0 }]", "did you mean 'rotation'"),
-        ("enlarge = [3]", "each of enlarge"),
-        ("enlarge = [{ flip = 1 }]", "true or false"),
-        ("enlarge = [{ gain = 0.0 }]", "gain must be above 0"),
+        ("[augmentation]\nlighting_gradient = 1.0", "below 1"),
+        ("offline_augmentation = [{ rotaton = 3.0 }]", "did you mean 'rotation'"),
+        ("offline_augmentation = [3]", "each of offline_augmentation"),
+        ("offline_augmentation = [{ flip = 1 }]", "true or false"),
+        ("offline_augmentation = [{ gain = 0.0 }]", "gain must be above 0"),
         ("clip_norm = -1.0", "clip_norm must not be negative"),
     ],
 )
@@ -146,9 +146,9 @@ def test_a_file_that_is_no_text_gets_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_recipe_is_varied_in_place(tmp_path: Path) -> None:
-    recipe = loading.load_recipe("deep15:missing=knn,augmentation.flip=0,options.dense=[64, 32]")
+    recipe = loading.load_recipe("deep15:imputation=knn,augmentation.flip=0,options.dense=[64, 32]")
     assert isinstance(recipe, Recipe)
-    assert recipe.missing == "knn"
+    assert recipe.imputation == "knn"
     assert recipe.augmentation.flip == 0
     assert recipe.augmentation.rotation == 8.0  # the file's own, as everything not named
     assert recipe.options["dense"] == [64, 32]
@@ -157,16 +157,16 @@ def test_a_recipe_is_varied_in_place(tmp_path: Path) -> None:
     varied = loading.load_recipe(f"{path}:batch_size=5")
     assert isinstance(varied, Recipe)
     assert (varied.epochs, varied.batch_size) == (3, 5)
-    both = plans.make_plan(["deep15", "deep15:missing=knn"]).ensemble.members
-    assert [line.recipe.name for line in both] == ["deep15", "deep15-missing-knn"]
+    both = plans.make_plan(["deep15", "deep15:imputation=knn"]).ensemble.members
+    assert [line.recipe.name for line in both] == ["deep15", "deep15-imputation-knn"]
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("deep15:missing=kn", "did you mean 'knn'"),
-        ("deep15:mising=knn", "did you mean 'missing'"),
-        ("deep15:missing", "KEY=VALUE"),
+        ("deep15:imputation=kn", "did you mean 'knn'"),
+        ("deep15:imputaton=knn", "did you mean 'imputation'"),
+        ("deep15:imputation", "KEY=VALUE"),
         ("deep15:", "KEY=VALUE"),
         ("deep15:epochs.x=1", "epochs is not a table"),
         ("deep15:epochs=ten", "epochs must be a whole number"),
@@ -224,7 +224,7 @@ def test_options_override_every_member() -> None:
         ({"chosen": ["no/such.toml"]}, "does not exist"),
         ({"chosen": ["deep15", "deep15"]}, "twice"),
         ({"folds": 1}, "folds must be at least 2"),
-        ({"chosen": ["smoke:split=enlarged-first"]}, "which heatmap-small lacks"),
+        ({"chosen": ["smoke:split=after-augmentation"]}, "which heatmap-small lacks"),
         ({"chosen": ["smoke:split=groups"]}, "unknown split"),
         ({"chosen": ["smoke:held_out=1"]}, "held_out is a share"),
         ({"batch_size": 0}, "batch_size must be above 0"),

@@ -20,7 +20,7 @@ from keras import layers, ops
 from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.models.heatmap import hourglass
 from fkd_kaggle.nn import warp
-from fkd_kaggle.nn.layers import SoftArgmax
+from fkd_kaggle.nn.heatmaps import SoftArgmax
 
 
 def build(

@@ -14,7 +14,8 @@ import keras
 from keras import layers
 
 from fkd_kaggle.keypoints import IMAGE_SIZE
-from fkd_kaggle.nn.layers import ScaledConv2D, SoftArgmax
+from fkd_kaggle.nn.convolutions import ScaledConv2D
+from fkd_kaggle.nn.heatmaps import SoftArgmax
 
 
 def build(

@@ -12,7 +12,8 @@ import keras
 from keras import layers
 
 from fkd_kaggle.keypoints import IMAGE_SIZE
-from fkd_kaggle.nn.layers import conv_stack, dense_stack, regression_head
+from fkd_kaggle.nn.convolutions import conv_stack, dense_stack
+from fkd_kaggle.nn.regression import regression_head
 
 
 def build(

@@ -14,7 +14,8 @@ import keras
 
 from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.keypoints import IMAGE_SIZE
-from fkd_kaggle.nn.layers import conv_stack, dense_stack, regression_head
+from fkd_kaggle.nn.convolutions import conv_stack, dense_stack
+from fkd_kaggle.nn.regression import regression_head
 
 FILTERS = (32, 32, 64, 64, 96, 96, 128, 128, 256, 256, 512, 512, 1024, 1024, 1024, 1024)
 

@@ -12,7 +12,7 @@ import keras
 from keras import layers
 
 from fkd_kaggle.keypoints import IMAGE_SIZE
-from fkd_kaggle.nn.layers import regression_head
+from fkd_kaggle.nn.regression import regression_head
 
 
 def build(

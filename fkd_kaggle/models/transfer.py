@@ -22,7 +22,7 @@ from keras import layers
 from fkd_kaggle.errors import RecipeError, unknown_name
 from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.models import InitialWeights
-from fkd_kaggle.nn.layers import regression_head
+from fkd_kaggle.nn.regression import regression_head
 
 BACKBONES = ("mobilenet-v2", "efficientnet-v2-b0")
 """Sandler et al. 2018; Tan and Le 2021."""

@@ -13,7 +13,7 @@ import math
 import keras
 from keras import layers
 
-from fkd_kaggle.nn.layers import ScaledConv2D
+from fkd_kaggle.nn.convolutions import ScaledConv2D
 
 _ONE_OUTPUT_EACH = (
     layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D,

@@ -1,76 +1,86 @@
-"""Losses: on labelled points where the labels are, and on the maps that points come from.
+"""Losses on coordinates; missing labels are NaN and are left out.
 
-``keras.ops`` only; missing labels are NaN and never reach the arithmetic.
+A loss is a function in ``LOSSES``, under the name that a recipe gives it. The functions import
+Keras when they are called, so that the names can be listed without it. The loss on heatmaps is in
+``nn.heatmaps``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from keras import ops
+from fkd_kaggle.keypoints import TARGET_SCALES
 
-from fkd_kaggle.keypoints import IMAGE_SIZE, TARGET_SCALES
-from fkd_kaggle.nn.layers import cell_centres, exponentials
-from fkd_kaggle.recipes.schema import Recipe
-
-
-def masked_loss(recipe: Recipe) -> Callable[[Any, Any], Any]:
-    """Return the recipe's loss: mean over labelled coordinates, NaN targets left out.
-
-    Takes pixels and answers in the recipe's own unit, its ``target_scale``.
-    """
-    width, (scale, _) = recipe.loss_width, TARGET_SCALES[recipe.target_scale]
-
-    def per_coordinate(error: Any) -> Any:
-        if recipe.loss == "mse":
-            return ops.square(error)
-        if recipe.loss == "mae":
-            return error
-        if recipe.loss == "wing":
-            # Feng et al. 2018: logarithmic near zero, so that small errors keep their pull.
-            offset = width - width * math.log1p(width)
-            return ops.where(error < width, width * ops.log(1.0 + error), error - offset)
-        return ops.where(error < width, 0.5 * ops.square(error) / width, error - 0.5 * width)
-
-    def loss(labels: Any, points: Any) -> Any:
-        labelled = ops.logical_not(ops.isnan(labels))
-        # Zeros go in before the arithmetic: a NaN that is masked afterwards still spoils gradients.
-        error = ops.abs(ops.where(labelled, labels - points, ops.zeros_like(points))) / scale
-        count = ops.maximum(ops.sum(ops.cast(labelled, "float32")), 1.0)
-        return ops.sum(ops.where(labelled, per_coordinate(error), 0.0)) / count
-
-    return loss
+CoordinateLoss = Callable[[Any, float], Any]
+"""(absolute errors (B, P, 2), ``loss_width``) → the loss of each coordinate, (B, P, 2)."""
 
 
-def map_loss(labels: Any, maps: Any, sigma: float = 1.0) -> Any:
-    """Return the mean cross-entropy between maps and Gaussians around the labels.
-
-    The expectation alone leaves a map's shape free; asking for a compact peak speeds the first
-    epochs up (the regularisation of DSNT, Nibali et al. 2018, with cross-entropy for divergence).
+def masked_loss(loss: str, width: float, target_scale: str) -> Callable[[Any, Any], Any]:
+    """Return a function of labels and predictions: the mean loss over labelled coordinates.
 
     Parameters
     ----------
-    labels
-        (B, P, 2) pixels of the view; NaN where unknown.
-    maps
-        (B, H, W, P) logits.
-    sigma
-        The Gaussians' standard deviation in map cells.
+    loss
+        One of ``LOSSES``.
+    width
+        Error at which smooth L1 turns linear and Wing turns from logarithmic to linear, in the
+        unit of ``target_scale``.
+    target_scale
+        One of ``keypoints.TARGET_SCALES``: the unit in which errors are measured.
+
+    Returns
+    -------
+    A function (labels, points) → scalar. Both arguments are (B, P, 2) float32 in pixels; labels
+    are NaN where there is none. Without any label the loss is 0.
     """
-    _, height, width, _ = maps.shape
-    known = ops.logical_not(ops.isnan(labels[..., 0]))
-    labels = ops.where(known[..., None], labels, ops.zeros_like(labels))
-    spread = 2.0 * (sigma * IMAGE_SIZE / width) ** 2
+    from keras import ops
 
-    def gaussian(place: Any, cells: int) -> Any:
-        distance = place[:, None] - cell_centres(cells)[:, None]
-        return ops.softmax(-ops.square(distance) / spread, 1)
+    per_coordinate, (scale, _) = LOSSES[loss], TARGET_SCALES[target_scale]
 
-    across, down = gaussian(labels[..., 0], width), gaussian(labels[..., 1], height)
-    wanted = ops.sum(down * ops.sum(maps * across[:, None], 2), 1)
-    share, peak = exponentials(maps)
-    entropy = ops.log(ops.sum(share, (1, 2))) + peak - wanted
-    total = ops.sum(ops.where(known, entropy, ops.zeros_like(entropy)))
-    return total / ops.maximum(ops.sum(ops.cast(known, "float32")), 1.0)
+    def mean_loss(labels: Any, points: Any) -> Any:
+        labelled = ops.logical_not(ops.isnan(labels))
+        # NaN is replaced before the arithmetic: masked afterwards, it would still reach gradients.
+        error = ops.abs(ops.where(labelled, labels - points, ops.zeros_like(points))) / scale
+        count = ops.maximum(ops.sum(ops.cast(labelled, "float32")), 1.0)
+        return ops.sum(ops.where(labelled, per_coordinate(error, width), 0.0)) / count
+
+    return mean_loss
+
+
+def _smooth_l1(error: Any, width: float) -> Any:
+    """Return a quadratic loss up to ``width`` and a linear one beyond (Girshick 2015)."""
+    from keras import ops
+
+    return ops.where(error < width, 0.5 * ops.square(error) / width, error - 0.5 * width)
+
+
+def _squared_error(error: Any, width: float) -> Any:
+    from keras import ops
+
+    return ops.square(error)
+
+
+def _absolute_error(error: Any, width: float) -> Any:
+    return error
+
+
+def _wing(error: Any, width: float) -> Any:
+    """Return a loss that is logarithmic near zero, where its gradient stays large.
+
+    Feng et al. 2018, "Wing loss for robust facial landmark localisation", with ε = 1.
+    """
+    from keras import ops
+
+    offset = width - width * math.log1p(width)
+    return ops.where(error < width, width * ops.log(1.0 + error), error - offset)
+
+
+LOSSES: Final[Mapping[str, CoordinateLoss]] = {
+    "smooth-l1": _smooth_l1,
+    "mse": _squared_error,
+    "mae": _absolute_error,
+    "wing": _wing,
+}
+"""Losses by the name that a recipe gives them."""

@@ -95,6 +95,11 @@ def _warp_by_gather(images: Any, matrix: Any) -> Any:
     return (above * (1.0 - down) + below * down)[..., None]
 
 
+def to_grey(faces: Any) -> Any:
+    """Return (B, 96, 96, 1) float32 grey values in [0, 1] of (B, 96, 96) uint8 images."""
+    return ops.cast(faces, "float32")[..., None] / 255.0
+
+
 def compose_maps(outer: Any, inner: Any) -> Any:
     """Return the (B, 2, 3) map that does what ``inner`` does and then what ``outer`` does."""
     linear = ops.matmul(outer[:, :, :2], inner[:, :, :2])

@@ -1,6 +1,6 @@
-"""Plans: which recipes are trained on which folds, with which seeds and in what time.
+"""Plans: the members of an ensemble with their folds, seeds and shares of the time.
 
-Combines recipes with what the user overrides; reads no files and trains nothing.
+Combines recipes with the user's options; trains nothing.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fkd_kaggle.errors import RecipeError, unknown_name
-from fkd_kaggle.recipes.loading import check_recipe, load_recipe, recipe_from_dict
+from fkd_kaggle.recipes import renamed
+from fkd_kaggle.recipes.loading import load_recipe, recipe_from_dict
 from fkd_kaggle.recipes.schema import DEFAULT, PRECISIONS, SPLITS, Ensemble, EnsembleMember, Recipe
+from fkd_kaggle.recipes.validation import check_recipe, splits_after_augmentation
 
 
 @dataclass(frozen=True)
 class Member:
-    """One recipe trained on one fold with one seed."""
+    """A network of an ensemble: a recipe, a fold that is held out, and a random seed."""
 
     name: str
     recipe: Recipe
@@ -27,24 +29,24 @@ class Member:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything ``ensemble.train`` needs to know; kept in the run so that it can be resumed."""
+    """A training of an ensemble; stored in the run folder, from which it can be resumed."""
 
     ensemble: Ensemble
     seed: int = 0
     precision: str = "auto"
     time_limit: float | None = None
-    """Seconds for everything, validation and blending included; None for no limit."""
+    """Total training time in seconds, validation and blending included; None for no limit."""
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """Return the members in training order: every recipe on a fold before the next fold."""
+        """Return the members in training order: all recipes on one fold, then on the next fold."""
         folds = self.ensemble.trained_folds or self.ensemble.folds
         return tuple(
             Member(
                 name=f"{line.recipe.name}-f{fold}" + (f"-s{seed}" if seed else ""),
                 recipe=line.recipe,
                 fold=fold,
-                # Every member its own seed: the folds' networks should differ in more than data.
+                # Networks of different folds should differ in more than their data.
                 seed=self.seed * 1000 + seed * 100 + fold,
                 share=line.share,
             )
@@ -54,12 +56,13 @@ class Plan:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
+        """Return the plan as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan:
-        """Rebuild a plan from ``to_dict``."""
+        """Return the plan of which ``values`` are ``to_dict()``, also of version 0.1.0."""
+        values = renamed.plan_to_new(values)
         ensemble = dict(values["ensemble"])
         members = tuple(
             EnsembleMember(**{**line, "recipe": recipe_from_dict(line["recipe"])})
@@ -95,18 +98,54 @@ def make_plan(
     precision: str = "auto",
     time_limit: float | None = None,
 ) -> Plan:
-    """Combine named recipes and ensembles with what the user overrides.
+    """Combine recipes and ensembles with the user's options.
 
-    One ensemble alone keeps its own folds and time, one recipe alone its own split; recipes and
-    ensembles named together are joined into one with five folds. ``folds`` always means grouped
-    folds, every one held out in turn. ``time_limit`` is in seconds.
+    Parameters
+    ----------
+    chosen
+        Names for ``load_recipe``; the default ensemble if empty. An ensemble alone keeps its folds
+        and its time limit, and a recipe alone keeps its split. Several recipes or ensembles are
+        joined to an ensemble with five folds.
+    folds
+        Number of grouped folds, each of which is held out once; the ensemble's own if None.
+    epochs, batch_size
+        Replace those of every recipe.
+    seed
+        Random seed; 0 if None.
+    precision
+        One of ``PRECISIONS``.
+    time_limit
+        Seconds; the ensemble's own if None and no ``epochs`` are given.
 
     Raises
     ------
     RecipeError
-        A name is unknown or a value impossible.
+        A name is unknown or a value is out of range.
     """
-    loaded = [load_recipe(name) for name in chosen or (DEFAULT,)]
+    ensemble = _combine([load_recipe(name) for name in chosen or (DEFAULT,)], folds)
+    changes: dict[str, Any] = {
+        key: value
+        for key, value in (("epochs", epochs), ("batch_size", batch_size))
+        if value is not None
+    }
+    members = tuple(
+        replace(line, recipe=replace(line.recipe, **changes)) for line in ensemble.members
+    )
+    ensemble = replace(ensemble, members=members)
+    if folds is not None:
+        ensemble = replace(ensemble, folds=folds, trained_folds=0, split="grouped", held_out=0.0)
+    if ensemble.held_out:
+        ensemble = replace(ensemble, trained_folds=1)  # only one part is held out
+    _check_ensemble(ensemble)
+    if precision not in PRECISIONS:
+        raise RecipeError(unknown_name("precision", precision, PRECISIONS))
+    if time_limit is None and ensemble.minutes and epochs is None:
+        time_limit = ensemble.minutes * 60
+    return Plan(ensemble, seed or 0, precision, time_limit)
+
+
+def _combine(loaded: Sequence[Recipe | Ensemble], folds: int | None) -> Ensemble:
+    """Return one ensemble of all recipes, each of which must have a different name."""
     if len(loaded) == 1 and isinstance(loaded[0], Ensemble):
         ensemble = loaded[0]
     else:
@@ -115,59 +154,44 @@ def make_plan(
             lines += item.members if isinstance(item, Ensemble) else [EnsembleMember(item)]
         ensemble = Ensemble("+".join(item.name for item in loaded), tuple(lines))
         if len(lines) == 1 and folds is None:
-            ensemble = _published_split(ensemble)
-    twice = [line.recipe.name for line in ensemble.members]
-    if len(set(twice)) < len(twice):
+            ensemble = _with_published_split(ensemble)
+    names = [line.recipe.name for line in ensemble.members]
+    if len(set(names)) < len(names):
         raise RecipeError(
-            f"recipe {max(twice, key=twice.count)!r} is in the ensemble twice: name it once, "
+            f"recipe {max(names, key=names.count)!r} is in the ensemble twice: name it once, "
             "or give the copies names of their own"
         )
-    changes: dict[str, Any] = {
-        key: value
-        for key, value in (("epochs", epochs), ("batch_size", batch_size))
-        if value is not None
-    }
-    ensemble = replace(
+    return ensemble
+
+
+def _with_published_split(ensemble: Ensemble) -> Ensemble:
+    """Return an ensemble of one recipe with the split of that recipe."""
+    recipe = ensemble.members[0].recipe
+    if not recipe.held_out:
+        return replace(ensemble, split=recipe.split)
+    # Grouped folds have equal sizes: use the number of folds that is nearest to the fraction.
+    return replace(
         ensemble,
-        members=tuple(
-            replace(line, recipe=replace(line.recipe, **changes)) for line in ensemble.members
-        ),
-        folds=ensemble.folds if folds is None else folds,
-        trained_folds=ensemble.trained_folds if folds is None else 0,
-        split=ensemble.split if folds is None else "grouped",
-        held_out=ensemble.held_out if folds is None else 0.0,
+        split=recipe.split,
+        held_out=recipe.held_out,
+        folds=max(2, round(1 / recipe.held_out)),
+        trained_folds=1,
     )
-    if ensemble.held_out:
-        ensemble = replace(ensemble, trained_folds=1)  # the other part is what it learns from
+
+
+def _check_ensemble(ensemble: Ensemble) -> None:
     for line in ensemble.members:
         check_recipe(line.recipe, "the command line")
     if ensemble.split not in SPLITS:
         raise RecipeError(unknown_name("split", ensemble.split, SPLITS))
-    if ensemble.split == "enlarged-first":
+    if ensemble.split == "after-augmentation":
         for line in ensemble.members:
-            if not (line.recipe.enlarge and line.recipe.held_out):
+            if not splits_after_augmentation(line.recipe):
                 raise RecipeError(
-                    f"split = 'enlarged-first' needs recipes with enlarge and held_out, "
-                    f"which {line.recipe.name} lacks"
+                    "split = 'after-augmentation' needs recipes with offline_augmentation and "
+                    f"held_out, which {line.recipe.name} lacks"
                 )
     if not 0 <= ensemble.held_out < 1:
         raise RecipeError(f"held_out is a share: 0 or more, below 1, not {ensemble.held_out}")
     if ensemble.folds < 2:
         raise RecipeError(f"folds must be at least 2, not {ensemble.folds}: one is held out")
-    if precision not in PRECISIONS:
-        raise RecipeError(unknown_name("precision", precision, PRECISIONS))
-    if time_limit is None and ensemble.minutes and epochs is None:
-        time_limit = ensemble.minutes * 60
-    return Plan(ensemble, seed or 0, precision, time_limit)
-
-
-def _published_split(ensemble: Ensemble) -> Ensemble:
-    """Return an ensemble of one recipe with the split that recipe's source used."""
-    recipe = ensemble.members[0].recipe
-    if not recipe.held_out:
-        return replace(ensemble, split=recipe.split)
-    # One part is held out, once. Grouped folds come in equal parts: the nearest number of them.
-    return replace(
-        ensemble, split=recipe.split, held_out=recipe.held_out,
-        folds=max(2, round(1 / recipe.held_out)), trained_folds=1,
-    )  # fmt: skip

@@ -1,4 +1,7 @@
-"""What a recipe and an ensemble consist of: plain values with names the whole package shares."""
+"""The contents of a recipe, of an ensemble and of an augmentation, as frozen dataclasses.
+
+Field names are the keys of recipe files. Values are checked in ``recipes.validation``.
+"""
 
 from __future__ import annotations
 
@@ -6,95 +9,111 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from fkd_kaggle.keypoints import ANNOTATORS, IMAGE_SIZE, PARTIAL_KEYPOINTS, REGIONS
 from fkd_kaggle.recipes import renamed
 
-DEFAULT = "standard"
-"""The ensemble that ``train-ensemble`` trains when none is named."""
+DEFAULT: Final = "standard"
+"""The ensemble that ``train-ensemble`` trains by default."""
 
-LOSSES = ("smooth-l1", "mse", "mae", "wing")
+OPTIMIZERS: Final = ("adamw", "muon")
 
-OPTIMIZERS = ("adamw", "muon")
+SCHEDULES: Final = ("cosine", "plateau", "constant")
 
-SCHEDULES = ("cosine", "plateau", "constant")
+ANNOTATOR_OUTPUTS: Final = ("separate", "shared")
 
-SOURCE_OUTPUTS = ("separate", "shared")
+ROWS: Final = ("all", *ANNOTATORS)
 
-ROWS = ("all", *ANNOTATORS)
+BLENDS: Final = ("simplex", "stack", "shape")
 
-BLENDS = ("simplex", "stack", "shape")
+PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+DISTRIBUTIONS: Final = ("normal", "uniform")
 
-DISTRIBUTIONS = ("normal", "uniform")
+SPLITS: Final = ("grouped", "random", "after-augmentation")
 
-MISSING = ("mask", "ffill", "drop", "mean", "knn")
-
-SPLITS = ("grouped", "random", "enlarged-first")
-
-_WORDS = ("name", "description", "source", "own_metric", "published", "parameters", "reached")
-"""What a recipe says about itself without changing its training."""
+_DESCRIPTIVE: Final = (
+    "name",
+    "description",
+    "publication",
+    "published_metric",
+    "published",
+    "parameters",
+    "reached",
+)
+"""Fields that do not affect training and are not part of ``Recipe.digest``."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far views may stray; all zero means the identity, which is what prediction starts from.
+    """Strengths of a random view and of the changes of its pixels; 0 switches a part off.
 
-    The first five are standard deviations, or half-ranges where ``distribution`` is "uniform".
+    ``rotation``, ``scale``, ``stretch``, ``shear`` and ``shift`` are standard deviations, or
+    half-ranges with ``distribution = "uniform"``.
     """
 
     distribution: str = "normal"
     rotation: float = 10.0
     """Degrees."""
     scale: float = 0.10
-    """The logarithm of the zoom factor."""
+    """Logarithm of the zoom factor."""
     stretch: float = 0.0
-    """The logarithm of the aspect ratio."""
+    """Logarithm of the aspect ratio."""
     shear: float = 0.0
-    """The horizontal shear factor."""
+    """Horizontal shear factor."""
     shift: float = 4.0
-    """Pixels, each axis."""
+    """Pixels, along each axis."""
     flip: float = 0.5
     """Probability of a mirrored view."""
-    far: float = 0.0
-    """Probability of a view from afar: the face down to half its size, anywhere in the picture."""
+    zoom_out: float = 0.0
+    """Probability that the face is shrunk to between half and all of its size and put at a random
+    place within the image."""
     brightness: float = 0.15
-    """Half-range of the added offset, as a share of the grey range."""
+    """Half-range of the offset added to grey values, as a fraction of the grey range."""
     gain: float = 0.0
-    """Half-range of the factor on all grey values: 0.2 is ×0.8 to ×1.2."""
+    """Half-range of the change of the factor on grey values: 0.2 is ×0.8 to ×1.2."""
     contrast: float = 0.3
-    """Half-range of the logarithm of the gain around mid-grey."""
+    """Half-range of the logarithm of the factor on the distance from mid-grey."""
     gamma: float = 0.3
     """Half-range of the logarithm of the exponent."""
-    shade: float = 0.0
-    """Half-range of how much brighter one side of the face is lit than its middle, along each axis:
-    0.3 is ×0.7 to ×1.3 at the edge."""
+    lighting_gradient: float = 0.0
+    """Half-range of the relative change of brightness from the middle of the image to its edge,
+    along each axis: 0.3 is ×0.7 to ×1.3 at the edge."""
     blur: float = 0.0
-    """Probability of a view out of focus: mixed with what a Gaussian of two pixels makes of it."""
+    """Probability that the image is mixed with its convolution with a Gaussian of 2 pixels."""
     noise: float = 0.03
-    """Largest standard deviation of pixel noise, as a share of the grey range."""
-    erase: float = 0.0
-    """Probability that a random rectangle is filled with grey (random erasing, Zhong 2017)."""
+    """Largest standard deviation of pixel noise, as a fraction of the grey range."""
+    random_erasing: float = 0.0
+    """Probability that a random rectangle is filled with grey (Zhong et al. 2017)."""
 
 
-AUGMENTATIONS: Mapping[str, Augmentation] = {
+AUGMENTATIONS: Final[Mapping[str, Augmentation]] = {
     "standard": Augmentation(),
     "none": Augmentation(
         rotation=0, scale=0, shift=0, flip=0, brightness=0, contrast=0, gamma=0, noise=0
     ),
     "farhat": Augmentation(
-        distribution="uniform", rotation=15, scale=0.10, shear=0.1, shift=0.1 * IMAGE_SIZE, flip=0.5,
-        gain=0.2, brightness=0, contrast=0, gamma=0, noise=0,
+        distribution="uniform",
+        rotation=15,
+        scale=0.10,
+        shear=0.1,
+        shift=0.1 * IMAGE_SIZE,
+        flip=0.5,
+        gain=0.2,
+        brightness=0,
+        contrast=0,
+        gamma=0,
+        noise=0,
     ),
-}  # fmt: skip
-"""Augmentation sets by name; ``set`` in a recipe's table names the one its other keys change."""
+}
+"""Augmentations by name. The key ``set`` of a recipe's table ``augmentation`` names one of them;
+the other keys of the table change it."""
 
 
 @dataclass(frozen=True)
 class OfflineCopy:
-    """One changed copy that ``enlarge`` makes of every training face, once and for all."""
+    """One changed copy of each training face, made before training by ``offline_augmentation``."""
 
     flip: bool = False
     rotation: float = 0.0
@@ -104,114 +123,121 @@ class OfflineCopy:
     shift_y: float = 0.0
     """Pixels down."""
     gain: float = 1.0
-    """Factor on the grey values, cut at white."""
+    """Factor on grey values; the product is clipped at white."""
     noise: float = 0.0
-    """Standard deviation of pixel noise, as a share of the grey range."""
+    """Standard deviation of pixel noise, as a fraction of the grey range."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is built and trained."""
+    """How a network is built and trained."""
 
     name: str
     description: str = ""
-    source: str = ""
-    """The paper, notebook or system it comes from."""
+    publication: str = ""
+    """The paper, notebook or system that the recipe comes from."""
     architecture: str = "heatmap"
+    """A module of ``models``."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the architecture's ``build``."""
+    """Keyword arguments of the architecture's ``build_model``."""
     region: str = "all"
-    """Which keypoints it answers for: all, eyes-nose or mouth-eyebrows."""
-    source_outputs: str = "separate"
-    """"separate": own outputs for each annotation source; "shared": one set for both."""
+    """The keypoints that the network predicts: "all", "eyes-nose" or "mouth-eyebrows"."""
+    annotator_outputs: str = "separate"
+    """"separate": outputs for each annotator; "shared": one set of outputs for both."""
     rows: str = "all"
-    """Whose faces it learns from and answers for: "all", or only those of the "complete" or the
-    "partial" source; the latter has outputs for the four points that source labels."""
+    """The faces that the network is trained on and predicts: "all", or only those of the "complete"
+    or the "partial" annotator. "partial" has outputs for that annotator's four keypoints only."""
     label_offset: bool = False
-    """Whether to learn how far labels lie from their mirror images' (``networks.LabelOffset``)."""
+    """Whether to learn a constant offset between labels and the labels of mirror images
+    (``training.label_offset.LabelOffset``)."""
     target_scale: str = "auto"
-    """The unit the network is trained in: "pixels", "unit" (labels/96) or "centred"
-    ((labels - 48)/48), each from a plain dense output; "auto" is pixels from an output that is
-    scaled by its inputs and begins at the mean face."""
-    missing: str = "mask"
-    """What becomes of missing labels: "mask" leaves them out of the loss; "ffill", "mean" and
-    "knn" fill them in; "drop" leaves incomplete faces out (see ``missing``)."""
-    enlarge: tuple[OfflineCopy, ...] = ()
-    """Copies made of every complete training face before the first epoch."""
+    """Unit of the outputs of architectures that regress coordinates without heatmaps: "pixels",
+    "unit" (labels/96) or "centred" ((labels - 48)/48), each with a plain dense output layer. "auto"
+    is pixels, with an output layer that is scaled by the number of its inputs and starts at the
+    mean face."""
+    imputation: str = "mask"
+    """What happens to missing labels: "mask" leaves them out of the loss; "ffill", "mean" and "knn"
+    fill them in; "drop" leaves incomplete faces out (``data.imputation``)."""
+    offline_augmentation: tuple[OfflineCopy, ...] = ()
+    """Copies of each completely labelled training face that are added before training."""
     loss: str = "smooth-l1"
+    """One of ``nn.losses.LOSSES``."""
     loss_width: float = 1.0
-    """Where smooth-L1 turns from quadratic to linear and Wing from logarithmic, in the unit of
-    ``target_scale``."""
+    """Error at which smooth L1 turns linear and Wing turns from logarithmic to linear, in the unit
+    of ``target_scale``."""
     heatmap_loss: float = 0.0
-    """Weight of the cross-entropy between maps and Gaussians at the labels; heatmap networks."""
+    """Weight of the cross-entropy between heatmaps and Gaussians at the labels."""
     optimizer: str = "adamw"
-    """"muon" moves hidden layers' kernels by orthogonalised momentum (see ``muon``), the rest as
-    "adamw" does."""
+    """"adamw", or "muon": orthogonalised momentum for kernels of hidden layers and Adam for the
+    other weights (``nn.muon``)."""
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
-    """Largest norm of each weight's gradient; 0 for no limit."""
+    """Largest norm of the gradient of each weight; 0 for no limit."""
     schedule: str = "cosine"
-    """"cosine" to zero; "plateau" halves after five epochs without a better validation score;
-    "constant"."""
+    """Learning rate: "cosine" falls to zero; "plateau" halves after five epochs without a better
+    validation score; "constant"."""
     patience: int = 0
-    """Epochs without a better validation score before training stops; 0 never stops early."""
+    """Epochs without a better validation score after which training stops; 0 for never."""
     epochs: int = 60
     batch_size: int = 64
     augmentation: Augmentation = field(default_factory=Augmentation)
     split: str = "grouped"
-    """The recipe's own protocol, followed when it is trained alone without ``--folds``: "grouped"
-    keeps near-duplicates on one side, "random" does not care, "enlarged-first" also tests on
-    copies of faces it trained on, as some sources did (see ``protocol``)."""
+    """How faces are split where the recipe is trained alone and without ``--folds``: "grouped"
+    keeps near-duplicates together; "random" does not; "after-augmentation" splits randomly after
+    ``offline_augmentation``, as some publications did, so that the recipe is also tested on copies
+    of its training faces (``training.preprocessing``)."""
     held_out: float = 0.0
-    """Share of the faces that protocol tests on; 0 for five folds."""
+    """Fraction of the faces that such a split tests on; 0 for five folds."""
     validation: float = 0.0
-    """Share of the remaining faces that early stopping and the plateau watch; 0 watches the
-    held-out ones."""
-    own_metric: str = "rmse-px"
-    """What the source measures (see ``metrics``)."""
+    """Fraction of the other faces that early stopping and "plateau" use; with 0 they use the
+    held-out faces."""
+    published_metric: str = "rmse-px"
+    """The publication's main metric (``data.metrics``)."""
     published: Mapping[str, float] = field(default_factory=dict)
-    """What the source reports, by metric."""
+    """Values that the publication reports, by metric."""
     parameters: int = 0
-    """Weights of the network, counted; 0 where nobody has."""
+    """Number of weights of the network; 0 where not counted."""
     reached: Mapping[str, Any] = field(default_factory=dict)
-    """Measured: rmse, minutes, machine, command."""
+    """Our measurement: rmse, minutes, machine, command."""
 
     @property
     def digest(self) -> str:
-        """Return 12 hex digits that change when anything that shapes the training changes."""
-        shaping = {key: value for key, value in asdict(self).items() if key not in _WORDS}
-        for old, new in renamed.ARCHITECTURES.items():
-            if shaping["architecture"] == new:
-                shaping["architecture"] = old
-        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
+        """Return 12 hexadecimal digits that identify everything that affects training.
+
+        Computed over the key names of version 0.1.0, so that renaming does not change digests.
+        """
+        values = {key: value for key, value in asdict(self).items() if key not in _DESCRIPTIVE}
+        text = json.dumps(renamed.recipe_to_old(values), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Return the metrics its source speaks in, its own first."""
-        return tuple(dict.fromkeys((self.own_metric, *self.published)))
+        """Return the names of the publication's metrics, its main metric first."""
+        return tuple(dict.fromkeys((self.published_metric, *self.published)))
 
     def outputs(self) -> tuple[tuple[int, ...], ...]:
-        """Return the keypoints answered for, one tuple per head of the network.
+        """Return the keypoints that each head of the network predicts, as indices.
 
-        The first head speaks the complete source's habits, a second one the partial source's; a
-        lone one those of ``rows``.
+        With two heads, the first follows the complete annotator and the second the partial one.
+        A single head follows the annotators of ``rows``.
         """
         points = REGIONS[self.region]
         common = tuple(point for point in points if point in PARTIAL_KEYPOINTS)
         if self.rows == "partial":
             return (common,)
-        if self.rows == "complete" or self.source_outputs == "shared" or not common:
+        if self.rows == "complete" or self.annotator_outputs == "shared" or not common:
             return (points,)
         return (points, common)
 
 
 @dataclass(frozen=True)
 class EnsembleMember:
-    """One line of an ensemble: a recipe, its share of the time and how many seeds of it."""
+    """A recipe of an ensemble, its share of the time and its number of random seeds."""
 
     recipe: Recipe
     share: float = 1.0
+    """Weight in the division of the time limit between members."""
     seeds: int = 1
 
 
@@ -222,19 +248,21 @@ class Ensemble:
     name: str
     members: tuple[EnsembleMember, ...]
     description: str = ""
-    source: str = ""
+    publication: str = ""
+    """The paper, notebook or system that the ensemble comes from."""
     folds: int = 5
-    """Parts the training faces are split into."""
+    """Number of parts that the training faces are split into."""
     trained_folds: int = 0
-    """How many of them are held out in turn; 0 for all."""
+    """Number of folds for which networks are trained; 0 for all."""
     split: str = "grouped"
-    """How the faces are split: "grouped" or "random" (see ``protocol``)."""
+    """How the faces are split, as for ``Recipe.split``."""
     held_out: float = 0.0
-    """Share of the faces in the one part that is held out; 0 for ``folds`` equal parts."""
+    """Fraction of the faces in the only part that is held out; 0 for ``folds`` equal parts."""
     blend: str = "simplex"
-    """"simplex" weighs recipes per keypoint and source (see ``blend``); "stack" puts a linear model
-    over their points and products on top, "shape" one over the points of the face (see
-    ``stacking``)."""
+    """"simplex": weights per keypoint and annotator (``ensemble.blending``); "stack" and "shape"
+    add a linear model over products of all predicted coordinates or over the coordinates of the
+    face (``ensemble.stacking``)."""
     minutes: float = 0.0
-    """Time limit; 0 for none: every member trains its recipe's epochs."""
+    """Time limit; 0 for none, so that every member trains for all epochs of its recipe."""
     reached: Mapping[str, Any] = field(default_factory=dict)
+    """Our measurement: rmse, minutes, machine, command."""

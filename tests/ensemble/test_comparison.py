@@ -32,7 +32,7 @@ batch_size = 8
 options = { filters = [4], dense = 4 }
 """
 
-EYES = WHOLE + 'region = "eyes-nose"\nown_metric = "mae-unit"\n'
+EYES = WHOLE + 'region = "eyes-nose"\npublished_metric = "mae-unit"\n'
 
 
 @pytest.fixture(scope="module")

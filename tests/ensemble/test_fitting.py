@@ -41,13 +41,13 @@ options = { filters = [4, 8], dense = 8 }
 """
 
 LEAKY = """
-source_outputs = "shared"
-missing = "ffill"
-enlarge = [{ flip = true }]
-split = "enlarged-first"
+annotator_outputs = "shared"
+imputation = "ffill"
+offline_augmentation = [{ flip = true }]
+split = "after-augmentation"
 held_out = 0.2
 published = { mse-px2 = 0.7, keras-accuracy = 0.9 }
-own_metric = "mse-px2"
+published_metric = "mse-px2"
 """
 
 

@@ -1,0 +1,195 @@
+"""Validation of recipes and ensembles: keys, types, known names and ranges of values.
+
+Each error is a ``RecipeError`` of one line that names the file, the key and what is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final, get_origin, get_type_hints
+
+from fkd_kaggle import models
+from fkd_kaggle.data.imputation import IMPUTATIONS
+from fkd_kaggle.data.metrics import METRICS
+from fkd_kaggle.errors import RecipeError, unknown_name
+from fkd_kaggle.keypoints import REGIONS, TARGET_SCALES
+from fkd_kaggle.nn.losses import LOSSES
+from fkd_kaggle.recipes.schema import (
+    ANNOTATOR_OUTPUTS,
+    DISTRIBUTIONS,
+    OPTIMIZERS,
+    ROWS,
+    SCHEDULES,
+    SPLITS,
+    EnsembleMember,
+    Recipe,
+)
+
+_POSITIVE: Final = ("epochs", "batch_size", "learning_rate", "loss_width")
+
+_NOT_NEGATIVE: Final = ("weight_decay", "clip_norm", "patience", "heatmap_loss", "parameters")
+
+_PROBABILITIES: Final = ("flip", "random_erasing", "zoom_out", "blur")
+"""Keys of an augmentation."""
+
+_BELOW_ONE: Final = ("gain", "lighting_gradient")
+"""Keys of an augmentation that are the half-range of a factor around 1."""
+
+_KINDS: Final[Mapping[Any, tuple[str, Any]]] = {
+    float: ("a number", int | float),
+    int: ("a whole number", int),
+    str: ("text", str),
+    bool: ("true or false", bool),
+    tuple: ("a list", list),
+}
+"""Type of a dataclass field → the type of its value in a file, in words and for ``isinstance``."""
+
+_OPTION_KINDS: Final[Mapping[str, tuple[str, Any]]] = {
+    "int": ("a whole number", int),
+    "float": ("a number", int | float),
+    "str": ("text", str),
+    "bool": ("true or false", bool),
+    "Sequence[int]": ("a list of whole numbers", int),
+    "Sequence[float]": ("a list of numbers", int | float),
+}
+"""The same for options of an architecture, by the annotation in its source. For sequences, the type
+is that of an element."""
+
+
+def check_recipe(recipe: Recipe, where: str) -> None:
+    """Refuse unknown names and values out of range.
+
+    Parameters
+    ----------
+    recipe
+        A recipe whose keys and types were checked by ``check_keys``.
+    where
+        What messages call the recipe's file.
+
+    Raises
+    ------
+    RecipeError
+        Names the key and what is allowed.
+    """
+    _check_names(recipe, where)
+    _check_options(recipe, where)
+    _check_ranges(recipe, where)
+    _check_augmentation(recipe, where)
+    for copy in recipe.offline_augmentation:
+        if copy.gain <= 0 or copy.noise < 0:
+            raise RecipeError(
+                f"{where}: offline_augmentation: gain must be above 0 and noise not negative"
+            )
+    if recipe.split == "after-augmentation" and not splits_after_augmentation(recipe):
+        raise RecipeError(
+            f"{where}: split = 'after-augmentation' needs offline_augmentation and held_out"
+        )
+
+
+def splits_after_augmentation(recipe: Recipe) -> bool:
+    """Say whether the recipe has what ``split = "after-augmentation"`` needs."""
+    return bool(recipe.offline_augmentation and recipe.held_out)
+
+
+def check_keys(values: Mapping[str, Any], kind: type, where: str) -> None:
+    """Refuse keys that a dataclass does not have, and values of a wrong type.
+
+    Parameters
+    ----------
+    values
+        Contents of a file or of one of its tables.
+    kind
+        The dataclass; its field ``name`` is not a key of files.
+    where
+        What messages call the file or table.
+
+    Raises
+    ------
+    RecipeError
+        Names the key and the expected type.
+    """
+    types = get_type_hints(kind)
+    for key, value in values.items():
+        if key not in types or key == "name":
+            known = [name for name in types if name != "name"]
+            raise RecipeError(f"{where}: " + unknown_name("key", key, known))
+        if (kind, key) == (EnsembleMember, "recipe"):
+            continue
+        origin = get_origin(types[key]) or types[key]
+        text, accepted = _KINDS.get(origin, ("a table", dict))
+        if not isinstance(value, accepted) or (isinstance(value, bool) and accepted is not bool):
+            raise RecipeError(f"{where}: {key} must be {text}, not {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RecipeError(f"{where}: {key} must be {text}, not {value}")
+
+
+def _check_names(recipe: Recipe, where: str) -> None:
+    for key, value, known in (
+        ("architecture", recipe.architecture, models.architecture_names()),
+        ("region", recipe.region, REGIONS),
+        ("loss", recipe.loss, LOSSES),
+        ("optimizer", recipe.optimizer, OPTIMIZERS),
+        ("schedule", recipe.schedule, SCHEDULES),
+        ("annotator_outputs", recipe.annotator_outputs, ANNOTATOR_OUTPUTS),
+        ("rows", recipe.rows, ROWS),
+        ("target_scale", recipe.target_scale, TARGET_SCALES),
+        ("imputation", recipe.imputation, IMPUTATIONS),
+        ("split", recipe.split, SPLITS),
+        ("distribution", recipe.augmentation.distribution, DISTRIBUTIONS),
+        *(("metric", metric, METRICS) for metric in recipe.metrics),
+    ):
+        if value not in known:
+            raise RecipeError(f"{where}: " + unknown_name(key, value, known))
+
+
+def _check_options(recipe: Recipe, where: str) -> None:
+    """Refuse options that the architecture does not have, and values of a wrong type."""
+    accepted = models.architecture_options(recipe.architecture)
+    if recipe.target_scale != "auto" and "target_scale" not in accepted:
+        raise RecipeError(
+            f"{where}: target_scale is for architectures that regress coordinates directly, "
+            f"which {recipe.architecture} is not: leave it out"
+        )
+    # target_scale is a key of the recipe, not of its table "options".
+    known = [name for name in accepted if name != "target_scale"]
+    for option, value in recipe.options.items():
+        if option not in known:
+            what = f"option of architecture {recipe.architecture}"
+            raise RecipeError(f"{where}: " + unknown_name(what, option, known))
+        text, kind = _OPTION_KINDS.get(accepted[option], ("", object))
+        elements = value if accepted[option].startswith("Sequence") else [value]
+        if not isinstance(elements, list | tuple) or not all(
+            isinstance(element, kind) and isinstance(element, bool) <= (kind in (bool, object))
+            for element in elements
+        ):
+            raise RecipeError(f"{where}: options.{option} must be {text}, not {value!r}")
+
+
+def _check_ranges(recipe: Recipe, where: str) -> None:
+    for key in _POSITIVE:
+        if getattr(recipe, key) <= 0:
+            raise RecipeError(f"{where}: {key} must be above 0, not {getattr(recipe, key)}")
+    for key in _NOT_NEGATIVE:
+        if getattr(recipe, key) < 0:
+            raise RecipeError(f"{where}: {key} must not be negative")
+    for key in ("held_out", "validation"):
+        if not 0 <= getattr(recipe, key) < 1:
+            raise RecipeError(f"{where}: {key} is a share of the faces: 0 or more, below 1")
+
+
+def _check_augmentation(recipe: Recipe, where: str) -> None:
+    augmentation = recipe.augmentation
+    for part in fields(augmentation):
+        value = getattr(augmentation, part.name)
+        if not isinstance(value, str) and value < 0:
+            raise RecipeError(f"{where}: augmentation.{part.name} must not be negative")
+    if max(getattr(augmentation, key) for key in _PROBABILITIES) > 1:
+        raise RecipeError(
+            f"{where}: augmentation.{', '.join(_PROBABILITIES)} are probabilities: at most 1"
+        )
+    if max(getattr(augmentation, key) for key in _BELOW_ONE) >= 1:
+        raise RecipeError(
+            f"{where}: augmentation.{' and '.join(_BELOW_ONE)} must be below 1: 0.2 is ×0.8 to ×1.2"
+        )
