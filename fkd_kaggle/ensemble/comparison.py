@@ -8,7 +8,7 @@ runs, ``runs.comparison`` stores the comparison.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -122,22 +122,15 @@ def start_comparison(
     )
     folder = name or next_run_name(runs_dir, "compare")
     check_run_name(folder)
-    comparison = Comparison(runs_dir / folder, settings, tuple(names), seeds)
-    _make_plans(comparison, 0)  # checks the recipes before anything is written
-    for stored in list_comparisons(runs_dir):
-        if workers is None:
-            settings = replace(settings, workers=stored.settings.workers)
-        if name == stored.name:
-            check_same_settings(stored, settings)
-            comparison = with_recipes(stored, names, seeds)
-            _make_plans(comparison, 0)
-            break
-        same = (stored.settings, stored.names, stored.seeds) == (settings, tuple(names), seeds)
-        if name is None and same and stored.status != "finished":
-            return stored
-    else:
-        if comparison.path.exists():
-            raise RunError(f"{comparison.path} exists and is no comparison: choose another --name")
+    new = Comparison(runs_dir / folder, settings, tuple(names), seeds)
+    _make_plans(new, 0)  # checks the recipes before anything is written
+    stored = _find_comparison(new, by_name=name is not None, any_workers=workers is None)
+    if stored is None and new.path.exists():
+        raise RunError(f"{new.path} exists and is no comparison: choose another --name")
+    if stored is not None and name is None:
+        return stored
+    comparison = new if stored is None else with_recipes(stored, names, seeds)
+    _make_plans(comparison, 0)
     write_comparison(comparison, "new")
     return comparison
 
@@ -173,10 +166,8 @@ def train_comparison(
         The data or a recipe has changed since the comparison began.
     """
     began = time.monotonic()
-    material = read_comparison_data(comparison, data_dir)
-    runs = [
-        run for seed in range(comparison.seeds) for run in _open_runs(comparison, seed, material)
-    ]
+    data = read_comparison_data(comparison, data_dir)
+    runs = [run for seed in range(comparison.seeds) for run in _open_runs(comparison, seed, data)]
     members = {
         f"{run.name}/{member.name}": (run, member) for run in runs for member in run.plan.members
     }
@@ -187,34 +178,20 @@ def train_comparison(
     ]
     notify = serialize_events(on_event)
     failed: list[str] = []
-
-    def train_here(trainer: RunsTrainer) -> MemberTrainer:
-        def train_one(member: Member, budget: float | None) -> float:
-            title = member.name
-            run, member = members[title]
-            rename = _rename_members(run.name, tuple(members), notify)
-            try:
-                return trainer(run.path, member, _member_budget(comparison, run, member), rename)
-            except (DataError, RecipeError) as error:
-                failed.append(title)
-                rename(MemberFailed(member.name, str(error)))
-                return 0.0
-
-        return train_one
-
-    start = start_workers if start_workers and todo else _in_process_trainer(comparison, material)
+    adapt = _member_trainer(comparison, members, failed, notify)
+    start = start_workers if start_workers and todo else _in_process_trainer(comparison, data)
     with start(runs[0].path, len(todo)) as pool:
         notify(
             EnsembleStarted(
                 comparison.name,
                 tuple(members),
                 len(members) - len(todo),
-                len(material.training.images),
+                len(data.training.images),
                 pool.precision,
                 None,
             )
         )
-        status = train_members(todo, pool.adapt(train_here), None, notify)
+        status = train_members(todo, pool.adapt(adapt), None, notify)
     if failed and status == "finished":
         status = "failures"
     for run in runs:
@@ -225,11 +202,60 @@ def train_comparison(
     notify(EnsembleEnded(NO_SCORES, finished, len(members), seconds, status))
 
 
-def _in_process_trainer(comparison: Comparison, material: TrainingData) -> StartRunsWorkers:
+def _member_trainer(
+    comparison: Comparison,
+    members: Mapping[str, tuple[Run, Member]],
+    failed: list[str],
+    on_event: OnEvent,
+) -> Callable[[RunsTrainer], MemberTrainer]:
+    """Return a function that makes a trainer of runs train members by their name in ``members``.
+
+    Names of members that cannot be trained are appended to ``failed``.
+    """
+
+    def adapt(trainer: RunsTrainer) -> MemberTrainer:
+        def train(member: Member, budget: float | None) -> float:
+            title = member.name
+            run, member = members[title]
+            notify = _rename_members(run.name, tuple(members), on_event)
+            try:
+                return trainer(run.path, member, _member_budget(comparison, run, member), notify)
+            except (DataError, RecipeError) as error:
+                failed.append(title)
+                notify(MemberFailed(member.name, str(error)))
+                return 0.0
+
+        return train
+
+    return adapt
+
+
+def _find_comparison(new: Comparison, *, by_name: bool, any_workers: bool) -> Comparison | None:
+    """Return the comparison of the same name, or an unfinished one that equals ``new``.
+
+    Raises
+    ------
+    RunError
+        The comparison of the same name has other settings.
+    """
+    for stored in list_comparisons(new.path.parent):
+        settings = new.settings
+        if any_workers:
+            settings = replace(settings, workers=stored.settings.workers)
+        if by_name and stored.name == new.name:
+            check_same_settings(stored, settings)
+            return stored
+        same = (stored.settings, stored.names, stored.seeds) == (settings, new.names, new.seeds)
+        if not by_name and same and stored.status != "finished":
+            return stored
+    return None
+
+
+def _in_process_trainer(comparison: Comparison, data: TrainingData) -> StartRunsWorkers:
     """Return a function that starts a pool with one trainer, in this process."""
 
     def trainer(run: Path, member: Member, budget: float | None, on_event: OnEvent) -> float:
-        return train_member(Run.open(run), member, material, budget, on_event)
+        return train_member(Run.open(run), member, data, budget, on_event)
 
     @contextmanager
     def start(run: Path, members: int) -> Iterator[WorkerPool[RunsTrainer]]:
@@ -281,7 +307,7 @@ def _make_plans(comparison: Comparison, seed: int) -> list[Plan]:
     return plans
 
 
-def _open_runs(comparison: Comparison, seed: int, material: TrainingData) -> list[Run]:
+def _open_runs(comparison: Comparison, seed: int, data: TrainingData) -> list[Run]:
     """Return the runs of one seed in the order of the recipes; create those that are missing."""
     runs = []
     for plan in _make_plans(comparison, seed):
@@ -296,7 +322,7 @@ def _open_runs(comparison: Comparison, seed: int, material: TrainingData) -> lis
         else:
             run = Run.create(comparison.path, path.name, plan, comparison.settings.data)
             # All seeds are scored on the same faces.
-            write_folds(path, material.held_out)
+            write_folds(path, data.held_out)
         runs.append(run)
     return runs
 

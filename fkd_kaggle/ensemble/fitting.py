@@ -6,7 +6,7 @@ Training itself is in ``training.member`` and the distribution of members and ti
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ from fkd_kaggle.training.events import (
     ignore_events,
     serialize_events,
 )
-from fkd_kaggle.training.member import read_training_data, train_member
+from fkd_kaggle.training.member import TrainingData, read_training_data, train_member
 from fkd_kaggle.workers.schedule import (
     MemberTrainer,
     StartWorkers,
@@ -123,45 +123,33 @@ def train_run(
         A network cannot be built.
     """
     began = time.monotonic()
-    material = read_training_data(run, data_dir)
-    plan = run.plan
-    members = [member for member in plan.members if only is None or member.name in only]
-    limit = time_limit if time_limit is not None else plan.time_limit
+    data = read_training_data(run, data_dir)
+    members = [member for member in run.plan.members if only is None or member.name in only]
+    limit = time_limit if time_limit is not None else run.plan.time_limit
     run.update(status="training")
     todo = [member for member in members if not is_finished(run, member)]
-    tell = serialize_events(on_event)
-
-    @contextmanager
-    def alone(tell: OnEvent) -> Iterator[WorkerPool[MemberTrainer]]:
-        def trainer(member: Member, budget: float | None) -> float:
-            return train_member(run, member, material, budget, tell, tensorboard)
-
-        policy = backend.start_keras(plan.precision)
-        from fkd_kaggle.training import network
-
-        network.check_networks(member.recipe for member in todo)
-        yield WorkerPool([trainer], policy)
-
-    with (start_workers or alone)(tell) as pool:
-        tell(
+    notify = serialize_events(on_event)
+    start = start_workers or _in_process_trainer(run, todo, data, tensorboard)
+    with start(notify) as pool:
+        notify(
             EnsembleStarted(
                 run.name,
                 tuple(member.name for member in members),
                 len(members) - len(todo),
-                len(material.training.images),
+                len(data.training.images),
                 pool.precision,
                 limit,
             )
         )
         end = None if limit is None else began + limit * (1 - _RESERVE)
-        late = None if limit is None else began + limit
-        stopped = train_members(todo, pool, end, tell, latest=late)
+        latest = None if limit is None else began + limit
+        status = train_members(todo, pool, end, notify, latest=latest)
     if only is not None:
-        run.update(status=stopped)
+        run.update(status=status)
         return NO_SCORES
-    scores = blend_run(run, data_dir, status=stopped)
+    scores = blend_run(run, data_dir, status=status)
     finished = sum(is_finished(run, member) for member in members)
-    tell(EnsembleEnded(scores, finished, len(members), time.monotonic() - began, stopped))
+    notify(EnsembleEnded(scores, finished, len(members), time.monotonic() - began, status))
     return scores
 
 
@@ -224,6 +212,25 @@ def blend_run(run: Run, data_dir: Path, *, status: str = "finished", expect: boo
         scores = replace(scores, expected=expected)
         run.update(scores=scores)
     return scores
+
+
+def _in_process_trainer(
+    run: Run, members: Sequence[Member], data: TrainingData, tensorboard: bool
+) -> StartWorkers:
+    """Return a function that starts a pool with one trainer, in this process."""
+
+    @contextmanager
+    def start(on_event: OnEvent) -> Iterator[WorkerPool[MemberTrainer]]:
+        def trainer(member: Member, budget: float | None) -> float:
+            return train_member(run, member, data, budget, on_event, tensorboard)
+
+        policy = backend.start_keras(run.plan.precision)
+        from fkd_kaggle.training import network
+
+        network.check_networks(member.recipe for member in members)
+        yield WorkerPool([trainer], policy)
+
+    return start
 
 
 def _cross_validated_scores(
