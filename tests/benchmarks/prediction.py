@@ -1,11 +1,11 @@
-"""How fast an ensemble answers for a whole test set, beside one ``predict`` a face.
+"""Benchmark: prediction of a test set with several networks, and with ``predict`` for each face.
 
     python tests/benchmarks/prediction.py [RECIPE] [NETWORKS]
 
-Five networks of the recipe (``cascade``, the one of ``quick``) with weights on disk answer for
-1,571 faces, each averaged with its mirror image: loading, compiling and predicting are all timed.
-The loop of ``model.predict`` over single faces that notebooks have is timed on 64 faces of one
-network, without the mirror images, and scaled up.
+Five networks of the recipe (default: ``cascade``, the recipe of ``quick``) predict 1,571 faces,
+averaged with mirror images. The time includes loading and compiling. The alternative is the loop
+of notebooks: ``model.predict`` for each face. It is timed for 64 faces and one network, without
+mirror images, and scaled up.
 """
 
 from __future__ import annotations
@@ -29,25 +29,27 @@ SAMPLE = 64
 
 
 def main(name: str, count: int) -> None:
-    """Time both ways and print how they compare."""
+    """Time both ways and print the results."""
     policy = backend.start_keras("auto")
-    from fkd_kaggle.training import forward
-    from fkd_kaggle.training.network import build_network, flip_order, load_network
+    from fkd_kaggle.runs.members import weights_path
+    from fkd_kaggle.training.forward import predict_points
+    from fkd_kaggle.training.network import build_network, load_network
+    from fkd_kaggle.training.outputs import flip_order
 
     recipe = loading.load_recipe(name)
     if not isinstance(recipe, schema.Recipe):
-        sys.exit(f"{name} is an ensemble: name one of its networks")
+        sys.exit(f"{name} is an ensemble: name one of its recipes")
     images = np.random.default_rng(0).integers(0, 256, (FACES, 96, 96), dtype=np.uint8)
     flip = flip_order(recipe)
     with tempfile.TemporaryDirectory(prefix="fkd-prediction-") as folder:
         members = [Path(folder) / str(number) for number in range(count)]
         for member in members:
             member.mkdir()
-            build_network(recipe).save_weights(member / "best.weights.h5")
+            build_network(recipe).save_weights(weights_path(member))
         began = time.perf_counter()
         for member in members:
             network = load_network(recipe, member)
-            forward.predict_points(network, images, flip)
+            predict_points(network, images, flip)
         ours = time.perf_counter() - began
     grey = images[:SAMPLE, ..., None] / np.float32(255)
     network.predict(grey[:1], verbose=0)
@@ -56,10 +58,10 @@ def main(name: str, count: int) -> None:
         network.predict(face[None], verbose=0)
     loop = (time.perf_counter() - began) / SAMPLE * FACES * count
     print(f"{count} networks of {name}, {FACES} faces, {os.cpu_count()} cores, {policy}")
-    print(f"batches, with mirror images{ours:10.1f} s")
-    print(f"predict face by face, without{loop:8.1f} s  ({loop / ours:.1f}x)")
+    print(f"batches, with mirror images{ours:13.1f} s")
+    print(f"face by face, without mirror images{loop:5.1f} s  ({loop / ours:.1f}x)")
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    main(given[0] if given else "cascade", int(given[1]) if len(given) > 1 else 5)
+    arguments = sys.argv[1:]
+    main(arguments[0] if arguments else "cascade", int(arguments[1]) if len(arguments) > 1 else 5)

@@ -1,20 +1,20 @@
-"""How fast members train, beside plain ``fit`` with the augmentation people write today.
+"""Benchmark: training speed of members, and of plain ``fit`` with common augmentation.
 
     python tests/benchmarks/training.py [--batch 32] [RECIPE …]
 
-The same network three ways, in turns within one run, each with the whole machine:
+Trains the same network in three ways, alternating within one run, each with the whole machine:
 
 - plain ``fit`` in float32 on an ``ImageDataGenerator`` (rotation, shift, zoom, shear, brightness,
-  flip), compiled as Keras chooses, in batches of 32 as both take them when nothing is said;
-- the same on a ``tf.data`` pipeline of Keras' image layers (the same changes);
-- as this package trains members: views inside the step, the precision and the batch that suit the
-  machine, a process for each GPU or core. Their images/s are added up.
+  flip), compiled as Keras chooses, in batches of 32, the default of both;
+- plain ``fit`` on a ``tf.data`` pipeline of Keras' image layers with the same changes;
+- as this package trains members: views inside the step, the machine's best precision and the
+  recipe's batch size, one process for each GPU or core. The images/s of all processes are added.
 
-The ``fit``s have Adam and the mean squared error of all that our training asks of a network's
-points, a cascade's first answers too. They do not move the keypoints along with the image, which
-would cost them more time. Prints images/s, how many times as fast ours is, and what it achieves in
-floating-point operations (three times a forward pass's, see ``fkd_kaggle.flops``) beside what the
-machine reaches multiplying large matrices; of rounds, and of the ratios within each, the median.
+The plain trainings use Adam and the mean squared error of all points, the first predictions of a
+cascade included. They do not transform the keypoints with the image, which would take more time.
+Prints images/s, the ratios, and the floating-point operations per second of our training (three
+times those of a forward pass, see ``fkd_kaggle.nn.flops``) next to those of multiplying large
+matrices. All numbers are medians over rounds, the ratios medians of the ratios in each round.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROUNDS = 5
 
 WARM = 12
-"""Steps before the clock starts; a generator is ten batches ahead by then."""
+"""Steps before timing starts. A generator has prepared ten batches by then."""
 
 STEPS = 24
 
@@ -50,17 +50,17 @@ DEFAULTS = ("deep15", "cascade", "heatmap")
 
 
 def main(names: list[str], batch: int) -> None:
-    """Time each recipe three ways, plain ``fit`` in batches of ``batch``."""
+    """Time each recipe in three ways; plain ``fit`` uses batches of ``batch``."""
     policy = backend.start_keras("auto")
     import keras
 
     from fkd_kaggle.nn import flops
     from fkd_kaggle.training.network import build_network
 
-    shares = _shares()
+    slots = _all_slots()
     print(
         f"keras {keras.__version__} on {keras.backend.backend()}, {os.cpu_count()} cores, "
-        f"{len(shares)} × {policy}; matrices: {_matrix_rate(policy) / 1e9:.0f} GFLOP/s"
+        f"{len(slots)} × {policy}; matrices: {_matrix_rate(policy) / 1e9:.0f} GFLOP/s"
     )
     print(
         f"{'recipe':16}{'batches':>10}{'generator':>11}{'layers':>9}{'ours':>8}{'ratios':>16}"
@@ -73,9 +73,9 @@ def main(names: list[str], batch: int) -> None:
             _plain(recipe, _generator, faces, batch),
             _plain(recipe, _layers, faces, batch),
         ]
-        with _crew(name, policy, shares) as crew:
-            ways.append(crew)
-            # In turns: a machine that others use too is not the same from minute to minute.
+        with _workers(name, policy, slots) as train_round:
+            ways.append(train_round)
+            # Alternating: the speed of a shared machine changes from minute to minute.
             speeds = np.array([[way() for way in ways] for _ in range(ROUNDS)])
         generator, layers, ours = np.median(speeds, axis=0)
         ratios = np.median(speeds[:, 2:] / speeds[:, :2], axis=0)
@@ -90,12 +90,12 @@ def main(names: list[str], batch: int) -> None:
 def _recipe(name: str) -> schema.Recipe:
     recipe = loading.load_recipe(name)
     if not isinstance(recipe, schema.Recipe):
-        sys.exit(f"{name} is an ensemble: name its networks")
+        sys.exit(f"{name} is an ensemble: name its recipes")
     return recipe
 
 
 def _faces(recipe: schema.Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """Return images and labels of the right shapes."""
+    """Return random (N, 96, 96) uint8 images and (N, P, 2) float32 labels."""
     rng = np.random.default_rng(0)
     points = sum(len(output) for output in recipe.outputs())
     count = (WARM + STEPS) * recipe.batch_size
@@ -103,13 +103,12 @@ def _faces(recipe: schema.Recipe) -> tuple[np.ndarray, np.ndarray]:
     return images, rng.uniform(10, 86, (count, points, 2)).astype("float32")
 
 
-def _shares() -> list[devices.Slot]:
-    gpus = devices.list_gpus()
-    return devices.gpu_slots(gpus, len(gpus)) if gpus else devices.cpu_slots(os.cpu_count() or 1)
+def _all_slots() -> list[devices.Slot]:
+    return devices.inspect_machine().slots(sys.maxsize)
 
 
 def _matrix_rate(policy: str) -> float:
-    """Return operations a second in multiplying matrices of 2,048 rows, all cores together."""
+    """Return operations per second of multiplying matrices of 2,048 rows on all cores."""
     from keras import ops
 
     dtype = policy.removeprefix("mixed_")
@@ -123,28 +122,30 @@ def _matrix_rate(policy: str) -> float:
 
 
 @contextmanager
-def _crew(name: str, policy: str, shares: list[devices.Slot]) -> Iterator[Callable[[], float]]:
-    """Start a process for each share of the machine; yields a round of all of them at once."""
+def _workers(name: str, policy: str, slots: list[devices.Slot]) -> Iterator[Callable[[], float]]:
+    """Start a process in each slot; yield a function that trains a round and returns images/s."""
     workers = [
         subprocess.Popen(
             [sys.executable, __file__, "--worker", name, policy],
-            env={**os.environ, **share.environment()}, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, **slot.environment()},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
-        for share in shares
-    ]  # fmt: skip
+        for slot in slots
+    ]
 
-    def answers() -> list[float]:
+    def speeds() -> list[float]:
         return [float(worker.stdout.readline()) for worker in workers]  # type: ignore[union-attr]
 
-    def a_round() -> float:
+    def train_round() -> float:
         for worker in workers:
             print(file=worker.stdin, flush=True)
-        return sum(answers())
+        return sum(speeds())
 
-    answers()  # all have compiled
+    speeds()  # all processes have compiled
     try:
-        yield a_round
+        yield train_round
     finally:
         for worker in workers:
             worker.kill()
@@ -152,7 +153,7 @@ def _crew(name: str, policy: str, shares: list[devices.Slot]) -> Iterator[Callab
 
 
 def worker(name: str, policy: str) -> None:
-    """Train a round for each line of input, and say how fast."""
+    """Train a round for each line of input and print images/s."""
     backend.start_keras(policy.removeprefix("mixed_"))
     recipe = _recipe(name)
     ours = _ours(recipe, *_faces(recipe))
@@ -167,7 +168,7 @@ def _plain(
     faces: tuple[np.ndarray, np.ndarray],
     batch: int,
 ) -> Callable[[], float]:
-    """Return a round of plain ``fit`` in float32; it returns images/s."""
+    """Return a function that trains a round with plain ``fit`` in float32; it returns images/s."""
     import keras
 
     from fkd_kaggle.training.network import build_network
@@ -186,7 +187,7 @@ def _plain(
 
 
 def _ours(recipe: schema.Recipe, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
-    """Return a round as ``training`` does it; it returns images/s."""
+    """Return a function that trains a round as this package does; it returns images/s."""
     from fkd_kaggle.training.learner import Learner, compile_learner, make_optimizer
     from fkd_kaggle.training.network import build_network
 
@@ -204,15 +205,20 @@ def _ours(recipe: schema.Recipe, images: np.ndarray, labels: np.ndarray) -> Call
 
 
 def _speed(model: keras.Model, batches: Iterator, batch_size: int) -> float:
-    """Return images/s within a ``fit`` that has begun and used up what it was fed in advance."""
+    """Return images/s of a ``fit`` after its first steps, which use prepared batches."""
     import keras
 
     ends: list[tuple[int, float]] = []
-    note = keras.callbacks.LambdaCallback(
+    recorder = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: ends.append((batch, time.perf_counter()))
     )
     model.fit(
-        batches, steps_per_epoch=WARM + STEPS, epochs=1, verbose=0, shuffle=False, callbacks=[note]
+        batches,
+        steps_per_epoch=WARM + STEPS,
+        epochs=1,
+        verbose=0,
+        shuffle=False,
+        callbacks=[recorder],
     )
     first, began = next(end for end in ends if end[0] >= WARM)
     last, ended = ends[-1]
@@ -220,18 +226,24 @@ def _speed(model: keras.Model, batches: Iterator, batch_size: int) -> float:
 
 
 def _generator(images: np.ndarray, labels: np.ndarray, batch_size: int) -> Iterator:
-    """Return what notebooks of 2017 to today feed ``fit`` with."""
+    """Return batches of an ``ImageDataGenerator``, as in notebooks from 2017 until today."""
     from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
     generator = ImageDataGenerator(
-        rotation_range=10, width_shift_range=0.05, height_shift_range=0.05, zoom_range=0.1,
-        shear_range=5, brightness_range=(0.8, 1.2), horizontal_flip=True, rescale=1 / 255,
-    )  # fmt: skip
+        rotation_range=10,
+        width_shift_range=0.05,
+        height_shift_range=0.05,
+        zoom_range=0.1,
+        shear_range=5,
+        brightness_range=(0.8, 1.2),
+        horizontal_flip=True,
+        rescale=1 / 255,
+    )
     return generator.flow(images[..., None].astype("float32"), labels, batch_size=batch_size)
 
 
 def _layers(images: np.ndarray, labels: np.ndarray, batch_size: int) -> Iterator:
-    """Return Keras' image layers in a ``tf.data`` pipeline."""
+    """Return batches of a ``tf.data`` pipeline with Keras' image layers."""
     import tensorflow as tf
     from keras import layers
 
@@ -259,6 +271,6 @@ if __name__ == "__main__":
     else:
         parser = argparse.ArgumentParser()
         parser.add_argument("recipes", nargs="*", default=list(DEFAULTS))
-        parser.add_argument("--batch", type=int, default=32, help="of the plain fits")
-        asked = parser.parse_args()
-        main(asked.recipes, asked.batch)
+        parser.add_argument("--batch", type=int, default=32, help="of the plain trainings")
+        arguments = parser.parse_args()
+        main(arguments.recipes, arguments.batch)

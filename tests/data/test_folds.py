@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import make_faces
 
 from fkd_kaggle.data import folds
 from fkd_kaggle.data.faces import Faces
@@ -55,3 +56,22 @@ def test_too_few_distinct_faces_are_refused() -> None:
     )
     with pytest.raises(DataError, match="too few for 3 folds"):
         folds.assign_folds(same, 3, seed=0)
+
+
+@pytest.mark.parametrize("fraction", [0.15, 0.2])
+def test_a_random_fraction_is_held_out_once(fraction: float) -> None:
+    held_out = folds.assign_folds(make_faces(60, seed=3), 7, 0, how="random", held_out=fraction)
+    assert (held_out == 0).sum() == round(fraction * 60)
+    assert set(held_out) == {0, 1}
+
+
+def test_random_folds_have_equal_sizes_and_depend_on_the_seed() -> None:
+    faces = make_faces(60, seed=3)
+    held_out = folds.assign_folds(faces, 5, 0, how="random")
+    assert np.bincount(held_out).tolist() == [12] * 5
+    assert (held_out != folds.assign_folds(faces, 5, 1, how="random")).any()
+
+
+def test_an_empty_part_is_refused() -> None:
+    with pytest.raises(DataError, match="none on one side"):
+        folds.hold_out_rows(make_faces(60, seed=3), 0.001, "random", 0)

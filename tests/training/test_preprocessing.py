@@ -1,4 +1,4 @@
-"""Protocols: what a recipe learns from, what it is watched on, and what leaks where it leaks."""
+"""Preprocessing: training and validation faces, imputation, offline augmentation and its leak."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ import pandas as pd
 import pytest
 from conftest import make_faces
 
-from fkd_kaggle.data import folds, imputation
+from fkd_kaggle.data import imputation
 from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.errors import DataError
 from fkd_kaggle.keypoints import FLIP_ORDER, IMAGE_SIZE, NUM_KEYPOINTS
 from fkd_kaggle.recipes import loading
 from fkd_kaggle.recipes.schema import OfflineCopy, Recipe
 from fkd_kaggle.training import preprocessing
 
-REFERENCE = Path("/work/shared/reference/training_keypoints.csv")
-
-PLAIN = Recipe("plain", source_outputs="shared")
+PLAIN = Recipe("plain", annotator_outputs="shared")
 
 
 @pytest.fixture
@@ -34,15 +31,15 @@ def kartalovic() -> Recipe:
     return recipe
 
 
-def test_without_wishes_everything_is_learnt_from(faces: Faces) -> None:
+def test_by_default_all_faces_are_trained_on(faces: Faces) -> None:
     prepared = preprocessing.prepare_faces(PLAIN, faces, "random", 0)
     assert prepared.training is faces
     assert prepared.validation is prepared.copies is None
 
 
 @pytest.mark.parametrize("split", ["random", "grouped"])
-def test_the_validation_part_is_apart_and_keeps_its_labels(faces: Faces, split: str) -> None:
-    recipe = replace(PLAIN, validation=0.25, missing="mean")
+def test_validation_faces_are_separate_and_not_imputed(faces: Faces, split: str) -> None:
+    recipe = replace(PLAIN, validation=0.25, imputation="mean")
     prepared = preprocessing.prepare_faces(recipe, faces, split, 0)
     assert prepared.validation is not None
     assert not set(prepared.validation.ids) & set(prepared.training.ids)
@@ -52,8 +49,8 @@ def test_the_validation_part_is_apart_and_keeps_its_labels(faces: Faces, split: 
     assert np.isnan(prepared.validation.keypoints).any()
 
 
-def test_filling_learns_nothing_from_the_validation_part(faces: Faces) -> None:
-    recipe = replace(PLAIN, validation=0.25, missing="mean")
+def test_imputation_does_not_depend_on_validation_faces(faces: Faces) -> None:
+    recipe = replace(PLAIN, validation=0.25, imputation="mean")
     first = preprocessing.prepare_faces(recipe, faces, "random", 0)
     assert first.validation is not None
     faces.keypoints[first.validation.ids - 1] += 20
@@ -61,15 +58,15 @@ def test_filling_learns_nothing_from_the_validation_part(faces: Faces) -> None:
     np.testing.assert_array_equal(first.training.keypoints, again.training.keypoints)
 
 
-def test_who_learns_from_complete_faces_is_watched_on_complete_ones(faces: Faces) -> None:
-    recipe = replace(PLAIN, validation=0.25, missing="drop")
+def test_a_recipe_trained_on_complete_faces_is_validated_on_complete_faces(faces: Faces) -> None:
+    recipe = replace(PLAIN, validation=0.25, imputation="drop")
     prepared = preprocessing.prepare_faces(recipe, faces, "random", 0)
     assert prepared.validation is not None
     assert len(prepared.validation.ids) > 2
     assert np.isfinite(prepared.validation.keypoints).all()
 
 
-def test_honest_copies_are_of_training_faces_only(faces: Faces) -> None:
+def test_only_training_faces_are_copied(faces: Faces) -> None:
     recipe = replace(kartalovic(), validation=0.2)
     prepared = preprocessing.prepare_faces(recipe, faces, "random", 0)
     assert prepared.copies is None
@@ -78,8 +75,8 @@ def test_honest_copies_are_of_training_faces_only(faces: Faces) -> None:
     assert not set(prepared.validation.ids) & set(prepared.training.ids)
 
 
-def test_enlarging_first_tests_on_copies_of_training_faces(faces: Faces) -> None:
-    prepared = preprocessing.prepare_faces(kartalovic(), faces, "enlarged-first", 0)
+def test_a_split_after_augmentation_tests_on_copies_of_training_faces(faces: Faces) -> None:
+    prepared = preprocessing.prepare_faces(kartalovic(), faces, "after-augmentation", 0)
     assert prepared.copies is not None
     assert prepared.validation is not None
     known = set(prepared.training.ids)
@@ -89,15 +86,18 @@ def test_enlarging_first_tests_on_copies_of_training_faces(faces: Faces) -> None
     assert len(prepared.copies.ids) == round(0.15 * whole)
 
 
-def test_a_copy_is_what_it_says() -> None:
+def test_each_kind_of_copy_changes_image_and_points() -> None:
     faces = make_faces(1, seed=4)
     ramp = np.tile(np.arange(IMAGE_SIZE, dtype=np.uint8), (IMAGE_SIZE, 1))
     faces = replace(faces, images=ramp[None])
     copies = (
-        OfflineCopy(flip=True), OfflineCopy(shift_x=5, shift_y=-3), OfflineCopy(gain=1.5), OfflineCopy(noise=0.05),
+        OfflineCopy(flip=True),
+        OfflineCopy(shift_x=5, shift_y=-3),
+        OfflineCopy(gain=1.5),
+        OfflineCopy(noise=0.05),
         OfflineCopy(rotation=90),
-    )  # fmt: skip
-    recipe = replace(PLAIN, missing="drop", enlarge=copies)
+    )
+    recipe = replace(PLAIN, imputation="drop", offline_augmentation=copies)
     images = preprocessing.augment_offline(faces, recipe, 0).images.astype(int)
     points = preprocessing.augment_offline(faces, recipe, 0).keypoints
     original, labels = images[0], points[0]
@@ -109,7 +109,7 @@ def test_a_copy_is_what_it_says() -> None:
     np.testing.assert_allclose(points[2], labels + np.array([5, -3]), atol=1e-4)
     np.testing.assert_allclose(images[3], np.minimum(original * 1.5, 255), atol=0.51)
     assert 8 < (images[4] - original)[:, 40:].std() < 16
-    # A right turn of the ramp lies along the other axis; the points turn about the same centre.
+    # Rotated by 90 degrees, the ramp lies along the other axis; points rotate about the centre.
     assert np.ptp(images[5], axis=0).min() > 80
     assert np.ptp(images[5], axis=1).max() <= 1
     around = points[5] - (IMAGE_SIZE - 1) / 2
@@ -122,43 +122,31 @@ def test_a_copy_is_what_it_says() -> None:
     np.testing.assert_allclose(images[5][y, x], labels[:, 0], atol=2)
 
 
-def test_only_complete_faces_are_copied_and_none_out_of_the_frame(faces: Faces) -> None:
+def test_incomplete_faces_and_shifts_out_of_the_image_are_not_copied(faces: Faces) -> None:
     faces.keypoints[0, 0] = (2.0, 50.0)
     recipe = replace(
-        PLAIN, missing="ffill", enlarge=(OfflineCopy(flip=True), OfflineCopy(shift_x=-5.0))
+        PLAIN,
+        imputation="ffill",
+        offline_augmentation=(OfflineCopy(flip=True), OfflineCopy(shift_x=-5.0)),
     )
     enlarged = preprocessing.augment_offline(faces, recipe, 0)
     assert len(enlarged.ids) == 60 + 30 + 29
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason="the original's label table is not here")
-def test_the_originals_labels_give_the_published_number_of_images() -> None:
-    """7,049 faces and 10 copies of each complete one, shifted ones within the frame: 26,239."""
-    labels = pd.read_csv(REFERENCE).to_numpy(np.float32).reshape(-1, NUM_KEYPOINTS, 2)
-    nothing = np.zeros((len(labels), 1, 1), np.uint8)
-    faces = Faces(nothing, labels, np.arange(1, len(labels) + 1))
-    complete = labels[imputation.has_all_points(faces, kartalovic())]
+def test_the_real_labels_give_the_published_number_of_images(optional_data: Path) -> None:
+    """7,049 faces and 10 copies of each complete face, without shifts out of the image: 26,239."""
+    labels = (
+        pd.read_csv(optional_data / "reference" / "training_keypoints.csv")
+        .to_numpy(np.float32)
+        .reshape(-1, NUM_KEYPOINTS, 2)
+    )
+    empty = np.zeros((len(labels), 1, 1), np.uint8)
+    faces = Faces(empty, labels, np.arange(1, len(labels) + 1))
+    complete = labels[imputation.has_all_points(faces, kartalovic().outputs())]
     made = sum(
-        preprocessing.copied_points(complete, copy)[1].sum() for copy in kartalovic().enlarge
+        preprocessing.copied_points(complete, copy)[1].sum()
+        for copy in kartalovic().offline_augmentation
     )
     assert len(complete) == 2_140
     assert len(complete) + made == 21_330
     assert len(labels) + made == 26_239
-
-
-@pytest.mark.parametrize("share", [0.15, 0.2])
-def test_a_random_share_is_held_out_once(faces: Faces, share: float) -> None:
-    held_out = folds.assign_folds(faces, 7, 0, how="random", held_out=share)
-    assert (held_out == 0).sum() == round(share * 60)
-    assert set(held_out) == {0, 1}
-
-
-def test_random_folds_are_of_equal_size(faces: Faces) -> None:
-    held_out = folds.assign_folds(faces, 5, 0, how="random")
-    assert np.bincount(held_out).tolist() == [12] * 5
-    assert (held_out != folds.assign_folds(faces, 5, 1, how="random")).any()
-
-
-def test_an_empty_side_is_refused(faces: Faces) -> None:
-    with pytest.raises(DataError, match="none on one side"):
-        folds.hold_out_rows(faces, 0.001, "random", 0)
