@@ -19,7 +19,7 @@ from pathlib import Path
 
 from conftest import write_competition
 
-from fkd_kaggle.kernel import build
+from fkd_kaggle.kernel import build, names
 from fkd_kaggle.kernel.environment import OLDEST
 from fkd_kaggle.kernel.job import KernelTask, shard_tasks
 from fkd_kaggle.recipes import plans
@@ -77,9 +77,9 @@ def run(python: Path, job: KernelTask, root: Path, environment: dict[str, str]) 
     """Build a kernel and run it as Kaggle would; return its exit code."""
     write_competition(root / "input" / "facial-keypoints-detection", train=40, test=12)
     (root / "working").mkdir()
-    slug = build.slug_for(job.run_name, job.shard)
+    slug = names.slug_for(job.run_name, job.shard)
     folder = build.write_kernel(
-        root / "src", job, owner="someone", slug=slug, title=build.title_for(slug)
+        root / "src", job, owner="someone", slug=slug, title=names.title_for(slug)
     )
     outside = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.run(

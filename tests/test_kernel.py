@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from conftest import Command, Said, refused
+from conftest import Command, CommandResult, assert_one_line_error
 from rich.console import Console
 
 from fkd_kaggle import files
@@ -31,15 +31,14 @@ from fkd_kaggle.kernel import build as kernel_build
 from fkd_kaggle.kernel import failures, live_display, records
 from fkd_kaggle.kernel import follow as kernel_follow
 from fkd_kaggle.kernel.build import write_kernel
-from fkd_kaggle.kernel.follow import (
-    KernelEnded,
+from fkd_kaggle.kernel.events import (
     KernelEvent,
-    KernelFollower,
     KernelPrinted,
     KernelPushed,
     KernelStateChanged,
     KernelWaiting,
 )
+from fkd_kaggle.kernel.follow import KernelEnded, KernelFollower
 from fkd_kaggle.kernel.job import KernelJob
 from fkd_kaggle.practice.server import PracticeKaggle
 from fkd_kaggle.recipes import plans
@@ -100,16 +99,16 @@ class Way:
     def __call__(self, script: str) -> None:
         self.script = script
 
-    def build(self, folder: Path, job: Any, **names: Any) -> Path:
+    def build(self, folder: Path, task: Any, **names: Any) -> Path:
         """Build what the package builds, then put the few lines in place of its script."""
-        self._build(folder, job, **names)
+        self._build(folder, task, **names)
         info = {
-            "name": job.run_name, "created": "2026-03-01T12:00:00+00:00", "version": "0",
-            "status": "finished", "data": "", "plan": job.plan.to_dict(), "recipes": {},
+            "name": task.run_name, "created": "2026-03-01T12:00:00+00:00", "version": "0",
+            "status": "finished", "data": "", "plan": task.plan.to_dict(), "recipes": {},
             "scores": asdict(Scores(3.0, 2.0, 2.5, 2.25, {})),
         }  # fmt: skip
-        values = f"RUN, GATE = {job.run_name!r}, {str(self.gate)!r}\nINFO = {json.dumps(info)!r}\n"
-        shard = f"SHARD, GATHER = {job.shard!r}, {list(job.gather)!r}\n"
+        values = f"RUN, GATE = {task.run_name!r}, {str(self.gate)!r}\nINFO = {json.dumps(info)!r}\n"
+        shard = f"SHARD, GATHER = {task.shard!r}, {list(task.gather)!r}\n"
         metadata = json.loads((folder / "kernel-metadata.json").read_text())
         files.write_text(folder / metadata["code_file"], values + shard + self.script)
         return folder
@@ -124,7 +123,7 @@ def way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Way:
 
 
 @pytest.fixture
-def submit(fkd: Command, practice: PracticeKaggle, way: Way) -> Callable[..., Said]:
+def submit(fkd: Command, practice: PracticeKaggle, way: Way) -> Callable[..., CommandResult]:
     """``submit --via kernel`` of a small plan against a practice Kaggle, in an empty folder."""
     return lambda *more: fkd("submit", "--via", "kernel", *(more or PLAN))
 
@@ -140,7 +139,7 @@ def only_submission(practice: PracticeKaggle) -> Any:
 
 
 def test_from_nothing_to_a_scored_submission_of_a_kernel(
-    submit: Callable[..., Said], practice: PracticeKaggle
+    submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
     said = submit()
     assert said.code == 0, said.all
@@ -163,7 +162,7 @@ def test_from_nothing_to_a_scored_submission_of_a_kernel(
 
 
 def test_a_competition_that_takes_files_only_gets_the_file(
-    submit: Callable[..., Said], practice: PracticeKaggle
+    submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
     practice.faults.add("404:path=CreateCodeSubmission")
     said = submit()
@@ -172,7 +171,7 @@ def test_a_competition_that_takes_files_only_gets_the_file(
 
 
 def test_a_second_order_of_the_same_is_a_second_run(
-    submit: Callable[..., Said], practice: PracticeKaggle
+    submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
     assert submit().code == 0
     assert submit().code == 0
@@ -181,7 +180,7 @@ def test_a_second_order_of_the_same_is_a_second_run(
 
 
 def test_a_dry_run_is_submitted_later_without_another_push(
-    submit: Callable[..., Said], fkd: Command, practice: PracticeKaggle
+    submit: Callable[..., CommandResult], fkd: Command, practice: PracticeKaggle
 ) -> None:
     assert "was not submitted" in submit("--dry-run", *PLAN).out
     assert practice.store.submissions() == []
@@ -191,7 +190,7 @@ def test_a_dry_run_is_submitted_later_without_another_push(
 
 
 def test_shards_wait_for_room_and_are_blended_by_a_last_kernel(
-    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
 ) -> None:
     way(SHARDS)
     said = submit("--shards", "3", *PLAN)
@@ -238,7 +237,7 @@ def waiting_command(way: Way) -> subprocess.Popen[str]:
 
 
 def test_a_killed_wait_is_taken_up_and_nothing_is_pushed_twice(
-    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
 ) -> None:
     process = waiting_command(way)
     process.kill()
@@ -246,14 +245,14 @@ def test_a_killed_wait_is_taken_up_and_nothing_is_pushed_twice(
     way.gate.touch()
     said = submit()
     assert said.code == 0, said.all
-    assert "found under way" in said.out
+    assert "resumed" in said.out
     assert "waiting" in said.out and "trained one epoch" in said.out  # the log from its beginning
     assert versions(practice) == ["fkd-smoke-1/1"]
     assert only_submission(practice)
 
 
 def test_ctrl_c_leaves_the_kernel_running_and_says_how_to_come_back(
-    submit: Callable[..., Said], fkd: Command, way: Way, practice: PracticeKaggle
+    submit: Callable[..., CommandResult], fkd: Command, way: Way, practice: PracticeKaggle
 ) -> None:
     process = waiting_command(way)
     process.send_signal(signal.SIGINT)
@@ -263,7 +262,7 @@ def test_ctrl_c_leaves_the_kernel_running_and_says_how_to_come_back(
     assert "Traceback" not in err
     (command,) = re.findall(r"fkd-kaggle (submit smoke-1 --via kernel)", out)
     assert "running" in fkd("kernel", "status").out
-    refused(fkd("kernel", "output"), "is running", "kernel logs --follow")
+    assert_one_line_error(fkd("kernel", "output"), "is running", "kernel logs --follow")
     way.gate.touch()
     said = fkd(*command.split())
     assert said.code == 0, said.all
@@ -287,7 +286,7 @@ def kill_when_noting(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("state", ["pushed", "complete", "collected", "submitted"])
 def test_killed_before_a_step_is_noted_it_is_not_done_twice(
-    submit: Callable[..., Said], practice: PracticeKaggle, state: str
+    submit: Callable[..., CommandResult], practice: PracticeKaggle, state: str
 ) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         kill_when_noting(state, monkeypatch)
@@ -295,13 +294,13 @@ def test_killed_before_a_step_is_noted_it_is_not_done_twice(
             submit()
     said = submit()
     assert said.code == 0, said.all
-    assert ("found under way" in said.out) == (state in ("pushed", "complete"))
+    assert ("resumed" in said.out) == (state in ("pushed", "complete"))
     assert versions(practice) == ["fkd-smoke-1/1"]
     assert only_submission(practice)
 
 
 def test_killed_while_waiting_for_the_score_it_is_not_submitted_again(
-    submit: Callable[..., Said], practice: PracticeKaggle
+    submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
     def dying(*_: object, **__: object) -> None:
         raise Killed
@@ -317,7 +316,7 @@ def test_killed_while_waiting_for_the_score_it_is_not_submitted_again(
 
 
 def test_without_any_note_kaggle_is_asked_before_a_push(
-    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
 ) -> None:
     process = waiting_command(way)
     process.kill()
@@ -331,7 +330,7 @@ def test_without_any_note_kaggle_is_asked_before_a_push(
 
 
 def test_a_kernel_that_was_deleted_meanwhile_is_pushed_anew(
-    submit: Callable[..., Said], fkd: Command, way: Way, practice: PracticeKaggle
+    submit: Callable[..., CommandResult], fkd: Command, way: Way, practice: PracticeKaggle
 ) -> None:
     assert fkd("kernel", "push", *PLAN).code == 0
     practice.kernels.delete("practice", "fkd-smoke-1")
@@ -341,18 +340,18 @@ def test_a_kernel_that_was_deleted_meanwhile_is_pushed_anew(
 
 
 def test_a_name_under_which_something_else_runs_is_left_alone(
-    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
 ) -> None:
     process = waiting_command(way)
     process.kill()
     process.communicate()
     shutil.rmtree("runs")
-    refused(submit(), "fkd-smoke-1", "running with another job", "--run")
+    assert_one_line_error(submit(), "fkd-smoke-1", "running with another job", "--run")
     way.gate.touch()
 
 
 def test_a_push_whose_answer_is_lost_is_not_repeated(
-    submit: Callable[..., Said], practice: PracticeKaggle
+    submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
     practice.faults.add("lost-answer:path=SaveKernel")
     assert submit().code == 0
@@ -360,7 +359,7 @@ def test_a_push_whose_answer_is_lost_is_not_repeated(
 
 
 def test_after_a_failure_the_same_command_pushes_anew(
-    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
 ) -> None:
     way(FAILS)
     assert submit().code == 2
@@ -375,13 +374,13 @@ def test_after_a_failure_the_same_command_pushes_anew(
         (FAILS, ["RuntimeError: boom, in fkd_kaggle/training.py line 2 (fit)", "kernel logs"]),
         ("import sys\nsys.exit('error: recipe deep51 is unknown')", ["recipe deep51 is unknown"]),
         ("import keras_cv_tiny", ["Kaggle's image has no package 'keras_cv_tiny'"]),
-        ("import os\nos._exit(3)", ["its log says nothing"]),
+        ("import os\nos._exit(3)", ["its log names no cause"]),
         ("import os\nos._exit(137)", ["allocate more memory"]),
         ("print('done')", ["ended without the run smoke-1", "nothing", "kernel logs"]),
     ],
 )
 def test_a_kernel_that_fails_says_why_in_one_line(
-    submit: Callable[..., Said], way: Way, script: str, words: list[str]
+    submit: Callable[..., CommandResult], way: Way, script: str, words: list[str]
 ) -> None:
     way(script)
     said = submit()
@@ -393,23 +392,23 @@ def test_a_kernel_that_fails_says_why_in_one_line(
 
 
 def test_a_run_without_a_submission_can_be_predicted_here(
-    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
 ) -> None:
     way(TRAINS.replace("submission.csv", "answer.csv"))
-    refused(submit(), "without a submission.csv", "`fkd-kaggle submit smoke-1`")
+    assert_one_line_error(submit(), "without a submission.csv", "`fkd-kaggle submit smoke-1`")
     assert Run.open(Path("runs/smoke-1")).status == "finished"
 
 
 def test_an_answer_that_does_not_fit_is_not_submitted(
-    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
 ) -> None:
     way(TRAINS.replace(",48.5", ",97.5"))
-    refused(submit(), "RowId 1", "97.5")
+    assert_one_line_error(submit(), "RowId 1", "97.5")
     assert practice.store.submissions() == []
 
 
 def test_a_cancelled_kernel_is_said(
-    submit: Callable[..., Said], way: Way, practice: PracticeKaggle
+    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
 ) -> None:
     process = waiting_command(way)
     practice.kernels.cancel(practice.kernels.versions.all()[0])
@@ -419,7 +418,7 @@ def test_a_cancelled_kernel_is_said(
 
 
 def test_status_shows_the_end_of_a_traceback(
-    submit: Callable[..., Said], fkd: Command, way: Way
+    submit: Callable[..., CommandResult], fkd: Command, way: Way
 ) -> None:
     way(FAILS)
     submit()
@@ -439,14 +438,14 @@ def test_status_shows_the_end_of_a_traceback(
     ],
 )
 def test_a_refused_push_is_one_line_and_can_be_repeated(
-    submit: Callable[..., Said],
+    submit: Callable[..., CommandResult],
     fkd: Command,
     practice: PracticeKaggle,
     fault: str,
     words: list[str],
 ) -> None:
     practice.faults.add(fault)
-    refused(submit(), *words)
+    assert_one_line_error(submit(), *words)
     assert versions(practice) == []
     practice.faults.clear()
     assert fkd("kernel", "push", *PLAN).code == 0
@@ -462,29 +461,32 @@ def test_a_refused_push_is_one_line_and_can_be_repeated(
     ],
 )
 def test_what_cannot_be_a_kernel_is_said(
-    submit: Callable[..., Said], practice: PracticeKaggle, options: list[str], words: list[str]
+    submit: Callable[..., CommandResult],
+    practice: PracticeKaggle,
+    options: list[str],
+    words: list[str],
 ) -> None:
-    refused(submit(*options, *PLAN), *words)
+    assert_one_line_error(submit(*options, *PLAN), *words)
     assert versions(practice) == []
 
 
 def test_a_package_too_large_for_a_script_is_said(
-    submit: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+    submit: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel_build, "MAX_SOURCE_BYTES", 1000)
-    refused(submit(), "Kaggle takes 1,000")
+    assert_one_line_error(submit(), "Kaggle takes 1,000")
 
 
 def test_a_competition_source_that_kaggle_does_not_know_is_said(
-    submit: Callable[..., Said], way: Way, monkeypatch: pytest.MonkeyPatch
+    submit: Callable[..., CommandResult], way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def misspelt(folder: Path, job: Any, **names: Any) -> Path:
-        path = way.build(folder, job, **names) / "kernel-metadata.json"
+    def misspelt(folder: Path, task: Any, **names: Any) -> Path:
+        path = way.build(folder, task, **names) / "kernel-metadata.json"
         path.write_text(path.read_text().replace("facial-keypoints", "facial-key-points"))
         return folder
 
     monkeypatch.setattr(kernel_build, "write_kernel", misspelt)
-    refused(submit(), "without facial-key-points-detection", "rules")
+    assert_one_line_error(submit(), "without facial-key-points-detection", "rules")
 
 
 @pytest.mark.parametrize(
@@ -500,7 +502,7 @@ def test_a_competition_source_that_kaggle_does_not_know_is_said(
     ],
 )
 def test_what_passes_is_waited_for(
-    submit: Callable[..., Said], way: Way, practice: PracticeKaggle, faults: list[str]
+    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle, faults: list[str]
 ) -> None:
     way("print('first', flush=True)\n" + TRAINS)
     for fault in faults:
@@ -560,11 +562,13 @@ def test_push_status_logs_output_know_the_newest_kernel(
     said = fkd("kernel", "output", "fkd-mine")
     assert said.code == 0, said.all
     assert Path("runs/mine/run.json").exists()
-    assert "found under way" in fkd("kernel", "push", *PLAN).out
+    assert "resumed" in fkd("kernel", "push", *PLAN).out
     assert fkd("submit", "mine", "--via", "kernel").code == 0
-    refused(fkd("submit", "mine", "--via", "kernel"), "was submitted as", "submissions")
+    assert_one_line_error(
+        fkd("submit", "mine", "--via", "kernel"), "was submitted as", "submissions"
+    )
     assert fkd("kernel", "logs", "--follow").code == 0
-    refused(fkd("kernel", "push", *PLAN, "--run", "mine"), "run mine exists")
+    assert_one_line_error(fkd("kernel", "push", *PLAN, "--run", "mine"), "run mine exists")
     assert versions(practice) == ["fkd-mine/1"]
 
 
@@ -584,17 +588,17 @@ def test_stopping_says_where_it_can_be_done(
     way(WAITS)
     fkd("kernel", "push", *PLAN)
     assert "--follow" in fkd("kernel", "logs").out
-    refused(fkd("kernel", "stop"), f"{practice.url}/code/practice/fkd-smoke-1")
+    assert_one_line_error(fkd("kernel", "stop"), f"{practice.url}/code/practice/fkd-smoke-1")
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "output", "stop"])
 def test_before_a_push_there_is_nothing_to_ask_about(fkd: Command, command: str) -> None:
-    refused(fkd("kernel", command), "no kernel was pushed", "fkd-kaggle kernel push")
+    assert_one_line_error(fkd("kernel", command), "no kernel was pushed", "fkd-kaggle kernel push")
 
 
 def test_an_unknown_kernel_is_named(fkd: Command, practice: PracticeKaggle, way: Way) -> None:
     fkd("kernel", "push", *PLAN)
-    refused(fkd("kernel", "status", "mine"), "'mine'", "smoke-1")
+    assert_one_line_error(fkd("kernel", "status", "mine"), "'mine'", "smoke-1")
 
 
 @pytest.mark.parametrize(
@@ -611,7 +615,7 @@ def test_an_unknown_kernel_is_named(fkd: Command, practice: PracticeKaggle, way:
     ],
 )
 def test_a_mistake_is_one_line(fkd: Command, arguments: list[str], words: list[str]) -> None:
-    refused(fkd(*arguments), *words)
+    assert_one_line_error(fkd(*arguments), *words)
 
 
 @pytest.mark.parametrize("command", ["build", "push", "status", "logs", "output", "stop"])
@@ -708,16 +712,17 @@ def test_a_log_tells_what_failed_and_where_in_our_code(log: str, reason: str, wh
 def test_orders_are_the_same_by_what_they_train() -> None:
     plan = plans.make_plan(["smoke"], epochs=1)
     first = KernelJob(plan)
-    digest = records.job_digest(first.to_dict())
+    digest = first.digest()
     again = KernelJob.from_dict(json.loads(json.dumps(first.to_dict())))
-    assert records.job_digest(again.to_dict()) == digest
+    assert again == first
+    assert again.digest() == digest
     other = KernelJob(plans.make_plan(["smoke"], epochs=2))
-    assert records.job_digest(other.to_dict()) != digest
-    assert records.job_digest(KernelJob(plan, shards=2).to_dict()) != digest
+    assert other.digest() != digest
+    assert KernelJob(plan, shards=2).digest() != digest
 
 
 def test_what_a_practice_kaggle_has_trained_is_never_submitted_to_kaggle(
-    submit: Callable[..., Said],
+    submit: Callable[..., CommandResult],
     fkd: Command,
     practice: PracticeKaggle,
     monkeypatch: pytest.MonkeyPatch,
@@ -727,17 +732,17 @@ def test_what_a_practice_kaggle_has_trained_is_never_submitted_to_kaggle(
     assert "smoke-1" in fkd("kernel", "status").out
     monkeypatch.delenv("KAGGLE_API_ENVIRONMENT")
     for command in (["kernel", "status"], ["submit", "smoke-1", "--via", "kernel"]):
-        refused(fkd(*command), "no kernel was pushed from runs yet")
-    digest = records.read_records(Path("runs"))[0].job
-    order = KernelJob(plans.make_plan(PLAN[1:2], epochs=1)).to_dict()
-    assert records.job_digest(order, practice=True) == digest != records.job_digest(order)
+        assert_one_line_error(fkd(*command), "no kernel was pushed from runs yet")
+    digest = records.read_records(Path("runs"))[0].digest
+    job = KernelJob(plans.make_plan(PLAN[1:2], epochs=1))
+    assert job.digest(practice=True) == digest != job.digest()
 
 
 def test_a_terminal_sees_log_lines_and_a_live_line_for_each_kernel() -> None:
     console = Console(force_terminal=True, width=100, record=True, color_system=None)
     with live_display.KernelDisplay(console) as display:
         for name in ("a", "b"):
-            display(KernelPushed(f"ada/{name}", 1, "", taken_up=False))
+            display(KernelPushed(f"ada/{name}", 1, "", resumed=False))
         display(KernelStateChanged("ada/a", "running", None))
         display(KernelPrinted("ada/a", "\x1b[31mred\x1b[0m [bold]not markup", "stdout"))
     text = console.export_text()
@@ -748,12 +753,12 @@ def test_a_terminal_sees_log_lines_and_a_live_line_for_each_kernel() -> None:
 def test_a_log_gets_plain_lines() -> None:
     console = Console(width=100, record=True, force_terminal=False)
     display = live_display.KernelDisplay(console)
-    display(KernelPushed("ada/a", 2, "https://kaggle.com/x", taken_up=True))
+    display(KernelPushed("ada/a", 2, "https://kaggle.com/x", resumed=True))
     display(KernelWaiting("ada/a", "full"))
     display(KernelWaiting("ada/a", "full"))
     text = console.export_text()
     assert text.splitlines() == [
-        "kernel ada/a, version 2, found under way: https://kaggle.com/x",
+        "kernel ada/a, version 2, resumed: https://kaggle.com/x",
         "kernel ada/a waits: full",
     ]
 

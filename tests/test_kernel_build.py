@@ -23,25 +23,28 @@ from slugify import slugify
 
 from fkd_kaggle.errors import KernelError
 from fkd_kaggle.kernel import build, environment
-from fkd_kaggle.kernel.build import slug_for, title_for
 from fkd_kaggle.kernel.job import KernelTask, blend_task, shard_tasks
+from fkd_kaggle.kernel.names import slug_for, title_for
 from fkd_kaggle.recipes import plans
+
+ABOVE_KERNEL = ("__main__.py", "api", "cli", "export", "photos", "practice")
+"""Parts of the package that a kernel does not import."""
 
 ROOT = Path(__file__).parent.parent
 
-JOB = KernelTask(plans.make_plan(["standard"], time_limit=3600), "standard-1")
+TASK = KernelTask(plans.make_plan(["standard"], time_limit=3600), "standard-1")
 
 RUN_NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", fullmatch=True)
 
 
-def built(folder: Path, job: KernelTask = JOB, **options: Any) -> Path:
-    slug = slug_for(job.run_name, job.shard)
+def built(folder: Path, task: KernelTask = TASK, **options: Any) -> Path:
+    slug = slug_for(task.run_name, task.shard)
     names = {"owner": "someone", "slug": slug, "title": title_for(slug), **options}
-    return build.write_kernel(folder, job, **names)
+    return build.write_kernel(folder, task, **names)
 
 
 def constants(script: str) -> dict[str, str]:
-    """Return the script's texts by name: JOB and PACKAGE."""
+    """Return the script's texts by name: TASK and PACKAGE."""
     return {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in ast.parse(script).body
@@ -74,7 +77,7 @@ def test_the_metadata_asks_for_two_t4s_and_no_internet(tmp_path: Path) -> None:
 
 
 def test_a_blend_has_its_shards_among_its_sources_and_spends_no_gpu_hours(tmp_path: Path) -> None:
-    folder = built(tmp_path, blend_task(JOB, ["someone/a", "someone/b"]))
+    folder = built(tmp_path, blend_task(TASK, ["someone/a", "someone/b"]))
     metadata = json.loads((folder / "kernel-metadata.json").read_text())
     assert metadata["kernel_sources"] == ["someone/a", "someone/b"]
     assert metadata["enable_gpu"] is False
@@ -82,7 +85,7 @@ def test_a_blend_has_its_shards_among_its_sources_and_spends_no_gpu_hours(tmp_pa
 
 
 def test_the_script_is_short_and_readable_above_the_payload(script: str) -> None:
-    readable = script[: script.index("JOB = ")]
+    readable = script[: script.index("TASK = ")]
     assert len(readable.splitlines()) < 40
     payload = script[script.index("PACKAGE = ") :]
     assert max(len(line) for line in (readable + payload).splitlines()) <= 100
@@ -90,14 +93,16 @@ def test_the_script_is_short_and_readable_above_the_payload(script: str) -> None
 
 
 def test_the_script_carries_the_job_and_the_package_as_it_is(script: str) -> None:
-    assert KernelTask.from_json(constants(script)["JOB"]) == JOB
+    assert KernelTask.from_json(constants(script)["TASK"]) == TASK
     ours = {name: data for name, data in packed(script).items() if name.startswith("fkd_kaggle/")}
     sources = {
         path.relative_to(ROOT).as_posix(): path.read_bytes()
         for path in (ROOT / "fkd_kaggle").rglob("*")
         if path.suffix in (".py", ".toml", ".typed", ".html")
+        and path.relative_to(ROOT).parts[1] not in ABOVE_KERNEL
     }
     assert ours == sources
+    assert "fkd_kaggle/report/templates/base.html" in ours
     others = packed(script).keys() - ours.keys()
     assert {name.split("/")[0].split("-")[0] for name in others} == {"tomli_w"}
     assert [name for name in others if "LICENSE" in name]  # what its licence asks for
@@ -122,11 +127,11 @@ def test_no_credential_is_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_script_that_is_too_large_is_refused_with_both_sizes(tmp_path: Path) -> None:
-    line = JOB.plan.ensemble.members[0]
+    line = TASK.plan.ensemble.members[0]
     long = replace(line, recipe=replace(line.recipe, description="x" * build.MAX_SOURCE_BYTES))
-    plan = replace(JOB.plan, ensemble=replace(JOB.plan.ensemble, members=(long,)))
+    plan = replace(TASK.plan, ensemble=replace(TASK.plan.ensemble, members=(long,)))
     with pytest.raises(KernelError, match=r"has 1,\d{3},\d{3} bytes, Kaggle takes 1,000,000"):
-        built(tmp_path, replace(JOB, plan=plan))
+        built(tmp_path, replace(TASK, plan=plan))
     assert not list(tmp_path.iterdir())
 
 
@@ -141,7 +146,7 @@ def test_it_is_far_below_the_limit_today(script: str) -> None:
         ({"slug": "a/b"}, "name has letters"),
         ({"slug": "abc", "title": "Abc"}, "5 to 50 characters, not 3"),
         ({"title": "t" * 51}, "5 to 50 characters, not 51"),
-        ({"slug": "one-thing", "title": "Another Thing"}, "call it 'One Thing'"),
+        ({"slug": "one-thing", "title": "Another Thing"}, "use the title 'One Thing'"),
     ],
 )
 def test_names_that_kaggle_refuses_are_refused_here(
@@ -163,17 +168,17 @@ def test_long_run_names_stay_apart() -> None:
 
 
 def test_shards_share_all_members_evenly() -> None:
-    shards = shard_tasks(JOB, 2)
-    assert [job.shard for job in shards] == [0, 1]
-    names = [[member.name for member in job.members] for job in shards]
-    assert sorted(names[0] + names[1]) == sorted(member.name for member in JOB.members)
-    loads = [sum(member.share for member in job.members) for job in shards]
+    shards = shard_tasks(TASK, 2)
+    assert [task.shard for task in shards] == [0, 1]
+    names = [[member.name for member in task.members] for task in shards]
+    assert sorted(names[0] + names[1]) == sorted(member.name for member in TASK.members)
+    loads = [sum(member.share for member in task.members) for task in shards]
     assert loads == [24, 24]
-    assert not any(job.submits for job in shards)
-    assert blend_task(JOB, ["a/b", "a/c"]).submits
+    assert not any(task.submits for task in shards)
+    assert blend_task(TASK, ["a/b", "a/c"]).submits
     for count in (0, 17):
         with pytest.raises(KernelError, match="ask for 1 to 16"):
-            shard_tasks(JOB, count)
+            shard_tasks(TASK, count)
 
 
 def test_an_installed_package_builds_the_same_kernel(script: str, tmp_path: Path) -> None:
@@ -188,8 +193,9 @@ from pathlib import Path
 from fkd_kaggle.kernel import build
 from fkd_kaggle.kernel.job import KernelTask
 assert build.__file__.startswith({str(tmp_path)!r})
-job = KernelTask.from_json({JOB.to_json()!r})
-build.write_kernel(Path("out"), job, owner="someone", slug="fkd-standard-1", title="Fkd Standard 1")
+task = KernelTask.from_json({TASK.to_json()!r})
+names = dict(owner="someone", slug="fkd-standard-1", title="Fkd Standard 1")
+build.write_kernel(Path("out"), task, **names)
 """
     path = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=path)

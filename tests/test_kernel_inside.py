@@ -22,7 +22,7 @@ from conftest import write_competition
 from fkd_kaggle.data import archive
 from fkd_kaggle.ensemble import fitting
 from fkd_kaggle.errors import RunError
-from fkd_kaggle.kernel import build, entry_point
+from fkd_kaggle.kernel import build, entry_point, names
 from fkd_kaggle.kernel.environment import link_competition_files
 from fkd_kaggle.kernel.job import KernelTask, blend_task, shard_tasks
 from fkd_kaggle.recipes import plans
@@ -44,7 +44,7 @@ options = { width = 8, depth = 1 }
 # What Kaggle's image may lack; `python -I` because a kernel sees no folder of ours.
 ALONE = """
 import runpy, sys
-for name in ("kaggle", "kagglesdk", "flask", "typer", "hypothesis", "pytest"):
+for name in ("kaggle", "kagglesdk", "flask", "typer", "slugify", "hypothesis", "pytest"):
     sys.modules[name] = None
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -85,9 +85,9 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> KernelTask:
 
 def start(folder: Path, job: KernelTask, **environment: str) -> subprocess.Popen[str]:
     """Build a kernel and run its script, with Kaggle's folders in ``folder``."""
-    slug = build.slug_for(job.run_name, job.shard)
+    slug = names.slug_for(job.run_name, job.shard)
     kernel = build.write_kernel(
-        folder / "src", job, owner="someone", slug=slug, title=build.title_for(slug)
+        folder / "src", job, owner="someone", slug=slug, title=names.title_for(slug)
     )
     (folder / "working").mkdir()
     return subprocess.Popen(
@@ -277,7 +277,7 @@ def test_a_worker_that_cannot_start_says_why(
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty /kaggle for ``inside.main`` in this process."""
+    """An empty /kaggle for ``entry_point.main`` in this process."""
     (tmp_path / "input").mkdir()
     monkeypatch.setenv("FKD_KAGGLE_ROOT", str(tmp_path))
     before = signal.getsignal(signal.SIGTERM)

@@ -14,7 +14,7 @@ import pytest
 
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.kaggle_api.competition import SubmissionRecord
-from fkd_kaggle.kernel.follow import KernelEvent, KernelStateChanged
+from fkd_kaggle.kernel.events import KernelEvent, KernelStateChanged
 from fkd_kaggle.practice import rehearsal
 from fkd_kaggle.practice.dataset import SyntheticSize
 from fkd_kaggle.practice.rehearsal import PracticeData, Rehearsal

@@ -308,15 +308,13 @@ def _pushed_job(run: str, runs_dir: Path) -> tuple[KernelJob, str]:
     RunError
         The run was submitted already.
     """
-    from fkd_kaggle.kernel.job import KernelJob
-
     record = _find_records(runs_dir, run)[-1]
     if record.state == "submitted":
         raise RunError(
             f"run {record.run} was submitted as {record.submission} already, see `fkd-kaggle "
             f"submissions`; `fkd-kaggle submit {record.run}` predicts and submits again"
         )
-    return KernelJob.from_dict(record.order), record.run
+    return record.job, record.run
 
 
 def _find_records(runs_dir: Path, name: str | None) -> list[KernelRecord]:
@@ -378,7 +376,7 @@ def _explain_interruption(console: Console, runs_dir: Path) -> Iterator[None]:
             print_line(
                 console,
                 f"kernel {newest.kernel} continues to run on Kaggle"
-                f"{' and to use GPU time' if newest.gpu else ''}; to stop it: "
+                f"{' and to use GPU time' if newest.uses_gpu else ''}; to stop it: "
                 f"{newest.url or 'fkd-kaggle kernel stop'}",
             )
         if unfinished:

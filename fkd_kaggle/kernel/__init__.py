@@ -1,3 +1,1 @@
-"""The package as a Kaggle kernel: built here, run on Kaggle's GPUs, followed and collected."""
-
-from __future__ import annotations
+"""The package as a Kaggle kernel: build, push, follow and collect it; its entry point."""

@@ -1,96 +1,173 @@
-"""Building a kernel: a folder that ``kaggle kernels push`` accepts, with our package in its script.
+"""Building kernels: folders that ``kaggle kernels push`` accepts.
 
-Kaggle's machines have no internet, so the script brings the package itself, as a zip in base64.
-Nothing but the package's own files goes in: no data, no run, no environment.
+A folder contains the metadata and a script, which in turn contains the kernel's task and the
+package. Pushes nothing.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import importlib.metadata
-import io
 import json
-import re
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from fkd_kaggle import files
+from fkd_kaggle import files, formatting
 from fkd_kaggle.errors import KernelError
-from fkd_kaggle.kernel.job import KernelJob, KernelTask, blend_task, shard_tasks
+from fkd_kaggle.kernel.job import ACCELERATOR, KernelJob, KernelTask, blend_task, shard_tasks
+from fkd_kaggle.kernel.names import check_names, slug_for, title_for
+from fkd_kaggle.kernel.packing import pack_package
 from fkd_kaggle.settings import __version__
 
 MAX_SOURCE_BYTES: Final = 1_000_000
-"""Kaggle refuses kernels whose source is larger than a megabyte."""
-
-_MAX_TITLE: Final = 50
-"""Longer titles end in "500 - An internal server error" (github.com/Kaggle/kaggle-cli/pull/179)."""
+"""Kaggle refuses kernels whose script is larger."""
 
 _METADATA: Final = "kernel-metadata.json"
 
-_PACKED: Final = (".py", ".toml", ".typed", ".html")
 
-# Beside our own: what Kaggle's image lacks, pure Python and small.
-_BROUGHT_ALONG: Final = ("tomli-w",)
+@dataclass(frozen=True)
+class PlannedKernel:
+    """A kernel of a job: its task and its names."""
+
+    task: KernelTask
+    slug: str
+    title: str
 
 
-def write_kernel(
-    folder: Path,
-    job: KernelTask,
-    *,
-    owner: str,
-    slug: str,
-    title: str,
-    accelerator: str = "NvidiaTeslaT4",
-    private: bool = True,
-    kernel_sources: Sequence[str] = (),
-) -> Path:
-    """Write a kernel's script and metadata into ``folder`` and return it.
+def planned_kernels(
+    job: KernelJob, run_name: str, owner: str
+) -> tuple[list[PlannedKernel], PlannedKernel]:
+    """Return the kernels of a job.
 
     Parameters
     ----------
-    owner, slug
-        The kernel will be ``owner/slug``.
-    title
-        What Kaggle shows; must be the slug in words, or Kaggle makes up another slug from it.
-    accelerator
-        Kaggle's name for the machine; "NvidiaTeslaT4" is one with two T4s. A job that only blends
-        gets one without.
-    kernel_sources
-        Kernels ("owner/slug") whose outputs it finds among its inputs; the job's own ``gather``
-        ones are added.
+    job
+        The training.
+    run_name
+        Name of the run.
+    owner
+        Kaggle user who owns the kernels.
+
+    Returns
+    -------
+    shards : list of PlannedKernel
+        Empty for a job of a single kernel.
+    last : PlannedKernel
+        The kernel that writes the submission: the single kernel, or the blend of the shards.
 
     Raises
     ------
     KernelError
-        Owner, slug or title are not Kaggle's kind, or the script is too large for Kaggle.
+        There are more shards than members.
     """
-    _check_names(owner, slug, title)
+    whole = KernelTask(job.plan, run_name)
+    if job.shards == 1:
+        return [], _planned_kernel(whole, job.title)
+    shards = [_planned_kernel(task, job.title) for task in shard_tasks(whole, job.shards)]
+    kernels = [f"{owner}/{shard.slug}" for shard in shards]
+    return shards, _planned_kernel(blend_task(whole, kernels), job.title)
+
+
+def build_job_folder(
+    job: KernelJob, folder: Path, owner: str, run_name: str | None = None
+) -> list[Path]:
+    """Write the folders of a job's kernels and return them in the order in which to push them.
+
+    Parameters
+    ----------
+    job
+        The training.
+    folder
+        Folder of a single kernel; with shards, the parent of the kernels' folders.
+    owner
+        Kaggle user who owns the kernels.
+    run_name
+        Name of the run; None for a name made from the ensemble's.
+
+    Raises
+    ------
+    KernelError
+        A kernel cannot be built, see :func:`write_kernel`, or there are more shards than members.
+    """
+    name = run_name or f"{job.plan.ensemble.name}-1"
+    shards, last = planned_kernels(job, name, owner)
+    if not shards:
+        return [build_kernel_folder(last, folder, owner, job.accelerator)]
+    return [
+        build_kernel_folder(kernel, folder / kernel.slug, owner, job.accelerator)
+        for kernel in (*shards, last)
+    ]
+
+
+def build_kernel_folder(kernel: PlannedKernel, folder: Path, owner: str, accelerator: str) -> Path:
+    """Write the folder of one kernel of a job and return it; see :func:`write_kernel`."""
+    return write_kernel(
+        folder,
+        kernel.task,
+        owner=owner,
+        slug=kernel.slug,
+        title=kernel.title,
+        accelerator=accelerator,
+    )
+
+
+def write_kernel(
+    folder: Path,
+    task: KernelTask,
+    *,
+    owner: str,
+    slug: str,
+    title: str,
+    accelerator: str = ACCELERATOR,
+    private: bool = True,
+    kernel_sources: Sequence[str] = (),
+) -> Path:
+    """Write a kernel's script and metadata to ``folder`` and return the folder.
+
+    Parameters
+    ----------
+    folder
+        The target folder; made if missing.
+    task
+        What the kernel does.
+    owner, slug
+        The kernel is pushed as ``owner/slug``.
+    title
+        Title on Kaggle. Kaggle derives the slug from it, so it must fit ``slug``.
+    accelerator
+        Kaggle's name of the machine. A kernel that blends shards gets a machine without one.
+    private
+        Whether only the owner can see the kernel.
+    kernel_sources
+        Kernels ("owner/slug") whose output the kernel can read, in addition to ``task.gather``.
+
+    Raises
+    ------
+    KernelError
+        Kaggle would refuse the owner, the slug or the title, or the script is too large.
+    """
+    check_names(owner, slug, title)
     template = _templates() / "train-ensemble"
     metadata = json.loads((template / _METADATA).read_text(encoding="utf-8"))
-    script = _fill_template((template / metadata["code_file"]).read_text(encoding="utf-8"), job)
+    script = _fill_template((template / metadata["code_file"]).read_text(encoding="utf-8"), task)
     size = len(script.encode())
     if size > MAX_SOURCE_BYTES:
         raise KernelError(
-            f"the kernel's script has {size:,} bytes, Kaggle takes {MAX_SOURCE_BYTES:,}: "
-            "it carries the package and the recipes; leave out what was added to either"
+            f"the kernel's script has {size:,} bytes, Kaggle takes {MAX_SOURCE_BYTES:,}: it "
+            "contains the package and the recipes; remove files that you added to them"
         )
     metadata |= {
         "id": f"{owner}/{slug}",
         "title": title,
         "is_private": private,
-        "machine_shape": accelerator,
-        "enable_gpu": accelerator.startswith("Nvidia"),
-        "enable_tpu": accelerator.startswith("Tpu"),
-        "kernel_sources": list(dict.fromkeys([*kernel_sources, *job.gather])),
+        "kernel_sources": list(dict.fromkeys([*kernel_sources, *task.gather])),
+        **_machine(accelerator),
     }
-    if job.gather:
-        # Blending takes a minute and no network: no reason to spend GPU quota on it.
+    if task.gather:
+        # Blending takes a minute and trains no network, so it uses no GPU quota.
         del metadata["machine_shape"]
         metadata["enable_gpu"] = metadata["enable_tpu"] = False
     files.write_text(folder / metadata["code_file"], script)
@@ -98,158 +175,50 @@ def write_kernel(
     return folder
 
 
-def slug_for(run_name: str, shard: int | None = None) -> str:
-    """Return a kernel's name: the run's, for its whole training or the blend of its shards.
-
-    At most 50 characters of a–z, 0–9 and "-"; a long run name is cut and told apart by its hash.
-    """
-    words = re.sub(r"[^a-z0-9]+", "-", run_name.lower()).strip("-")
-    ending = "" if shard is None else f"-shard-{shard + 1}"
-    room = _MAX_TITLE - len("fkd-") - len(ending)
-    if len(words) > room:
-        mark = hashlib.sha256(run_name.encode()).hexdigest()[:6]
-        words = f"{words[: room - 7].rstrip('-')}-{mark}"
-    return f"fkd-{words}{ending}"
+def read_script(folder: Path) -> str:
+    """Return the text of the script in a built folder."""
+    metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
+    return (folder / metadata["code_file"]).read_text(encoding="utf-8")
 
 
-def title_for(slug: str) -> str:
-    """Return the title that Kaggle turns back into ``slug``."""
-    return " ".join(word.capitalize() for word in slug.split("-"))
-
-
-def pack_package() -> bytes:
-    """Return a zip of this package as it is installed; the same bytes for the same files."""
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, content in sorted((*_own_files(), *_packed_dependencies())):
-            entry = zipfile.ZipInfo(name)  # its default time is 1980, whenever it is built
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, content)
-    return target.getvalue()
-
-
-def _fill_template(script: str, job: KernelTask) -> str:
-    """Put job and package into the template."""
-    made = f"Made by `fkd-kaggle kernel build`, version {__version__}, for run {job.run_name}."
-    encoded = base64.encodebytes(pack_package()).decode("ascii")
-    for mark, filling in (
-        ("Made by `fkd-kaggle kernel build`.", made),
-        ('JOB = r"""{}"""', f'JOB = r"""{job.to_json()}"""'),
-        ('PACKAGE = """"""', f'PACKAGE = """\n{encoded}"""'),
-    ):
-        if script.count(mark) != 1:
-            raise KernelError(
-                f"the kernel's template has no line {mark!r}: install the package anew"
-            )
-        script = script.replace(mark, filling)
-    return script
+def _planned_kernel(task: KernelTask, title: str | None) -> PlannedKernel:
+    """Return a kernel with names made from ``title``, or from the run's name without a title."""
+    if title is None:
+        slug = slug_for(task.run_name, task.shard)
+        return PlannedKernel(task, slug, title_for(slug))
+    if task.shard is not None:
+        title = f"{title} shard {task.shard + 1}"
+    return PlannedKernel(task, formatting.slug(title), title)
 
 
 def _templates() -> Traversable:
-    """Return the folder of kernels: in an installed package, or in the checkout it runs from."""
+    """Return the folder of templates, in an installed package or beside it in a checkout."""
     root = resources.files("fkd_kaggle")
     installed = root / "_kernels"
     return installed if installed.is_dir() else Path(str(root)).parent / "kernels"
 
 
-def _own_files() -> Iterator[tuple[str, bytes]]:
-    yield from _walk(resources.files("fkd_kaggle"), "fkd_kaggle")
+def _machine(accelerator: str) -> dict[str, Any]:
+    """Return the metadata that select a machine."""
+    return {
+        "machine_shape": accelerator,
+        "enable_gpu": accelerator.startswith("Nvidia"),
+        "enable_tpu": accelerator.startswith("Tpu"),
+    }
 
 
-def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
-    for item in folder.iterdir():
-        name = f"{prefix}/{item.name}"
-        if item.is_dir() and item.name not in ("__pycache__", "_kernels"):
-            yield from _walk(item, name)
-        elif item.is_file() and item.name.endswith(_PACKED):
-            yield name, item.read_bytes()
-
-
-def _packed_dependencies() -> Iterator[tuple[str, bytes]]:
-    """Yield what a wheel has installed, licence included, without what pip notes beside it."""
-    for distribution in _BROUGHT_ALONG:
-        for path in importlib.metadata.files(distribution) or ():
-            if path.suffix == ".py" or "LICENSE" in path.name:
-                yield path.as_posix(), path.read_binary()
-
-
-def _check_names(owner: str, slug: str, title: str) -> None:
-    for what, value in (("owner", owner), ("name", slug)):
-        if not re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", value):
+def _fill_template(script: str, task: KernelTask) -> str:
+    """Return the template with the task and the package filled in."""
+    origin = f"Made by `fkd-kaggle kernel build`, version {__version__}, for run {task.run_name}."
+    encoded = base64.encodebytes(pack_package()).decode("ascii")
+    for placeholder, filled in (
+        ("Made by `fkd-kaggle kernel build`.", origin),
+        ('TASK = r"""{}"""', f'TASK = r"""{task.to_json()}"""'),
+        ('PACKAGE = """"""', f'PACKAGE = """\n{encoded}"""'),
+    ):
+        if script.count(placeholder) != 1:
             raise KernelError(
-                f"a kernel's {what} has letters, digits and single '-' between them, not {value!r}"
+                f"the kernel's template has no line {placeholder!r}: reinstall the package"
             )
-    if not 5 <= len(title) <= _MAX_TITLE:
-        raise KernelError(
-            f"a kernel's title has 5 to {_MAX_TITLE} characters, not {len(title)}: {title!r}"
-        )
-    becomes = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-    if becomes != slug.lower():
-        raise KernelError(
-            f"Kaggle would turn the title {title!r} into the name {becomes!r}, not {slug!r}: "
-            f"call it {title_for(slug)!r}"
-        )
-
-
-@dataclass(frozen=True)
-class PlannedKernel:
-    """One kernel to run."""
-
-    job: KernelTask
-    slug: str
-    title: str
-
-
-def build_job_folder(
-    order: KernelJob, folder: Path, owner: str, run_name: str | None = None
-) -> list[Path]:
-    """Write the folders that ``kaggle kernels push`` takes, one for each kernel; push nothing."""
-    name = run_name or f"{order.plan.ensemble.name}-1"
-    shards, last = planned_kernels(order, name, owner)
-    if not shards:
-        return [build_kernel_folder(last, folder, owner, order.accelerator)]
-    return [
-        build_kernel_folder(piece, folder / piece.slug, owner, order.accelerator)
-        for piece in (*shards, last)
-    ]
-
-
-def planned_kernels(
-    order: KernelJob, run_name: str, owner: str
-) -> tuple[list[PlannedKernel], PlannedKernel]:
-    """Return the shards, none for a single kernel, and the kernel that writes the submission.
-
-    Raises
-    ------
-    KernelError
-        There are more shards than members.
-    """
-    whole = KernelTask(order.plan, run_name)
-    if order.shards == 1:
-        return [], _planned_kernel(whole, order.title)
-    shards = [_planned_kernel(job, order.title) for job in shard_tasks(whole, order.shards)]
-    kernels = [f"{owner}/{piece.slug}" for piece in shards]
-    return shards, _planned_kernel(blend_task(whole, kernels), order.title)
-
-
-def _planned_kernel(job: KernelTask, title: str | None) -> PlannedKernel:
-    if title is None:
-        slug = slug_for(job.run_name, job.shard)
-        return PlannedKernel(job, slug, title_for(slug))
-    if job.shard is not None:
-        title = f"{title} shard {job.shard + 1}"
-    return PlannedKernel(job, re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-"), title)
-
-
-def build_kernel_folder(piece: PlannedKernel, folder: Path, owner: str, accelerator: str) -> Path:
-    """Write the folder of one kernel and return it."""
-    return write_kernel(
-        folder, piece.job, owner=owner, slug=piece.slug, title=piece.title, accelerator=accelerator
-    )
-
-
-def read_script(folder: Path) -> str:
-    """Return the text of the script in a built folder."""
-    metadata = json.loads((folder / "kernel-metadata.json").read_text(encoding="utf-8"))
-    return (folder / metadata["code_file"]).read_text(encoding="utf-8")
+        script = script.replace(placeholder, filled)
+    return script

@@ -1,7 +1,7 @@
-"""What an ended kernel left: brought here, checked, submitted.
+"""Collecting the output of an ended kernel: download it, check it, submit it.
 
-Each step is noted before the next: a call that was interrupted is taken up by the next one, and
-nothing is fetched or submitted twice.
+Each step is recorded before the next one, so that an interrupted command resumes where it stopped
+and nothing is downloaded or submitted twice.
 """
 
 from __future__ import annotations
@@ -21,48 +21,60 @@ from fkd_kaggle.kernel.records import KernelRecord
 from fkd_kaggle.runs.folder import Run, is_run, is_same_run
 
 SUBMISSION: Final = "submission.csv"
-"""What a kernel calls its answer."""
+"""Name of the submission file that a kernel writes."""
 
 
 @dataclass(frozen=True)
 class CollectedRun:
-    """What a kernel trained, here."""
+    """A run that was trained on Kaggle and downloaded."""
 
     run: Run
     csv: Path
-    """The submission it wrote."""
+    """The submission that the kernel wrote."""
     log: Path
     record: KernelRecord
 
     @property
     def expected(self) -> float | None:
-        """The run's own estimate of its score."""
+        """Return the run's expected score in pixels, or None if it has no scores."""
         return self.run.scores.expected if self.run.scores else None
 
 
 def collect_output(competition: Competition, record: KernelRecord, runs_dir: Path) -> CollectedRun:
-    """Bring what an ended kernel left: the run to ``runs_dir``, submission and log beside the note.
+    """Download the output of an ended kernel, unless an earlier call has downloaded it.
 
-    What an earlier, interrupted call has fetched is not fetched again.
+    The run is moved to ``runs_dir``, the submission and the log to the folder of the record. Files
+    that an interrupted call has downloaded are not downloaded again.
+
+    Parameters
+    ----------
+    competition
+        The session with Kaggle.
+    record
+        Record of the kernel.
+    runs_dir
+        Folder of the runs.
 
     Raises
     ------
     KernelError
-        It left no run or no submission.
+        The kernel left no run or no submission, or another run has the same name.
+    CompetitionError
+        Kaggle refuses or cannot be reached.
     """
-    place = records.record_folder(runs_dir, record)
-    csv, log = place / SUBMISSION, place / f"{record.name}.log"
+    folder = records.record_folder(runs_dir, record)
+    csv, log = folder / SUBMISSION, folder / f"{record.name}.log"
     if record.state not in ("collected", "submitted"):
-        fetched = place / f"v{record.version}"
+        fetched = folder / f"v{record.version}"
         paths = competition.kernel_output(record.kernel, fetched, keep=True)
         if (fetched / log.name).exists():
             (fetched / log.name).replace(log)
-        left = sorted(path.name for path in paths if path.name != log.name)
-        _take_run(fetched / record.run, runs_dir / record.run, record, left)
+        output = sorted(path.name for path in paths if path.name != log.name)
+        _move_run(fetched / record.run, runs_dir / record.run, record, output)
         if not (fetched / SUBMISSION).exists() and not csv.exists():
             raise KernelError(
-                f"kernel {record.kernel} ended without a {SUBMISSION}; what it trained is here: "
-                f"`fkd-kaggle submit {record.run}` predicts on this machine (its log: {log})"
+                f"kernel {record.kernel} ended without a {SUBMISSION}; its run was downloaded, and "
+                f"`fkd-kaggle submit {record.run}` predicts on this machine (log: {log})"
             )
         if (fetched / SUBMISSION).exists():
             (fetched / SUBMISSION).replace(csv)
@@ -74,7 +86,25 @@ def collect_output(competition: Competition, record: KernelRecord, runs_dir: Pat
 def adopt_submission(
     collected: CollectedRun, runs_dir: Path, data_dir: Path, submissions_dir: Path
 ) -> Path:
-    """Take the kernel's submission among ours, checked and noted; once."""
+    """Check the kernel's submission and copy it to the submissions, unless that was done before.
+
+    Parameters
+    ----------
+    collected
+        The downloaded run.
+    runs_dir, data_dir, submissions_dir
+        Folders of the runs, of the competition's files and of the submissions.
+
+    Returns
+    -------
+    Path
+        The submission file in ``submissions_dir``.
+
+    Raises
+    ------
+    SubmissionError
+        The submission does not fit the lookup table.
+    """
     record = collected.record
     if record.submission is not None and (submissions_dir / record.submission).exists():
         return submissions_dir / record.submission
@@ -91,15 +121,40 @@ def submit_collected(
     message: str,
     on_wait: Callable[[float], None] = lambda waited: None,
 ) -> SubmissionRecord:
-    """Submit what a kernel wrote and wait for its score.
+    """Submit the kernel's submission and wait for its score.
 
-    As that kernel's version where the competition takes code submissions, else by uploading
-    ``path``. What an interrupted call has submitted is not submitted again.
+    The kernel's version is submitted if the competition accepts code submissions; otherwise the
+    file is uploaded. A submission that an interrupted call has made is not repeated.
+
+    Parameters
+    ----------
+    competition
+        The session with Kaggle.
+    collected
+        The downloaded run.
+    path
+        The submission file, as :func:`adopt_submission` returned it.
+    runs_dir
+        Folder of the runs.
+    message
+        Description of the submission.
+    on_wait
+        Called with the seconds waited so far.
+
+    Returns
+    -------
+    SubmissionRecord
+        The scored submission.
+
+    Raises
+    ------
+    CompetitionError
+        Kaggle refuses, cannot be reached, or cannot score the submission.
     """
     record = collected.record
 
     def send() -> int:
-        # Only where an earlier call noted the file can it have submitted it.
+        # An earlier call can have submitted the file only if it recorded it.
         earlier = (
             _find_submission(competition, record, message)
             if record.submission == path.name
@@ -112,37 +167,38 @@ def submit_collected(
     return scored
 
 
-def _take_run(fetched: Path, target: Path, record: KernelRecord, left: Sequence[str]) -> None:
-    """Move a fetched run to its place."""
+def _move_run(fetched: Path, target: Path, record: KernelRecord, output: Sequence[str]) -> None:
+    """Move a downloaded run to the runs, unless an interrupted call has done so."""
     if not is_run(fetched):
         raise KernelError(
-            f"kernel {record.kernel} ended without the run {record.run} (it left "
-            f"{', '.join(left[:5]) or 'nothing'}): see "
+            f"kernel {record.kernel} ended without the run {record.run} (its output: "
+            f"{', '.join(output[:5]) or 'nothing'}): see "
             f"`fkd-kaggle kernel logs {record.name}`"
         )
     if target.exists():
         if is_same_run(target, fetched):
-            return  # an earlier call was interrupted just after this
+            return
         raise KernelError(f"{target} exists already: move it away, then run the command again")
     target.parent.mkdir(parents=True, exist_ok=True)
     fetched.replace(target)
 
 
 def _find_submission(competition: Competition, record: KernelRecord, message: str) -> int | None:
-    """Return Kaggle's number for a submission with ``message`` since the kernel was pushed."""
-    pushed = datetime.fromisoformat(record.noted)
-    for one in competition.submissions():
-        ours = one.message == message and one.status != "error"
-        if ours and one.submitted is not None and one.submitted >= pushed:
-            return one.ref
+    """Return the number of a submission with ``message`` made after the push, or None."""
+    pushed = datetime.fromisoformat(record.pushed)
+    for submitted in competition.submissions():
+        same = submitted.message == message and submitted.status != "error"
+        if same and submitted.submitted is not None and submitted.submitted >= pushed:
+            return submitted.ref
     return None
 
 
 def _send(competition: Competition, record: KernelRecord, path: Path, message: str) -> int:
+    """Submit the kernel's version, or upload the file; return the submission's number."""
     try:
         return competition.submit_kernel(record.kernel, record.version, SUBMISSION, message)
     except CompetitionError as error:
         if error.status not in (400, 403, 404, 405, 409, 501):
             raise
-    # This competition takes files only, or not from this kernel.
+    # The competition accepts only files, or no submission from this kernel.
     return competition.submit(path, message)

@@ -1,9 +1,9 @@
-"""What runs inside a kernel: find the data, train or gather, write the submission.
+"""Entry point of a kernel: find the data, train or blend, write the submission and the report.
 
-Called by the kernel's script with the package unpacked. Prints plain lines, since a kernel's log
-knows no cursor; writes to the kernel's working folder and a temporary one only.
+The kernel's script unpacks the package and calls :func:`main`. Prints plain lines, because the log
+of a kernel has no cursor, and writes only to the working folder and to a temporary folder.
 
-``FKD_KAGGLE_ROOT`` stands in for ``/kaggle`` where a kernel runs elsewhere.
+The environment variable ``FKD_KAGGLE_ROOT`` replaces ``/kaggle``, to try a script elsewhere.
 """
 
 from __future__ import annotations
@@ -34,12 +34,23 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 
 
-def main(job_json: str) -> int:
-    """Do a kernel's job and return its exit code: 0, or 2 after one line on what is wrong."""
+def main(task_json: str) -> int:
+    """Do the task of a kernel.
+
+    Parameters
+    ----------
+    task_json
+        The task, as ``KernelTask.to_json`` wrote it.
+
+    Returns
+    -------
+    int
+        Exit code: 0, 2 after an error, which is printed as one line, or 130 after an interruption.
+    """
     began = time.monotonic()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    # A batch system that ends us gets what Ctrl-C gives: what is trained so far, blended.
+    # SIGTERM has the effect of Ctrl-C: the members trained so far are blended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     root = Path(os.environ.get("FKD_KAGGLE_ROOT", "/kaggle"))
     try:
@@ -50,7 +61,7 @@ def main(job_json: str) -> int:
             flush=True,
         )
         with tempfile.TemporaryDirectory(prefix="fkd-data-") as temporary:
-            return _run_task(KernelTask.from_json(job_json), root, Path(temporary), began)
+            return _run_task(KernelTask.from_json(task_json), root, Path(temporary), began)
     except FkdError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -59,53 +70,57 @@ def main(job_json: str) -> int:
         return _INTERRUPTED
 
 
-def _run_task(job: KernelTask, root: Path, temporary: Path, began: float) -> int:
+def _run_task(task: KernelTask, root: Path, temporary: Path, began: float) -> int:
+    """Do a task with Kaggle's folders in ``root`` and return the exit code."""
     from rich.console import Console
 
     console = Console(force_terminal=False, no_color=True, width=120)
     working = root / "working"
     data_dir = environment.link_competition_files(root / "input", temporary / "data")
-    if job.gather:
-        run, scores = _blend_shards(job, root, data_dir, console)
+    if task.gather:
+        run, scores = _blend_shards(task, root, data_dir, console)
     else:
-        run, scores = _train(job, root, data_dir, console, began)
+        run, scores = _train(task, root, data_dir, console, began)
     status = run.status
-    if job.submits:
-        _submission(run, data_dir, temporary, working / "submission.csv", console)
-        _report(run, data_dir, console)
-        _print_table(scores, console)
+    if task.submits:
+        _write_submission(run, data_dir, temporary, working / "submission.csv", console)
+        _write_report(run, data_dir, console)
+        _print_scores(scores, console)
     _print(console, f"{run.name}: {status} after {time.monotonic() - began:.0f} s")
     return _INTERRUPTED if status == "interrupted" else 0
 
 
 def _train(
-    job: KernelTask, root: Path, data_dir: Path, console: Console, began: float
+    task: KernelTask, root: Path, data_dir: Path, console: Console, began: float
 ) -> tuple[Run, Scores]:
-    """Train the job's members within its time; blend them if they are all there is."""
+    """Train the task's members within its time; without shards, blend them."""
     from fkd_kaggle import pipeline
     from fkd_kaggle.display.training import TrainingDisplay
 
-    run = pipeline.create_run(job.plan, data_dir, root / "working", job.run_name)
-    only = None if job.shard is None else [member.name for member in job.members]
+    run = pipeline.create_run(task.plan, data_dir, root / "working", task.run_name)
+    only = None if task.shard is None else [member.name for member in task.members]
     with TrainingDisplay(console) as display:
         scores = pipeline.train(
-            run, data_dir, time_limit=_time_limit(job, began), only=only, on_event=display
+            run, data_dir, time_limit=_time_limit(task, began), only=only, on_event=display
         )
     return run, scores
 
 
 def _blend_shards(
-    job: KernelTask, root: Path, data_dir: Path, console: Console
+    task: KernelTask, root: Path, data_dir: Path, console: Console
 ) -> tuple[Run, Scores]:
-    """Put the shards' members into one run and blend them."""
+    """Merge the members of the shards into one run and blend them."""
     from fkd_kaggle.ensemble import fitting
 
-    run = fitting.start_run(root / "working", job.run_name, job.plan, data_dir)
-    shards = environment.find_input_runs(root / "input", job.run_name)
+    run = fitting.start_run(root / "working", task.run_name, task.plan, data_dir)
+    shards = environment.find_input_runs(root / "input", task.run_name)
     missing = merge_shards(shards, run)
-    names = [member.name for member in job.members]
-    there = f"{len(names) - len(missing)} of {len(names)} members"
-    _print(console, f"run {run.name}: {there} from {len(shards)} of {len(job.gather)} kernels")
+    count = len(task.members)
+    _print(
+        console,
+        f"run {run.name}: {count - len(missing)} of {count} members "
+        f"from {len(shards)} of {len(task.gather)} kernels",
+    )
     if missing:
         _print(console, f"not trained, the blend goes without them: {', '.join(missing)}")
     endings = [shard.status for shard in shards if shard.status != "finished"]
@@ -113,14 +128,17 @@ def _blend_shards(
     return run, fitting.blend_run(run, data_dir, status=status)
 
 
-def _time_limit(job: KernelTask, began: float) -> float:
-    """Return the seconds training may take: the plan's, but no more than the session leaves."""
-    margin = min(300.0, 0.1 * job.session_limit)  # for blend, submission and report
-    left = job.session_limit - margin - (time.monotonic() - began)
-    return min(left, job.plan.time_limit or left)
+def _time_limit(task: KernelTask, began: float) -> float:
+    """Return the seconds for training: the plan's limit, or less if the session ends earlier."""
+    margin = min(300.0, 0.1 * task.session_limit)  # for the blend, the submission and the report
+    left = task.session_limit - margin - (time.monotonic() - began)
+    return min(left, task.plan.time_limit or left)
 
 
-def _submission(run: Run, data_dir: Path, temporary: Path, target: Path, console: Console) -> None:
+def _write_submission(
+    run: Run, data_dir: Path, temporary: Path, target: Path, console: Console
+) -> None:
+    """Predict the test faces and write the submission to ``target``."""
     from fkd_kaggle import pipeline
 
     written = pipeline.write_run_submission(run, data_dir, temporary / "submissions")
@@ -129,8 +147,8 @@ def _submission(run: Run, data_dir: Path, temporary: Path, target: Path, console
     _print(console, f"wrote {target}")
 
 
-def _report(run: Run, data_dir: Path, console: Console) -> None:
-    """Draw the run's page; a picture that fails does not spoil hours of training."""
+def _write_report(run: Run, data_dir: Path, console: Console) -> None:
+    """Write the run's page; a failure is printed, because it must not cost the training."""
     try:
         from fkd_kaggle.report.run import write_run_page
 
@@ -141,11 +159,13 @@ def _report(run: Run, data_dir: Path, console: Console) -> None:
         _print(console, f"report: {page}")
 
 
-def _print_table(scores: Scores, console: Console) -> None:
+def _print_scores(scores: Scores, console: Console) -> None:
+    """Print the table of scores."""
     from fkd_kaggle.display import tables
 
     console.print(tables.scores_table(scores))
 
 
 def _print(console: Console, line: str) -> None:
+    """Print a line as it is, without markup and without breaks."""
     console.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -1,6 +1,6 @@
-"""Why a kernel failed: its log and Kaggle's word become one line for people.
+"""Causes of failed kernels: one line made from the log and Kaggle's message.
 
-Reads lines; asks and prints nothing.
+Reads given lines; does not talk to Kaggle and prints nothing.
 """
 
 from __future__ import annotations
@@ -22,44 +22,56 @@ _MISSING: Final = re.compile(r"No module named '([^']+)'")
 
 _WRAPPED: Final = "Exception encountered when calling"
 
-_OURS: Final = re.compile(r"(?:^|[/\\])(fkd_kaggle[/\\].+\.py)$")
+_OWN_FILE: Final = re.compile(r"(?:^|[/\\])(fkd_kaggle[/\\].+\.py)$")
 
 _LONGEST: Final = 300
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a log tells about a failure."""
+    """The cause of a failure, as found in a log."""
 
     reason: str
-    """In one line; empty where the log says nothing."""
+    """One line; empty if the log names no cause."""
     where: str
-    """The line of our code in which it happened; empty where there is none."""
+    """File, line and function of this package in which it happened; empty if there is none."""
     tail: tuple[str, ...]
-    """The last lines of the traceback, or of the log."""
+    """Last lines of the traceback, or of the log."""
 
 
 def find_failure(lines: Sequence[str]) -> Failure:
     """Find the last traceback, or the last error, in a log's lines."""
     starts = [number for number, line in enumerate(lines) if _TRACEBACK in line]
     if not starts:
-        said = [line.strip() for line in lines if line.strip().lower().startswith("error:")]
-        reason = said[-1][len("error:") :].strip() if said else ""
+        errors = [line.strip() for line in lines if line.strip().lower().startswith("error:")]
+        reason = errors[-1][len("error:") :].strip() if errors else ""
         return Failure(reason[:_LONGEST], "", tuple(line for line in lines if line.strip())[-8:])
     after = lines[starts[-1] + 1 :]
     block = _traceback_block(after)
     frames = [match for match in map(_FRAME.match, block) if match]
-    ours = [match for match in frames if _OURS.search(match["file"])]
+    own = [match for match in frames if _OWN_FILE.search(match["file"])]
     ending = next((line.strip() for line in reversed(block) if _is_exception(line)), "")
     if _WRAPPED in ending:
-        # Keras says in which layer first, and below, after an empty line, what.
+        # Keras names the layer first, and the cause after an empty line.
         more = [line.strip() for line in after if line.strip()][len(block) :]
         ending = f"{ending.split(_WRAPPED)[0]}{more[0]}" if more else ending
-    return Failure(_reason(ending), _location(ours[-1]) if ours else "", tuple(block[-8:]))
+    return Failure(_reason(ending), _location(own[-1]) if own else "", tuple(block[-8:]))
 
 
 def explain_failure(kernel: str, status: KernelStatus, lines: Sequence[str], took: str) -> str:
-    """Return one line: what became of ``kernel``, why, and in which line of our code."""
+    """Return one line that says how a kernel ended, why, and in which line of this package.
+
+    Parameters
+    ----------
+    kernel
+        "owner/slug".
+    status
+        Kaggle's status of the kernel.
+    lines
+        The kernel's log.
+    took
+        Running time, as text.
+    """
     if status.state != "error":
         return f"kernel {kernel} was cancelled after {took}"
     failure = find_failure(lines)
@@ -68,7 +80,9 @@ def explain_failure(kernel: str, status: KernelStatus, lines: Sequence[str], too
         why = f"Kaggle's image has no package {missing[1]!r}"
     else:
         why = (
-            failure.reason or " ".join(status.message.split())[:_LONGEST] or "its log says nothing"
+            failure.reason
+            or " ".join(status.message.split())[:_LONGEST]
+            or "its log names no cause"
         )
     where = f", in {failure.where}" if failure.where else ""
     also = f" ({' '.join(status.message.split())})" if status.message and failure.reason else ""
@@ -76,35 +90,38 @@ def explain_failure(kernel: str, status: KernelStatus, lines: Sequence[str], too
 
 
 def _traceback_block(lines: Sequence[str]) -> list[str]:
-    """Return a traceback's lines, up to and with the exception that ends it."""
+    """Return the lines of a traceback, up to and including its exception."""
     block: list[str] = []
     for line in lines:
         if line.strip():
             block.append(line)
         if block and not line.startswith(" ") and _is_exception(line):
-            # What follows belongs to a message of several lines; one line is enough for people.
+            # Further lines belong to the exception's message, of which one line suffices.
             break
     return block
 
 
 def _is_exception(line: str) -> bool:
+    """Return whether a line is the exception at the end of a traceback."""
     match = None if line.startswith(" ") else _EXCEPTION.match(line.strip())
     return match is not None
 
 
 def _reason(ending: str) -> str:
+    """Return the exception of a traceback's last line, without its module."""
     match = _EXCEPTION.match(ending)
     if match is None:
         return ending[:_LONGEST]
     kind = match["kind"].rsplit(".", 1)[-1]
     what = (match["what"] or "").strip()
     if match["kind"].startswith("fkd_kaggle.") and what:
-        return what[:_LONGEST]  # a line for users already
+        return what[:_LONGEST]  # The message is written for users.
     return f"{kind}: {what}"[:_LONGEST] if what else kind
 
 
 def _location(frame: re.Match[str]) -> str:
-    path = _OURS.search(frame["file"])
+    """Return file, line and function of a frame in this package."""
+    path = _OWN_FILE.search(frame["file"])
     assert path is not None
     name = f" ({frame['name']})" if frame["name"] and frame["name"] != "<module>" else ""
     return f"{path[1]} line {frame['line']}{name}"

@@ -1,10 +1,12 @@
-"""What a kernel is told to do: a plan, the share of it that is its own, and its time.
+"""What is trained on Kaggle: the job that a user orders and the task of each of its kernels.
 
-A value that travels as JSON inside the kernel's script; it neither builds nor trains.
+Values that are stored as JSON, in records beside the runs and in the scripts of kernels. Builds and
+trains nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,102 +15,136 @@ from typing import Any, Final
 from fkd_kaggle.errors import KernelError
 from fkd_kaggle.recipes.plans import Member, Plan
 
-SESSION_LIMIT = 9 * 3600.0
-"""Seconds. Kaggle ends notebook sessions after 9 to 12 hours, by kind of machine; what it ends
-itself leaves no output, so the shortest counts."""
+RECIPE: Final = "winning"
+"""The ensemble that is trained on Kaggle if the user names none."""
+
+ACCELERATOR: Final = "NvidiaTeslaT4"
+"""Kaggle's name of a machine with two T4 GPUs."""
+
+SESSION_LIMIT: Final = 9 * 3600.0
+"""Seconds. Kaggle ends sessions after 9 to 12 hours, depending on the machine. A session that
+Kaggle ends leaves no output, so the shortest limit applies to all."""
+
+
+@dataclass(frozen=True)
+class KernelJob:
+    """A training ordered from Kaggle."""
+
+    plan: Plan
+    shards: int = 1
+    """Number of kernels that share the members. With two or more, one more kernel blends the
+    members they trained."""
+    accelerator: str = ACCELERATOR
+    title: str | None = None
+    """Title of the kernel; None for a title made from the name of the run."""
+
+    def digest(self, *, practice: bool = False) -> str:
+        """Return 16 hexadecimal digits that identify the training.
+
+        Descriptions and measured values of recipes do not affect the digest, so a job read from
+        the record of an earlier version has the same digest as the same job ordered now.
+
+        Parameters
+        ----------
+        practice
+            Whether the job is for a practice Kaggle, whose kernels Kaggle does not know.
+        """
+        ensemble = asdict(self.plan.ensemble)
+        for key in ("description", "publication", "reached"):
+            ensemble.pop(key, None)
+        ensemble["members"] = [
+            [line.recipe.name, line.recipe.digest, line.share, line.seeds]
+            for line in self.plan.ensemble.members
+        ]
+        values = [
+            ensemble,
+            [self.plan.seed, self.plan.precision, self.plan.time_limit],
+            [self.shards, self.accelerator, self.title],
+            practice,
+        ]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the job as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> KernelJob:
+        """Return the job that ``to_dict`` of this or an earlier version wrote."""
+        return cls(**{**values, "plan": Plan.from_dict(values["plan"])})
 
 
 @dataclass(frozen=True)
 class KernelTask:
-    """Everything a kernel needs to know."""
+    """What one kernel of a job does: it trains all members or a shard, or blends the shards."""
 
     plan: Plan
     run_name: str
-    """The run folder it leaves in its working folder."""
+    """Name of the run folder that the kernel leaves in its working folder."""
     shard: int | None = None
-    """Which share of the members it trains, from 0; None for all of them."""
+    """Index of the shard that the kernel trains; None for all members, or for the blend."""
     shards: int = 1
     gather: tuple[str, ...] = ()
-    """Kernels ("owner/name") whose members it blends; it trains none itself."""
+    """Kernels ("owner/slug") whose members this kernel blends; empty for a kernel that trains."""
     session_limit: float = SESSION_LIMIT
-    """Seconds from its start until which it must have written everything."""
+    """Seconds after the kernel's start by which all output must be written."""
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """Return the members it trains, or, gathering, those it expects; in training order."""
+        """Return the members that the kernel trains or blends, in training order."""
         members = self.plan.members
         if self.shard is None:
             return members
         loads = [0.0] * self.shards
-        owner = {}
-        # The longest first, each to the shard with the least to do: the shards end together.
-        for member in sorted(members, key=lambda one: -one.share):
-            owner[member.name] = loads.index(min(loads))
-            loads[owner[member.name]] += member.share
-        return tuple(member for member in members if owner[member.name] == self.shard)
+        shard_of = {}
+        # Longest member first, each to the shard with the smallest load, so that shards end
+        # at about the same time.
+        for member in sorted(members, key=lambda member: -member.share):
+            shard_of[member.name] = loads.index(min(loads))
+            loads[shard_of[member.name]] += member.share
+        return tuple(member for member in members if shard_of[member.name] == self.shard)
 
     @property
     def submits(self) -> bool:
-        """Say whether it writes a submission: a shard alone cannot."""
+        """Return whether the kernel writes a submission; a shard does not."""
         return self.shard is None
 
     def to_json(self) -> str:
-        """Return the job as indented JSON."""
+        """Return the task as indented JSON."""
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> KernelTask:
-        """Rebuild a job from ``to_json``."""
+        """Return the task that ``to_json`` of this or an earlier version wrote."""
         values: dict[str, Any] = json.loads(text)
         plan = Plan.from_dict(values["plan"])
         return cls(**{**values, "plan": plan, "gather": tuple(values["gather"])})
 
 
-def shard_tasks(job: KernelTask, shards: int) -> list[KernelTask]:
-    """Split a job into ``shards`` that each train a share of its members.
+def shard_tasks(task: KernelTask, shards: int) -> list[KernelTask]:
+    """Split a task into tasks that each train a part of its members.
+
+    Parameters
+    ----------
+    task
+        The task of training all members.
+    shards
+        Number of tasks.
 
     Raises
     ------
     KernelError
-        There are fewer members than shards.
+        There are more shards than members, or none.
     """
-    count = len(job.plan.members)
+    count = len(task.plan.members)
     if not 1 <= shards <= count:
         raise KernelError(
-            f"{shards} shards for {count} members: each kernel needs one to train, "
+            f"{shards} shards for {count} members: each kernel needs at least one member, "
             f"so ask for 1 to {count} with --shards"
         )
-    return [replace(job, shard=shard, shards=shards) for shard in range(shards)]
+    return [replace(task, shard=shard, shards=shards) for shard in range(shards)]
 
 
-def blend_task(job: KernelTask, kernels: Sequence[str]) -> KernelTask:
-    """Return the job that blends what ``kernels`` ("owner/name" each) have trained."""
-    return replace(job, shard=None, shards=len(kernels), gather=tuple(kernels))
-
-
-RECIPE: Final = "winning"
-"""The ensemble that is trained on Kaggle when none is named."""
-
-ACCELERATOR: Final = "NvidiaTeslaT4"
-"""Kaggle's name for a machine with two T4s."""
-
-
-@dataclass(frozen=True)
-class KernelJob:
-    """What is to be trained on Kaggle."""
-
-    plan: Plan
-    shards: int = 1
-    """Kernels that share the members; above one, a last kernel blends what they trained."""
-    accelerator: str = ACCELERATOR
-    title: str | None = None
-    """The kernel's; made from the run's name where there is none."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> KernelJob:
-        """Rebuild an order from ``to_dict``."""
-        return cls(**{**values, "plan": Plan.from_dict(values["plan"])})
+def blend_task(task: KernelTask, kernels: Sequence[str]) -> KernelTask:
+    """Return the task of blending the members that ``kernels`` ("owner/slug" each) trained."""
+    return replace(task, shard=None, shards=len(kernels), gather=tuple(kernels))

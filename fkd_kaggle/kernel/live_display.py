@@ -1,6 +1,6 @@
-"""Showing kernels at work: their log as it grows, and on a terminal a live line for each.
+"""Display of running kernels: their logs, and on a terminal a live line for each kernel.
 
-Turns ``following``'s events into what people read while they wait; decides nothing.
+Prints the events of ``kernel.events`` while a command waits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.text import Text
 
 from fkd_kaggle.display.live import LiveView
 from fkd_kaggle.formatting import format_duration
-from fkd_kaggle.kernel.follow import (
+from fkd_kaggle.kernel.events import (
     KernelEvent,
     KernelPrinted,
     KernelPushed,
@@ -25,26 +25,27 @@ from fkd_kaggle.kernel.follow import (
     KernelWaiting,
 )
 
-_REMIND: Final = 300.0
-"""A log gets the same reason for waiting no more often than this, in seconds."""
+_REPEAT: Final = 300.0
+"""Seconds after which the same reason for waiting is printed again."""
 
 
 class KernelDisplay:
-    """Watch ``remote.train``: pass the display itself as ``on_event``.
+    """Display of a training on Kaggle; pass the display itself as ``on_event``.
 
-    Use it as a context manager, so that the terminal is left in order whatever happens.
+    Use it as a context manager, which leaves the terminal in order after an error.
 
     Parameters
     ----------
     console
-        Where to show it; live when it is a terminal, else plain lines without control codes.
+        Where to print. The display is live on a terminal; otherwise it prints plain lines without
+        control codes.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._view = LiveView(console, self)
         self._spinner = Spinner("dots")
-        self._shown: dict[str, _Shown] = {}
+        self._lines: dict[str, _KernelLine] = {}
         self._waits: dict[str, tuple[str, float]] = {}
 
     def __enter__(self) -> Self:
@@ -52,78 +53,78 @@ class KernelDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Erased, if nothing has been shown: an error message follows.
-        self._view.stop(erase=not self._shown)
+        # If no kernel was shown, the view is erased: an error message follows.
+        self._view.stop(erase=not self._lines)
 
     def __call__(self, event: KernelEvent) -> None:
-        """Take in an event and show it."""
+        """Show an event."""
         if isinstance(event, KernelPrinted):
-            name = f"[{_name(event.kernel)}] " if len(self._shown) > 1 else ""
-            # A kernel's log may hold whatever control codes its libraries print.
-            self._say(Text.assemble((name, "dim"), Text.from_ansi(event.text).plain))
+            name = event.kernel.split("/")[-1]
+            prefix = f"[{name}] " if len(self._lines) > 1 else ""
+            # The log may contain control codes that libraries print.
+            self._print(Text.assemble((prefix, "dim"), Text.from_ansi(event.text).plain))
         elif isinstance(event, KernelPushed):
-            self._shown[event.kernel] = _Shown(of_gpu=event.gpu)
-            how = "found under way" if event.taken_up else "pushed"
+            self._lines[event.kernel] = _KernelLine(uses_gpu=event.uses_gpu)
+            how = "resumed" if event.resumed else "pushed"
             where = f": {event.url}" if event.url else ""
-            self._say(Text(f"kernel {event.kernel}, version {event.version}, {how}{where}"))
+            self._print(Text(f"kernel {event.kernel}, version {event.version}, {how}{where}"))
         elif isinstance(event, KernelStateChanged):
-            self._change(event)
+            self._show_state(event)
         else:
-            self._wait(event)
+            self._show_wait(event)
 
     def __rich__(self) -> RenderableType:
-        """Return the live lines as of now; rich asks four times a second."""
-        if not self._shown:
+        """Return the live lines; rich calls this four times a second."""
+        if not self._lines:
             return Text("getting ready…", "dim")
         table = Table.grid(padding=(0, 1))
-        for kernel, shown in self._shown.items():
-            mark: RenderableType = Text("·", "dim") if shown.ended else self._spinner
+        for kernel, line in self._lines.items():
             table.add_row(
-                mark, Text(kernel, "bold"), Text(shown.state.replace("_", " "), "cyan"),
-                Text(shown.elapsed),
-            )  # fmt: skip
+                Text("·", "dim") if line.ended else self._spinner,
+                Text(kernel, "bold"),
+                Text(line.state.replace("_", " "), "cyan"),
+                Text(line.elapsed),
+            )
         return Group(table)
 
-    def _change(self, event: KernelStateChanged) -> None:
-        shown = self._shown.setdefault(event.kernel, _Shown())
-        shown.state, shown.since = event.state, event.since
-        shown.ended = event.state in ("complete", "error", "cancel_acknowledged")
-        if shown.ended:
-            shown.final = shown.elapsed
+    def _show_state(self, event: KernelStateChanged) -> None:
+        line = self._lines.setdefault(event.kernel, _KernelLine())
+        line.state, line.since = event.state, event.since
+        line.ended = event.state in ("complete", "error", "cancel_acknowledged")
+        if line.ended:
+            line.final = line.elapsed
         if not self._view.is_live:
-            after = f" after {shown.elapsed}" if shown.ended and shown.elapsed else ""
+            after = f" after {line.elapsed}" if line.ended and line.elapsed else ""
             state = event.state.replace("_", " ")
-            self._say(Text(f"kernel {event.kernel}: {state}{after}"))
+            self._print(Text(f"kernel {event.kernel}: {state}{after}"))
 
-    def _wait(self, event: KernelWaiting) -> None:
-        why, told = self._waits.get(event.kernel, ("", 0.0))
+    def _show_wait(self, event: KernelWaiting) -> None:
+        """Print a reason for waiting, unless it was printed a short time ago."""
+        reason, printed = self._waits.get(event.kernel, ("", 0.0))
         now = time.monotonic()
-        if event.why != why or now - told > _REMIND:
-            self._waits[event.kernel] = (event.why, now)
-            self._say(Text(f"kernel {event.kernel} waits: {event.why}"))
+        if event.reason != reason or now - printed > _REPEAT:
+            self._waits[event.kernel] = (event.reason, now)
+            self._print(Text(f"kernel {event.kernel} waits: {event.reason}"))
 
-    def _say(self, line: Text) -> None:
+    def _print(self, line: Text) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)
 
 
 @dataclass
-class _Shown:
-    """What is shown of one kernel."""
+class _KernelLine:
+    """State of the live line of one kernel."""
 
-    of_gpu: bool = True
+    uses_gpu: bool = True
     state: str = "pushed"
     since: datetime | None = None
     ended: bool = False
     final: str = ""
+    """Running time at the end."""
 
     @property
     def elapsed(self) -> str:
-        """How long it has run."""
+        """Return the running time as text, empty before the start."""
         if self.final or self.since is None:
             return self.final
         ran = format_duration((datetime.now(UTC) - self.since).total_seconds())
-        return f"{ran} of GPU time" if self.of_gpu else ran
-
-
-def _name(kernel: str) -> str:
-    return kernel.split("/")[-1]
+        return f"{ran} of GPU time" if self.uses_gpu else ran

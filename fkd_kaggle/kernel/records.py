@@ -1,16 +1,15 @@
-"""What was pushed to Kaggle, noted beside the runs, so that any wait can be taken up again.
+"""Records of pushed kernels, stored beside the runs, so that an interrupted wait can resume.
 
-    runs/.kernels/<name>.json         what was pushed, and how far it is known to have come
-    runs/.kernels/<name>/build/       the folder that was pushed
-    runs/.kernels/<name>/v<version>/  what that version left, while it is being fetched
+    runs/.kernels/<slug>.json         the record: what was pushed and the last known state
+    runs/.kernels/<slug>/build/       the folder that was pushed
+    runs/.kernels/<slug>/v<version>/  output of that version while it is downloaded
 
-A note is written before the push and completed after it: whoever is killed in between finds a note
-without a version, and asks Kaggle. Asks Kaggle nothing itself.
+A record is written before the push and completed after it. If the process is killed in between,
+the record has no version, and ``push`` asks Kaggle. This module does not talk to Kaggle.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,14 +18,18 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from fkd_kaggle import files
-from fkd_kaggle.errors import KernelError
+from fkd_kaggle.errors import KernelError, RecipeError
+from fkd_kaggle.kernel.job import KernelJob
 
 FOLDER: Final = ".kernels"
 
 State = Literal["pushing", "pushed", "failed", "complete", "collected", "submitted"]
 
 OPEN: Final = ("pushing", "pushed", "failed", "complete", "collected")
-"""States from which `submit --via kernel` goes on; a failed kernel is pushed anew."""
+"""States from which ``submit --via kernel`` continues; a failed kernel is pushed again."""
+
+_OLD_KEYS: Final = {"order": "job", "noted": "pushed", "running": "running_since"}
+"""Key of version 0.1.0 → key of today; "job" was a digest then, which is not read."""
 
 
 @dataclass(frozen=True)
@@ -34,96 +37,108 @@ class KernelRecord:
     """One pushed kernel."""
 
     kernel: str
-    """"owner/name"."""
+    """"owner/slug"."""
     run: str
-    """The run it trains, or a share of."""
-    order: Mapping[str, Any]
-    """What was asked for, as ``remote.Order.to_dict`` has it."""
-    job: str
-    """Its digest: see :func:`digest`."""
+    """Name of the run that the kernel trains or has a shard of."""
+    job: KernelJob
     script: str
-    """SHA-256 of the script that was pushed."""
+    """SHA-256 of the pushed script, see ``push.script_digest``."""
     state: State
-    noted: str
-    """When it was pushed: ISO 8601, UTC."""
+    pushed: str
+    """Time of the push: ISO 8601, UTC."""
     version: int = 0
-    """Kaggle's number for this push; 0 until Kaggle has given it."""
+    """Kaggle's number of the pushed version; 0 until it is known."""
     url: str = ""
     practice: bool = False
-    """Whether a practice Kaggle has it: what runs there is nothing that Kaggle knows."""
+    """Whether the kernel was pushed to a practice Kaggle."""
     shard: int | None = None
-    """Which share of the members, from 0; None: all of them, or the blend of the shares."""
+    """Index of the shard; None for the whole training, or for the blend of the shards."""
     shards: int = 1
-    running: str | None = None
-    """Since when it was seen to run: ISO 8601, UTC."""
+    running_since: str | None = None
+    """Time at which the kernel was first seen running: ISO 8601, UTC."""
     submission: str | None = None
-    """The submission file that was made of its output."""
+    """Name of the submission file made from the kernel's output."""
 
     @property
     def name(self) -> str:
-        """Its name without the owner's."""
+        """Return the kernel's slug, without its owner."""
         return self.kernel.split("/")[-1]
 
     @property
-    def gpu(self) -> bool:
-        """Whether it uses up GPU quota; blending shards does not."""
+    def uses_gpu(self) -> bool:
+        """Return whether the kernel uses GPU quota; a blend of shards does not."""
         blends = self.shard is None and self.shards > 1
-        return not blends and str(self.order["accelerator"]).startswith("Nvidia")
+        return not blends and self.job.accelerator.startswith("Nvidia")
 
-
-def job_digest(order: Mapping[str, Any], *, practice: bool = False) -> str:
-    """Return 16 hex digits that two orders share when they ask for the same training, there."""
-    text = json.dumps([order, practice], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    @property
+    def digest(self) -> str:
+        """Return the digest of the job, computed from the stored job."""
+        return self.job.digest(practice=self.practice)
 
 
 def utc_now() -> str:
-    """Return the time as a record notes it."""
+    """Return the current time as records store it."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def record_folder(runs_dir: Path, record: KernelRecord) -> Path:
-    """Return the folder for what belongs to a record."""
+    """Return the folder of the files that belong to a record."""
     return runs_dir / FOLDER / record.name
 
 
 def write_record(runs_dir: Path, record: KernelRecord) -> KernelRecord:
-    """Note a record, in place of an older one of the same kernel; return it."""
+    """Write a record, replacing an older one of the same kernel, and return it."""
     files.write_json(record_folder(runs_dir, record).with_suffix(".json"), asdict(record))
     return record
 
 
 def read_records(runs_dir: Path) -> list[KernelRecord]:
-    """Return all records, oldest first; damaged ones are left out."""
+    """Return all records, oldest first; damaged records are left out."""
     found = []
     for path in (runs_dir / FOLDER).glob("*.json"):
         try:
-            found.append(KernelRecord(**json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, TypeError):
+            found.append(_from_dict(json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecipeError):
             continue
-    return sorted(found, key=lambda record: record.noted)
+    return sorted(found, key=lambda record: record.pushed)
 
 
-def records_of_open_run(records: Iterable[KernelRecord], job: str) -> list[KernelRecord]:
-    """Return the records of the newest open run of a job: its kernel, or its shards and blend."""
-    known = [record for record in records if record.job == job]
-    return _unfinished(known, known[-1].run) if known else []
+def records_of_open_run(records: Iterable[KernelRecord], digest: str) -> list[KernelRecord]:
+    """Return the records of the newest run of a job, if none of its kernels was submitted.
 
+    Parameters
+    ----------
+    records
+        All records, oldest first.
+    digest
+        Digest of the job.
 
-def _unfinished(records: list[KernelRecord], run: str) -> list[KernelRecord]:
-    group = [record for record in records if record.run == run]
+    Returns
+    -------
+    list of KernelRecord
+        One kernel, or the shards and the blend pushed so far; empty if there is no open run.
+    """
+    known = [record for record in records if record.digest == digest]
+    group = [record for record in known if record.run == known[-1].run]
     return group if all(record.state in OPEN for record in group) else []
 
 
 def find_records(runs_dir: Path, name: str | None, *, practice: bool = False) -> list[KernelRecord]:
-    """Return the records that ``name`` means, oldest first: a run, a kernel, or the newest run.
+    """Return the records with a name, oldest first.
 
-    Of Kaggle, or of a practice Kaggle.
+    Parameters
+    ----------
+    runs_dir
+        Folder of the runs.
+    name
+        Name of a run, or a kernel with or without its owner; None for the newest run.
+    practice
+        Whether to search the kernels of a practice Kaggle instead of Kaggle's.
 
     Raises
     ------
     KernelError
-        Nothing was pushed from here, or nothing of that name.
+        No kernel was pushed, or none with this name.
     """
     known = [record for record in read_records(runs_dir) if record.practice == practice]
     if not known:
@@ -134,8 +149,15 @@ def find_records(runs_dir: Path, name: str | None, *, practice: bool = False) ->
         )
     if name is None:
         name = known[-1].run
-    found = [one for one in known if name in (one.run, one.name, one.kernel)]
+    found = [record for record in known if name in (record.run, record.name, record.kernel)]
     if not found:
-        names = ", ".join(dict.fromkeys(one.run for one in known))
+        names = ", ".join(dict.fromkeys(record.run for record in known))
         raise KernelError(f"no kernel {name!r} was pushed from {runs_dir}: known are {names}")
     return found
+
+
+def _from_dict(values: Mapping[str, Any]) -> KernelRecord:
+    """Return a record from the JSON of this version or of version 0.1.0."""
+    if "order" in values:
+        values = {_OLD_KEYS.get(key, key): values[key] for key in values if key != "job"}
+    return KernelRecord(**{**values, "job": KernelJob.from_dict(values["job"])})

@@ -1,7 +1,7 @@
-"""Training on Kaggle: what commands do with kernels that run there.
+"""Training on Kaggle: what the commands do with kernels.
 
-Everything that happens at Kaggle goes through ``Competition``, what a kernel does is ``inside``'s.
-Prints nothing.
+Connects the parts of this package: push, follow, collect. What a kernel itself does is in
+``entry_point``. Prints nothing.
 """
 
 from __future__ import annotations
@@ -15,25 +15,40 @@ from fkd_kaggle.formatting import format_duration
 from fkd_kaggle.kaggle_api.competition import Competition
 from fkd_kaggle.kernel import failures, records
 from fkd_kaggle.kernel.collect import CollectedRun, collect_output
-from fkd_kaggle.kernel.follow import KernelPushed, OnKernelEvent
+from fkd_kaggle.kernel.events import OnKernelEvent
 from fkd_kaggle.kernel.job import KernelJob
-from fkd_kaggle.kernel.push import JobSession
 from fkd_kaggle.kernel.records import KernelRecord
+from fkd_kaggle.kernel.session import JobSession
 from fkd_kaggle.runs import folder
 
 
 def train_on_kaggle(
     competition: Competition,
-    order: KernelJob,
+    job: KernelJob,
     runs_dir: Path,
     on_event: OnKernelEvent,
     *,
     run_name: str | None = None,
     poll: float | None = None,
 ) -> CollectedRun:
-    """Have ``order`` trained on Kaggle and bring what it left to ``runs_dir``.
+    """Train a job on Kaggle and download its run.
 
-    Where the same order is under way, also from an earlier process, that is taken up.
+    A job that was pushed before, also by an earlier process, is resumed instead of pushed again.
+
+    Parameters
+    ----------
+    competition
+        The session with Kaggle.
+    job
+        The training.
+    runs_dir
+        Folder of the runs.
+    on_event
+        Called with each event.
+    run_name
+        Name of the run; None for the run that can be resumed, or else a new name.
+    poll
+        Seconds between two requests for a state; None for the default.
 
     Raises
     ------
@@ -41,77 +56,87 @@ def train_on_kaggle(
         A kernel cannot be built or pushed, fails, or leaves no submission.
     CompetitionError
         Kaggle refuses or cannot be reached.
+    RunError
+        Another run has the given name.
     """
-    name = _name_run(competition, runs_dir, order, run_name)
-    session = JobSession(competition, order, runs_dir, on_event, name, poll)
-    shards, last = session.pieces
-    session.complete(shards)
-    session.complete([last])
-    return collect_output(competition, session.known(last), runs_dir)
+    name = _name_run(competition, runs_dir, job, run_name)
+    session = JobSession(competition, job, runs_dir, on_event, name, poll)
+    session.complete(session.shards)
+    session.complete([session.last])
+    record = session.pusher.find_record(session.last)
+    assert record is not None
+    return collect_output(competition, record, runs_dir)
 
 
 def push_without_waiting(
     competition: Competition,
-    order: KernelJob,
+    job: KernelJob,
     runs_dir: Path,
     on_event: OnKernelEvent,
     run_name: str | None = None,
 ) -> KernelRecord:
-    """Push one kernel for ``order`` and do not wait; where it runs already, push nothing.
+    """Push the kernel of a job without waiting for it, unless it was pushed before.
+
+    Parameters are those of :func:`train_on_kaggle`.
 
     Raises
     ------
     KernelError
-        The order has shards: somebody must wait for them to push the blend.
+        The job has shards, whose blend can be pushed only when they have ended; or the kernel
+        cannot be built or pushed.
     """
-    if order.shards > 1:
+    if job.shards > 1:
         raise KernelError(
-            "shards are pushed as Kaggle has room and blended at the end, which takes somebody who "
-            "waits: use `fkd-kaggle submit --via kernel --shards …`"
+            "the blend of shards is pushed when they have ended, so a command must wait for them: "
+            "use `fkd-kaggle submit --via kernel --shards …`"
         )
-    name = _name_run(competition, runs_dir, order, run_name)
-    session = JobSession(competition, order, runs_dir, on_event, name, None)
-    record = session.find(session.pieces[1])
+    name = _name_run(competition, runs_dir, job, run_name)
+    session = JobSession(competition, job, runs_dir, on_event, name)
+    record = session.pusher.find_record(session.last)
     if record is None or record.state in ("pushing", "failed"):
-        return session.push(session.pieces[1])
-    on_event(KernelPushed(record.kernel, record.version, record.url, True, record.gpu))
+        return session.pusher.push(session.last)
+    session.pusher.report(record, resumed=True)
     return record
 
 
 def follow_to_end(
-    competition: Competition, noted: Sequence[KernelRecord], runs_dir: Path, on_event: OnKernelEvent
+    competition: Competition,
+    pushed: Sequence[KernelRecord],
+    runs_dir: Path,
+    on_event: OnKernelEvent,
 ) -> None:
-    """Follow kernels that were pushed to their end.
+    """Follow the kernels of the newest of several records' runs to their end.
 
     Raises
     ------
     KernelError
-        One failed or was cancelled.
+        A kernel failed or was cancelled.
     """
-    newest = noted[-1]
-    order = KernelJob.from_dict(newest.order)
-    session = JobSession(competition, order, runs_dir, on_event, newest.run, None)
-    session.watch([record for record in noted if record.run == newest.run])
+    newest = pushed[-1]
+    session = JobSession(competition, newest.job, runs_dir, on_event, newest.run)
+    session.watch([record for record in pushed if record.run == newest.run])
 
 
 def describe_kernel(competition: Competition, record: KernelRecord) -> list[str]:
-    """Return how a kernel is doing; where it failed, the end of its traceback and why."""
+    """Return lines on a kernel's state; after a failure also its traceback's end and its cause."""
     status = competition.kernel_status(record.kernel)
     state = status.state.replace("_", " ")
     since = ""
-    if record.running and not status.finished:
-        seconds = (datetime.now(UTC) - datetime.fromisoformat(record.running)).total_seconds()
-        since = f" for {format_duration(seconds)}"
+    if record.running_since and not status.finished:
+        started = datetime.fromisoformat(record.running_since)
+        since = f" for {format_duration((datetime.now(UTC) - started).total_seconds())}"
     line = f"{record.kernel}, version {record.version}, run {record.run}: {state}{since}"
     if status.state != "error":
         return [line]
-    log = [line for one in competition.kernel_logs(record.kernel) for line in one.text.splitlines()]
-    why = failures.explain_failure(record.kernel, status, log, "its start")
-    return [line, *failures.find_failure(log).tail, why]
+    log = [
+        text for item in competition.kernel_logs(record.kernel) for text in item.text.splitlines()
+    ]
+    cause = failures.explain_failure(record.kernel, status, log, "its start")
+    return [line, *failures.find_failure(log).tail, cause]
 
 
 def check_succeeded(competition: Competition, record: KernelRecord) -> None:
-    """Refuse a kernel that has not come to a good end.
+    """Check that a kernel has ended without a failure.
 
     Raises
     ------
@@ -121,33 +146,29 @@ def check_succeeded(competition: Competition, record: KernelRecord) -> None:
     status = competition.kernel_status(record.kernel)
     if not status.finished:
         raise KernelError(
-            f"kernel {record.kernel} is {status.state} and has left nothing yet: wait for it with "
+            f"kernel {record.kernel} is {status.state} and has no output yet: wait for it with "
             "`fkd-kaggle kernel logs --follow`"
         )
     if status.state != "complete":
         raise KernelError(describe_kernel(competition, record)[-1])
 
 
-def _name_run(
-    competition: Competition, runs_dir: Path, order: KernelJob, wanted: str | None
-) -> str:
-    """Return the name of the run under way for an order, else a new one.
+def _name_run(competition: Competition, runs_dir: Path, job: KernelJob, wanted: str | None) -> str:
+    """Return the name of a job's open run, or a name for a new run.
 
     Raises
     ------
     RunError
-        There is another run of the wanted name.
+        Another run has the wanted name.
     """
-    noted = records.read_records(runs_dir)
+    known = records.read_records(runs_dir)
     practice = competition.practice_url is not None
-    under_way = records.records_of_open_run(
-        noted, records.job_digest(order.to_dict(), practice=practice)
-    )
-    if under_way and wanted in (None, under_way[0].run):
-        return under_way[0].run
-    taken = {one.run for one in noted}
+    unfinished = records.records_of_open_run(known, job.digest(practice=practice))
+    if unfinished and wanted in (None, unfinished[0].run):
+        return unfinished[0].run
+    taken = {record.run for record in known}
     if wanted is None:
-        return folder.next_run_name(runs_dir, order.plan.ensemble.name, taken)
+        return folder.next_run_name(runs_dir, job.plan.ensemble.name, taken)
     if (runs_dir / wanted).exists() or wanted in taken:
         raise RunError(f"run {wanted} exists in {runs_dir}: choose another name with --run")
     return wanted

@@ -1,8 +1,9 @@
 """Train an ensemble for Kaggle's Facial Keypoints Detection, predict, write submission.csv.
 
 Made by `fkd-kaggle kernel build`.
-The script carries all of the fkd_kaggle package: it unpacks it to a temporary folder and calls
-what the laptop calls. JOB says what to train.
+Steps: 1. unpack the fkd_kaggle package from PACKAGE, 2. check the image's versions, 3. link the
+competition's files, 4. train the members, or blend those of other kernels, within the session's
+time, 5. predict the test faces and write submission.csv and the run's report.
 """
 
 import base64
@@ -13,20 +14,20 @@ import zipfile
 
 
 def main() -> int:
-    """Unpack the package, put it on Python's path and do the job."""
+    """Unpack the package, put it on Python's path and do the task."""
     with tempfile.TemporaryDirectory(prefix="fkd-kaggle-") as folder:
         with zipfile.ZipFile(io.BytesIO(base64.b64decode(PACKAGE))) as package:
             package.extractall(folder)
         sys.path.insert(0, folder)
         from fkd_kaggle.kernel import entry_point
 
-        return entry_point.main(JOB)
+        return entry_point.main(TASK)  # steps 2 to 5
 
 
-# Recipes, folds, epochs, time, as JSON.
-JOB = r"""{}"""
+# What this kernel does, as JSON: recipes, folds, epochs, time limit, shard.
+TASK = r"""{}"""
 
-# A zip of the package's files as they were when this was built, in base64.
+# A zip of the package's files, base64.
 PACKAGE = """"""
 
 if __name__ == "__main__":

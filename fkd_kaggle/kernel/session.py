@@ -1,0 +1,179 @@
+"""The kernels of one job, from their push to their end.
+
+Pushes what was not pushed, follows all of it, and records how the kernels end. Downloads nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from fkd_kaggle.errors import KernelError
+from fkd_kaggle.formatting import format_duration
+from fkd_kaggle.kaggle_api.competition import Competition
+from fkd_kaggle.kaggle_api.errors import GpuSessionsTakenError
+from fkd_kaggle.kernel import build, failures, records
+from fkd_kaggle.kernel.build import PlannedKernel
+from fkd_kaggle.kernel.events import (
+    KernelEvent,
+    KernelStateChanged,
+    KernelWaiting,
+    OnKernelEvent,
+)
+from fkd_kaggle.kernel.follow import KernelEnded, KernelFollower
+from fkd_kaggle.kernel.job import KernelJob
+from fkd_kaggle.kernel.push import KernelPusher
+from fkd_kaggle.kernel.records import KernelRecord
+
+_RETRY_PUSH: Final = 60.0
+"""Seconds until the next attempt to push after Kaggle had no free GPU session."""
+
+_PRACTICE_RETRY_PUSH: Final = 1.0
+
+
+class JobSession:
+    """The kernels of one run of a job.
+
+    Parameters
+    ----------
+    competition
+        The session with Kaggle.
+    job
+        The training.
+    runs_dir
+        Folder of the runs, which contains the records.
+    on_event
+        Called with each event.
+    run_name
+        Name of the run.
+    poll
+        Seconds between two requests for a state; None for the default.
+
+    Attributes
+    ----------
+    shards : list of PlannedKernel
+        Kernels that each train a part of the members; empty for a job of a single kernel.
+    last : PlannedKernel
+        The kernel that writes the submission.
+
+    Raises
+    ------
+    KernelError
+        There are more shards than members.
+    """
+
+    def __init__(
+        self,
+        competition: Competition,
+        job: KernelJob,
+        runs_dir: Path,
+        on_event: OnKernelEvent,
+        run_name: str,
+        poll: float | None = None,
+    ) -> None:
+        self._runs_dir, self._on_event = runs_dir, on_event
+        self.shards, self.last = build.planned_kernels(job, run_name, competition.user)
+        self.pusher = KernelPusher(competition, job, runs_dir, run_name, on_event)
+        self._follower = KernelFollower(competition, self._record_start, poll)
+
+    def complete(self, kernels: Sequence[PlannedKernel]) -> None:
+        """Push the kernels that were not pushed, and follow all of them to their end.
+
+        Raises
+        ------
+        KernelError
+            A kernel cannot be built or pushed, failed or was cancelled.
+        CompetitionError
+            Kaggle refuses or cannot be reached.
+        """
+        to_push: deque[PlannedKernel] = deque()
+        for kernel in kernels:
+            record = self.pusher.find_record(kernel)
+            if record is None or self.pusher.must_push(kernel):
+                to_push.append(kernel)
+            elif record.state == "pushed":
+                self.pusher.report(record, resumed=True)
+                self._follow(record)
+        self._run(to_push)
+
+    def watch(self, pushed: Iterable[KernelRecord]) -> None:
+        """Follow pushed kernels to their end; push nothing. Raises as :meth:`complete`."""
+        for record in pushed:
+            self._follow(record)
+        self._run(deque())
+
+    def _run(self, to_push: deque[PlannedKernel]) -> None:
+        """Push and follow until all kernels have ended."""
+        next_push = 0.0
+        while to_push or self._follower.busy:
+            if to_push and time.monotonic() >= next_push:
+                next_push = self._push_all(to_push)
+            if self._follower.busy:
+                for ended in self._follower.step():
+                    self._end(ended)
+                    next_push = 0.0
+            elif to_push:
+                time.sleep(max(0.0, next_push - time.monotonic()))
+
+    def _push_all(self, to_push: deque[PlannedKernel]) -> float:
+        """Push until Kaggle has no free GPU session; return when to try again."""
+        while to_push:
+            try:
+                record = self.pusher.push(to_push[0])
+            except GpuSessionsTakenError as error:
+                # Kaggle runs two sessions at once, this job's or other ones of the user.
+                address = self.pusher.address(to_push[0])
+                self._on_event(KernelWaiting(address, str(error)))
+                pause = _PRACTICE_RETRY_PUSH if self.pusher.practice else _RETRY_PUSH
+                return time.monotonic() + pause
+            to_push.popleft()
+            self._follow(record)
+        return 0.0
+
+    def _follow(self, record: KernelRecord) -> None:
+        since = datetime.fromisoformat(record.running_since) if record.running_since else None
+        self._follower.add(record.kernel, since)
+
+    def _record_start(self, event: KernelEvent) -> None:
+        """Record when a kernel was first seen running, and pass the event on."""
+        if isinstance(event, KernelStateChanged) and event.since is not None:
+            record = self._record_of(event.kernel)
+            if record.running_since is None:
+                since = event.since.isoformat()
+                records.write_record(self._runs_dir, replace(record, running_since=since))
+        self._on_event(event)
+
+    def _end(self, ended: KernelEnded) -> None:
+        """Record how a kernel ended.
+
+        Raises
+        ------
+        KernelError
+            It failed or was cancelled.
+        """
+        record = self._record_of(ended.kernel)
+        complete = ended.status.state == "complete"
+        if record.state == "pushed":  # Following an old log must not undo later states.
+            records.write_record(
+                self._runs_dir, replace(record, state="complete" if complete else "failed")
+            )
+        if complete:
+            return
+        line = failures.explain_failure(
+            ended.kernel, ended.status, ended.lines, format_duration(ended.seconds)
+        )
+        advice = f"; its whole log: `fkd-kaggle kernel logs {record.name}`"
+        if self._follower.busy:
+            advice += (
+                "; the other kernels of the run continue, and the same command follows them and "
+                "pushes this one again"
+            )
+        raise KernelError(line + advice)
+
+    def _record_of(self, kernel: str) -> KernelRecord:
+        return next(one for one in self.pusher.own_records() if one.kernel == kernel)
