@@ -49,7 +49,8 @@ def test_wheel_contains_the_package_and_its_data(wheel: list[str]) -> None:
     assert sources <= set(wheel)
     assert "fkd_kaggle/recipes/smoke.toml" in wheel
     for package in ("report", "practice"):
-        assert any(name.startswith(f"fkd_kaggle/{package}/templates/") for name in wheel)
+        pages = [name for name in wheel if name.startswith(f"fkd_kaggle/{package}/")]
+        assert any(name.endswith(".html") for name in pages)
 
 
 def test_wheel_contains_the_kernels(wheel: list[str]) -> None:
@@ -175,7 +176,9 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert "python3 dev.py rehearse" in readme
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "kernels/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/architecture.md", "docs/experiments.md", "kernels/README.md"]
+)
 def test_links_of_pages_point_to_existing_files(page: str) -> None:
     path = ROOT / page
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
