@@ -66,8 +66,12 @@ def install(folder: Path, versions: dict[str, str]) -> Path:
 
 def jobs() -> list[tuple[KernelTask, dict[str, str]]]:
     """Return what the kernels do, and in which environment."""
-    smoke = plans.make_plan(["smoke"], folds=2, epochs=1, batch_size=8)
-    alone = plans.make_plan(["heatmap-small"], folds=2, epochs=1, batch_size=8, precision="float16")
+    smoke = plans.make_plan(plans.TrainingOptions(["smoke"], folds=2, epochs=1, batch_size=8))
+    alone = plans.make_plan(
+        plans.TrainingOptions(
+            ["heatmap-small"], folds=2, epochs=1, batch_size=8, precision="float16"
+        )
+    )
     both = {"FKD_SIMULATED_GPUS": "2"}
     together = shard_tasks(KernelTask(alone, "together"), 2)[0]
     return [(KernelTask(smoke, "smoke"), both), (replace(together, run_name="together"), both)]

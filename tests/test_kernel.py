@@ -710,13 +710,13 @@ def test_a_log_tells_what_failed_and_where_in_our_code(log: str, reason: str, wh
 
 
 def test_orders_are_the_same_by_what_they_train() -> None:
-    plan = plans.make_plan(["smoke"], epochs=1)
+    plan = plans.make_plan(plans.TrainingOptions(["smoke"], epochs=1))
     first = KernelJob(plan)
     digest = first.digest()
     again = KernelJob.from_dict(json.loads(json.dumps(first.to_dict())))
     assert again == first
     assert again.digest() == digest
-    other = KernelJob(plans.make_plan(["smoke"], epochs=2))
+    other = KernelJob(plans.make_plan(plans.TrainingOptions(["smoke"], epochs=2)))
     assert other.digest() != digest
     assert KernelJob(plan, shards=2).digest() != digest
 
@@ -734,7 +734,7 @@ def test_what_a_practice_kaggle_has_trained_is_never_submitted_to_kaggle(
     for command in (["kernel", "status"], ["submit", "smoke-1", "--via", "kernel"]):
         assert_one_line_error(fkd(*command), "no kernel was pushed from runs yet")
     digest = records.read_records(Path("runs"))[0].digest
-    job = KernelJob(plans.make_plan(PLAN[1:2], epochs=1))
+    job = KernelJob(plans.make_plan(plans.TrainingOptions(PLAN[1:2], epochs=1)))
     assert job.digest(practice=True) == digest != job.digest()
 
 

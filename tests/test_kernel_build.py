@@ -32,7 +32,9 @@ ABOVE_KERNEL = ("__main__.py", "api", "cli", "export", "photos", "practice")
 
 ROOT = Path(__file__).parent.parent
 
-TASK = KernelTask(plans.make_plan(["standard"], time_limit=3600), "standard-1")
+TASK = KernelTask(
+    plans.make_plan(plans.TrainingOptions(["standard"], time_limit=3600)), "standard-1"
+)
 
 RUN_NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", fullmatch=True)
 

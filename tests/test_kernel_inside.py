@@ -80,7 +80,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def job(tmp_path_factory: pytest.TempPathFactory) -> KernelTask:
     recipe = tmp_path_factory.mktemp("recipe") / "tiny.toml"
     recipe.write_text(TINY)
-    return KernelTask(plans.make_plan([str(recipe)], folds=2, precision="float32"), "tiny-1")
+    return KernelTask(
+        plans.make_plan(plans.TrainingOptions([str(recipe)], folds=2, precision="float32")),
+        "tiny-1",
+    )
 
 
 def start(folder: Path, job: KernelTask, **environment: str) -> subprocess.Popen[str]:
@@ -216,7 +219,7 @@ def test_a_kernel_ends_in_time_with_what_it_has(
     recipe = tmp_path / "tiny.toml"
     forever = 'epochs = 1000000\noptimizer = "muon"\nclip_norm = 0.0'
     recipe.write_text(TINY.replace("epochs = 1", forever))
-    plan = plans.make_plan([str(recipe)], folds=2, precision="float16")
+    plan = plans.make_plan(plans.TrainingOptions([str(recipe)], folds=2, precision="float16"))
     # Measured in what this machine takes for one epoch just now, start and all.
     limit = 2 * max(shard.seconds for shard in shards) + 15
     part = replace(shard_tasks(replace(job, plan=plan), 2)[0], session_limit=limit)
@@ -244,7 +247,7 @@ def test_a_kernel_that_is_ended_from_outside_submits_what_it_has(
 ) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(TINY.replace("epochs = 1", "epochs = 1000000"))
-    plan = plans.make_plan([str(recipe)], folds=2, precision="float32")
+    plan = plans.make_plan(plans.TrainingOptions([str(recipe)], folds=2, precision="float32"))
     folder = mounted(tmp_path / "kaggle", data, COMPETITION)
     began = time.monotonic()
     process = start(folder, replace(job, plan=plan), FKD_SIMULATED_GPUS="2")

@@ -55,7 +55,7 @@ def test_the_whole_way_leaves_everything_where_it_is_asked_to(
     events: list[Event | KernelEvent] = []
     told: list[str] = []
     keep = tmp_path / "kept"
-    plan = plans.make_plan([str(path)], folds=2, precision="float32")
+    plan = plans.make_plan(plans.TrainingOptions([str(path)], folds=2, precision="float32"))
     faces = SyntheticSize(training=24, test=12)
     result = rehearsal.rehearse(
         plan, keep=keep, on_event=events.append, tell=told.append, shards=shards,
@@ -96,7 +96,7 @@ def test_ctrl_c_ends_all_of_it_and_leaves_nothing(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     path = tmp_path / "tiny.toml"
     path.write_text(TINY)
-    plan = plans.make_plan([str(path)], folds=2, precision="float32")
+    plan = plans.make_plan(plans.TrainingOptions([str(path)], folds=2, precision="float32"))
     plan = replace(plan, ensemble=replace(plan.ensemble, trained_folds=1))
     told: list[str] = []
 

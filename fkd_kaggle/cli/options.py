@@ -10,7 +10,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -224,9 +224,8 @@ def plan_from(training: TrainingOptions, *, default: str | None = None) -> Plan:
     """
     from fkd_kaggle.recipes import plans
 
-    values = vars(training).copy()
-    recipes = values.pop("recipes") or ((default,) if default else ())
-    return plans.make_plan(recipes, **values)
+    recipes = training.recipes or ((default,) if default else ())
+    return plans.make_plan(replace(training, recipes=recipes))
 
 
 def given_training_options(training: TrainingOptions) -> list[str]:

@@ -18,7 +18,7 @@ from fkd_kaggle.data.folds import assign_folds
 from fkd_kaggle.ensemble import fitting
 from fkd_kaggle.errors import DataError, RecipeError, RunError
 from fkd_kaggle.nn import backend
-from fkd_kaggle.recipes.plans import Member, Plan, make_plan
+from fkd_kaggle.recipes.plans import Member, Plan, TrainingOptions, make_plan
 from fkd_kaggle.runs.comparison import (
     Comparison,
     ComparisonSettings,
@@ -291,13 +291,14 @@ def _make_plans(comparison: Comparison, seed: int) -> list[Plan]:
     settings = comparison.settings
     plans = []
     for name in comparison.names:
-        plan = make_plan(
-            [name],
+        options = TrainingOptions(
+            recipes=(name,),
             folds=settings.folds,
             epochs=settings.epochs,
             seed=seed,
             precision=settings.precision,
         )
+        plan = make_plan(options)
         held_out = replace(plan.ensemble, trained_folds=settings.held_out)
         plans.append(replace(plan, ensemble=held_out, time_limit=None))
     titles = [plan.ensemble.name for plan in plans]

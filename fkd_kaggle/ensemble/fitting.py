@@ -222,7 +222,7 @@ def _in_process_trainer(
     @contextmanager
     def start(on_event: OnEvent) -> Iterator[WorkerPool[MemberTrainer]]:
         def trainer(member: Member, budget: float | None) -> float:
-            return train_member(run, member, data, budget, on_event, tensorboard)
+            return train_member(run, member, data, budget, on_event, tensorboard=tensorboard)
 
         policy = backend.start_keras(run.plan.precision)
         from fkd_kaggle.training import network

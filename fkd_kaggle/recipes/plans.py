@@ -73,61 +73,39 @@ class Plan:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What a user can choose for a training; None keeps the value of the recipe or ensemble."""
+    """Options of a training that the user can choose."""
 
-    recipes: tuple[str, ...] = ()
-    """Names of recipes and ensembles, or paths of .toml files; empty for the default ensemble."""
+    recipes: Sequence[str] = ()
+    """Names for ``load_recipe``; the default ensemble if empty. An ensemble alone keeps its folds
+    and its time limit, and a recipe alone keeps its split. Several recipes or ensembles are joined
+    to an ensemble with five folds."""
     time_limit: float | None = None
-    """Total training time in seconds."""
+    """Total training time in seconds; the ensemble's own if None and no ``epochs`` are given."""
     folds: int | None = None
-    """Number of folds; each is held out once."""
+    """Number of grouped folds, each of which is held out once; the ensemble's own if None."""
     epochs: int | None = None
+    """Number of epochs of every recipe; their own if None."""
     batch_size: int | None = None
+    """Number of faces in a batch of every recipe; their own if None."""
     seed: int | None = None
+    """Random seed; 0 if None."""
     precision: str = "auto"
     """One of ``PRECISIONS``."""
 
 
-def make_plan(
-    chosen: Sequence[str] = (),
-    *,
-    folds: int | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    seed: int | None = None,
-    precision: str = "auto",
-    time_limit: float | None = None,
-) -> Plan:
+def make_plan(options: TrainingOptions) -> Plan:
     """Combine recipes and ensembles with the user's options.
-
-    Parameters
-    ----------
-    chosen
-        Names for ``load_recipe``; the default ensemble if empty. An ensemble alone keeps its folds
-        and its time limit, and a recipe alone keeps its split. Several recipes or ensembles are
-        joined to an ensemble with five folds.
-    folds
-        Number of grouped folds, each of which is held out once; the ensemble's own if None.
-    epochs, batch_size
-        Replace those of every recipe.
-    seed
-        Random seed; 0 if None.
-    precision
-        One of ``PRECISIONS``.
-    time_limit
-        Seconds; the ensemble's own if None and no ``epochs`` are given.
 
     Raises
     ------
     RecipeError
         A name is unknown or a value is out of range.
     """
-    ensemble = _combine([load_recipe(name) for name in chosen or (DEFAULT,)], folds)
-    changes: dict[str, Any] = {
-        key: value
-        for key, value in (("epochs", epochs), ("batch_size", batch_size))
-        if value is not None
-    }
+    folds, time_limit = options.folds, options.time_limit
+    loaded = [load_recipe(name) for name in options.recipes or (DEFAULT,)]
+    ensemble = _combine(loaded, folds)
+    given = (("epochs", options.epochs), ("batch_size", options.batch_size))
+    changes: dict[str, Any] = {key: value for key, value in given if value is not None}
     members = tuple(
         replace(line, recipe=replace(line.recipe, **changes)) for line in ensemble.members
     )
@@ -137,11 +115,11 @@ def make_plan(
     if ensemble.held_out:
         ensemble = replace(ensemble, trained_folds=1)  # only one part is held out
     _check_ensemble(ensemble)
-    if precision not in PRECISIONS:
-        raise RecipeError(unknown_name("precision", precision, PRECISIONS))
-    if time_limit is None and ensemble.minutes and epochs is None:
+    if options.precision not in PRECISIONS:
+        raise RecipeError(unknown_name("precision", options.precision, PRECISIONS))
+    if time_limit is None and ensemble.minutes and options.epochs is None:
         time_limit = ensemble.minutes * 60
-    return Plan(ensemble, seed or 0, precision, time_limit)
+    return Plan(ensemble, options.seed or 0, options.precision, time_limit)
 
 
 def _combine(loaded: Sequence[Recipe | Ensemble], folds: int | None) -> Ensemble:

@@ -64,7 +64,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> plans.Plan:
     (folder / "tiny.toml").write_text(TINY)
     (folder / "nose.toml").write_text(NOSE)
     names = [str(folder / "tiny.toml"), str(folder / "nose.toml")]
-    return plans.make_plan(names, folds=2, precision="float32")
+    return plans.make_plan(plans.TrainingOptions(names, folds=2, precision="float32"))
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,9 @@ def test_an_interruption_before_any_member_is_usable_is_an_error(
 def test_a_time_limit_is_kept(data: Path, tmp_path: Path) -> None:
     (tmp_path / "long.toml").write_text(TINY.replace("epochs = 2", "epochs = 100000"))
     plan = plans.make_plan(
-        [str(tmp_path / "long.toml")], folds=2, precision="float32", time_limit=40
+        plans.TrainingOptions(
+            [str(tmp_path / "long.toml")], folds=2, precision="float32", time_limit=40
+        )
     )
     run = fitting.start_run(tmp_path / "runs", None, plan, data)
     events: list[Event] = []
@@ -232,7 +234,9 @@ def test_a_split_after_augmentation_is_scored_on_three_sets_of_faces(
     (tmp_path / "leaky.toml").write_text(
         NOSE.replace("eyes-nose", "all") + LEAKY, encoding="utf-8"
     )  # fmt: skip
-    plan = plans.make_plan([str(tmp_path / "leaky.toml")], precision="float32")
+    plan = plans.make_plan(
+        plans.TrainingOptions([str(tmp_path / "leaky.toml")], precision="float32")
+    )
     run = fitting.start_run(tmp_path / "runs", "leaky", plan, data)
     events: list[Event] = []
     scores = fitting.train_run(run, data, on_event=events.append)
@@ -255,7 +259,11 @@ def test_a_split_after_augmentation_is_scored_on_three_sets_of_faces(
 def test_an_invalid_network_is_refused_before_training(tmp_path: Path, data: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     (tmp_path / "deep.toml").write_text('architecture = "plain-cnn"\noptions = { poolings = 9 }')
-    plan = plans.make_plan([str(tmp_path / name) for name in ("tiny.toml", "deep.toml")], folds=2)
+    plan = plans.make_plan(
+        plans.TrainingOptions(
+            [str(tmp_path / name) for name in ("tiny.toml", "deep.toml")], folds=2
+        )
+    )
     run = fitting.start_run(tmp_path / "runs", None, plan, data)
     events: list[Event] = []
     with pytest.raises(RecipeError, match="poolings must be 0 to 7"):

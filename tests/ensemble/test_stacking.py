@@ -145,7 +145,7 @@ def test_networks_for_each_annotator_are_trained_and_stacked(tmp_path: Path) -> 
         f"{{ recipe = '{tmp_path / 'net.toml'}:rows={rows}' }}" for rows in ("complete", "partial")
     )
     (tmp_path / "two.toml").write_text(f"blend = 'stack'\nfolds = 2\nmembers = [{members}]\n")
-    plan = plans.make_plan([str(tmp_path / "two.toml")], precision="float32")
+    plan = plans.make_plan(plans.TrainingOptions([str(tmp_path / "two.toml")], precision="float32"))
     run = fitting.start_run(tmp_path / "runs", None, plan, data)
     scores = fitting.train_run(run, data)
     training = dataset.read_training(data)

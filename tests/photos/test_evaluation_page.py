@@ -42,7 +42,9 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data").mkdir()
     write_training_csv(folder / "data/training.csv", Faces(images, points, np.arange(1, 25)))
     (folder / "tiny.toml").write_text(TINY)
-    plan = plans.make_plan([str(folder / "tiny.toml")], folds=2, precision="float32")
+    plan = plans.make_plan(
+        plans.TrainingOptions([str(folder / "tiny.toml")], folds=2, precision="float32")
+    )
     run = fitting.start_run(folder / "runs", "tiny", plan, folder / "data")
     fitting.train_run(run, folder / "data")
     return folder / "runs"

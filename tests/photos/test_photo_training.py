@@ -66,7 +66,7 @@ def test_a_network_learns_any_number_of_points_and_predicts_them(fkd: Command) -
     counts = "28 photos with 3 points each; rows skipped because a point is missing: 1"
     assert counts in result.out
     assert "skipped 01.png: there is no such photo" in result.out
-    assert "first weights: random, as asked for" in result.out
+    assert "first weights: random, as requested" in result.out
     assert "mirror images swap: left_eye and right_eye" in result.out
     folder = Path("runs/mine")
     info = json.loads((folder / "photo_run.json").read_text())
@@ -104,7 +104,7 @@ def test_ctrl_c_keeps_the_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     table = Path("album/face_keypoints.csv")
-    (member,) = plans.make_plan(["small.toml"]).ensemble.members
+    (member,) = plans.make_plan(plans.TrainingOptions(["small.toml"])).ensemble.members
     photos = load_photo_set(read_table(table), table.parent, input_side(member.recipe))
     folder = Path("runs/mine")
     run = train_photo_network(photos, table, member.recipe, folder, on_epoch=interrupt)

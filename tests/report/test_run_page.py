@@ -91,7 +91,10 @@ def test_the_page_has_scores_and_embedded_figures_only(tmp_path: Path) -> None:
     write_competition(data)
     training = dataset.read_training(data)
     run = Run.create(
-        tmp_path / "runs", "one", plans.make_plan(["smoke"]), dataset.fingerprint(data)
+        tmp_path / "runs",
+        "one",
+        plans.make_plan(plans.TrainingOptions(["smoke"])),
+        dataset.fingerprint(data),
     )
     write_histories(run.path)
     np.savez(run.path / "out_of_fold.npz", predictions=shifted_predictions(training))

@@ -36,7 +36,9 @@ options = { width = 8, depth = 1 }
 def run(tmp_path: Path) -> Run:
     write_competition(tmp_path / "data", train=40, test=12)
     (tmp_path / "tiny.toml").write_text(TINY)
-    plan = plans.make_plan([str(tmp_path / "tiny.toml")], folds=2, precision="float32")
+    plan = plans.make_plan(
+        plans.TrainingOptions([str(tmp_path / "tiny.toml")], folds=2, precision="float32")
+    )
     return fitting.start_run(tmp_path / "runs", "tiny", plan, tmp_path / "data")
 
 
@@ -90,7 +92,9 @@ def test_workers_of_a_background_job_can_be_stopped(tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_competition(data, train=40, test=12)
     (tmp_path / "long.toml").write_text(TINY.replace("epochs = 1", "epochs = 100000"))
-    plan = plans.make_plan([str(tmp_path / "long.toml")], folds=2, precision="float32")
+    plan = plans.make_plan(
+        plans.TrainingOptions([str(tmp_path / "long.toml")], folds=2, precision="float32")
+    )
     run = fitting.start_run(tmp_path / "runs", "long", plan, data)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
