@@ -81,7 +81,7 @@ class Learner(keras.Model):
                 f"recipe {recipe.name}: heatmap_loss needs an architecture with heatmaps, "
                 f"which {recipe.architecture} is not: set it to 0"
             )
-        self.predict_views = models.through_views(recipe.architecture, network)
+        self.predict_views = models.forward_through_views(recipe.architecture, network)
 
     def call(self, faces: Any, training: bool = False) -> Any:
         """Return (B, P, 2) float32 face pixels, and in training a dict with points, view and maps.

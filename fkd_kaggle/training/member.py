@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from fkd_kaggle.runs.predictions import store_out_of_fold, store_test_prediction
 from fkd_kaggle.training import preprocessing, published_metrics
 from fkd_kaggle.training.events import MemberEnded, OnEvent
 from fkd_kaggle.training.inference import predict_keypoints
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def train_member(
     data: TrainingData,
     budget: float | None,
     on_event: OnEvent,
+    *,
     tensorboard: bool = False,
 ) -> float:
     """Train one member and store its predictions.
@@ -103,11 +108,6 @@ def train_member(
     KeyboardInterrupt
         Training was interrupted; the checkpoint is written.
     """
-    # Imports Keras, which commands that do not train should not wait for.
-    import keras
-
-    from fkd_kaggle.training import trainer
-
     started, before = time.monotonic(), member_progress(run, member).seconds
     held_out = data.training.take(np.nonzero(data.held_out == member.fold)[0])
     others = data.training.take(np.nonzero(data.held_out != member.fold)[0])
@@ -122,10 +122,9 @@ def train_member(
         )
         return float("nan") if value is None else value
 
-    callbacks = []
-    if tensorboard:
-        logs = run.tensorboard_folder / member.name
-        callbacks.append(keras.callbacks.TensorBoard(str(logs), write_graph=False))
+    # These modules import Keras, which commands that do not train should not wait for.
+    from fkd_kaggle.training import trainer
+
     network, progress = trainer.fit_member(
         member,
         run.member_folder(member.name),
@@ -135,23 +134,43 @@ def train_member(
         position=run.plan.members.index(member),
         budget=None if budget is None else budget + before,
         on_event=on_event,
-        callbacks=callbacks,
+        callbacks=_tensorboard_callbacks(run, member) if tensorboard else [],
     )
+    predictions = _store_predictions(run, member, network, held_out, prepared.copies, data.test)
+    seconds = time.monotonic() - started
+    on_event(MemberEnded(member.name, score(predictions, held_out), seconds, progress.stopped))
+    return seconds - (progress.seconds - before)
+
+
+def _tensorboard_callbacks(run: Run, member: Member) -> list[keras.callbacks.Callback]:
+    import keras
+
+    logs = run.tensorboard_folder / member.name
+    return [keras.callbacks.TensorBoard(str(logs), write_graph=False)]
+
+
+def _store_predictions(
+    run: Run,
+    member: Member,
+    network: keras.Model,
+    held_out: Faces,
+    copies: Faces | None,
+    test: tuple[Faces, np.ndarray] | None,
+) -> np.ndarray:
+    """Predict and store everything that the run needs; return the out-of-fold predictions."""
 
     def predict(faces: Faces, annotators: np.ndarray) -> np.ndarray:
         return predict_keypoints(network, member.recipe, faces.images, annotators, crop_search=True)
 
     predictions = predict(held_out, held_out.annotators)
-    if prepared.copies is not None:
+    if copies is not None:
         unseen = preprocessing.augment_offline(held_out, member.recipe, member.seed)
-        for name, copies in (("copies", prepared.copies), ("unseen_copies", unseen)):
+        for name, faces in (("copies", copies), ("unseen_copies", unseen)):
             published_metrics.store_published_metrics(
-                run, member, name, predict(copies, copies.annotators), copies.keypoints
+                run, member, name, predict(faces, faces.annotators), faces.keypoints
             )
     store_out_of_fold(run, member, held_out.ids, predictions)
-    if data.test is not None:
+    if test is not None:
         # While the network is compiled: the predict command then only reads stored predictions.
-        store_test_predictions(run, member, *data.test, predict(*data.test))
-    seconds = time.monotonic() - started
-    on_event(MemberEnded(member.name, score(predictions, held_out), seconds, progress.stopped))
-    return seconds - (progress.seconds - before)
+        store_test_predictions(run, member, *test, predict(*test))
+    return predictions

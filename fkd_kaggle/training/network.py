@@ -83,7 +83,7 @@ def initialize_at_mean_face(network: keras.Model, points: np.ndarray) -> None:
     set_initial_points(network, points)
     for layer in network.layers:
         if isinstance(layer, Frame):
-            layer.start_from(points)
+            layer.set_mean_face(points)
 
 
 def load_network(recipe: Recipe, folder: Path) -> keras.Model:

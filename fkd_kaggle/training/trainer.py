@@ -62,10 +62,8 @@ def fit_member(
         Recipe and seed.
     folder
         The member's folder: history, progress, checkpoint and best weights are written there.
-    training
-        Faces to train on.
-    validation
-        Held-out faces that select the weights.
+    training, validation
+        Faces to train on, and held-out faces that select the weights.
     score
         Maps (N, 15, 2) predictions for the validation faces to an RMSE in pixels.
     position
@@ -82,10 +80,7 @@ def fit_member(
 
     Returns
     -------
-    network
-        The network with the selected weights.
-    progress
-        Result of the training.
+    The network with the selected weights, and the result of the training.
 
     Raises
     ------
@@ -110,26 +105,9 @@ def fit_member(
     if initial.random:
         session.weights.patience *= RANDOM_PATIENCE
     session.restore()
-    on_event(
-        MemberStarted(
-            member=member.name,
-            recipe=member.recipe.name,
-            fold=member.fold,
-            position=position,
-            parameters=network.count_params(),
-            training_faces=len(training.images),
-            validation_faces=len(validation.images),
-            resumed_epoch=session.progress.epoch,
-            note=initial.about,
-        )
-    )
+    session.report_start(position, training, validation, initial.description)
     if not session.progress.stopped:
-        try:
-            _fit(learner, session, training, [session, *callbacks])
-        except KeyboardInterrupt:
-            session.save_interrupted()
-            raise
-        session.finish()
+        _fit(learner, session, training, callbacks)
     load_weights(network, folder)
     return network, session.progress
 
@@ -140,7 +118,7 @@ def _fit(
     training: Faces,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    """Train from the session's epoch on."""
+    """Train from the session's epoch on; save the session when it ends or is interrupted."""
     first_epoch = session.progress.epoch
 
     def arguments() -> dict[str, Any]:
@@ -152,12 +130,17 @@ def _fit(
             "shuffle": False,
         }
 
-    fit(
-        learner,
-        arguments,
-        callbacks,
-        recompile=lambda: compile_learner(learner, learner.optimizer),
-    )
+    try:
+        fit(
+            learner,
+            arguments,
+            [session, *callbacks],
+            recompile=lambda: compile_learner(learner, learner.optimizer),
+        )
+    except KeyboardInterrupt:
+        session.save_interrupted()
+        raise
+    session.finish()
 
 
 class _Session(keras.callbacks.Callback):
@@ -201,6 +184,24 @@ class _Session(keras.callbacks.Callback):
         self.budget.resume(self.progress.seconds)
         self.weights.best = self.progress.best_rmse
         self.schedule.resume(self.progress.learning_rate)
+
+    def report_start(
+        self, position: int, training: Faces, validation: Faces, initial_weights: str
+    ) -> None:
+        """Send ``MemberStarted``."""
+        self.on_event(
+            MemberStarted(
+                member=self.member.name,
+                recipe=self.recipe.name,
+                fold=self.member.fold,
+                position=position,
+                parameters=self.learner.network.count_params(),
+                training_faces=len(training.images),
+                validation_faces=len(validation.images),
+                resumed_epoch=self.progress.epoch,
+                note=initial_weights,
+            )
+        )
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Set the learning rate."""

@@ -85,7 +85,12 @@ def _serve(path: Path, data_dir: Path, check: bool, send: Send) -> None:
         used = data if request["test"] else replace(data, test=None)
         try:
             seconds = train_member(
-                run, member, used, request["budget"], on_event, request["tensorboard"]
+                run,
+                member,
+                used,
+                request["budget"],
+                on_event,
+                tensorboard=request["tensorboard"],
             )
         except (DataError, RecipeError) as error:
             send({"refused": str(error)})

@@ -137,23 +137,7 @@ def train_members(
         except KeyboardInterrupt:
             return "interrupted"
         return queue.status
-    threads = [
-        threading.Thread(target=queue.work_safely, args=(worker, trainer, on_event), daemon=True)
-        for worker, trainer in enumerate(pool.trainers)
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        while any(thread.is_alive() for thread in threads):
-            sleep(_POLL_SECONDS)  # Python handles Ctrl-C between these waits
-            if latest is not None and clock() > latest and not queue.closed:
-                queue.close("time limit")
-                pool.stop()
-    except KeyboardInterrupt:
-        queue.close("interrupted")
-        pool.stop()
-    for thread in threads:
-        thread.join()
+    _work_in_threads(queue, pool, pool.stop, on_event, latest, clock, sleep)
     if queue.failures and not queue.trained and queue.status != "interrupted":
         raise queue.failures[0]
     if queue.failures and queue.status == "finished":
@@ -197,6 +181,35 @@ def seconds_per_share(
         middle = (low + high) / 2
         low, high = (middle, high) if last_end(middle) <= seconds else (low, middle)
     return low
+
+
+def _work_in_threads(
+    queue: _MemberQueue,
+    pool: WorkerPool[MemberTrainer],
+    stop: Callable[[], None],
+    on_event: OnEvent,
+    latest: float | None,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> None:
+    """Train with a thread for each worker; stop the workers late or after Ctrl-C."""
+    threads = [
+        threading.Thread(target=queue.work_safely, args=(worker, trainer, on_event), daemon=True)
+        for worker, trainer in enumerate(pool.trainers)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        while any(thread.is_alive() for thread in threads):
+            sleep(_POLL_SECONDS)  # Python handles Ctrl-C between these waits
+            if latest is not None and clock() > latest and not queue.closed:
+                queue.close("time limit")
+                stop()
+    except KeyboardInterrupt:
+        queue.close("interrupted")
+        stop()
+    for thread in threads:
+        thread.join()
 
 
 class _MemberQueue:
