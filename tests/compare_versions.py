@@ -2,21 +2,21 @@
 
     python tests/compare_versions.py OLD_CHECKOUT NEW_CHECKOUT
 
-For changes that must not change a single answer. Each checkout is used through its command line
-only (``PYTHONPATH=CHECKOUT python -m fkd_kaggle …``), so that modules may be renamed freely between
-the two. For each training in ``TRAININGS``:
+For changes that must not change predictions. Each checkout is used through its command line only
+(``PYTHONPATH=CHECKOUT python -m fkd_kaggle …``), so that modules can have different names. For each
+training in ``TRAININGS``:
 
-- both versions train on their own copy of the same drawn faces, and their submission files are
-  compared byte for byte;
-- the old version's run, without its blend and its kept predictions of the test faces, is predicted
-  by the new version, and that file is compared with the old version's.
+- both versions train on a copy of the same synthetic faces, and their submission files are compared
+  byte for byte;
+- the new version predicts with the old version's run, without its blend and its stored predictions
+  of the test faces, and the submission file is compared with the old version's.
 
 Prints one line for each comparison; the exit status is 1 if any of them differs, and 2 if a command
-fails. Takes about nine minutes on two cores. Trainings repeat exactly on one and the same machine
-(CPU, float32, one worker); between machines they do not.
+fails. Takes about nine minutes on two cores. Trainings are reproducible on the same machine (CPU,
+float32, one worker), but not between machines.
 
-This is no test that pytest collects. ``write_data`` also makes the data that the run in
-``tests/data/old_run`` was trained on: do not change what it writes.
+pytest does not collect this script. ``write_data`` also writes the data that the run in
+``tests/data/old_run`` was trained on: do not change its output.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ TRAININGS: dict[str, tuple[str, ...]] = {
     "smoke": ("--recipe", "smoke", "--epochs", "2"),
     "deep15": ("--recipe", "deep15:epochs=1", "--folds", "2"),
     "cascade": ("--recipe", "quick", "--epochs", "1", "--folds", "2"),
-    "filled": ("--recipe", "farhat:epochs=1", "--recipe", "masked-cnn:epochs=1", "--folds", "2"),
-    "enlarged": ("--recipe", "kartalovic-leaky:epochs=1,options.convolutions=6"),
+    "imputed": ("--recipe", "farhat:epochs=1", "--recipe", "masked-cnn:epochs=1", "--folds", "2"),
+    "augmented": ("--recipe", "kartalovic-leaky:epochs=1,options.convolutions=6"),
 }
 """What is trained, by name: the arguments of ``train-ensemble``.
 
-Between them they use both optimizers, every strength of augmentation that shipped recipes use,
-missing labels masked, filled in and dropped, enlarged data, and blends with and without a
-correction. None names a key that may be renamed.
+Together they use both optimizers, every part of augmentation that shipped recipes use, missing
+labels masked, imputed and dropped, offline augmentation, and blends with and without a correction.
+None of them names a key of a recipe that was renamed.
 """
 COMMON = ("--seed", "1", "--precision", "float32", "--workers", "1")
 TRAINING_FACES = 120
@@ -64,7 +64,7 @@ FACE = (
 )  # fmt: skip
 """(x, y) of each keypoint in a face that looks straight ahead."""
 FOUR = (0, 1, 10, 14)
-"""The keypoints that faces of the competition's second source have labels of."""
+"""The keypoints that the partial annotator labels."""
 
 
 class CommandError(Exception):
@@ -77,7 +77,7 @@ class CommandError(Exception):
 def draw(number: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the (96, 96) int64 grey values and the (15, 2) int64 hundredths of pixels of a face.
 
-    In whole numbers without a random generator: the same on every machine, for ever.
+    Computed with integers and without NumPy's random generators: the same on every machine.
     """
     state = 7919 * (number + 1)
 
@@ -101,7 +101,7 @@ def draw(number: int) -> tuple[np.ndarray, np.ndarray]:
     across = (x - 4800 - left) * 100 // (size * 40)
     along = (y - 5000 - low) * 100 // (size * 48)
     inside = across**2 + along**2 < 100**2
-    # Patches of light and shadow, 12 pixels wide: faces that are alike count as one person.
+    # Patches of light and shadow, 12 pixels wide, so that faces are not near-duplicates.
     light = np.array([[choose(121) - 60 for _ in range(9)] for _ in range(9)])
     row, column, down, right = y // 1200, x // 1200, y % 1200 // 100, x % 1200 // 100
     upper = light[row, column] * (12 - right) + light[row, column + 1] * right
@@ -118,7 +118,7 @@ def draw(number: int) -> tuple[np.ndarray, np.ndarray]:
 def write_data(folder: Path, training: int, test: int) -> None:
     """Write training.csv, test.csv and IdLookupTable.csv into a new folder.
 
-    Every third face has labels of four keypoints only, or is asked for no others.
+    Every third face has labels, or queries, of four keypoints only.
     """
     folder.mkdir(parents=True)
     columns = [f"{name}_{axis}" for name in NAMES for axis in "xy"]
@@ -151,7 +151,7 @@ def _write(path: Path, lines: Sequence[str]) -> None:
 
 
 class Checkout:
-    """One version of the package, and a folder with its copy of the data, its runs and files."""
+    """A version of the package, and a folder with its copy of the data, its runs and files."""
 
     def __init__(self, path: Path, folder: Path) -> None:
         self.path, self.folder = path.resolve(), folder
@@ -166,7 +166,7 @@ class Checkout:
         return self.folder / "runs" / name
 
     def submission(self, run: Path) -> bytes:
-        """Return the bytes of the submission file that this version makes of a run."""
+        """Return the bytes of the submission file that this version writes for a run."""
         place = Path(tempfile.mkdtemp(prefix="submissions-", dir=self.folder))
         self._python(
             "-m", "fkd_kaggle", "submit", str(run), "--dry-run", "--submissions-dir", str(place)
@@ -181,18 +181,18 @@ class Checkout:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
         if done.returncode:
-            said = "\n".join(done.stdout.splitlines()[-20:])
-            raise CommandError(f"{self.path}: {' '.join(arguments)} ended so:\n{said}")
+            output = "\n".join(done.stdout.splitlines()[-20:])
+            raise CommandError(f"{self.path}: {' '.join(arguments)} failed:\n{output}")
         return done.stdout
 
 
-def without_answers(run: Path, target: Path) -> Path:
+def without_predictions(run: Path, target: Path) -> Path:
     """Return a copy of a run's folder without its blend and its predictions of the test faces."""
     shutil.copytree(run, target)
-    kept = [target / "blend.npz", *target.glob("members/*/test.npz")]
-    if len(kept) < 2:
+    stored = [target / "blend.npz", *target.glob("members/*/test.npz")]
+    if len(stored) < 2:
         raise CommandError(f"{run} holds no predictions of the test faces to be deleted")
-    for path in kept:
+    for path in stored:
         path.unlink()
     return target
 
@@ -213,7 +213,7 @@ def _difference(old: bytes, new: bytes) -> str:
     """Say by how much two submission files differ."""
     rows = [[line.split(",") for line in text.decode().splitlines()[1:]] for text in (old, new)]
     if [row[0] for row in rows[0]] != [row[0] for row in rows[1]]:
-        return "they answer other rows"
+        return "the rows differ"
     values = np.array([[float(row[1]) for row in table] for table in rows])
     off = np.abs(values[1] - values[0])
     return f"{np.count_nonzero(off)} of {len(off)} values, by at most {off.max():.5f} pixels"
@@ -223,12 +223,14 @@ def main() -> int:
     """Run the comparisons; return the exit status."""
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0],
-        epilog="Exit status: 0 all the same, 1 a difference, 2 a command failed.",
+        epilog="Exit status: 0 no difference, 1 a difference, 2 a command failed.",
     )
     parser.add_argument("old", type=Path, metavar="OLD_CHECKOUT")
     parser.add_argument("new", type=Path, metavar="NEW_CHECKOUT")
-    parser.add_argument("--only", choices=[*TRAININGS], help="this training alone")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave all files in a new one")
+    parser.add_argument("--only", choices=[*TRAININGS], help="run this training only")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="keep all files in this new folder"
+    )
     arguments = parser.parse_args()
     same = True
     with tempfile.TemporaryDirectory(prefix="compare-versions-") as temporary:
@@ -237,14 +239,14 @@ def main() -> int:
             old = Checkout(arguments.old, place / "old")
             new = Checkout(arguments.new, place / "new")
             for name in [arguments.only] if arguments.only else TRAININGS:
-                began = time.monotonic()
+                started = time.monotonic()
                 trained = old.train(name)
                 expected = old.submission(trained)
                 same &= compare(f"{name}, both trained", expected, new.submission(new.train(name)))
-                stripped = without_answers(trained, place / "stripped" / name)
-                answered = new.submission(stripped)
-                same &= compare(f"{name}, old run predicted by new version", expected, answered)
-                print(f"           {name} took {time.monotonic() - began:.0f} s", flush=True)
+                stripped = without_predictions(trained, place / "stripped" / name)
+                predicted = new.submission(stripped)
+                same &= compare(f"{name}, old run predicted by new version", expected, predicted)
+                print(f"           {name} took {time.monotonic() - started:.0f} s", flush=True)
         except CommandError as error:
             print(error, file=sys.stderr)
             return 2

@@ -16,7 +16,7 @@ from packaging.version import Version
 
 from fkd_kaggle.data import archive
 from fkd_kaggle.errors import DataError, KernelError, RunError
-from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.folder import RUN_FILE, Run
 
 OLDEST: Final = {
     "keras": "3.8",
@@ -112,7 +112,7 @@ def find_input_runs(input_dir: Path, name: str) -> list[Run]:
     found = [
         Run.open(path.parent)
         for path in sorted(_walk(input_dir))
-        if path.name == "run.json" and path.parent.name == name
+        if path.name == RUN_FILE and path.parent.name == name
     ]
     if not found:
         raise RunError(

@@ -34,7 +34,8 @@ from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.runs.scores import Scores, scores_from_dict
 from fkd_kaggle.settings import __version__
 
-_NOTE = "run.json"
+RUN_FILE = "run.json"
+"""The file that makes a folder a run folder."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Run:
             "plan": plan.to_dict(),
             "recipes": {recipe.name: recipe.digest for recipe in recipes},
         }
-        files.write_json(path / _NOTE, info)
+        files.write_json(path / RUN_FILE, info)
         return cls.open(path)
 
     @classmethod
@@ -195,19 +196,19 @@ class Run:
             info["status"] = status
         if scores is not None:
             info["scores"] = asdict(scores)
-        files.write_json(self.path / _NOTE, info)
+        files.write_json(self.path / RUN_FILE, info)
 
 
 def is_run(path: Path) -> bool:
     """Return whether a folder is a run folder."""
-    return (path / _NOTE).exists()
+    return (path / RUN_FILE).exists()
 
 
 def is_same_run(one: Path, other: Path) -> bool:
     """Return whether two folders hold the same run in the same state."""
     if not (is_run(one) and is_run(other)):
         return False
-    return (one / _NOTE).read_bytes() == (other / _NOTE).read_bytes()
+    return (one / RUN_FILE).read_bytes() == (other / RUN_FILE).read_bytes()
 
 
 def check_run_name(name: str) -> None:
@@ -226,7 +227,7 @@ def check_run_name(name: str) -> None:
 
 def run_names(runs_dir: Path) -> list[str]:
     """Return the sorted names of the run folders in ``runs_dir`` without opening them."""
-    return sorted(note.parent.name for note in runs_dir.glob(f"*/{_NOTE}"))
+    return sorted(note.parent.name for note in runs_dir.glob(f"*/{RUN_FILE}"))
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
@@ -333,14 +334,14 @@ def write_folds(path: Path, held_out: np.ndarray) -> None:
 
 def _read_note(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((path / _NOTE).read_text(encoding="utf-8")))
+        return dict(json.loads((path / RUN_FILE).read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise RunError(
-            f"{path} is not a run folder (no {_NOTE}): `fkd-kaggle runs` lists them"
+            f"{path} is not a run folder (no {RUN_FILE}): `fkd-kaggle runs` lists them"
         ) from None
     except OSError as error:
         raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> RunError:
-    return RunError(f"{path / _NOTE} is damaged ({type(error).__name__})")
+    return RunError(f"{path / RUN_FILE} is damaged ({type(error).__name__})")
