@@ -22,10 +22,11 @@ import requests
 from conftest import PracticeFactory, write_competition
 
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.kaggle_api import download, errors
-from fkd_kaggle.kaggle_api.client import RetryPolicy, connect
+from fkd_kaggle.kaggle_api import download, errors, responses
+from fkd_kaggle.kaggle_api.client import connect
 from fkd_kaggle.kaggle_api.competition import COMPETITION, Competition
 from fkd_kaggle.kaggle_api.errors import Action
+from fkd_kaggle.kaggle_api.retry import RetryPolicy
 from fkd_kaggle.practice.server import PracticeKaggle
 
 ATTEMPTS = 3
@@ -48,7 +49,7 @@ def waits() -> Waits:
 @pytest.fixture
 def competition(practice: PracticeKaggle, waits: Waits) -> Competition:
     """A session with the practice Kaggle that does not really sleep."""
-    return Competition.open(patience=waits.patience())
+    return Competition.open(retry_policy=waits.patience())
 
 
 @pytest.fixture
@@ -130,7 +131,8 @@ def test_practising_leaves_a_login_with_kaggle_as_it_is(
     login.write_text(json.dumps({"refresh_token": SECRET, "username": "ada"}))
     before = login.read_text()
     done = run_python(
-        "from fkd_kaggle.kaggle_api.competition import Competition\nprint(Competition.open().submissions())\n"
+        "from fkd_kaggle.kaggle_api.competition import Competition\n"
+        "print(Competition.open().submissions())\n"
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
     assert login.read_text() == before
@@ -181,7 +183,7 @@ def test_wrong_credentials_are_said_without_showing_them(
     monkeypatch.setenv("KAGGLE_USERNAME", "ada")
     monkeypatch.setenv("KAGGLE_KEY", SECRET)
     practice.faults.add("401")
-    error = refused(Competition.open(patience=waits.patience()).submissions)
+    error = refused(Competition.open(retry_policy=waits.patience()).submissions)
     assert error.status == 401
     assert "user name and key of ada" in str(error)
     assert "create a new token" in str(error)
@@ -227,7 +229,7 @@ def test_who_waits_is_told_why_and_for_how_long(practice: PracticeKaggle) -> Non
     patience = RetryPolicy(
         sleep=lambda seconds: None, on_wait=lambda what, seconds: told.append((what, seconds))
     )
-    competition = Competition.open(patience=patience)
+    competition = Competition.open(retry_policy=patience)
     practice.faults.add("429:retry_after=5")
     competition.leaderboard()
     assert told == [("reading the leaderboard", 5.0)]
@@ -263,12 +265,12 @@ def http_error(status: int, message: str = "", **headers: str) -> requests.HTTPE
 
 def test_the_time_to_wait_may_be_given_as_a_date() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    seconds = errors.retry_after(http_error(429, Retry_After=date))
+    seconds = responses.retry_after(http_error(429, Retry_After=date))
     assert seconds is not None
     assert 85 < seconds <= 90
     past = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
-    assert errors.retry_after(http_error(429, Retry_After=past)) == 0.0
-    assert errors.retry_after(http_error(429, Retry_After="soon")) is None
+    assert responses.retry_after(http_error(429, Retry_After=past)) == 0.0
+    assert responses.retry_after(http_error(429, Retry_After="soon")) is None
 
 
 @pytest.mark.parametrize(
@@ -301,7 +303,7 @@ def test_other_refusals_are_put_in_plain_words(error: Exception, words: str) -> 
     ],
 )
 def test_why_a_push_was_not_run_is_put_in_plain_words(said: str, words: str) -> None:
-    error = errors.push_refused_message(said)
+    error = errors.push_refused_error(said)
     assert words in str(error) and "\n" not in str(error)
     waits = isinstance(error, errors.GpuSessionsTakenError)
     assert waits == ("session" in said)
@@ -543,7 +545,7 @@ def test_an_upload_that_is_always_refused_is_given_up(
 ) -> None:
     practice.faults.add("500:path=/storage/uploads,times=all")
     message = str(refused(lambda: competition.submit(csv, "")))
-    assert "storage does not take the upload" in message
+    assert "storage refuses the upload" in message
     assert competition.submissions() == []
 
 

@@ -258,7 +258,7 @@ def test_ctrl_c_leaves_the_kernel_running_and_says_how_to_come_back(
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == INTERRUPTED
-    assert "goes on running on Kaggle" in out
+    assert "continues to run on Kaggle" in out
     assert "Traceback" not in err
     (command,) = re.findall(r"fkd-kaggle (submit smoke-1 --via kernel)", out)
     assert "running" in fkd("kernel", "status").out

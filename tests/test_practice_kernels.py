@@ -18,7 +18,7 @@ import requests
 from conftest import SECRET, PracticeFactory, run_kaggle
 
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.kaggle_api.client import RetryPolicy
+from fkd_kaggle.kaggle_api.retry import RetryPolicy
 from fkd_kaggle.kaggle_api.competition import Competition
 from fkd_kaggle.kaggle_api.kernels import KernelStatus
 from fkd_kaggle.practice.dataset import SERVED, SLUG
@@ -40,7 +40,7 @@ SLEEPER = """
 
 @pytest.fixture
 def competition(practice: PracticeKaggle) -> Competition:
-    return Competition.open(patience=FAST)
+    return Competition.open(retry_policy=FAST)
 
 
 def write_kernel(folder: Path, script: str, name: str = "hello", **metadata: Any) -> Path:
@@ -145,7 +145,7 @@ def test_a_kernel_sees_kaggles_folders_and_nothing_of_ours(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("KAGGLE_KEY", SECRET)
     kaggle = start_practice()
-    competition = Competition.open(patience=FAST)
+    competition = Competition.open(retry_policy=FAST)
     push(competition, LOOK_AROUND.format(port=kaggle.port, pid=os.getpid()))
     assert wait(competition).state == "complete", printed(competition)
     competition.kernel_output(HELLO, tmp_path / "out")
@@ -254,7 +254,7 @@ def test_more_kernels_than_run_at_once_wait_their_turn(
     start_practice: PracticeFactory, push: Push
 ) -> None:
     kaggle = start_practice(kernels_at_once=1)
-    competition = Competition.open(patience=FAST)
+    competition = Competition.open(retry_policy=FAST)
     push(competition, SLEEPER, "first")
     push(competition, "print('now me')", "second")
     first, second = "practice/first", "practice/second"
@@ -284,7 +284,7 @@ def test_a_kernel_ends_with_all_it_started(
     how: str, start_practice: PracticeFactory, push: Push, tmp_path: Path
 ) -> None:
     kaggle = start_practice()
-    competition = Competition.open(patience=FAST)
+    competition = Competition.open(retry_policy=FAST)
     apart = sandbox.is_isolated()  # a group of its own is out of reach without
     push(competition, BROOD.format(apart=apart), timeout=2 if how == "time limit" else None)
     wait_for(lambda: beats(tmp_path))
@@ -327,14 +327,14 @@ def test_when_the_server_is_killed_so_is_the_kernel_and_its_log_is_kept(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
         patch.setenv("FKD_PRACTICE_URL", url)
-        competition = Competition.open(patience=FAST)
+        competition = Competition.open(retry_policy=FAST)
         push(competition, BROOD.format(apart=False))
         wait_for(lambda: beats(state))
         os.kill(server.pid, signal.SIGKILL)
         server.wait()
     wait_for(lambda: not beats(state))
     start_practice(hold_out=0.25, state_dir=state)
-    competition = Competition.open(patience=FAST)
+    competition = Competition.open(retry_policy=FAST)
     status = competition.kernel_status(HELLO)
     assert (status.state, "was stopped" in status.message) == ("error", True)
     assert printed(competition) == "awake\n"
@@ -426,7 +426,7 @@ def test_thirty_hours_of_gpu_are_a_weeks_until_saturday(
 ) -> None:
     clock = [1_785_000_000.0]  # a Saturday of 2026, 17:20 UTC
     kaggle = start_practice(now=lambda: clock[0])
-    competition = Competition.open(patience=FAST)
+    competition = Competition.open(retry_policy=FAST)
     push(competition, SLEEPER, enable_gpu=True)
     wait_for(lambda: competition.kernel_status(HELLO).state == "running")
     clock[0] += 10 * 3600

@@ -25,13 +25,13 @@ def connect_competition(console: Console) -> Competition:
     CompetitionError
         Credentials are missing or invalid, or Kaggle cannot be reached.
     """
-    from fkd_kaggle.kaggle_api.client import RetryPolicy
+    from fkd_kaggle.kaggle_api.retry import RetryPolicy
     from fkd_kaggle.kaggle_api.competition import Competition
 
     def print_retry(problem: str, seconds: float) -> None:
         print_line(console, f"{problem}: trying again in {seconds:.0f} s")
 
-    return Competition.open(patience=RetryPolicy(on_wait=print_retry))
+    return Competition.open(retry_policy=RetryPolicy(on_wait=print_retry))
 
 
 def upload_and_report(

@@ -319,10 +319,10 @@ def _pushed_job(run: str, runs_dir: Path) -> tuple[KernelJob, str]:
 
 def _find_records(runs_dir: Path, name: str | None) -> list[KernelRecord]:
     """Return the records of the kernels pushed for a run, to Kaggle or to the practice Kaggle."""
-    from fkd_kaggle.kaggle_api import client
+    from fkd_kaggle.kaggle_api import endpoint
     from fkd_kaggle.kernel import records
 
-    practice = client.practice_url() is not None
+    practice = endpoint.practice_url() is not None
     return records.find_records(runs_dir, name, practice=practice)
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.kaggle_api import errors, kernels
-from fkd_kaggle.kaggle_api.client import Client, RetryPolicy, connect
+from fkd_kaggle.kaggle_api import errors, kernels, responses
+from fkd_kaggle.kaggle_api.client import Client, connect
 from fkd_kaggle.kaggle_api.download import OnProgress, check_space, check_zip, download_file
 from fkd_kaggle.kaggle_api.errors import Action
 from fkd_kaggle.kaggle_api.kernels import KernelLogLine, KernelStatus, KernelVersion, StoredKernel
+from fkd_kaggle.kaggle_api.retry import RetryPolicy
 
 COMPETITION: Final = "facial-keypoints-detection"
 
@@ -65,14 +66,14 @@ class Competition:
         self.slug = slug
 
     @classmethod
-    def open(cls, slug: str = COMPETITION, patience: RetryPolicy | None = None) -> Competition:
+    def open(cls, slug: str = COMPETITION, retry_policy: RetryPolicy | None = None) -> Competition:
         """Import the official client and authenticate.
 
         ``KAGGLE_API_ENVIRONMENT=TEST`` means the practice Kaggle on this machine, at
         ``FKD_PRACTICE_URL`` where that is set; without credentials the user ``practice`` is used
         there.
         """
-        return cls(connect(patience or RetryPolicy()), slug)
+        return cls(connect(retry_policy or RetryPolicy()), slug)
 
     @property
     def practice_url(self) -> str | None:
@@ -106,7 +107,7 @@ class Competition:
         check_space(data_dir, self._data_size())
         download_file(
             self._client,
-            self._doing("downloading the competition's files"),
+            self._action("downloading the competition's files"),
             lambda api, staged: api.competition_download_files(
                 self.slug, path=str(staged.parent), quiet=True
             ),
@@ -131,7 +132,7 @@ class Competition:
             with self._client.quietly() as heard:
                 answer = api.competition_submit(str(csv), message, self.slug, quiet=True)
             if answer.message == api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
-                raise errors.UploadFailedError(printed=heard.getvalue())
+                raise responses.UploadFailedError(printed=heard.getvalue())
             return answer.ref
 
         return self._submit(f"submitting {csv.name}", csv.name, send)
@@ -175,7 +176,7 @@ class Competition:
                     "later with `fkd-kaggle submissions`"
                 )
             on_wait(waited)
-            self._client.patience.sleep(pause)
+            self._client.retry_policy.sleep(pause)
             waited, pause = waited + pause, min(15.0, pause * 1.5)
 
     def submissions_left(self) -> int | None:
@@ -215,21 +216,21 @@ class Competition:
 
     def kernel_push(self, folder: Path, timeout: int | None = None) -> KernelVersion:
         """Push a kernel's folder, which also starts it, for ``timeout`` seconds at most."""
-        doing = Action(f"pushing {folder}", self.slug, pushing=True)
-        return kernels.push_kernel(self._client, doing, folder, timeout)
+        action = Action(f"pushing {folder}", self.slug, pushing=True)
+        return kernels.push_kernel(self._client, action, folder, timeout)
 
     def kernel_stored(self, kernel: str) -> StoredKernel | None:
         """Return the newest version of ``kernel``; None where Kaggle shows us no such kernel."""
-        return kernels.get_kernel(self._client, self._doing("looking for it", kernel))
+        return kernels.get_kernel(self._client, self._action("looking for it", kernel))
 
     def kernel_status(self, kernel: str) -> KernelStatus:
-        """Say how the newest version of ``kernel`` ("owner/name") is doing."""
-        return kernels.get_status(self._client, self._doing("reading its status", kernel))
+        """Say how the newest version of ``kernel`` ("owner/name") is action."""
+        return kernels.get_status(self._client, self._action("reading its status", kernel))
 
     def kernel_logs(self, kernel: str, *, follow: bool = False) -> Iterator[KernelLogLine]:
         """Yield what a kernel has printed; with ``follow``, what it prints, until it ends."""
         read = kernels.follow_log if follow else kernels.read_log
-        return read(self._client, self._doing("reading its log", kernel))
+        return read(self._client, self._action("reading its log", kernel))
 
     def kernel_output(self, kernel: str, into: Path, *, keep: bool = False) -> list[Path]:
         """Bring all files that a kernel left to ``into``, and its log as ``<name>.log``.
@@ -237,22 +238,22 @@ class Competition:
         With ``keep``, files that are in ``into`` already stay as they are: an output that was
         interrupted goes on. Returns all paths.
         """
-        doing = self._doing("fetching its output", kernel)
-        return kernels.download_output(self._client, doing, into, keep=keep)
+        action = self._action("fetching its output", kernel)
+        return kernels.download_output(self._client, action, into, keep=keep)
 
     def kernel_stop(self, kernel: str, session_id: int | None = None) -> None:
         """Stop a running kernel. Kaggle must be told the session, and tells it to nobody yet."""
-        kernels.stop_kernel(self._client, self._doing("stopping it", kernel), session_id)
+        kernels.stop_kernel(self._client, self._action("stopping it", kernel), session_id)
 
     def gpu_hours_left(self) -> float | None:
         """Return the hours of GPU that this week's quota has left; None if Kaggle does not say."""
-        return kernels.gpu_hours_left(self._client, self._doing("reading the GPU quota"))
+        return kernels.gpu_hours_left(self._client, self._action("reading the GPU quota"))
 
     # --- inside -------------------------------------------------------------------------------
 
     def _submit(self, what: str, file_name: str, send: Callable[[Any], Any]) -> int:
         if self.submissions_left() == 0:
-            raise errors.daily_limit_message(self.slug)
+            raise errors.daily_limit_error(self.slug)
         before = {record.ref for record in self._submissions()}
 
         def arrived() -> int | None:
@@ -260,9 +261,9 @@ class Competition:
             return next((one.ref for one in new if one.file_name == file_name), None)
 
         def open_question(error: Exception) -> bool:
-            return errors.is_transient(error) or errors.is_unreadable_answer(error)
+            return responses.is_transient(error) or responses.is_unreadable_answer(error)
 
-        ref = self._client.ask(self._doing(what), send, retry=open_question, recover=arrived)
+        ref = self._client.request(self._action(what), send, retry=open_question, recover=arrived)
         return int(ref) or arrived() or 0
 
     def _submissions(self) -> Iterator[SubmissionRecord]:
@@ -300,7 +301,7 @@ class Competition:
         return self._ask_service("reading the competition", "get_competition", request)
 
     def _ask(self, what: str, call: Callable[[Any], Any]) -> Any:
-        return self._client.ask(self._doing(what), call)
+        return self._client.request(self._action(what), call)
 
     def _ask_service(self, what: str, method: str, request: Any) -> Any:
         """Ask the competition service itself, where the client has no method for it."""
@@ -311,7 +312,7 @@ class Competition:
 
         return self._ask(what, call)
 
-    def _doing(self, what: str, kernel: str | None = None) -> Action:
+    def _action(self, what: str, kernel: str | None = None) -> Action:
         return Action(what, self.slug, kernel=kernel)
 
 

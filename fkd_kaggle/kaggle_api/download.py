@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.kaggle_api import errors
+from fkd_kaggle.kaggle_api import responses
 from fkd_kaggle.kaggle_api.client import Client
 from fkd_kaggle.kaggle_api.errors import Action
 
@@ -39,7 +39,7 @@ _STALLED_LIMIT: Final = 2
 
 def download_file(
     client: Client,
-    doing: Action,
+    action: Action,
     download: Callable[[Any, Path], None],
     target: Path,
     check: Callable[[Path], None],
@@ -61,7 +61,7 @@ def download_file(
     try:
         with files.disk_full_as(_no_room(target)):
             with _watched(staged, on_progress):
-                _fetch_staged(client, doing, download, staged, check)
+                _fetch_staged(client, action, download, staged, check)
             if on_progress is not None:
                 on_progress(_size(staged), _size(staged))
             staged.replace(target)
@@ -97,7 +97,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 def _fetch_staged(
     client: Client,
-    doing: Action,
+    action: Action,
     download: Callable[[Any, Path], None],
     staged: Path,
     check: Callable[[Path], None],
@@ -106,22 +106,22 @@ def _fetch_staged(
         try:
             download(api, staged)
             check(staged)
-        except (*errors.CUTS, ValueError) as problem:
+        except (*responses.CONNECTION_ERRORS, ValueError) as problem:
             return problem
         return None
 
     damaged = stalled = 0
     while True:
         before = _size(staged)
-        problem = client.ask(doing, attempt)
+        problem = client.request(action, attempt)
         if problem is None:
             return
-        if isinstance(problem, errors.CUTS):
+        if isinstance(problem, responses.CONNECTION_ERRORS):
             # The client gives up after five cuts, however far it got in between; we go on as long
             # as something arrives. It has slept between its attempts, so we do not.
             stalled = stalled + 1 if _size(staged) <= before else 0
             if stalled >= _STALLED_LIMIT:
-                raise client.explain(problem, doing) from problem
+                raise client.explain(problem, action) from problem
         else:
             # Also where the client saved an error page while resuming and went on from there:
             # github.com/Kaggle/kaggle-cli/pull/1179, not yet in 2.2.4.
@@ -129,7 +129,7 @@ def _fetch_staged(
             damaged += 1
             if damaged >= _DAMAGED_LIMIT:
                 raise CompetitionError(
-                    f"what arrives when {doing.what} {problem}, {damaged} times: Kaggle's copy or "
+                    f"what arrives when {action.what} {problem}, {damaged} times: Kaggle's copy or "
                     "the line is damaged; run the command again later"
                 ) from problem
 

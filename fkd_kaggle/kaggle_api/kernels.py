@@ -15,7 +15,7 @@ import requests
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.kaggle_api import errors
+from fkd_kaggle.kaggle_api import errors, responses
 from fkd_kaggle.kaggle_api.client import Client
 from fkd_kaggle.kaggle_api.download import download_file
 from fkd_kaggle.kaggle_api.errors import Action
@@ -48,7 +48,7 @@ class StoredKernel:
 
 @dataclass(frozen=True)
 class KernelStatus:
-    """How a kernel's newest version is doing."""
+    """How a kernel's newest version is action."""
 
     state: str
     """Kaggle's word in small letters: queued, running, complete, error, cancel_requested, …"""
@@ -72,7 +72,7 @@ class KernelLogLine:
     """Since the kernel's start."""
 
 
-def push_kernel(client: Client, doing: Action, folder: Path, timeout: int | None) -> KernelVersion:
+def push_kernel(client: Client, action: Action, folder: Path, timeout: int | None) -> KernelVersion:
     """Push the kernel in ``folder``.
 
     Only what Kaggle surely has not taken is sent again (429): each push runs, and GPU hours are
@@ -85,13 +85,13 @@ def push_kernel(client: Client, doing: Action, folder: Path, timeout: int | None
     CompetitionError
         Kaggle refuses the kernel for good.
     """
-    answer = client.ask(
-        doing,
+    answer = client.request(
+        action,
         lambda api: api.kernels_push(str(folder), timeout=str(timeout) if timeout else None),
-        retry=lambda error: errors.http_status(error) == 429,
+        retry=lambda error: responses.http_status(error) == 429,
     )
     if answer.error:
-        raise errors.push_refused_message(answer.error)
+        raise errors.push_refused_error(answer.error)
     refused = (
         *(answer.invalid_competition_sources or ()),
         *(answer.invalid_dataset_sources or ()),
@@ -103,19 +103,19 @@ def push_kernel(client: Client, doing: Action, folder: Path, timeout: int | None
     return KernelVersion(kernel, answer.version_number or 0, answer.url, refused)
 
 
-def get_kernel(client: Client, doing: Action) -> StoredKernel | None:
+def get_kernel(client: Client, action: Action) -> StoredKernel | None:
     """Read the newest version of a kernel as Kaggle keeps it; None where it shows us none."""
 
     def get(api: Any) -> Any:
         from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
 
         request = ApiGetKernelRequest()
-        request.user_name, request.kernel_slug, _ = api.parse_kernel_string(doing.kernel)
+        request.user_name, request.kernel_slug, _ = api.parse_kernel_string(action.kernel)
         with api.build_kaggle_client() as kaggle:
             return kaggle.kernels.kernels_api_client.get_kernel(request)
 
     try:
-        answer = client.ask(doing, get)
+        answer = client.request(action, get)
     except CompetitionError as error:
         # Kaggle answers 403 for a name that nobody has taken, as for one that is not ours.
         if error.status in (403, 404):
@@ -124,19 +124,19 @@ def get_kernel(client: Client, doing: Action) -> StoredKernel | None:
     return StoredKernel(answer.metadata.current_version_number or 0, answer.blob.source or "")
 
 
-def get_status(client: Client, doing: Action) -> KernelStatus:
+def get_status(client: Client, action: Action) -> KernelStatus:
     """Read a kernel's status."""
-    answer = client.ask(doing, lambda api: api.kernels_status(doing.kernel))
+    answer = client.request(action, lambda api: api.kernels_status(action.kernel))
     return KernelStatus(answer.status.name.lower(), answer.failure_message or "")
 
 
-def read_log(client: Client, doing: Action) -> Iterator[KernelLogLine]:
+def read_log(client: Client, action: Action) -> Iterator[KernelLogLine]:
     """Yield the log as it is stored."""
-    text = client.ask(doing, lambda api: api.kernels_logs(doing.kernel))
+    text = client.request(action, lambda api: api.kernels_logs(action.kernel))
     yield from (_line(event) for event in _events(text))
 
 
-def follow_log(client: Client, doing: Action) -> Iterator[KernelLogLine]:
+def follow_log(client: Client, action: Action) -> Iterator[KernelLogLine]:
     """Yield the log as it is written, until the kernel ends.
 
     Kaggle cuts idle streams every few minutes and replays from the beginning on reconnecting; the
@@ -148,43 +148,45 @@ def follow_log(client: Client, doing: Action) -> Iterator[KernelLogLine]:
         before = seen
         try:
             client.point()
-            for event in _skip(client.api.kernels_logs_stream(doing.kernel), seen):
+            for event in _skip(client.api.kernels_logs_stream(action.kernel), seen):
                 seen += 1
                 yield _line(event)
             return
-        except errors.REFUSALS as error:
-            if not errors.is_transient(error):
-                raise client.explain(error, doing) from error
+        except responses.CLIENT_ERRORS as error:
+            if not responses.is_transient(error):
+                raise client.explain(error, action) from error
             problem = error
         failures = failures + 1 if seen == before else 0
-        if failures >= _RECONNECT_LIMIT and get_status(client, doing).finished:
-            raise client.explain(problem, doing) from problem
-        client.patience.sleep(client.patience.first_wait)
+        if failures >= _RECONNECT_LIMIT and get_status(client, action).finished:
+            raise client.explain(problem, action) from problem
+        client.retry_policy.sleep(client.retry_policy.first_wait)
 
 
-def download_output(client: Client, doing: Action, into: Path, *, keep: bool = False) -> list[Path]:
+def download_output(
+    client: Client, action: Action, into: Path, *, keep: bool = False
+) -> list[Path]:
     """Fetch a kernel's output files and its log; with ``keep``, only files that are not there.
 
     The client lists and downloads; its own ``kernels_output`` saves error pages as files (fixed
     after 2.2.4, github.com/Kaggle/kaggle-cli/pull/1176) and keeps each file in memory.
     """
-    assert doing.kernel is not None
+    assert action.kernel is not None
     paths: list[Path] = []
     log = ""
-    for page in _output_pages(client, doing):
+    for page in _output_pages(client, action):
         log = page.log or log
         for item in page.files or []:
             target = into / _safe(item.file_name)
             if not (keep and target.exists()):
-                _fetch_file(client, doing, item.url, target)
+                _fetch_file(client, action, item.url, target)
             paths.append(target)
     if log:
-        paths.append(into / f"{doing.kernel.split('/')[-1]}.log")
+        paths.append(into / f"{action.kernel.split('/')[-1]}.log")
         files.write_text(paths[-1], log)
     return paths
 
 
-def stop_kernel(client: Client, doing: Action, session_id: int | None) -> None:
+def stop_kernel(client: Client, action: Action, session_id: int | None) -> None:
     """Stop a kernel's session.
 
     Kaggle's API wants a session's number and, so its maintainers, gives it to nobody yet
@@ -194,7 +196,7 @@ def stop_kernel(client: Client, doing: Action, session_id: int | None) -> None:
         site = client.practice_url or "https://www.kaggle.com"
         raise CompetitionError(
             "Kaggle's API cannot stop a kernel by its name yet: open "
-            f"{site}/code/{doing.kernel} and cancel the run there"
+            f"{site}/code/{action.kernel} and cancel the run there"
         )
 
     def cancel(api: Any) -> Any:
@@ -205,14 +207,14 @@ def stop_kernel(client: Client, doing: Action, session_id: int | None) -> None:
         with api.build_kaggle_client() as kaggle:
             return kaggle.kernels.kernels_api_client.cancel_kernel_session(request)
 
-    answer = client.ask(doing, cancel)
+    answer = client.request(action, cancel)
     if answer.error_message:
         raise CompetitionError(f"Kaggle does not stop the kernel: {answer.error_message}")
 
 
-def gpu_hours_left(client: Client, doing: Action) -> float | None:
+def gpu_hours_left(client: Client, action: Action) -> float | None:
     """Read what this week's GPU quota has left; None if Kaggle does not say."""
-    quota = client.ask(doing, lambda api: api.quota_view()).gpu_quota
+    quota = client.request(action, lambda api: api.quota_view()).gpu_quota
     if quota is None or quota.total_time_allowed is None:
         return None
     used = sum(
@@ -221,32 +223,32 @@ def gpu_hours_left(client: Client, doing: Action) -> float | None:
     return max(0.0, (quota.total_time_allowed.total_seconds() - used) / 3600)
 
 
-def _output_pages(client: Client, doing: Action) -> Iterator[Any]:
+def _output_pages(client: Client, action: Action) -> Iterator[Any]:
     from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
 
     request = ApiListKernelSessionOutputRequest()
     request.page_size = _PAGE
 
     def one_page(api: Any) -> Any:
-        request.user_name, request.kernel_slug, _ = api.parse_kernel_string(doing.kernel)
+        request.user_name, request.kernel_slug, _ = api.parse_kernel_string(action.kernel)
         with api.build_kaggle_client() as kaggle:
             return kaggle.kernels.kernels_api_client.list_kernel_session_output(request)
 
     while True:
-        page = client.ask(doing, one_page)
+        page = client.request(action, one_page)
         yield page
         if not page.next_page_token:
             return
         request.page_token = page.next_page_token
 
 
-def _fetch_file(client: Client, doing: Action, url: str, target: Path) -> None:
+def _fetch_file(client: Client, action: Action, url: str, target: Path) -> None:
     def download(api: Any, staged: Path) -> None:
         response = requests.get(url, stream=True)
         response.raise_for_status()
         api.download_file(response, str(staged), None, quiet=True, resume=True)
 
-    download_file(client, doing, download, target, check=lambda path: None)
+    download_file(client, action, download, target, check=lambda path: None)
 
 
 def _safe(name: str) -> PurePosixPath:

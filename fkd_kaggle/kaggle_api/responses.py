@@ -1,0 +1,134 @@
+"""What a failure of the official client means: the HTTP status, and whether to try again.
+
+Classifies exceptions; ``errors`` writes the messages. Sends no requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import requests
+import urllib3
+
+CLIENT_ERRORS: Final = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError)
+"""Exceptions of the official client: network errors, Kaggle's errors, invalid arguments."""
+
+CONNECTION_ERRORS: Final = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    urllib3.exceptions.HTTPError,
+)
+"""Failures of the connection; requests does not wrap all exceptions of urllib3."""
+
+TRANSIENT_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
+"""HTTP statuses after which a later attempt may succeed."""
+
+
+class UploadFailedError(requests.ConnectionError):
+    """An upload failed, before a submission was created, so the upload can be repeated.
+
+    Parameters
+    ----------
+    printed
+        What the client printed; the client returns no reason.
+    """
+
+    def __init__(self, printed: str) -> None:
+        super().__init__("upload failed")
+        self.disconnected = bool(printed.strip())
+        """Whether the connection broke; otherwise the storage refused the upload."""
+        self.retried = "Max retries exceeded" in printed
+        """Whether the client has tried ten times, for six minutes (``upload_complete``)."""
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether a later attempt may succeed."""
+    status = http_status(error)
+    if status is not None:
+        return status in TRANSIENT_STATUSES
+    if isinstance(error, UploadFailedError):
+        return not error.retried
+    return isinstance(error, CONNECTION_ERRORS) and not isinstance(
+        error, requests.exceptions.SSLError
+    )
+
+
+def is_unreadable_answer(error: Exception) -> bool:
+    """Return whether the answer is not Kaggle's: empty, a proxy's page or a redirect."""
+    if http_status(error) is not None or isinstance(error, CONNECTION_ERRORS):
+        return False
+    return type(error) is not ValueError  # The client raises ValueError for invalid arguments.
+
+
+def is_connection_refused(error: Exception) -> bool:
+    """Return whether no server listens at the address, as opposed to a broken connection."""
+    return any(isinstance(cause, ConnectionRefusedError) for cause in causes_of(error))
+
+
+def http_status(error: Exception) -> int | None:
+    """Return the HTTP status that caused an error; None without an answer."""
+    for cause in causes_of(error):
+        response = getattr(cause, "response", None)
+        if isinstance(cause, requests.HTTPError) and response is not None:
+            # Kaggle also sends errors as JSON with their own code under status 200.
+            return response.status_code if response.status_code >= 400 else _read_body(response)[0]
+    return None
+
+
+def retry_after(error: Exception) -> float | None:
+    """Return the seconds to wait that Kaggle requests, as seconds or as a date; else None."""
+    value = _header(error, "Retry-After")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def kaggle_message(error: Exception) -> str:
+    """Return Kaggle's own message about an error; empty without one."""
+    for cause in causes_of(error):
+        response = getattr(cause, "response", None)
+        if response is not None:
+            return _read_body(response)[1]
+    return ""
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and all exceptions that it was raised from or wraps."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if cause is None or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None)]
+        waiting += [arg for arg in cause.args if isinstance(arg, BaseException)]
+
+
+def _header(error: Exception, name: str) -> str | None:
+    """Return a header of the answer that caused an error."""
+    response = getattr(error, "response", None)
+    return response.headers.get(name) if response is not None else None
+
+
+def _read_body(response: requests.Response) -> tuple[int, str]:
+    """Return code and message of Kaggle's JSON error; (status, "") for another answer."""
+    try:
+        body = response.json()
+        body = body.get("error", body)  # Kaggle has two forms.
+        return int(body.get("code", response.status_code)), str(body.get("message", ""))
+    except (requests.RequestException, ValueError, AttributeError, RuntimeError):
+        return response.status_code, ""

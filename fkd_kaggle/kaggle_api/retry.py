@@ -1,0 +1,38 @@
+"""How often and how long to wait for Kaggle."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fkd_kaggle.kaggle_api import responses
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often to repeat a request, and how long to wait between attempts."""
+
+    attempts: int = 6
+    first_wait: float = 1.0
+    """Seconds after the first attempt; doubled after each further attempt."""
+    longest_wait: float = 30.0
+    """Seconds."""
+    longest_retry_after: float = 300.0
+    """Seconds. If Kaggle asks for a longer wait, the request fails at once."""
+    sleep: Callable[[float], None] = time.sleep
+    """Called with the seconds to wait."""
+    on_wait: Callable[[str, float], None] = lambda reason, seconds: None
+    """Called before each wait with what is being done and the seconds."""
+
+    def wait_after(self, attempt: int, error: Exception) -> float | None:
+        """Return the seconds to wait after attempt 1, 2, … has failed; None to give up."""
+        if attempt >= self.attempts:
+            return None
+        requested = responses.retry_after(error)
+        if requested is not None:
+            return requested if requested <= self.longest_retry_after else None
+        wait = min(self.longest_wait, self.first_wait * 2.0 ** (attempt - 1))
+        # Random, so that processes refused at the same time do not return at the same time.
+        return wait * random.uniform(0.75, 1.25)
