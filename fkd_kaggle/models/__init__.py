@@ -1,9 +1,22 @@
-"""Network architectures, one a module, found by the module's name.
+"""Network architectures, one in each module, named after the module.
 
-Each module has ``build(heads, **options) -> keras.Model``: (B, 96, 96, 1) float images in [0, 1]
-→ (B, sum(heads), 2) float32 points in pixels. ``heads`` says how many points each annotation
-source's output answers for. A network knows neither which keypoints those are nor how it is
-trained.
+To add an architecture, add a module to this folder. It has the function
+
+``build_model(heads, *, option=default, ...) -> keras.Model``
+    Build an untrained network: (B, 96, 96, 1) float images in [0, 1] → (B, sum(heads), 2) float32
+    points in pixels. ``heads`` is the number of points of each head, one head for each annotator or
+    a single one. Keyword-only arguments are the options that recipes can set; their annotations and
+    defaults are read from the source. A network with heatmaps has a layer ``maps``.
+
+and may have the functions
+
+``initialize_weights(network, options) -> InitialWeights``
+    Load pretrained weights into a network that is about to be trained.
+``forward_through_views(network) -> function``
+    Replace the default of the function of the same name below.
+
+A network knows neither which keypoints it predicts nor how it is trained. The functions below find
+an architecture by its name, which has hyphens in place of underscores, and call its functions.
 """
 
 from __future__ import annotations
@@ -28,16 +41,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """What a network begins its training with."""
+    """The weights that a network starts training with."""
 
-    about: str = ""
-    """In words, for architectures that can begin with trained weights."""
+    description: str = ""
+    """Where they come from; empty for architectures that always start with random weights."""
     random: bool = False
-    """Such an architecture begins with random ones and will take longer."""
+    """Whether an architecture that can start with pretrained weights starts with random ones, and
+    therefore needs more epochs."""
 
 
 def architecture_names() -> list[str]:
-    """Return the architectures that can be named in a recipe."""
+    """Return the names of the architectures, sorted."""
     return sorted(
         module.name.replace("_", "-")
         for module in pkgutil.iter_modules(__path__)
@@ -47,83 +61,106 @@ def architecture_names() -> list[str]:
 
 @cache
 def architecture_options(architecture: str) -> dict[str, str]:
-    """Return the keyword arguments of an architecture's ``build`` and their types as written.
+    """Return the options of an architecture: their names and their annotations as text.
 
-    Read from its source: importing it would start Keras, seconds before anybody needs it.
-    """
-    source = resources.files(__name__) / f"{architecture.replace('-', '_')}.py"
-    for node in ast.parse(source.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef) and node.name == "build":
-            return {
-                argument.arg: ast.unparse(argument.annotation) if argument.annotation else ""
-                for argument in node.args.kwonlyargs
-            }
-    raise RecipeError(f"architecture {architecture} has no build function")
-
-
-def build_model(architecture: str, heads: Sequence[int], chosen: Mapping[str, Any]) -> keras.Model:
-    """Build the named architecture with the ``chosen`` ones of its options.
+    Read from the source, because importing the module would import Keras.
 
     Raises
     ------
     RecipeError
-        There is no such architecture, it has no such option, or not with this value.
+        The module has no function ``build_model``.
+    """
+    source = resources.files(__name__) / f"{architecture.replace('-', '_')}.py"
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == "build_model":
+            return {
+                argument.arg: ast.unparse(argument.annotation) if argument.annotation else ""
+                for argument in node.args.kwonlyargs
+            }
+    raise RecipeError(f"architecture {architecture} has no function build_model")
+
+
+def build_model(architecture: str, heads: Sequence[int], options: Mapping[str, Any]) -> keras.Model:
+    """Build the untrained network of an architecture.
+
+    Parameters
+    ----------
+    architecture
+        One of ``architecture_names()``.
+    heads
+        Number of points of each head.
+    options
+        Options of the architecture that differ from their defaults.
+
+    Raises
+    ------
+    RecipeError
+        There is no such architecture, or it does not have such an option or value.
     """
     if architecture not in architecture_names():
         raise RecipeError(unknown_name("architecture", architecture, architecture_names()))
     module = _module(architecture)
     accepted = architecture_options(architecture)
-    for option in chosen:
+    for option in options:
         if option not in accepted:
             raise RecipeError(
                 unknown_name(f"option of architecture {architecture}", option, accepted)
             )
     try:
-        return module.build(tuple(heads), **chosen)
+        return module.build_model(tuple(heads), **options)
     except (ValueError, TypeError) as error:
-        settings = ", ".join(f"{option} = {value!r}" for option, value in chosen.items())
+        settings = ", ".join(f"{option} = {value!r}" for option, value in options.items())
         why = str(error).strip().partition("\n")[0]
         raise RecipeError(f"no {architecture} network has {settings}: {why}") from error
 
 
 def initialize_weights(
-    architecture: str, network: keras.Model, chosen: Mapping[str, Any]
+    architecture: str, network: keras.Model, options: Mapping[str, Any]
 ) -> InitialWeights:
-    """Give a network that is about to be trained the weights it begins with, if not random ones.
+    """Load pretrained weights into a new network, if its architecture has any.
 
-    For architectures whose module has an ``initialise(network, options)``. Not called where a
-    trained network is loaded.
+    Not called for networks that are loaded after training.
+
+    Parameters
+    ----------
+    architecture
+        One of ``architecture_names()``.
+    network
+        The network, from ``build_model``; changed in place.
+    options
+        The options that it was built with.
 
     Raises
     ------
     RecipeError
-        The weights that were asked for cannot be had.
+        The requested weights are not available.
     """
     module = _module(architecture)
-    if not hasattr(module, "initialise"):
+    if not hasattr(module, "initialize_weights"):
         return InitialWeights()
-    return module.initialise(network, chosen)
+    return module.initialize_weights(network, options)
 
 
-def through_views(
+def forward_through_views(
     architecture: str, network: keras.Model
 ) -> Callable[[Any, warp.View], dict[str, Any]]:
-    """Return what a network answers in training about (B, 96, 96, 1) images that views look at.
+    """Return the forward pass of training: images and their views → outputs in view pixels.
 
-    Of images and their views it makes ``points`` in view pixels and, where the network has them,
-    ``maps`` (see ``losses.map_loss``). An architecture whose module has ``through_views(network)``
-    looks in its own way, and may answer more.
+    The function takes (B, 96, 96, 1) float images in [0, 1] and a ``warp.View`` of them. It returns
+    ``points``, (B, P, 2) float32, and ``maps``, (B, H, W, P) float32 logits, if the network has
+    heatmaps. An architecture with a function of this name may warp images differently and return
+    more outputs (see ``cascade``).
     """
     module = _module(architecture)
-    if hasattr(module, "through_views"):
-        return module.through_views(network)
+    if hasattr(module, "forward_through_views"):
+        return module.forward_through_views(network)
     import keras
 
     outputs = {"points": network.output}
     if any(layer.name == "maps" for layer in network.layers):
         outputs["maps"] = network.get_layer("maps").output
-    both = keras.Model(network.input, outputs)
-    return lambda images, view: both(view.warp(images), training=True)
+    model = keras.Model(network.input, outputs)
+    return lambda images, view: model(view.warp(images), training=True)
 
 
 def _module(architecture: str) -> ModuleType:

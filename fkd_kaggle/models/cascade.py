@@ -1,10 +1,10 @@
-"""Cascade: a small network finds the face, a second one looks at it upright and in one size.
+"""Cascade: a small network locates the face, and a second one sees it upright and at one size.
 
-The faces are turned by up to 20 degrees and differ in size by a quarter. The first network's points
-say by how much (the similarity that takes the mean face there, by least squares: Umeyama 1991);
-the image is warped so that every face stands where the mean face does, and the second network
-answers there. Both are heatmap networks and are trained together; no gradient goes through the
-alignment (a cascade as of Sun et al. 2013, with the transformer of Jaderberg et al. 2015 between).
+Faces are rotated by up to 20 degrees and differ in size by a quarter. The least-squares similarity
+from the mean face to the points of the first network (Umeyama 1991) defines the *frame*: an image
+in which the face is aligned with the mean face. The second network predicts in the frame, and its
+points are mapped back. Both are heatmap networks and are trained together; no gradient passes
+through the alignment. See Sun et al. 2013 for cascades and Jaderberg et al. 2015 for the warp.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fkd_kaggle.nn import warp
 from fkd_kaggle.nn.heatmaps import SoftArgmax
 
 
-def build(
+def build_model(
     heads: tuple[int, ...],
     *,
     width: int = 32,
@@ -37,22 +37,22 @@ def build(
 ) -> keras.Model:
     """Return a network (B, 96, 96, 1) → (B, sum(heads), 2) float32, points in pixels.
 
-    Besides ``points`` it has layers that training looks at (``through_views``): ``coarse_points``
-    and ``coarse_maps``, the first network's answers, ``frame``, and ``maps``, which are in the
-    frame's pixels.
+    Training uses these layers besides ``points``: ``coarse_points`` and ``coarse_maps`` of the
+    first network, ``frame``, and ``maps``, which are in frame pixels.
 
     Parameters
     ----------
     heads
-        Points to answer for, by source; the first source's align the face.
+        Number of points of each head; the points of the first head determine the alignment.
     width, blocks, depth, map_size, dropout
-        Of the second network (see ``heatmap``).
+        Options of the second network, as for ``heatmap``.
     coarse_width
-        Of the first network, which sees the image at half its size.
+        ``width`` of the first network, which sees the image at half its size.
     zoom
-        How much larger than the mean face the aligned face is.
+        Size of the face in the frame relative to the mean face.
     jitter
-        How much each alignment is disturbed in training: times 3 degrees, 4 % and 1.5 pixels.
+        Strength of the random change of each alignment in training: 1 is standard deviations of
+        3 degrees, 4 % and 1.5 pixels.
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
     count = sum(heads)
@@ -64,24 +64,29 @@ def build(
     maps = hourglass(
         upright, count, width=width, blocks=blocks, depth=depth, map_size=map_size, dropout=dropout
     )
-    inside = SoftArgmax(name="points_in_frame", dtype="float32")(maps)
-    points = FromFrame(name="points", dtype="float32")([inside, frame])
+    frame_points = SoftArgmax(name="points_in_frame", dtype="float32")(maps)
+    points = FromFrame(name="points", dtype="float32")([frame_points, frame])
     return keras.Model(image, points, name="cascade")
 
 
-def through_views(network: keras.Model) -> Callable[[Any, warp.View], dict[str, Any]]:
-    """Return what a cascade answers in training, by layer, about faces that views look at.
+def forward_through_views(network: keras.Model) -> Callable[[Any, warp.View], dict[str, Any]]:
+    """Return the forward pass of training: images and their views → outputs by layer name.
 
-    A view maps pixels to pixels, and so does the frame in which the second network sees the face:
-    one after the other is a map as well. So what either network sees is sampled from the picture
-    itself, and is as sharp as without a view; sampled for the view first and for the frame from
-    that, it is blurred twice, which no face is that the trained network is asked about.
+    The maps of a view and of a frame are composed, and the input of either network is interpolated
+    from the original image in one step. Interpolating the view first and the frame from it would
+    blur training images twice, but test images only once.
+
+    Returns
+    -------
+    A function of (B, 96, 96, 1) images and a ``warp.View`` that returns ``points`` and
+    ``coarse_points``, (B, P, 2) view pixels; ``maps`` and ``coarse_maps``, (B, H, W, P) logits; and
+    ``frame``, (B, 2, 3), which maps frame pixels to view pixels.
     """
     layer = network.get_layer
     coarse_network = keras.Model(layer("small").output, layer("coarse_maps").output)
     fine_network = keras.Model(layer("upright").output, layer("maps").output)
 
-    def answers(images: Any, view: warp.View) -> dict[str, Any]:
+    def forward(images: Any, view: warp.View) -> dict[str, Any]:
         small = warp.warp_images(layer("small")(images), warp.halve_map(view.matrix))
         coarse_maps = coarse_network(small, training=True)
         coarse = layer("coarse_points")(coarse_maps)
@@ -89,18 +94,30 @@ def through_views(network: keras.Model) -> Callable[[Any, warp.View], dict[str, 
         upright = warp.warp_images(images, warp.compose_maps(view.matrix, frame))
         maps = fine_network(upright, training=True)
         points = layer("points")([layer("points_in_frame")(maps), frame])
-        return {"points": points, "maps": maps, "frame": frame,
-                "coarse_points": coarse, "coarse_maps": coarse_maps}  # fmt: skip
+        return {
+            "points": points,
+            "maps": maps,
+            "frame": frame,
+            "coarse_points": coarse,
+            "coarse_maps": coarse_maps,
+        }
 
-    return answers
+    return forward
 
 
 @keras.saving.register_keras_serializable("fkd_kaggle")
 class Frame(layers.Layer):
-    """(B, P, 2) points → (B, 2, 3): frame pixel (x, y, 1) → image pixel, for an upright face.
+    """(B, P, 2) points → (B, 2, 3) map of frame pixels (x, y, 1) to image pixels.
 
-    The similarity takes the mean face, put in the image's middle and enlarged, to the first
-    ``count`` points. In training it is disturbed, as the first network's errors will on new faces.
+    The map is the similarity from the centred, enlarged mean face to the first ``count`` points. In
+    training it is changed at random, as errors of the first network change it on new faces.
+
+    Parameters
+    ----------
+    count
+        Number of points that determine the similarity.
+    zoom, jitter
+        As for ``build_model``.
     """
 
     def __init__(self, count: int, zoom: float, jitter: float, **options: Any) -> None:
@@ -109,44 +126,49 @@ class Frame(layers.Layer):
         self.seed = keras.random.SeedGenerator(0)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make room for the mean face; ``start_from`` brings it."""
-        # Some face with an extent, so that an untrained network computes: three points on a line.
+        """Create the weight for the mean face, which ``set_mean_face`` assigns."""
+        # Until then points on a diagonal: with all points equal, the similarity is undefined.
         line = np.linspace(0.3, 0.7, self.count)[:, None] * [IMAGE_SIZE, IMAGE_SIZE]
         self.mean_face = self.add_weight(
-            shape=(self.count, 2), trainable=False, name="mean_face",
-            initializer=keras.initializers.Constant(line.astype("float32")), autocast=False,
-        )  # fmt: skip
+            shape=(self.count, 2),
+            trainable=False,
+            name="mean_face",
+            initializer=keras.initializers.Constant(line.astype("float32")),
+            autocast=False,
+        )
 
-    def start_from(self, points: np.ndarray) -> None:
-        """Take the mean face, the first of (P, 2) pixels."""
+    def set_mean_face(self, points: np.ndarray) -> None:
+        """Assign the mean face: the first ``count`` of (P, 2) points in pixels."""
         self.mean_face.assign(points[: self.count].astype("float32"))
 
     def call(self, points: Any, training: bool = False) -> Any:
-        """Fit the similarity of each face; one that makes no sense becomes the identity."""
+        """Fit a similarity to each face; one with an implausible scale becomes the identity."""
         points = ops.stop_gradient(points)[:, : self.count]
         face = self.mean_face
         box = (ops.max(face, 0) + ops.min(face, 0)) / 2
-        wanted = warp.CENTRE + self.zoom * (face - box)
-        middle, centre = ops.mean(wanted, 0), ops.mean(points, 1)
-        arms, found = wanted - middle, points - centre[:, None]
-        size = ops.sum(ops.square(arms))
-        # As complex numbers: found ≈ (a + ib) · arms.
-        a = ops.sum(found * arms, (1, 2)) / size
-        b = ops.sum(found[..., 1] * arms[:, 0] - found[..., 0] * arms[:, 1], 1) / size
+        target = warp.CENTRE + self.zoom * (face - box)
+        middle, centre = ops.mean(target, 0), ops.mean(points, 1)
+        target, found = target - middle, points - centre[:, None]
+        size = ops.sum(ops.square(target))
+        # With points as complex numbers: found ≈ (a + ib) · target.
+        a = ops.sum(found * target, (1, 2)) / size
+        b = ops.sum(found[..., 1] * target[:, 0] - found[..., 0] * target[:, 1], 1) / size
         scale = ops.sqrt(ops.square(a) + ops.square(b))
-        sound = ops.logical_and(scale > 0.4 / self.zoom, scale < 2.0)
-        a = ops.where(sound, a, ops.ones_like(a))
-        b = ops.where(sound, b, ops.zeros_like(b))
-        centre = ops.where(sound[:, None], centre, ops.ones_like(centre) * middle)
+        plausible = ops.logical_and(scale > 0.4 / self.zoom, scale < 2.0)
+        a = ops.where(plausible, a, ops.ones_like(a))
+        b = ops.where(plausible, b, ops.zeros_like(b))
+        centre = ops.where(plausible[:, None], centre, ops.ones_like(centre) * middle)
         if training and self.jitter:
-            a, b, centre = self._disturbed(a, b, centre)
+            a, b, centre = self._add_jitter(a, b, centre)
         linear = ops.stack([ops.stack([a, -b], -1), ops.stack([b, a], -1)], 1)
         offset = centre - ops.sum(linear * middle, -1)
         return ops.concatenate([linear, offset[:, :, None]], -1)
 
-    def _disturbed(self, a: Any, b: Any, centre: Any) -> tuple[Any, Any, Any]:
-        def normal(shape: Any, spread: float) -> Any:
-            return self.jitter * spread * keras.random.normal(shape, seed=self.seed)
+    def _add_jitter(self, a: Any, b: Any, centre: Any) -> tuple[Any, Any, Any]:
+        """Return random changes of a, b, both (B,), and of the centre, (B, 2)."""
+
+        def normal(shape: Any, deviation: float) -> Any:
+            return self.jitter * deviation * keras.random.normal(shape, seed=self.seed)
 
         angle, scale = normal(ops.shape(a), 3 * pi / 180), ops.exp(normal(ops.shape(a), 0.04))
         cos, sin = scale * ops.cos(angle), scale * ops.sin(angle)
@@ -160,27 +182,27 @@ class Frame(layers.Layer):
 
 @keras.saving.register_keras_serializable("fkd_kaggle")
 class Warp(layers.Layer):
-    """(B, 96, 96, 1) image and (B, 2, 3) frame → the image as the frame shows it."""
+    """(B, 96, 96, 1) image and (B, 2, 3) frame → (B, 96, 96, 1) aligned image."""
 
     def call(self, inputs: Any) -> Any:
-        """Warp, bilinear, edges extended."""
+        """Interpolate bilinearly; beyond its edges the image continues with the pixels there."""
         image, frame = inputs
         return warp.warp_images(ops.cast(image, "float32"), frame)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        """Return the image's shape."""
+        """Return the shape of the image."""
         return tuple(input_shape[0])
 
 
 @keras.saving.register_keras_serializable("fkd_kaggle")
 class FromFrame(layers.Layer):
-    """(B, P, 2) points in a frame and the (B, 2, 3) frame → points in the image."""
+    """(B, P, 2) points in frame pixels and (B, 2, 3) frame → (B, P, 2) points in image pixels."""
 
     def call(self, inputs: Any) -> Any:
-        """Apply the frame's map."""
+        """Apply the map of the frame."""
         points, frame = inputs
         return warp.transform_points(points, frame)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        """Return the points' shape."""
+        """Return the shape of the points."""
         return tuple(input_shape[0])

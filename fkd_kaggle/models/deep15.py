@@ -1,8 +1,7 @@
-"""deep15: fifteen 3×3 convolutions, five poolings, one dense layer on the linear output.
+"""deep15: fifteen 3×3 convolutions, five poolings and a linear output layer.
 
-The ladder's fifteenth rung as the mission describes it: batch normalisation after each
-convolution, leaky ReLU, dropout 0.1. Coordinates are regressed directly, each annotation source
-from a dense layer of its own on the shared trunk.
+``plain_cnn`` with fixed defaults: batch normalisation after each convolution, leaky ReLU, dropout
+0.1. Coordinates are regressed directly, by a head for each annotator on shared features.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import keras
 from fkd_kaggle.models import plain_cnn
 
 
-def build(
+def build_model(
     heads: tuple[int, ...],
     *,
     filters: Sequence[int] = plain_cnn.FILTERS[:15],
@@ -23,8 +22,15 @@ def build(
     dense: Sequence[int] = (),
     target_scale: str = "auto",
 ) -> keras.Model:
-    """Return a network (B, 96, 96, 1) → (B, sum(heads), 2) float32; options as ``ladder``'s."""
-    return plain_cnn.build(
-        heads, filters=filters, poolings=poolings, dropout=dropout, dense=dense,
+    """Return a network (B, 96, 96, 1) → (B, sum(heads), 2) float32, points in pixels.
+
+    The parameters and errors are those of ``plain_cnn.build_model``.
+    """
+    return plain_cnn.build_model(
+        heads,
+        filters=filters,
+        poolings=poolings,
+        dropout=dropout,
+        dense=dense,
         target_scale=target_scale,
-    )  # fmt: skip
+    )

@@ -1,9 +1,9 @@
-"""Heatmap network: an encoder–decoder whose maps become coordinates by soft-argmax.
+"""Heatmap network: an encoder–decoder with a heatmap for each point and soft-argmax.
 
-Each output has a map; its softmax is a distribution over places and the expectation is the
-coordinate, so the network is trained on pixels and learns far faster than a dense regressor
-("integral regression", Sun et al. 2018; DSNT, Nibali et al. 2018). The trunk is a small U-shaped
-residual network (hourglass, Newell et al. 2016) behind a strided stem.
+The softmax of a map is a probability distribution over the image, and its expectation is the
+coordinate. The network is trained on coordinates and needs far fewer epochs than a network with a
+dense output layer ("integral regression", Sun et al. 2018; DSNT, Nibali et al. 2018). The encoder–
+decoder is a small residual hourglass (Newell et al. 2016) after two strided convolutions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fkd_kaggle.nn.convolutions import ScaledConv2D
 from fkd_kaggle.nn.heatmaps import SoftArgmax
 
 
-def build(
+def build_model(
     heads: tuple[int, ...],
     *,
     width: int = 48,
@@ -32,21 +32,29 @@ def build(
     Parameters
     ----------
     heads
-        Points to answer for, by source; each point has a map of its own.
+        Number of points of each head; there is a heatmap for each point.
     width
-        Channels at 24×24; the stem has half, each level below twice as many, up to four times.
+        Channels at 24×24. The first convolution has half as many, and each lower resolution twice
+        as many as the one before it, up to four times ``width``.
     blocks
-        Residual blocks at each level, on the way down and on the way up.
+        Residual blocks at each resolution, in the encoder and in the decoder.
     depth
-        Halvings below 24×24: 2 reaches 6×6, 3 reaches 3×3.
+        Number of halvings below 24×24: 2 reaches 6×6, 3 reaches 3×3.
     map_size
-        24 or 48: the maps' height and width.
+        Height and width of the heatmaps: 24 or 48.
+    dropout
+        Rate of the spatial dropout at the lowest resolution.
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
     maps = hourglass(
-        image, sum(heads), width=width, blocks=blocks, depth=depth, map_size=map_size,
+        image,
+        sum(heads),
+        width=width,
+        blocks=blocks,
+        depth=depth,
+        map_size=map_size,
         dropout=dropout,
-    )  # fmt: skip
+    )
     points = SoftArgmax(name="points", dtype="float32")(maps)
     return keras.Model(image, points, name="heatmap")
 
@@ -62,11 +70,12 @@ def hourglass(
     dropout: float = 0.0,
     name: str = "maps",
 ) -> Any:
-    """Return (B, S, S, count) float32 maps of a (B, H, H, 1) image; see ``build``.
+    """Return (B, S, S, count) float32 logits of (B, H, H, 1) images.
 
-    S is a quarter of H, or half of it with a ``map_size`` of 48.
+    S is H/4, or H/2 with a ``map_size`` of 48. ``name`` is the name of the last layer; the other
+    parameters are those of ``build_model``.
     """
-    # Each face to zero mean and unit spread: bright and dark photos look alike to the stem.
+    # Each image has mean 0 and variance 1, so that brightness and contrast have no effect.
     x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1e-3)(image)
     fine = _conv(x, width // 2, kernel=5, stride=2)
     x = _conv(fine, width, stride=2)
@@ -93,16 +102,18 @@ def hourglass(
         x = layers.UpSampling2D(2, interpolation="nearest")(x)
         x = layers.Add()([x, fine])
         x = _conv(x, width // 2)
-    # In float32: a bfloat16 logit is off by up to 0.4 %, which the expectation turns into pixels.
+    # In float32: bfloat16 rounds logits by up to 0.4 %, an error of pixels in the expectation.
     return layers.Conv2D(count, 1, dtype="float32", name=name)(x)
 
 
 def _conv(x: Any, filters: int, kernel: int = 3, stride: int = 1) -> Any:
+    """Return the ReLU of a scaled convolution."""
     x = ScaledConv2D(filters, kernel, strides=stride)(x)
     return layers.Activation("relu")(x)
 
 
 def _residual(x: Any) -> Any:
+    """Return a residual block of two convolutions, which is the identity at first."""
     y = _conv(x, x.shape[-1])
     y = ScaledConv2D(x.shape[-1], 3, gain=0.0)(y)
     return layers.Activation("relu")(layers.Add()([x, y]))

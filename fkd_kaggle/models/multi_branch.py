@@ -1,7 +1,7 @@
-"""Multi-branch: one image, a convolutional branch for each region of the face, merged at the end.
+"""Multi-branch CNN: a convolutional branch for each region of the face, merged at the end.
 
-Every branch sees the whole image and is free to attend to its part; their dense features are joined
-and one dense layer answers for all keypoints (kachanovska's report).
+Each branch sees the whole image. The dense features of all branches are concatenated, and one
+linear layer predicts all keypoints (kachanovska's report).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fkd_kaggle.nn.convolutions import conv_stack, dense_stack
 from fkd_kaggle.nn.regression import regression_head
 
 
-def build(
+def build_model(
     heads: tuple[int, ...],
     *,
     branches: int = 2,
@@ -31,21 +31,23 @@ def build(
 
     Parameters
     ----------
+    heads
+        Number of points of each head.
     branches
-        One a region: eyes and nose, mouth and eyebrows.
+        Number of branches.
     filters
-        Channels of a branch's 3×3 convolutions, each followed by a 2×2 max-pooling.
+        Channels of the 3×3 convolutions of a branch, each followed by a 2×2 max-pooling.
     normalise, slope
-        See ``convolve``.
+        As for ``nn.convolutions.conv_stack``.
     dense, dropout
-        Units of a branch's ReLU layers, and the share dropped after each.
+        Units of the ReLU layers of a branch, and the dropout rate after each.
+    target_scale
+        Unit of the outputs before they are converted to pixels (``nn.regression``).
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
     features = []
     for _ in range(branches):
-        x = conv_stack(
-            image, filters, range(1, len(filters) + 1), normalise=normalise, slope=slope
-        )  # fmt: skip
+        x = conv_stack(image, filters, range(1, len(filters) + 1), normalise=normalise, slope=slope)
         features.append(dense_stack(x, dense, dropout))
     merged = features[0] if branches == 1 else layers.Concatenate()(features)
     return keras.Model(image, regression_head(merged, heads, target_scale))

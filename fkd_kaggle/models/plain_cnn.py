@@ -1,14 +1,15 @@
-"""The ladder: convolutions and poolings one after another, then dense layers.
+"""Plain CNN: convolutions and poolings one after another, then dense layers.
 
-The plain deep regressor of the competition's notebooks and course reports, from three convolutions
-to sixteen. How many, how wide, where the poolings and the batch normalisation go and what follows
-are options; a published system of this kind is a recipe with its own.
+The regressor of many of the competition's notebooks and course reports. Recipes reproduce published
+systems by options: number and width of convolutions, places of poolings and of batch normalisation,
+and dense layers.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import keras
 
@@ -17,12 +18,14 @@ from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.nn.convolutions import conv_stack, dense_stack
 from fkd_kaggle.nn.regression import regression_head
 
-FILTERS = (32, 32, 64, 64, 96, 96, 128, 128, 256, 256, 512, 512, 1024, 1024, 1024, 1024)
+FILTERS: Final = (32, 32, 64, 64, 96, 96, 128, 128, 256, 256, 512, 512, 1024, 1024, 1024, 1024)
+"""Default channels of the convolutions."""
 
-MOST_POOLINGS = math.ceil(math.log2(IMAGE_SIZE))
+MAX_POOLINGS: Final = math.ceil(math.log2(IMAGE_SIZE))
+"""Number of poolings that reduce an image to a single pixel."""
 
 
-def build(
+def build_model(
     heads: tuple[int, ...],
     *,
     convolutions: int = 15,
@@ -41,17 +44,23 @@ def build(
 
     Parameters
     ----------
+    heads
+        Number of points of each head.
     convolutions
-        How many of ``FILTERS``, where ``filters`` gives no channels of its own.
+        Number of convolutions, with the channels of ``FILTERS``; ignored if ``filters`` is given.
+    filters
+        Channels of each convolution.
     poolings
-        2×2 max-poolings: one after every second convolution until they are used up, evenly spread
-        where there are more than that; 7 at most. ``pool_after`` says the places instead.
-    kernel, normalise, slope, drop_after_pool
-        See ``convolve``.
+        Number of 2×2 max-poolings, at most 7: one after every second convolution, or evenly spread
+        if there are more. Ignored if ``pool_after`` is given.
+    kernel, pool_after, normalise, slope, drop_after_pool
+        As for ``nn.convolutions.conv_stack``.
     dense
-        Units of ReLU layers between the features and the output, which is a dense layer itself.
+        Units of each ReLU layer between the convolutions and the output layer.
     dropout
-        Share dropped after each of them, or of the features where there is none.
+        Dropout rate after each of them, or after the convolutions if there are none.
+    target_scale
+        Unit of the outputs before they are converted to pixels (``nn.regression``).
 
     Raises
     ------
@@ -61,20 +70,26 @@ def build(
     if not filters and not 1 <= convolutions <= len(FILTERS):
         raise RecipeError(f"convolutions must be 1 to {len(FILTERS)}, not {convolutions}")
     channels = tuple(filters) or FILTERS[:convolutions]
-    places = tuple(pool_after) or _places(len(channels), poolings)
-    if len(places) > MOST_POOLINGS:
-        raise RecipeError(f"{len(places)} poolings: {MOST_POOLINGS} leave a single pixel")
+    pool_after = tuple(pool_after) or _spread_poolings(len(channels), poolings)
+    if len(pool_after) > MAX_POOLINGS:
+        raise RecipeError(f"{len(pool_after)} poolings: {MAX_POOLINGS} leave a single pixel")
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
     x = conv_stack(
-        image, channels, places, kernel=kernel, normalise=normalise, slope=slope,
+        image,
+        channels,
+        pool_after,
+        kernel=kernel,
+        normalise=normalise,
+        slope=slope,
         drop_after_pool=drop_after_pool,
-    )  # fmt: skip
+    )
     return keras.Model(image, regression_head(dense_stack(x, dense, dropout), heads, target_scale))
 
 
-def _places(convolutions: int, poolings: int) -> tuple[int, ...]:
-    if not 0 <= poolings <= MOST_POOLINGS:
-        raise RecipeError(f"poolings must be 0 to {MOST_POOLINGS}, not {poolings}")
+def _spread_poolings(convolutions: int, poolings: int) -> tuple[int, ...]:
+    """Return the positions, from 1, of the convolutions that are followed by a pooling."""
+    if not 0 <= poolings <= MAX_POOLINGS:
+        raise RecipeError(f"poolings must be 0 to {MAX_POOLINGS}, not {poolings}")
     if 2 * poolings <= convolutions:
         return tuple(range(2, 2 * poolings + 1, 2))
     return tuple(math.ceil(place * convolutions / poolings) for place in range(1, poolings + 1))

@@ -1,7 +1,7 @@
-"""A region CNN: a compact convolutional regressor for the keypoints of one part of the face.
+"""Region CNN: a compact convolutional regressor for the keypoints of one part of the face.
 
-It sees the whole face, since where a mouth is depends on where the eyes are, and answers for its
-region only; with fewer points to serve, the trunk can specialise.
+It sees the whole face, because the position of the mouth depends on that of the eyes. It predicts
+the keypoints of its region only, so that its features can specialise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.nn.regression import regression_head
 
 
-def build(
+def build_model(
     heads: tuple[int, ...],
     *,
     filters: Sequence[int] = (32, 64, 128, 256),
@@ -27,12 +27,16 @@ def build(
 
     Parameters
     ----------
+    heads
+        Number of points of each head.
     filters
         Channels of each stage: two 3×3 convolutions, the second with stride 2.
     dense
         Units of the ReLU layer between the features and the output.
     dropout
-        Share of that layer dropped in training.
+        Dropout rate after that layer.
+    target_scale
+        Unit of the outputs before they are converted to pixels (``nn.regression``).
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
     x = image

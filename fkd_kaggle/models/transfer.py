@@ -1,11 +1,11 @@
-"""A network from Keras Applications with a small head: transfer learning, as for FFHQ photos.
+"""Transfer learning: a pretrained network from Keras Applications with a small head.
 
-Backbone → global average pooling → dense 128 ReLU → dropout 0.3 → linear coordinates. Built twice
-from the same parts: for the competition's grey faces, which are enlarged to the backbone's size and
-repeated for its three channels, and for colour photos with any number of points.
+Backbone → global average pooling → dense 128 ReLU → dropout 0.3 → linear coordinates. There are two
+variants: one for the competition's grey faces, which are resized to the backbone's input size and
+repeated for its three channels, and one for colour photos with any number of points.
 
-Where the backbone's weights come from is ``initialise``'s business, and only a new training calls
-it: a trained network is loaded without asking anybody for ImageNet's.
+Only a new training loads pretrained weights (``initialize_weights``); loading a trained network
+needs no download.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import contextlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import keras
 from keras import layers
@@ -24,13 +24,14 @@ from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.models import InitialWeights
 from fkd_kaggle.nn.regression import regression_head
 
-BACKBONES = ("mobilenet-v2", "efficientnet-v2-b0")
+BACKBONES: Final = ("mobilenet-v2", "efficientnet-v2-b0")
 """Sandler et al. 2018; Tan and Le 2021."""
 
-SIDE = 128
+SIDE: Final = 128
+"""Default height and width of the backbone's input in pixels."""
 
 
-def build(
+def build_model(
     heads: tuple[int, ...],
     *,
     backbone: str = "mobilenet-v2",
@@ -44,17 +45,27 @@ def build(
 
     Parameters
     ----------
+    heads
+        Number of points of each head.
     backbone
         One of ``BACKBONES``.
     weights
-        For ``initialise``: "imagenet", "none", the path of a .weights.h5 or .h5 file, or "auto",
-        ImageNet's where they can be had.
+        Used by ``initialize_weights``: "imagenet"; "none" for random weights; the path of a
+        .weights.h5 or .h5 file; or "auto" for ImageNet's weights if they can be downloaded and
+        random ones otherwise.
     side
-        Height and width the backbone sees.
+        Height and width of the backbone's input, at least 32 pixels.
     dense
         Units of the ReLU layer.
     dropout
-        Share of that layer dropped in training.
+        Dropout rate after that layer.
+    target_scale
+        Unit of the outputs before they are converted to pixels (``nn.regression``).
+
+    Raises
+    ------
+    RecipeError
+        The backbone is unknown, or ``side`` is too small for it.
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
     x = layers.Resizing(side, side, interpolation="bilinear", name="enlarged")(image)
@@ -63,7 +74,7 @@ def build(
     return keras.Model(image, regression_head(x, heads, target_scale), name="transfer")
 
 
-def build_for_photos(
+def build_photo_model(
     points: int,
     *,
     backbone: str = "mobilenet-v2",
@@ -72,9 +83,9 @@ def build_for_photos(
     dense: int = 128,
     dropout: float = 0.3,
 ) -> keras.Model:
-    """Return a network (B, side, side, 3) in [0, 1] → (B, points, 2) float32 shares of the side.
+    """Return a network (B, side, side, 3) in [0, 1] → (B, points, 2) float32 fractions of ``side``.
 
-    The options are those of ``build``.
+    ``points`` is the number of points; the options and errors are those of ``build_model``.
     """
     photo = keras.Input((side, side, 3), name="photo")
     x = _features(photo, backbone, side, dense, dropout)
@@ -83,38 +94,45 @@ def build_for_photos(
     return keras.Model(photo, x, name="transfer")
 
 
-def initialise(network: keras.Model, options: Mapping[str, Any]) -> InitialWeights:
-    """Give a new network's backbone its weights and say where they come from.
+def initialize_weights(network: keras.Model, options: Mapping[str, Any]) -> InitialWeights:
+    """Load pretrained weights into the backbone of a new network and return where they come from.
+
+    Parameters
+    ----------
+    network
+        The network, from ``build_model`` or ``build_photo_model``; changed in place.
+    options
+        The options that it was built with.
 
     Raises
     ------
     RecipeError
-        The file is missing or fits another backbone, or ImageNet's weights were asked for by name
-        and cannot be had.
+        The file does not exist or does not fit the backbone, or ImageNet's weights were requested
+        explicitly and cannot be downloaded.
     """
-    wanted = options.get("weights", "auto")
+    source = options.get("weights", "auto")
     name = options.get("backbone", BACKBONES[0])
     backbone = next(layer for layer in network.layers if isinstance(layer, keras.Model))
-    if wanted == "none":
-        return InitialWeights("random, as asked for", random=True)
-    if wanted in ("auto", "imagenet"):
+    if source == "none":
+        return InitialWeights("random, as requested", random=True)
+    if source in ("auto", "imagenet"):
         try:
-            # Keras prints the address and a progress bar.
+            # Keras prints the URL and a progress bar.
             with contextlib.redirect_stdout(io.StringIO()):
                 trained = _backbone(name, options.get("side", SIDE), "imagenet")
-        # Keras raises a bare Exception where a download fails.
+        # Keras raises a plain Exception if a download fails.
         except Exception as error:
             why = str(error).strip().rpartition(" -- ")[2]
-            if wanted == "imagenet":
+            if source == "imagenet":
                 raise RecipeError(
-                    f"ImageNet's weights for {name} cannot be had ({why}): "
+                    f"ImageNet's weights for {name} are not available ({why}): "
                     "set options.weights to a file of them, or to 'none'"
                 ) from error
-            return InitialWeights(f"random: ImageNet's cannot be had here ({why})", random=True)
+            return InitialWeights(f"random: ImageNet's are not available ({why})", random=True)
         backbone.set_weights(trained.get_weights())
         return InitialWeights("ImageNet's")
-    _load_file(backbone, Path(wanted))
-    return InitialWeights(f"from {wanted}")
+    _load_file(backbone, Path(source))
+    return InitialWeights(f"from {source}")
 
 
 def _features(x: Any, backbone: str, side: int, dense: int, dropout: float) -> Any:
@@ -130,6 +148,7 @@ def _features(x: Any, backbone: str, side: int, dense: int, dropout: float) -> A
 
 
 def _backbone(name: str, side: int, weights: str | None) -> keras.Model:
+    """Return a network (B, side, side, 3) → (B, h, w, C) from Keras Applications."""
     if name not in BACKBONES:
         raise RecipeError(unknown_name("backbone", name, BACKBONES))
     if side < 32:
@@ -141,13 +160,14 @@ def _backbone(name: str, side: int, weights: str | None) -> keras.Model:
     backbone = make(input_shape=(side, side, 3), include_top=False, weights=weights)
     for layer in backbone.layers:
         if isinstance(layer, layers.BatchNormalization):
-            # Keras' 0.999 and 0.99 need thousands of steps to follow new images; validation would
-            # see statistics of weights long gone.
+            # With Keras' 0.999 and 0.99, moving statistics need thousands of steps to adapt to new
+            # images, and validation would use outdated ones.
             layer.momentum = 0.9
     return backbone
 
 
 def _load_file(backbone: keras.Model, path: Path) -> None:
+    """Load weights from a file; RecipeError if it does not exist or does not fit."""
     if not path.is_file():
         raise RecipeError(
             f"options.weights: there is no file {path}; known besides: 'auto', 'imagenet', 'none'"

@@ -1,6 +1,6 @@
 """Networks for whole photos with any number of points: the training step and prediction.
 
-The network (``models.transfer.build_for_photos``) sees the photo resized to a square and predicts
+The network (``models.transfer.build_photo_model``) sees the photo resized to a square and predicts
 coordinates normalized by width and height. ``training`` trains it.
 """
 
@@ -154,7 +154,7 @@ class PhotoRunReference:
             The weights are missing or damaged.
         """
         backend.start_keras("auto")
-        network = transfer.build_for_photos(len(run.point_names), **run.recipe.options)
+        network = transfer.build_photo_model(len(run.point_names), **run.recipe.options)
         load_photo_weights(network, run.weights)
         return cls(network, run.point_names, run.flip_order)
 

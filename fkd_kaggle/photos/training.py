@@ -120,7 +120,7 @@ def train_photo_network(
     split = split_photos(len(photos.names), recipe, seed)
     network, first_weights = _build_network(photos, split, recipe)
     if on_message:
-        on_message(f"first weights: {first_weights.about}")
+        on_message(f"first weights: {first_weights.description}")
         on_message(_describe_flip(flip_order, photos.point_names))
     learner = PhotoLearner(network, recipe, flip_order, seed)
     patience = recipe.patience * (RANDOM_PATIENCE if first_weights.random else 1)
@@ -140,7 +140,7 @@ def train_photo_network(
         "points": photos.point_names,
         "flip": flip_order,
         "seed": seed,
-        "first_weights": first_weights.about,
+        "first_weights": first_weights.description,
         "photos": {name: len(indices) for name, indices in vars(split).items()},
         "epochs": len(monitor.history),
         **_test_network(folder, learner, photos, split),
@@ -201,8 +201,8 @@ def _build_network(
 
     The untrained network predicts the mean points, as the networks for faces do.
     """
-    network = transfer.build_for_photos(len(photos.point_names), **recipe.options)
-    first_weights = transfer.initialise(network, recipe.options)
+    network = transfer.build_photo_model(len(photos.point_names), **recipe.options)
+    first_weights = transfer.initialize_weights(network, recipe.options)
     mean_points = photos.points[split.training].mean(0)
     network.get_layer("coordinates").bias.assign(mean_points.reshape(-1))
     return network, first_weights

@@ -1,4 +1,4 @@
-"""Muon: updates of equal size in every direction for matrices, Adam for the rest."""
+"""Muon: orthogonalised updates of matrices, and Adam for other variables."""
 
 from __future__ import annotations
 
@@ -25,25 +25,27 @@ def variables(*shapes: Sequence[int]) -> list[keras.Variable]:
 @given(
     rows=st.integers(2, 40), columns=st.integers(2, 40), seed=st.integers(0, 9), gram=st.booleans()
 )
-def test_a_matrix_becomes_about_orthogonal(rows: int, columns: int, seed: int, gram: bool) -> None:
+def test_orthogonalize_brings_singular_values_near_one(
+    rows: int, columns: int, seed: int, gram: bool
+) -> None:
     left, _, right = np.linalg.svd(
         np.random.default_rng(seed).normal(size=(rows, columns)), full_matrices=False
     )
-    # Singular values from 1 to 30, as momenta have them.
+    # Singular values from 1 to 30, the range of momenta in training.
     values = np.geomspace(1, 30, len(right))
     matrix = ((left * values) @ right).astype(np.float32)
     (stack,) = orthogonalize([ops.convert_to_tensor(matrix[None])], gram=gram)
-    answer = ops.convert_to_numpy(stack)[0]
-    found = np.linalg.svd(answer, compute_uv=False)
+    result = ops.convert_to_numpy(stack)[0]
+    found = np.linalg.svd(result, compute_uv=False)
     assert found.min() > 0.6
     assert found.max() < 1.3
-    # The same directions, so nothing but the singular values has changed.
-    assert np.trace(answer @ (left @ right).T) > 0.6 * len(right)
+    # The singular vectors are unchanged.
+    assert np.trace(result @ (left @ right).T) > 0.6 * len(right)
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-12])
-def test_products_of_columns_lead_to_the_same_matrices(size: float) -> None:
-    """Also where singular values are too small to be made one in a few iterations."""
+def test_gram_iterations_give_the_same_matrices(size: float) -> None:
+    """Also for singular values that are too small to reach 1 in three iterations."""
     rng = np.random.default_rng(3)
 
     def stack(count: int, rows: int, columns: int) -> Any:
@@ -60,14 +62,14 @@ def test_products_of_columns_lead_to_the_same_matrices(size: float) -> None:
         assert largest.min() > 0.6
 
 
-def test_no_gradient_is_no_step() -> None:
+def test_zeros_stay_zeros() -> None:
     zeros = ops.zeros((2, 30, 20))
     for gram in (True, False):
         np.testing.assert_array_equal(orthogonalize([zeros], gram=gram)[0], zeros)
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 8, 16), (64, 10), (10, 64)])
-def test_a_kernel_moves_by_the_learning_rate(shape: tuple[int, ...]) -> None:
+def test_the_rms_of_a_kernels_update_is_the_learning_rate(shape: tuple[int, ...]) -> None:
     (kernel,) = variables(shape)
     before = ops.convert_to_numpy(kernel)
     optimizer = Muon(0.01)
@@ -78,7 +80,7 @@ def test_a_kernel_moves_by_the_learning_rate(shape: tuple[int, ...]) -> None:
     assert (moved * ops.convert_to_numpy(gradient)).sum() < 0
 
 
-def test_the_rest_moves_as_adam_moves_it() -> None:
+def test_other_variables_are_updated_as_by_adam() -> None:
     shapes = [(7,), (5, 5, 1, 4), (6, 3)]
     ours, theirs = variables(*shapes), variables(*shapes)
     ours[2] = keras.Variable(ours[2].value, name="head0")
@@ -93,8 +95,8 @@ def test_the_rest_moves_as_adam_moves_it() -> None:
         np.testing.assert_allclose(one.value, other.value, atol=1e-6)
 
 
-def test_moved_together_they_move_as_one_by_one() -> None:
-    """Also where one of them has no gradient any more, which stays where it is."""
+def test_grouped_updates_equal_single_updates() -> None:
+    """A variable without a gradient does not change."""
     shapes = [(3, 3, 2, 4), (4,), (18, 4), (4, 18), (3, 3, 2, 4), (7,), (5, 5, 1, 4)]
     ours, theirs = variables(*shapes), variables(*shapes)
     together, apart = Muon(0.01), Muon(0.01, together=False)
@@ -106,7 +108,7 @@ def test_moved_together_they_move_as_one_by_one() -> None:
         if step > 1:
             gradients[4] = None
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras warns of it
+            warnings.simplefilter("ignore")  # Keras warns of missing gradients
             together.apply(gradients, ours)
             apart.apply(gradients, theirs)
     assert [len(group.members) for group in together.groups] == [3, 3, 1]
@@ -117,7 +119,7 @@ def test_moved_together_they_move_as_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_a_step_goes_on_where_it_was_restored(together: bool) -> None:
+def test_a_restored_optimizer_continues_identically(together: bool) -> None:
     shapes = [(3, 3, 2, 4), (4,), (3, 3, 2, 4)]
     gradients = [ops.convert_to_tensor(one.value) for one in variables(*shapes)]
     whole, halves = variables(*shapes), variables(*shapes)

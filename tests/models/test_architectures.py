@@ -1,4 +1,4 @@
-"""Training one member: targets, masked losses, networks as described, checkpoints that resume."""
+"""Architectures: the layers of shipped recipes, options, and initial predictions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from fkd_kaggle.nn.layers import set_initial_points
 from keras import ops
 
 from fkd_kaggle import models
 from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.nn import losses
-from fkd_kaggle.recipes import loading, schema
+from fkd_kaggle.nn.regression import set_initial_points
+from fkd_kaggle.recipes import loading
 from fkd_kaggle.recipes.schema import Ensemble, Recipe
 from fkd_kaggle.training.network import (
     build_network,
@@ -24,9 +24,13 @@ ENSEMBLES = [
 ]
 
 TINY = Recipe(
-    "tiny", architecture="heatmap", options={"width": 8, "depth": 1}, heatmap_loss=0.5,
-    epochs=2, batch_size=8,
-)  # fmt: skip
+    "tiny",
+    architecture="heatmap",
+    options={"width": 8, "depth": 1},
+    heatmap_loss=0.5,
+    epochs=2,
+    batch_size=8,
+)
 
 
 def shipped(name: str) -> Recipe:
@@ -44,7 +48,7 @@ def float32() -> None:
     keras.config.set_dtype_policy("float32")
 
 
-def test_deep15_is_the_network_the_mission_describes() -> None:
+def test_deep15_has_the_described_layers() -> None:
     network = build_network(shipped("deep15"))
     layers = convolutions(network)
     filters = [32, 32, 64, 64, 96, 96, 128, 128, 256, 256, 512, 512, 1024, 1024, 1024]
@@ -56,13 +60,13 @@ def test_deep15_is_the_network_the_mission_describes() -> None:
     dropouts = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
     assert [layer.rate for layer in dropouts] == [0.1]
     dense = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense)]
-    # The complete source's 30 outputs and the partial source's 8, both linear.
+    # 30 outputs for the complete annotator and 8 for the partial one, both linear.
     assert sorted(layer.units for layer in dense) == [8, 30]
     assert {layer.activation.__name__ for layer in dense} == {"linear"}
 
 
 def kinds(network: keras.Model) -> list[str]:
-    """Return the layers a description speaks of, in order, without what only shapes arrays."""
+    """Return the class names of layers that publications describe, in order."""
     named = {
         "Conv2D",
         "LeakyReLU",
@@ -79,7 +83,7 @@ def dense_units(network: keras.Model) -> list[int]:
     return [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)]
 
 
-def test_farhat_is_the_network_its_source_describes() -> None:
+def test_farhat_has_the_published_layers() -> None:
     network = build_network(shipped("farhat"))
     twice = ["Conv2D", "LeakyReLU", "BatchNormalization"] * 2
     assert kinds(network) == [*twice, "MaxPooling2D"] * 5 + twice + ["Dense", "Dropout", "Dense"]
@@ -91,7 +95,7 @@ def test_farhat_is_the_network_its_source_describes() -> None:
     assert network.count_params() == 7_268_670
 
 
-def test_masked_cnn_is_the_network_its_source_describes() -> None:
+def test_masked_cnn_has_the_published_layers() -> None:
     network = build_network(shipped("masked-cnn"))
     conv, pool = ["Conv2D", "ReLU"], ["MaxPooling2D"]
     assert kinds(network)[:8] == conv + pool + conv + pool + conv
@@ -99,38 +103,51 @@ def test_masked_cnn_is_the_network_its_source_describes() -> None:
     assert dense_units(network) == [512, 30]
     deep = build_network(shipped("masked-cnn-deep"))
     assert [layer.rate for layer in deep.layers if isinstance(layer, keras.layers.Dropout)][:3] == [
-        0.05, 0.1, 0.2,
-    ]  # fmt: skip
+        0.05,
+        0.1,
+        0.2,
+    ]
 
 
-def test_kachanovskas_networks_are_as_described() -> None:
+def test_kachanovskas_networks_have_the_published_layers() -> None:
     baseline = build_network(shipped("kachanovska-baseline"))
     assert kinds(baseline) == [
-        "Conv2D", "ReLU", "MaxPooling2D", "Conv2D", "ReLU", "MaxPooling2D",
-        "Dense", "Dropout", "Dense", "Dropout", "Dense",
-    ]  # fmt: skip
+        "Conv2D",
+        "ReLU",
+        "MaxPooling2D",
+        "Conv2D",
+        "ReLU",
+        "MaxPooling2D",
+        "Dense",
+        "Dropout",
+        "Dense",
+        "Dropout",
+        "Dense",
+    ]
     assert dense_units(baseline)[-1] == 30
     for name, outputs in (("kachanovska-eyes-nose", 14), ("kachanovska-mouth-eyebrows", 16)):
         assert dense_units(build_network(shipped(name)))[-1] == outputs
     branches = build_network(shipped("multi-branch"))
     fed = [layer for layer in convolutions(branches) if layer.input is branches.input]
-    assert len(fed) == 2  # one image, two branches that start from it
+    assert len(fed) == 2  # two branches start at the same image
     assert dense_units(branches)[-1] == 30
 
 
-def test_kartalovics_ladder_ends_where_deep15_stands() -> None:
-    ladder = build_network(shipped("kartalovic"))
+def test_kartalovics_network_has_the_convolutions_of_deep15() -> None:
+    network = build_network(shipped("kartalovic"))
     deep15 = build_network(shipped("deep15"))
-    assert kinds(ladder)[:-1] == kinds(deep15)[:-2]
-    assert [layer.filters for layer in convolutions(ladder)] == [
+    assert kinds(network)[:-1] == kinds(deep15)[:-2]
+    assert [layer.filters for layer in convolutions(network)] == [
         layer.filters for layer in convolutions(deep15)
     ]
-    assert dense_units(ladder) == [30]
+    assert dense_units(network) == [30]
 
 
 @pytest.mark.parametrize("poolings", [3, 5, 7])
 @pytest.mark.parametrize(("count", "dense"), [(5, [64, 32]), (16, [])])
-def test_the_ladder_has_every_rung(count: int, dense: list[int], poolings: int) -> None:
+def test_a_plain_cnn_has_the_given_numbers_of_layers(
+    count: int, dense: list[int], poolings: int
+) -> None:
     options = {"convolutions": count, "poolings": poolings, "dropout": 0.3, "dense": dense}
     network = models.build_model("plain-cnn", (15,), options)
     assert kinds(network).count("Conv2D") == count
@@ -139,7 +156,7 @@ def test_the_ladder_has_every_rung(count: int, dense: list[int], poolings: int) 
 
 
 @pytest.mark.parametrize("name", [name for name in loading.recipe_names() if name not in ENSEMBLES])
-def test_the_parameters_a_recipe_states_are_its_networks(name: str) -> None:
+def test_a_recipe_states_the_number_of_parameters(name: str) -> None:
     recipe = shipped(name)
     assert recipe.parameters == build_network(recipe).count_params()
 
@@ -155,7 +172,7 @@ def test_the_parameters_a_recipe_states_are_its_networks(name: str) -> None:
         ({"filters": [8], "pool_after": [2]}, "of 1 convolutions"),
     ],
 )
-def test_a_network_that_cannot_be_is_one_clear_line(options: dict, says: str) -> None:
+def test_impossible_options_are_refused_in_one_line(options: dict, says: str) -> None:
     with pytest.raises(RecipeError) as caught:
         models.build_model("plain-cnn", (15,), options)
     assert says in str(caught.value)
@@ -163,15 +180,23 @@ def test_a_network_that_cannot_be_is_one_clear_line(options: dict, says: str) ->
 
 
 @pytest.mark.parametrize(("scale", "unit"), [("pixels", 1), ("unit", 96), ("centred", 48)])
-def test_a_target_scale_is_the_unit_of_head_and_loss(scale: str, unit: float) -> None:
-    recipe = replace(TINY, architecture="region", options={"filters": [4]}, heatmap_loss=0,
-                     target_scale=scale, loss="mse")  # fmt: skip
+def test_target_scale_is_the_unit_of_outputs_and_loss(scale: str, unit: float) -> None:
+    recipe = replace(
+        TINY,
+        architecture="region",
+        options={"filters": [4]},
+        heatmap_loss=0,
+        target_scale=scale,
+        loss="mse",
+    )
     network = build_network(recipe)
-    # Keras' own first weights: the answer to a black image is the scale's zero.
+    # With Keras' default initial weights, the output for a black image is 0 in this unit.
     black = ops.convert_to_numpy(network(np.zeros((1, 96, 96, 1), "float32")))
     np.testing.assert_allclose(black, 48 if scale == "centred" else 0, atol=1e-5)
     labels = np.full((2, 3, 2), 40.0, "float32")
-    found = float(losses.masked_loss(recipe)(labels, labels + 2))
+    found = float(
+        losses.masked_loss(recipe.loss, recipe.loss_width, recipe.target_scale)(labels, labels + 2)
+    )
     assert found == pytest.approx((2 / unit) ** 2, rel=1e-5)
 
 
@@ -183,17 +208,17 @@ def test_region_networks_have_their_outputs(name: str, outputs: int) -> None:
 
 
 @pytest.mark.parametrize("name", models.architecture_names())
-def test_every_architecture_answers_in_pixels(name: str) -> None:
+def test_every_architecture_predicts_pixels(name: str) -> None:
     network = models.build_model(name, (15, 4), {})
     points = ops.convert_to_numpy(network(np.zeros((2, 96, 96, 1), "float32")))
     assert points.shape == (2, 19, 2)
     assert points.dtype == np.float32
-    # Untrained, it guesses near the middle rather than anywhere.
+    # An untrained network predicts points near the middle.
     assert np.abs(points - 47.5).max() < 48
 
 
 @pytest.mark.parametrize("name", ["deep15", "eyes-nose"])
-def test_a_regressor_starts_from_the_mean_face(name: str) -> None:
+def test_a_regressor_starts_at_the_mean_face(name: str) -> None:
     recipe = shipped(name)
     network = build_network(recipe)
     mean = np.random.default_rng(0).uniform(20, 70, (network.output.shape[1], 2))
@@ -202,54 +227,6 @@ def test_a_regressor_starts_from_the_mean_face(name: str) -> None:
     assert np.abs(points - mean).max() < 5
 
 
-def test_an_unknown_option_is_named() -> None:
+def test_an_unknown_option_is_refused_with_a_suggestion() -> None:
     with pytest.raises(RecipeError, match="did you mean 'width'"):
         models.build_model("heatmap", (15,), {"widht": 3})
-
-
-@pytest.mark.parametrize("loss", schema.LOSSES)
-def test_the_loss_looks_at_labelled_points_only(loss: str) -> None:
-    function = losses.masked_loss(replace(TINY, loss=loss))
-    labels = np.full((2, 3, 2), 40.0, "float32")
-    points = labels + 2.0
-    whole = float(function(labels, points))
-    assert whole > 0
-    labels[1, 2] = np.nan
-    points[1, 2] = 1e6
-    assert float(function(labels, points)) == pytest.approx(whole, rel=1e-5)
-    labels[:] = np.nan
-    assert float(function(labels, points)) == 0.0
-
-
-def test_a_zero_target_is_a_label() -> None:
-    """A point at the frame's corner counts; only NaN means missing."""
-    function = losses.masked_loss(replace(TINY, loss="mae"))
-    assert (
-        float(function(np.zeros((1, 1, 2), "float32"), np.full((1, 1, 2), 3.0, "float32"))) == 3.0
-    )
-
-
-def test_the_map_loss_falls_when_the_peak_is_right() -> None:
-    labels = np.array([[[40.0, 20.0]]], "float32")
-    flat = np.zeros((1, 24, 24, 1), "float32")
-    right, wrong = flat.copy(), flat.copy()
-    right[0, 5, 10, 0] = wrong[0, 10, 5, 0] = 5.0
-    values = [float(losses.map_loss(labels, maps)) for maps in (right, flat, wrong)]
-    assert values[0] < values[1] < values[2]
-    assert float(losses.map_loss(np.full_like(labels, np.nan), right)) == 0.0
-
-
-def test_the_map_loss_is_the_cross_entropy_with_a_gaussian() -> None:
-    rng = np.random.default_rng(0)
-    labels = rng.uniform(10, 86, (3, 2, 2)).astype("float32")
-    labels[1, 0] = np.nan
-    maps = rng.normal(50, 4, (3, 24, 24, 2)).astype("float32")
-    centres = np.arange(24) * 4 + 1.5
-    entropies = []
-    for face, point in np.argwhere(np.isfinite(labels[..., 0])):
-        x, y = labels[face, point].astype(float)
-        wanted = np.exp(-((centres - x) ** 2 + (centres[:, None] - y) ** 2) / (2 * 4.0**2))
-        logits = maps[face, :, :, point].astype(float)
-        shares = logits - np.log(np.exp(logits).sum())
-        entropies.append(-(wanted / wanted.sum() * shares).sum())
-    assert float(losses.map_loss(labels, maps)) == pytest.approx(np.mean(entropies), rel=1e-5)

@@ -1,4 +1,4 @@
-"""Operations counted from layers are what one counts by hand."""
+"""Floating-point operations of layers, compared with formulas."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ def network(*stack: keras.Layer) -> keras.Model:
     ],
     ids=lambda value: value[-1].__class__.__name__ if isinstance(value, list) else str(value),
 )
-def test_operations_are_counted(stack: list[keras.Layer], operations: int) -> None:
+def test_operations_of_a_layer(stack: list[keras.Layer], operations: int) -> None:
     assert flops.forward_flops(network(*stack)) == operations
 
 
-def test_a_network_in_a_network_counts() -> None:
+def test_nested_networks_are_counted() -> None:
     inner = network(layers.Conv2D(3, 3, padding="same"))
     outer = network(inner, layers.Conv2D(3, 3, padding="same"))
     assert flops.forward_flops(outer) == 2 * flops.forward_flops(inner) > 0
 
 
-def test_constants_that_recipes_add_cost_nothing() -> None:
+def test_a_label_offset_adds_no_operations() -> None:
     recipe = Recipe("tiny", architecture="region", options={"filters": [4], "dense": 4})
     offset = build_network(replace(recipe, label_offset=True))
     assert flops.forward_flops(offset) == flops.forward_flops(build_network(recipe)) > 0
 
 
-def test_what_is_not_known_is_not_left_out() -> None:
+def test_an_unknown_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="operations of EinsumDense unknown"):
         flops.forward_flops(network(layers.EinsumDense("abcd,de->abce", output_shape=(10, 8, 4))))

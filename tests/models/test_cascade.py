@@ -1,4 +1,4 @@
-"""The cascade: every face is shown upright and in one size, and answers come back to the image."""
+"""The cascade: alignment of faces, training of both networks, and XLA."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from fkd_kaggle.models.cascade import Frame
 from fkd_kaggle.nn import backend, warp
 from fkd_kaggle.recipes.schema import Augmentation, Recipe
 from fkd_kaggle.training import augmentation, forward
+from fkd_kaggle.training.label_offset import label_offset
 from fkd_kaggle.training.learner import Learner, compile_learner, make_optimizer
-from fkd_kaggle.training.network import (
-    build_network,
-    flip_order,
-    initialize_at_mean_face,
-    label_offset,
-    label_targets,
-)
+from fkd_kaggle.training.network import build_network, initialize_at_mean_face
+from fkd_kaggle.training.outputs import flip_order, label_targets
 
 TINY = Recipe(
-    "tiny", architecture="cascade", options={"width": 8, "depth": 1, "coarse_width": 8},
-    heatmap_loss=0.5, label_offset=True, epochs=1, batch_size=8,
-)  # fmt: skip
+    "tiny",
+    architecture="cascade",
+    options={"width": 8, "depth": 1, "coarse_width": 8},
+    heatmap_loss=0.5,
+    label_offset=True,
+    epochs=1,
+    batch_size=8,
+)
 
 FACE = np.array([[66, 37], [30, 37], [48, 60], [60, 75], [36, 75]], np.float32)
 
@@ -40,7 +41,7 @@ FACE = np.array([[66, 37], [30, 37], [48, 60], [60, 75], [36, 75]], np.float32)
 def float32() -> Iterator[None]:
     keras.config.set_dtype_policy("float32")
     yield
-    keras.config.set_dtype_policy("float32")  # some of these tests change it
+    keras.config.set_dtype_policy("float32")  # one of these tests changes it
 
 
 def seed() -> keras.random.SeedGenerator:
@@ -50,16 +51,18 @@ def seed() -> keras.random.SeedGenerator:
 def frame_of(points: np.ndarray, training: bool = False) -> np.ndarray:
     layer = Frame(len(FACE), zoom=1.1, jitter=1.0)
     layer.build((None, *points.shape[1:]))
-    layer.start_from(FACE)
+    layer.set_mean_face(FACE)
     return ops.convert_to_numpy(layer(points, training=training))
 
 
 @settings(deadline=None, max_examples=30)
 @given(
-    angle=st.floats(-0.6, 0.6), scale=st.floats(0.7, 1.5),
-    right=st.floats(-15, 15), down=st.floats(-15, 15),
-)  # fmt: skip
-def test_a_turned_scaled_and_shifted_face_stands_where_the_mean_face_does(
+    angle=st.floats(-0.6, 0.6),
+    scale=st.floats(0.7, 1.5),
+    right=st.floats(-15, 15),
+    down=st.floats(-15, 15),
+)
+def test_the_frame_undoes_rotation_scale_and_shift(
     angle: float, scale: float, right: float, down: float
 ) -> None:
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -70,19 +73,19 @@ def test_a_turned_scaled_and_shifted_face_stands_where_the_mean_face_does(
         for points, matrix in ((FACE, plain), (changed, moved))
     ]
     np.testing.assert_allclose(seen[1], seen[0], atol=0.02)
-    # In the middle of the frame, a tenth larger than in the image.
+    # The face is centred and a tenth larger than the mean face.
     np.testing.assert_allclose((seen[0].max(0) + seen[0].min(0)) / 2, warp.CENTRE, atol=0.02)
     np.testing.assert_allclose(np.ptp(seen[0], 0), 1.1 * np.ptp(FACE, 0), atol=0.05)
 
 
-def test_points_that_are_no_face_leave_the_image_as_it_is() -> None:
+def test_implausible_points_give_the_identity() -> None:
     nowhere = np.full((1, len(FACE), 2), 20.0, np.float32)
     matrix = frame_of(nowhere)[0]
     np.testing.assert_allclose(matrix[:, :2], np.eye(2), atol=1e-5)
     assert np.abs(matrix[:, 2]).max() < 96
 
 
-def test_alignment_is_disturbed_in_training_only() -> None:
+def test_alignment_is_jittered_in_training_only() -> None:
     faces = np.repeat(FACE[None], 4, axis=0)
     still, again = frame_of(faces), frame_of(faces)
     np.testing.assert_array_equal(still, again)
@@ -91,7 +94,7 @@ def test_alignment_is_disturbed_in_training_only() -> None:
     assert np.abs(disturbed[:, :, :2] - still[:, :, :2]).max() < 0.5
 
 
-def test_training_moves_both_networks_of_a_cascade() -> None:
+def test_training_changes_all_weights_of_both_networks() -> None:
     keras.utils.set_random_seed(0)
     network = build_network(TINY)
     faces = make_faces(16, seed=3)
@@ -110,7 +113,7 @@ def test_training_moves_both_networks_of_a_cascade() -> None:
     assert still == []
 
 
-def test_in_training_both_networks_see_the_view_sampled_once() -> None:
+def test_training_interpolates_each_input_once() -> None:
     keras.utils.set_random_seed(0)
     recipe = replace(TINY, label_offset=False, options={**TINY.options, "jitter": 0.0, "zoom": 2.0})
     network = build_network(recipe)
@@ -120,15 +123,15 @@ def test_in_training_both_networks_see_the_view_sampled_once() -> None:
     view = augmentation.draw_view(
         4, replace(recipe.augmentation, rotation=5, scale=0.03, shift=2), seed()
     )
-    answers = models.through_views("cascade", network)
+    forward_through_views = models.forward_through_views("cascade", network)
     noise = np.random.default_rng(0).uniform(size=(4, 96, 96, 1)).astype("float32")
     smooth = ndimage.gaussian_filter(noise, (0, 4, 4, 0))
 
     def differences(images: np.ndarray) -> dict[str, float]:
-        # A mean face that resembles what an untrained network answers, so that it is aligned.
+        # A mean face near the untrained network's predictions, so that the similarity is plausible.
         points = ops.convert_to_numpy(both(view.warp(images))["coarse_points"])
-        network.get_layer("frame").start_from(points.mean(0))
-        at_once, in_turn = answers(images, view), both(view.warp(images))
+        network.get_layer("frame").set_mean_face(points.mean(0))
+        at_once, in_turn = forward_through_views(images, view), both(view.warp(images))
         assert at_once.keys() == in_turn.keys()
         turned = ops.convert_to_numpy(in_turn["frame"])[:, :, :2]
         assert np.abs(turned - np.eye(2)).max() > 0.02
@@ -137,7 +140,7 @@ def test_in_training_both_networks_see_the_view_sampled_once() -> None:
             for name, one in in_turn.items()
         }
 
-    # Nothing is lost of smooth images by sampling them twice, much is of noise.
+    # Interpolating twice hardly changes smooth images and strongly changes noise.
     off = differences(smooth)
     assert all(value < 0.2 for value in off.values()), off
     off = differences(noise)
@@ -146,12 +149,18 @@ def test_in_training_both_networks_see_the_view_sampled_once() -> None:
 
 @pytest.mark.slow
 def test_xla_compiles_training_and_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on Kaggle's T4s, and on no CPU: every operation of a step must have its XLA kernel."""
+    """As on Kaggle's T4s: every operation of a training step must have an XLA kernel."""
     monkeypatch.setattr(backend, "has_gpu", lambda: True)
     monkeypatch.setattr(backend, "_without_xla", False)
     keras.config.set_dtype_policy("mixed_float16")
     strong = Augmentation(
-        stretch=0.05, shear=0.05, zoom_out=0.2, gain=0.1, lighting_gradient=0.2, blur=0.5, random_erasing=0.5
+        stretch=0.05,
+        shear=0.05,
+        zoom_out=0.2,
+        gain=0.1,
+        lighting_gradient=0.2,
+        blur=0.5,
+        random_erasing=0.5,
     )
     recipe = replace(TINY, optimizer="muon", augmentation=strong)
     faces = make_faces(16, seed=2)
@@ -177,7 +186,7 @@ def test_xla_compiles_training_and_prediction(monkeypatch: pytest.MonkeyPatch) -
     assert np.mean(moved) > 0.9
     order = flip_order(recipe)
     compiled = forward.predict_points(network, faces.images, order)
-    assert backend.uses_xla()  # nothing failed and was done without
+    assert backend.uses_xla()  # no failure has disabled XLA
     plain = ops.convert_to_numpy(network(warp.to_grey(faces.images), training=False))
     mirrored = ops.convert_to_numpy(
         network(warp.to_grey(faces.images[:, :, ::-1]), training=False)

@@ -1,0 +1,208 @@
+"""Recipe files: shipped recipes, validation, and changes on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fkd_kaggle.errors import RecipeError
+from fkd_kaggle.recipes import loading, plans, schema
+from fkd_kaggle.recipes.schema import Ensemble, Recipe
+
+
+@pytest.mark.parametrize("name", loading.recipe_names())
+def test_every_shipped_recipe_loads(name: str) -> None:
+    assert loading.load_recipe(name).name == name
+
+
+def test_the_default_ensemble_has_deep15_and_both_region_networks() -> None:
+    assert {"deep15", "eyes-nose", "mouth-eyebrows"} <= set(loading.recipe_names())
+    default = loading.load_recipe(schema.DEFAULT)
+    assert isinstance(default, Ensemble)
+    named = {line.recipe.name for line in default.members}
+    assert {"deep15", "eyes-nose", "mouth-eyebrows"} <= named
+
+
+@pytest.mark.parametrize(("name", "complete"), [("eyes-nose", 7), ("mouth-eyebrows", 8)])
+def test_region_networks_predict_the_keypoints_of_their_region(name: str, complete: int) -> None:
+    recipe = loading.load_recipe(name)
+    assert isinstance(recipe, Recipe)
+    assert len(recipe.outputs()[0]) == complete
+
+
+def test_a_network_for_one_annotator_has_the_outputs_of_that_annotator() -> None:
+    def outputs(rows: str) -> list[int]:
+        recipe = loading.load_recipe(f"deep15:rows={rows}")
+        assert isinstance(recipe, schema.Recipe)
+        return [len(points) for points in recipe.outputs()]
+
+    assert (outputs("all"), outputs("complete"), outputs("partial")) == ([15, 4], [15], [4])
+
+
+@pytest.mark.parametrize("name", ["deep15", "farhat", "kartalovic"])
+def test_a_recipe_is_restored_from_its_file(tmp_path: Path, name: str) -> None:
+    recipe = loading.load_recipe(name)
+    assert isinstance(recipe, Recipe)
+    path = tmp_path / "mine.toml"
+    path.write_text(loading.to_toml(recipe), encoding="utf-8")
+    mine = loading.load_recipe(str(path))
+    assert isinstance(mine, Recipe)
+    assert mine == replace(recipe, name="mine")
+    assert mine.digest == recipe.digest
+
+
+def test_the_digest_depends_on_training_and_not_on_descriptions(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    digests = []
+    for text in ("", 'description = "words"\n', "epochs = 7\n"):
+        path.write_text(text, encoding="utf-8")
+        recipe = loading.load_recipe(str(path))
+        assert isinstance(recipe, Recipe)
+        digests.append(recipe.digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("epoch = 7", "did you mean 'epochs'"),
+        ('architecture = "heatmpa"', "did you mean 'heatmap'"),
+        ('region = "nose"', "unknown region"),
+        ('loss = "smooth-l2"', "did you mean 'smooth-l1'"),
+        ("epochs = 0", "epochs must be above 0"),
+        ('epochs = "many"', "epochs must be a whole number"),
+        ("learning_rate = true", "learning_rate must be a number"),
+        ("[augmentation]\nrotaton = 3", "did you mean 'rotation'"),
+        ("[augmentation]\nshift = -1", "must not be negative"),
+        ("epochs = ", "not valid TOML"),
+        ("members = []", "members is empty"),
+        ('members = [{ recipe = "nope" }]', "unknown recipe 'nope'"),
+        ('imputation = "ffil"', "did you mean 'ffill'"),
+        ('rows = "partail"', "did you mean 'partial'"),
+        ('blend = "stak"\nmembers = [{ recipe = "deep15" }]', "did you mean 'stack'"),
+        ('published_metric = "rmse"', "did you mean 'rmse-px'"),
+        ("[published]\naccuracy = 1", "did you mean 'keras-accuracy'"),
+        ('target_scale = "centered"', "did you mean 'centred'"),
+        ('split = "grouped-first"', "unknown split"),
+        ("held_out = 1.0", "held_out is a share"),
+        ("validation = -0.1", "validation is a share"),
+        ('split = "after-augmentation"', "needs offline_augmentation and held_out"),
+        ("[options]\nwidht = 3", "did you mean 'width'"),
+        ("[options]\nwidth = 3.5", "options.width must be a whole number"),
+        ("[options]\nwidth = true", "options.width must be a whole number"),
+        (
+            'architecture = "plain-cnn"\n[options]\nfilters = "many"',
+            "must be a list of whole numbers",
+        ),
+        (
+            'architecture = "plain-cnn"\n[options]\ndense = [1, "b"]',
+            "must be a list of whole numbers",
+        ),
+        ('architecture = "plain-cnn"\n[options]\ntarget_scale = "unit"', "unknown option"),
+        ('target_scale = "unit"', "which heatmap is not"),
+        ('augmentation = "farhta"', "did you mean 'farhat'"),
+        ('[augmentation]\nset = "nothing"', "unknown set"),
+        ("options = 3", "options must be a table"),
+        ("learning_rate = inf", "learning_rate must be a number"),
+        ("learning_rate = nan", "learning_rate must be a number"),
+        ("augmentation = 3", "augmentation must be"),
+        ('[augmentation]\ndistribution = "unifrom"', "did you mean 'uniform'"),
+        ("[augmentation]\nflip = 2", "at most 1"),
+        ("[augmentation]\nblur = 1.5", "at most 1"),
+        ("[augmentation]\ngain = 1.5", "below 1"),
+        ("[augmentation]\nlighting_gradient = 1.0", "below 1"),
+        ("offline_augmentation = [{ rotaton = 3.0 }]", "did you mean 'rotation'"),
+        ("offline_augmentation = [3]", "each of offline_augmentation"),
+        ("offline_augmentation = [{ flip = 1 }]", "true or false"),
+        ("offline_augmentation = [{ gain = 0.0 }]", "gain must be above 0"),
+        ("clip_norm = -1.0", "clip_norm must not be negative"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        loading.load_recipe(str(path))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_binary_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"description = '\xff'")
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        loading.load_recipe(str(path))
+
+
+def test_keys_are_changed_on_the_command_line(tmp_path: Path) -> None:
+    recipe = loading.load_recipe("deep15:imputation=knn,augmentation.flip=0,options.dense=[64, 32]")
+    assert isinstance(recipe, Recipe)
+    assert recipe.imputation == "knn"
+    assert recipe.augmentation.flip == 0
+    assert recipe.augmentation.rotation == 8.0  # the value of the file
+    assert recipe.options["dense"] == [64, 32]
+    path = tmp_path / "mine.toml"
+    path.write_text("epochs = 3\n", encoding="utf-8")
+    varied = loading.load_recipe(f"{path}:batch_size=5")
+    assert isinstance(varied, Recipe)
+    assert (varied.epochs, varied.batch_size) == (3, 5)
+    both = plans.make_plan(
+        plans.TrainingOptions(["deep15", "deep15:imputation=knn"])
+    ).ensemble.members
+    assert [line.recipe.name for line in both] == ["deep15", "deep15-imputation-knn"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("deep15:imputation=kn", "did you mean 'knn'"),
+        ("deep15:imputaton=knn", "did you mean 'imputation'"),
+        ("deep15:imputation", "KEY=VALUE"),
+        ("deep15:", "KEY=VALUE"),
+        ("deep15:epochs.x=1", "epochs is not a table"),
+        ("deep15:epochs=ten", "epochs must be a whole number"),
+        ("deep51:epochs=1", "did you mean 'deep15'"),
+    ],
+)
+def test_an_impossible_change_is_refused_in_one_line(name: str, says: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        loading.load_recipe(name)
+    assert says in str(caught.value)
+
+
+def test_a_named_augmentation_can_be_changed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('augmentation = "farhat"\n', encoding="utf-8")
+    for name, flip in ((str(path), 0.5), (f"{path}:augmentation.flip=0.25", 0.25)):
+        recipe = loading.load_recipe(name)
+        assert isinstance(recipe, Recipe)
+        assert recipe.augmentation == replace(schema.AUGMENTATIONS["farhat"], flip=flip)
+    path.write_text('[augmentation]\nset = "none"\nrotation = 5\n', encoding="utf-8")
+    recipe = loading.load_recipe(str(path))
+    assert isinstance(recipe, Recipe)
+    assert recipe.augmentation == replace(schema.AUGMENTATIONS["none"], rotation=5)
+
+
+def test_commas_within_brackets_do_not_separate_changes() -> None:
+    name = "deep15:offline_augmentation=[{flip=true},{rotation=12.0,gain=1.2}],epochs=3"
+    recipe = loading.load_recipe(name)
+    assert isinstance(recipe, Recipe)
+    assert recipe.offline_augmentation == (
+        schema.OfflineCopy(flip=True),
+        schema.OfflineCopy(rotation=12.0, gain=1.2),
+    )
+    assert recipe.epochs == 3
+
+
+def test_a_member_of_an_ensemble_can_be_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('members = [{ recipe = "deep15:epochs=3", name = "short" }]', encoding="utf-8")
+    ensemble = loading.load_recipe(str(path))
+    assert isinstance(ensemble, Ensemble)
+    (line,) = ensemble.members
+    assert (line.recipe.name, line.recipe.epochs) == ("short", 3)
+    path.write_text('members = [{ recipe = "deep15", name = "a/b" }]', encoding="utf-8")
+    with pytest.raises(RecipeError, match="name must consist of letters"):
+        loading.load_recipe(str(path))
