@@ -25,7 +25,8 @@ from fkd_kaggle.training.events import OnEvent, ignore_events
 from fkd_kaggle.workers import local
 
 if TYPE_CHECKING:
-    from fkd_kaggle.kaggle_api.competition import Competition, SubmissionRecord
+    from fkd_kaggle.kaggle_api.competition import Competition
+    from fkd_kaggle.kaggle_api.submissions import SubmissionRecord
     from fkd_kaggle.kaggle_api.download import OnProgress
 
 

@@ -11,7 +11,8 @@ from fkd_kaggle.display.console import print_line
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fkd_kaggle.kaggle_api.competition import Competition, SubmissionRecord
+    from fkd_kaggle.kaggle_api.competition import Competition
+    from fkd_kaggle.kaggle_api.submissions import SubmissionRecord
 
 OnWait = Callable[[float], None]
 """Called with the seconds that have passed while waiting for a score."""

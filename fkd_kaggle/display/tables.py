@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fkd_kaggle.data.dataset import DataSummary
     from fkd_kaggle.data.statistics import DatasetStatistics
     from fkd_kaggle.data.submission import LocalSubmission
-    from fkd_kaggle.kaggle_api.competition import LeaderboardRow, SubmissionRecord
+    from fkd_kaggle.kaggle_api.submissions import LeaderboardRow, SubmissionRecord
     from fkd_kaggle.recipes.schema import Ensemble, Recipe
     from fkd_kaggle.runs.folder import Run
     from fkd_kaggle.runs.scores import Scores

@@ -1,7 +1,7 @@
-"""Getting a file whole from Kaggle through the official client, however often the line breaks.
+"""Downloading a file from Kaggle with the official client, also over a connection that breaks.
 
-The client writes into a folder of its own beside the target and resumes there, also in a later
-process; only a file that has been checked is moved to where others look for it.
+The client writes to a staging folder beside the target and resumes there, also in a later process.
+The file is moved to the target when it has been checked.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from fkd_kaggle.kaggle_api.client import Client
 from fkd_kaggle.kaggle_api.errors import Action
 
 OnProgress = Callable[[int, int | None], None]
-"""Told the bytes that are here and the bytes there will be (None: not known yet). Called a few
-times a second from another thread."""
+"""Called with the bytes downloaded and the total bytes (None: not known yet), a few times a second
+and from another thread."""
 
 STAGING: Final = ".fetch"
-"""Folder beside the target in which a download grows; kept when it breaks off, to be resumed."""
+"""Folder beside the target for unfinished downloads, kept to be resumed."""
 
 PROGRESS_INTERVAL: Final = 0.2
-"""Seconds between two looks at the growing file."""
+"""Seconds between two calls of ``on_progress``."""
 
 _DAMAGED_LIMIT: Final = 2
 
@@ -45,21 +45,33 @@ def download_file(
     check: Callable[[Path], None],
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Bring ``target`` here, check it, put it in its place.
+    """Download a file, check it and move it to ``target``.
 
-    ``download(api, staged)`` calls the client so that it leaves the file at the path ``staged``;
-    ``check`` raises ValueError, with what is wrong, unless the file is whole.
+    Parameters
+    ----------
+    client
+        The client.
+    action
+        What is being done, for messages.
+    download
+        ``download(api, staged)`` makes the client write the file to the path ``staged``.
+    target
+        Path of the file.
+    check
+        Raises ValueError, with the reason, if the file is not complete.
+    on_progress
+        Called with the bytes downloaded and the total bytes.
 
     Raises
     ------
     CompetitionError
-        Kaggle refuses, the line stays dead, the file stays damaged, or the disk is full. What has
-        arrived stays in the staging folder, for the next call to resume.
+        Kaggle refuses, the connection stays broken, the file stays damaged, or the disk is full.
+        The downloaded part stays in the staging folder, for the next call to resume.
     """
     staged = target.parent / STAGING / target.name
     staged.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with files.disk_full_as(_no_room(target)):
+        with files.disk_full_as(_disk_full_error(target)):
             with _watched(staged, on_progress):
                 _fetch_staged(client, action, download, staged, check)
             if on_progress is not None:
@@ -71,7 +83,13 @@ def download_file(
 
 
 def check_zip(path: Path) -> None:
-    """Raise ValueError unless ``path`` is a zip whose every file unpacks to its checksum."""
+    """Check that ``path`` is a zip whose files all match their checksums.
+
+    Raises
+    ------
+    ValueError
+        It is not; the message continues a sentence about the file.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -82,10 +100,15 @@ def check_zip(path: Path) -> None:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raise unless ``folder`` has room for ``needed`` more bytes.
+    """Check that ``folder`` has space for ``needed`` bytes, before a download.
 
-    Asked before the download, because the client takes a full disk for a broken line and tries
-    for a minute (``download_file`` catches every OSError).
+    The client treats a full disk as a broken connection and tries for a minute (its
+    ``download_file`` catches every OSError).
+
+    Raises
+    ------
+    CompetitionError
+        The space does not suffice.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -117,26 +140,26 @@ def _fetch_staged(
         if problem is None:
             return
         if isinstance(problem, responses.CONNECTION_ERRORS):
-            # The client gives up after five cuts, however far it got in between; we go on as long
-            # as something arrives. It has slept between its attempts, so we do not.
+            # The client gives up after five broken connections. The download continues as long as
+            # bytes arrive; the client has waited between its attempts.
             stalled = stalled + 1 if _size(staged) <= before else 0
             if stalled >= _STALLED_LIMIT:
                 raise client.explain(problem, action) from problem
         else:
-            # Also where the client saved an error page while resuming and went on from there:
+            # The client may have saved an error page as a part of the file:
             # github.com/Kaggle/kaggle-cli/pull/1179, not yet in 2.2.4.
             _discard(staged)
             damaged += 1
             if damaged >= _DAMAGED_LIMIT:
                 raise CompetitionError(
                     f"what arrives when {action.what} {problem}, {damaged} times: Kaggle's copy or "
-                    "the line is damaged; run the command again later"
+                    "the connection is damaged; run the command again later"
                 ) from problem
 
 
 @contextmanager
 def _watched(staged: Path, on_progress: OnProgress | None) -> Iterator[None]:
-    """Tell ``on_progress`` how the staged file grows: the client itself can only print."""
+    """Call ``on_progress`` while the staged file grows; the client can only print progress."""
     if on_progress is None:
         yield
         return
@@ -157,15 +180,15 @@ def _watched(staged: Path, on_progress: OnProgress | None) -> Iterator[None]:
         watcher.join()
 
 
-def _no_room(target: Path) -> CompetitionError:
+def _disk_full_error(target: Path) -> CompetitionError:
     return CompetitionError(
         f"disk full while downloading {target}: free some space and run the command again, "
-        "it goes on where it stopped"
+        "the download continues where it stopped"
     )
 
 
 def _marker(staged: Path) -> Path:
-    """Return where the client notes what it is downloading and how long that is."""
+    """Return the path at which the client stores the size of what it downloads."""
     return staged.with_name(staged.name + ".kaggle-partial")
 
 

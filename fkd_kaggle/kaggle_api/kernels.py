@@ -1,6 +1,6 @@
 """Kernels through the official client: push, status, log, output, stop.
 
-Thin: what a kernel is for, how it is built and what to make of its output is kernel/'s.
+Does not know what a kernel does; the package ``kernel`` builds kernels and uses their output.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class KernelVersion:
     version: int
     url: str
     refused: tuple[str, ...]
-    """Sources and tags that Kaggle does not know; the kernel runs without them."""
+    """Inputs and tags that Kaggle does not know; the kernel runs without them."""
 
 
 @dataclass(frozen=True)
 class StoredKernel:
-    """A kernel as Kaggle keeps it: its newest version."""
+    """The newest version of a kernel as Kaggle stores it."""
 
     version: int
     source: str
@@ -51,32 +51,32 @@ class KernelStatus:
     """How a kernel's newest version is action."""
 
     state: str
-    """Kaggle's word in small letters: queued, running, complete, error, cancel_requested, …"""
+    """Kaggle's name in small letters: queued, running, complete, error, cancel_requested, …"""
     message: str
-    """Why it failed, if it did."""
+    """Why the kernel failed; empty otherwise."""
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will happen."""
+        """Return whether the kernel has ended."""
         return self.state in ("complete", "error", "cancel_acknowledged")
 
 
 @dataclass(frozen=True)
 class KernelLogLine:
-    """Something a kernel printed, mostly one line with its newline."""
+    """A piece of a kernel's output, usually one line with its newline."""
 
     text: str
     stream: str
     """"stdout" or "stderr"."""
     seconds: float | None
-    """Since the kernel's start."""
+    """Seconds since the kernel's start."""
 
 
 def push_kernel(client: Client, action: Action, folder: Path, timeout: int | None) -> KernelVersion:
     """Push the kernel in ``folder``.
 
-    Only what Kaggle surely has not taken is sent again (429): each push runs, and GPU hours are
-    rationed.
+    A push is repeated only if Kaggle has certainly not received it (429), because each push
+    starts the kernel and uses GPU quota.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def push_kernel(client: Client, action: Action, folder: Path, timeout: int | Non
 
 
 def get_kernel(client: Client, action: Action) -> StoredKernel | None:
-    """Read the newest version of a kernel as Kaggle keeps it; None where it shows us none."""
+    """Return the newest version of a kernel; None if Kaggle shows none."""
 
     def get(api: Any) -> Any:
         from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
@@ -117,7 +117,7 @@ def get_kernel(client: Client, action: Action) -> StoredKernel | None:
     try:
         answer = client.request(action, get)
     except CompetitionError as error:
-        # Kaggle answers 403 for a name that nobody has taken, as for one that is not ours.
+        # Kaggle answers 403 both for a name that does not exist and for another user's kernel.
         if error.status in (403, 404):
             return None
         raise
@@ -125,23 +125,24 @@ def get_kernel(client: Client, action: Action) -> StoredKernel | None:
 
 
 def get_status(client: Client, action: Action) -> KernelStatus:
-    """Read a kernel's status."""
+    """Return the status of a kernel."""
     answer = client.request(action, lambda api: api.kernels_status(action.kernel))
     return KernelStatus(answer.status.name.lower(), answer.failure_message or "")
 
 
 def read_log(client: Client, action: Action) -> Iterator[KernelLogLine]:
-    """Yield the log as it is stored."""
+    """Yield the stored log."""
     text = client.request(action, lambda api: api.kernels_logs(action.kernel))
     yield from (_line(event) for event in _events(text))
 
 
 def follow_log(client: Client, action: Action) -> Iterator[KernelLogLine]:
-    """Yield the log as it is written, until the kernel ends.
+    """Yield the log while it is written, until the kernel ends.
 
-    Kaggle cuts idle streams every few minutes and replays from the beginning on reconnecting; the
-    client's own ``kernels logs --follow`` gives up after five cuts without a new line. A network
-    in training may well be silent for longer, so we go on for as long as the kernel runs.
+    Kaggle closes idle streams every few minutes and repeats the log from its beginning after a
+    reconnection. The client's ``kernels logs --follow`` gives up after five reconnections without
+    a new line, but a training can be silent for longer, so this function continues while the
+    kernel runs.
     """
     seen = failures = 0
     while True:
@@ -165,7 +166,7 @@ def follow_log(client: Client, action: Action) -> Iterator[KernelLogLine]:
 def download_output(
     client: Client, action: Action, into: Path, *, keep: bool = False
 ) -> list[Path]:
-    """Fetch a kernel's output files and its log; with ``keep``, only files that are not there.
+    """Download a kernel's output files and its log; with ``keep``, only missing files.
 
     The client lists and downloads; its own ``kernels_output`` saves error pages as files (fixed
     after 2.2.4, github.com/Kaggle/kaggle-cli/pull/1176) and keeps each file in memory.
@@ -189,8 +190,9 @@ def download_output(
 def stop_kernel(client: Client, action: Action, session_id: int | None) -> None:
     """Stop a kernel's session.
 
-    Kaggle's API wants a session's number and, so its maintainers, gives it to nobody yet
-    (github.com/Kaggle/kaggle-cli/pull/1170): without one, say where to stop the kernel by hand.
+    Kaggle's API requires the number of the session and does not publish it yet
+    (github.com/Kaggle/kaggle-cli/pull/1170); without a number, the error names the page on which
+    the kernel can be stopped.
     """
     if session_id is None:
         site = client.practice_url or "https://www.kaggle.com"
@@ -213,7 +215,7 @@ def stop_kernel(client: Client, action: Action, session_id: int | None) -> None:
 
 
 def gpu_hours_left(client: Client, action: Action) -> float | None:
-    """Read what this week's GPU quota has left; None if Kaggle does not say."""
+    """Return the GPU hours left this week; None if unknown."""
     quota = client.request(action, lambda api: api.quota_view()).gpu_quota
     if quota is None or quota.total_time_allowed is None:
         return None
@@ -254,9 +256,7 @@ def _fetch_file(client: Client, action: Action, url: str, target: Path) -> None:
 def _safe(name: str) -> PurePosixPath:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise CompetitionError(
-            f"the kernel's output has a file with a name that leads away: {name!r}"
-        )
+        raise CompetitionError(f"the kernel's output has a file name outside its folder: {name!r}")
     return path
 
 

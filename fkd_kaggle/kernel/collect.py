@@ -15,7 +15,8 @@ from typing import Final
 
 from fkd_kaggle import pipeline
 from fkd_kaggle.errors import CompetitionError, KernelError
-from fkd_kaggle.kaggle_api.competition import Competition, SubmissionRecord
+from fkd_kaggle.kaggle_api.competition import Competition
+from fkd_kaggle.kaggle_api.submissions import SubmissionRecord
 from fkd_kaggle.kernel import records
 from fkd_kaggle.kernel.records import KernelRecord
 from fkd_kaggle.runs.folder import Run, is_run, is_same_run

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fkd_kaggle.data.submission import LocalSubmission
 from fkd_kaggle.display import tables
-from fkd_kaggle.kaggle_api.competition import LeaderboardRow, SubmissionRecord
+from fkd_kaggle.kaggle_api.submissions import LeaderboardRow, SubmissionRecord
 
 MONDAY, TUESDAY = (datetime(2026, 3, day, 14, 5, tzinfo=UTC) for day in (2, 3))
 

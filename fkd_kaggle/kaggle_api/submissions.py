@@ -1,0 +1,63 @@
+"""What Kaggle reports about submissions and teams, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class SubmissionRecord:
+    """A submission in Kaggle's list."""
+
+    ref: int
+    file_name: str
+    message: str
+    submitted: datetime | None
+    """Time zone UTC."""
+    status: Literal["pending", "complete", "error"]
+    error: str
+    """Why Kaggle could not score the submission; empty otherwise."""
+    public_score: float | None
+    private_score: float | None
+    team: str
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """One row of the leaderboard."""
+
+    rank: int
+    """From 1."""
+    team: str
+    score: float | None
+    submitted: datetime | None
+
+
+def submission_record(submission: Any) -> SubmissionRecord:
+    """Return the record of a submission in the client's answer."""
+    return SubmissionRecord(
+        ref=submission.ref,
+        file_name=submission.file_name or "",
+        message=submission.description or "",
+        submitted=to_utc(submission.date),
+        status=submission.status.name.lower(),
+        error=submission.error_description or "",
+        public_score=parse_score(submission.public_score),
+        private_score=parse_score(submission.private_score),
+        team=submission.team_name or "",
+    )
+
+
+def parse_score(text: str | None) -> float | None:
+    """Return a score, or None if Kaggle gives none."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def to_utc(naive: datetime | None) -> datetime | None:
+    """Return a time with its time zone: Kaggle's times are UTC, and kagglesdk drops the Z."""
+    return naive.replace(tzinfo=UTC) if naive is not None else None
