@@ -1,1 +1,1 @@
-"""Keras code that knows no recipe: backend, layers, warps, losses, optimizer."""
+"""Keras code that does not know recipes: backend, layers, warps, losses, optimizer, FLOPs."""

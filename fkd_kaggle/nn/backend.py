@@ -1,4 +1,4 @@
-"""Starting Keras: quietly, late, and in the precision the device is good at."""
+"""Start of Keras, precision, and what depends on backend and device: XLA, several devices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 LOGICAL_CPUS: Final = "FKD_LOGICAL_CPUS"
-"""Variable that splits TensorFlow's CPU into so many devices, to try out training on several."""
+"""Environment variable: number of logical devices to split TensorFlow's CPU into, for tests."""
 
 _VERBOSE: Final = "FKD_VERBOSE"
 
@@ -28,15 +28,19 @@ def start_keras(precision: str, *, together: bool = False) -> str:
     Parameters
     ----------
     precision
-        "auto", "float32", "bfloat16" or "float16". "auto" is bfloat16 where the CPU multiplies it
-        natively or the GPU is Ampere or later, mixed float16 on GPUs with tensor cores for that
-        alone, such as Kaggle's T4, and float32 elsewhere.
+        "auto", "float32", "bfloat16" or "float16". "auto" is mixed bfloat16 on CPUs with native
+        support and on GPUs from Ampere on, mixed float16 on older GPUs with tensor cores, such as
+        Kaggle's T4, and float32 elsewhere.
     together
-        Whether networks are trained on all visible devices together, each with a part of the
-        batch (TensorFlow's MirroredStrategy); on one otherwise.
+        Whether each network is trained on all visible devices, each with a part of the batch
+        (TensorFlow's MirroredStrategy), instead of on one.
+
+    Returns
+    -------
+    The name of the dtype policy, such as "mixed_bfloat16".
     """
     global _strategy
-    # TensorFlow's C++ side greets with a page of log lines on file descriptor 2, past all settings.
+    # TensorFlow's C++ code writes log lines to file descriptor 2, whatever the settings are.
     with suppress_stderr():
         import keras
 
@@ -46,7 +50,7 @@ def start_keras(precision: str, *, together: bool = False) -> str:
         if precision == "auto":
             precision = _native_precision()
     if not os.environ.get(_VERBOSE):
-        # An ensemble compiles the same functions for each network; TensorFlow warns of that.
+        # TensorFlow warns when an ensemble compiles the same functions for each network.
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
     policy = precision if precision == "float32" else f"mixed_{precision}"
     keras.config.set_dtype_policy(policy)
@@ -54,7 +58,7 @@ def start_keras(precision: str, *, together: bool = False) -> str:
 
 
 def has_gpu() -> bool:
-    """Say whether the backend computes on a GPU."""
+    """Return whether the backend computes on a GPU."""
     import keras
 
     if keras.backend.backend() == "jax":
@@ -69,7 +73,7 @@ def has_gpu() -> bool:
 
 
 def uses_cpu() -> bool:
-    """Say whether the backend computes on the CPU, which multiplies float32 as float32."""
+    """Return whether the backend computes on the CPU, where float32 products are exact."""
     import keras
 
     if keras.backend.backend() == "jax":
@@ -80,12 +84,12 @@ def uses_cpu() -> bool:
 
 
 def sees_gpus() -> bool:
-    """Say whether the backend can compute on the machine's GPUs; takes none of them.
+    """Return whether the backend can use the machine's GPUs, without reserving their memory.
 
-    Many a laptop has a GPU and a TensorFlow that lacks the libraries for it.
+    A machine may have a GPU and a TensorFlow without the libraries for it.
     """
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
-        return True  # to ask JAX is to have it take a GPU's memory
+        return True  # JAX would reserve GPU memory to answer this
     with suppress_stderr():
         import tensorflow as tf
 
@@ -93,13 +97,12 @@ def sees_gpus() -> bool:
 
 
 def uses_xla() -> bool:
-    """Say whether to compile steps with XLA: on GPUs and with JAX, which knows nothing else.
+    """Return whether to compile training steps with XLA: on GPUs, and always with JAX.
 
-    On a CPU oneDNN's kernels are faster than XLA's for these networks (EXPERIMENTS.md), and XLA
-    cannot compile a step whose gradients are summed over several devices. What it compiles must
-    be made of operations it has: no image transformation of TensorFlow's (see ``views.warp``).
-    Where TensorFlow comes without the parts of CUDA that XLA needs, a warning says that training
-    goes on without it.
+    On CPUs oneDNN's kernels are faster for these networks (docs/experiments.md), and XLA cannot
+    compile a step whose gradients are summed over several devices. Compiled functions must not
+    contain TensorFlow's image transformation (see ``nn.warp.warp_images``). If XLA does not work in
+    this installation, a warning is issued and the result is False.
     """
     import keras
 
@@ -111,10 +114,14 @@ def uses_xla() -> bool:
 
 
 def disable_xla(error: Exception) -> bool:
-    """Compile nothing with XLA any more; say whether that may help.
+    """Stop using XLA after a failed first step; return whether a retry may succeed.
 
-    For when a first step fails: TensorFlow can do without XLA, JAX cannot. Memory that is too
-    small is not XLA's fault.
+    A retry is pointless with JAX, which requires XLA, and if memory was exhausted.
+
+    Parameters
+    ----------
+    error
+        The exception of the failed step.
     """
     global _without_xla
     import keras
@@ -132,17 +139,17 @@ def disable_xla(error: Exception) -> bool:
 
 
 def steps_per_execution() -> int:
-    """Return how many training steps one call of the compiled function should take.
+    """Return the number of training steps per call of the compiled function.
 
-    A GPU is done with a small batch before Python has sent the next. A CPU is not, and one step
-    at a time is heard sooner when Ctrl-C is pressed.
+    A GPU finishes a small batch before Python has sent the next one. On a CPU a single step lets
+    Ctrl-C take effect sooner.
     """
     return 8 if has_gpu() else 1
 
 
 @functools.cache
 def _xla_works() -> bool:
-    """Say whether XLA compiles here; the exponential needs CUDA's libdevice, as losses do."""
+    """Return whether XLA compiles an exponential, which needs CUDA's libdevice as losses do."""
     import tensorflow as tf
 
     try:
@@ -155,26 +162,26 @@ def _xla_works() -> bool:
 
 
 def is_distributed() -> bool:
-    """Say whether one network is trained on several devices; see ``start``'s ``together``."""
+    """Return whether a network is trained on several devices (``start_keras``, ``together``)."""
     return _strategy is not None
 
 
 def distribution_scope() -> AbstractContextManager[Any]:
-    """Return the scope in which what is trained must be made; see ``start``'s ``together``."""
+    """Return the scope in which networks and optimizers must be created."""
     return nullcontext() if _strategy is None else _strategy.scope()
 
 
 def replica_loss_share(loss: Any) -> Any:
-    """Return one device's part of a mean loss: gradients are summed over the devices."""
+    """Return the part of a mean loss on one device; gradients are summed over devices."""
     return loss if _strategy is None else loss / _strategy.num_replicas_in_sync
 
 
 def fixed_loss_scale() -> float | None:
-    """Return what to multiply losses by in float16 on several devices; None elsewhere.
+    """Return the loss scale for float16 on several devices; None elsewhere.
 
-    Keras finds a factor as it trains, by halving it where gradients overflow; but it looks at the
-    first device's gradients only, and lets the others' infinities into the weights (Keras 3.15,
-    ``LossScaleOptimizer``). This one is a thirtieth of what it finds for our networks.
+    Keras' ``LossScaleOptimizer`` (3.15) adapts the scale to overflows of the gradients of the first
+    device only, so that infinite gradients of other devices reach the weights. The fixed scale is
+    about a thirtieth of the one that Keras finds for these networks.
     """
     import keras
 
@@ -184,7 +191,7 @@ def fixed_loss_scale() -> float | None:
 
 
 def _mirrored_strategy() -> Any:
-    """Return a MirroredStrategy over the GPUs, or the logical CPUs; None where there is one."""
+    """Return a MirroredStrategy over GPUs or logical CPUs; None if there is only one."""
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -202,19 +209,21 @@ def _mirrored_strategy() -> Any:
 
 
 def _native_precision() -> str:
+    """Return the fastest precision of the device."""
     import keras
 
     if has_gpu():
         capability = _compute_capability()
         return "bfloat16" if capability >= 8 else "float16" if capability >= 7 else "float32"
     if keras.backend.backend() == "jax":
-        return "float32"  # XLA's CPU code converts bfloat16 back and forth
+        return "float32"  # XLA on CPUs converts bfloat16 to float32 and back
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text(errors="ignore") if cpuinfo.exists() else ""
     return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
 def _compute_capability() -> float:
+    """Return the CUDA compute capability of the first GPU; 0 if unknown."""
     import keras
 
     if keras.backend.backend() == "jax":
@@ -229,7 +238,7 @@ def _compute_capability() -> float:
 
 @contextmanager
 def suppress_stderr() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere for a while; exceptions still pass."""
+    """Redirect file descriptor 2 to the null device within the context."""
     if os.environ.get(_VERBOSE):
         yield
         return

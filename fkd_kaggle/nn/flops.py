@@ -1,9 +1,9 @@
 """Floating-point operations of a network, counted from its layers.
 
-Keras counts parameters but no operations (keras-team/keras#18391), and TensorFlow's profiler knows
-TensorFlow's graphs only; this works on every backend. Counts what multiplies by weights, nearly all
-of a convolutional network: a multiplication and an addition are two operations. Normalisation,
-activations, pooling and resizing are left out.
+Keras counts parameters but not operations (keras-team/keras#18391), and TensorFlow's profiler works
+with TensorFlow only; this module works with every backend. It counts multiplications by weights and
+their additions, which are nearly all operations of a convolutional network. Normalisation,
+activations, pooling and resizing are not counted.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ _ONE_OUTPUT_EACH = (
     layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D,
     layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D, ScaledConv2D,
 )  # fmt: skip
-"""Layers that use each weight once for every place of their output."""
+"""Layers that use each weight once for each position of their output."""
 
 _ONE_INPUT_EACH = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
-"""Layers that use each weight once for every place of their input."""
+"""Layers that use each weight once for each position of their input."""
 
 
 def forward_flops(network: keras.Model) -> int:
-    """Return the operations of one forward pass for one face.
+    """Return the number of operations of one forward pass for one face.
 
     Raises
     ------
     ValueError
-        A layer of Keras with a kernel is of a kind not counted here.
+        The network has a layer of Keras with a kernel of an unknown kind.
     """
     total = 0
     for layer in network.layers:
         if isinstance(layer, keras.Model):
             total += forward_flops(layer)
         elif isinstance(layer, (*_ONE_INPUT_EACH, *_ONE_OUTPUT_EACH)):
-            # Transposed convolutions are convolutions to Python: they are asked for first.
+            # Transposed convolutions are also instances of convolutions: they are checked first.
             shape = (layer.input if isinstance(layer, _ONE_INPUT_EACH) else layer.output).shape
             weights = sum(math.prod(weight.shape) for weight in layer.weights if _is_kernel(weight))
             total += 2 * weights * math.prod(shape[1:-1])
         elif type(layer).__module__.startswith("keras") and any(map(_is_kernel, layer.weights)):
-            # A layer of our own consists of what is counted, or adds a constant.
+            # Layers of this package are counted above or only add a constant.
             raise ValueError(f"layer {layer.name}: operations of {type(layer).__name__} unknown")
     return total
 

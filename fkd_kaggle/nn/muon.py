@@ -1,10 +1,11 @@
-"""Muon: an optimizer that gives a layer's update the same size in every direction.
+"""Muon: an optimizer that orthogonalises the momentum of weight matrices.
 
-The momentum of a weight matrix is replaced by its nearest semi-orthogonal matrix, found by a few
-Newton–Schulz iterations (Jordan et al. 2024, kellerjordan.github.io/posts/muon). Keras has it for
-dense layers only (``keras.optimizers.Muon``); here kernels of convolutions count as matrices too,
-which is nearly all there is in our networks. What is no matrix, the first layer and the outputs
-are left to Adam. A cascade learns in 20 epochs what takes AdamW 45 (EXPERIMENTS.md).
+The update of a weight matrix is the semi-orthogonal matrix nearest to its momentum, approximated by
+a few Newton–Schulz iterations (Jordan et al. 2024, kellerjordan.github.io/posts/muon), so that the
+update has the same size in every direction. ``keras.optimizers.Muon`` treats dense layers only.
+This optimizer also treats the (h, w, C, F) kernel of a convolution, as the (h·w·C, F) matrix. Other
+variables, the first layer and the outputs are updated by Adam. A cascade reaches the error of 45
+epochs with AdamW in 20 epochs (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -24,44 +25,54 @@ _COEFFICIENTS = (
     (3.6366, -2.7219, 0.5365),
     (2.6613, -1.9772, 0.4526),
 )
-"""Of x, x³ and x⁵ in each iteration: those that bring singular values between 0.01 and 1 nearest to
-one, each iteration what the one before it leaves (Amsel et al. 2025, arXiv:2505.16932)."""
+"""Factors of x, x³ and x⁵ in each iteration (Polar Express: Amsel et al. 2025, arXiv:2505.16932).
+
+They bring singular values between 0.01 and 1 as near to 1 as possible, each iteration starting from
+the range that the previous one leaves."""
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Variables that are moved together, and what the optimizer remembers of them."""
+    """Variables that are updated together, and their optimizer state."""
 
     members: tuple[int, ...]
-    """Their places among the optimizer's variables."""
+    """Their indices among the optimizer's trainable variables."""
     momentum: keras.Variable
-    """(members, rows, columns) of matrices of one shape, (values,) of all that Adam moves."""
+    """(members, rows, columns) for matrices of one shape; (values,) for variables of Adam."""
     velocity: keras.Variable | None
-    """The same of the squares; None of matrices."""
+    """(values,), Adam's second moment; None for matrices."""
 
 
 class Muon(keras.optimizers.Optimizer):
     """Muon for hidden layers' kernels, Adam for everything else.
 
-    Each weight of a matrix moves by ``learning_rate`` in the root mean square, as under Adam with
-    gradients that agree; so both take the same rate, and a rate found for one suits the other
-    (after Liu et al. 2025, arXiv:2502.16982, whose factor is 0.2 where this has 1).
+    The root mean square of a matrix's update is ``learning_rate``, as with Adam and constant
+    gradients. Both parts therefore use the same learning rate, and a rate found for Adam suits Muon
+    (after Liu et al. 2025, arXiv:2502.16982, who use a factor of 0.2 where this has 1).
 
-    Matrices of one shape are moved together, and so is all that Adam moves: a network of many small
-    layers has more to do in starting thousands of small operations than in computing them.
+    Matrices of one shape are updated together, and so are all variables of Adam: in a network with
+    many small layers, starting thousands of small operations costs more than computing them.
 
     Parameters
     ----------
+    learning_rate
+        Learning rate of both parts.
+    momentum
+        Decay of Muon's Nesterov momentum.
+    beta_1, beta_2, epsilon
+        Adam's parameters.
     outputs
-        Regular expression for the paths of variables that are left to Adam besides those that are
-        no matrices and those of one input channel.
+        Regular expression for the paths of matrices that are updated by Adam. Variables with fewer
+        than two dimensions or a single input channel always are.
     dtype
-        What the iterations are computed in; bfloat16 will do where it is fast.
+        Type in which the iterations are computed; bfloat16 is exact enough.
     gram
-        Iterate on products of columns (see ``orthogonal``).
+        Whether to iterate on Gram matrices (see ``orthogonalize``).
     together
-        Move variables together; False under a ``tf.distribute`` strategy of several devices, which
-        updates one variable at a time.
+        Whether to update variables in groups. Must be False with a ``tf.distribute`` strategy for
+        several devices, which updates one variable at a time.
+    name, options
+        As for ``keras.optimizers.Optimizer``.
     """
 
     def __init__(
@@ -85,30 +96,33 @@ class Muon(keras.optimizers.Optimizer):
         self.together = together
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Group the variables; make a momentum for each group, and a velocity for Adam's."""
+        """Group the variables and create the state of each group."""
         if self.built:
             return
         super().build(variables)
         alike: dict[Any, list[int]] = {}
-        for place, one in enumerate(variables):
-            key = _as_matrix(one.shape) if self.is_matrix(one) else None
-            alike.setdefault(key if self.together else (key, place), []).append(place)
-        self.groups = [self._group(variables, tuple(places)) for places in alike.values()]
+        for index, variable in enumerate(variables):
+            key = _as_matrix(variable.shape) if self.is_matrix(variable) else None
+            alike.setdefault(key if self.together else (key, index), []).append(index)
+        self.groups = [self._group(variables, tuple(indices)) for indices in alike.values()]
 
     def is_matrix(self, variable: keras.Variable) -> bool:
-        """Say whether a variable is moved by Muon."""
+        """Return whether a variable is updated by Muon, not by Adam."""
         shape = variable.shape
         return len(shape) > 1 and shape[-2] > 1 and not re.search(self.outputs, variable.path)
 
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
-        """Move a variable that is alone in its group: there are as many, in the same order."""
+        """Update one variable; with ``together=False`` group i consists of variable i."""
         group = self.groups[self._get_variable_index(variable)]
-        self._move([(group, [gradient], [variable])], learning_rate)
+        self._update([(group, [gradient], [variable])], learning_rate)
 
     def _backend_update_step(
         self, grads: list[Any], trainable_variables: list[keras.Variable], learning_rate: Any
     ) -> None:
-        """Move all variables; Keras' own, which Nadam overrides too, takes them one by one."""
+        """Update all variables in groups.
+
+        Overrides Keras' method that calls ``update_step`` for each variable, as Nadam does.
+        """
         if not self.together:
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
@@ -116,53 +130,61 @@ class Muon(keras.optimizers.Optimizer):
             self._get_variable_index(variable): gradient
             for gradient, variable in zip(grads, trainable_variables, strict=True)
         }
-        moves = [
-            (group, [given.get(place) for place in group.members],
-             [self._trainable_variables[place] for place in group.members])
+        updates = [
+            (
+                group,
+                [given.get(index) for index in group.members],
+                [self._trainable_variables[index] for index in group.members],
+            )
             for group in self.groups
-        ]  # fmt: skip
-        self._move(moves, learning_rate)
+        ]
+        self._update(updates, learning_rate)
 
     def _group(self, variables: list[keras.Variable], members: tuple[int, ...]) -> _Group:
-        """Return a group with nothing to remember yet."""
-        some = variables[members[0]]
+        """Return a group of the variables at indices ``members``, with zero state."""
+        first = variables[members[0]]
         shape: tuple[int, ...]
-        if self.is_matrix(some):
-            shape = (len(members), *_as_matrix(some.shape))
+        if self.is_matrix(first):
+            shape = (len(members), *_as_matrix(first.shape))
         else:
-            shape = (sum(prod(variables[place].shape) for place in members),)
+            shape = (sum(prod(variables[index].shape) for index in members),)
 
         def zeros(name: str) -> keras.Variable:
-            return self.add_variable(shape, dtype=some.dtype, initializer="zeros", name=name)
+            return self.add_variable(shape, dtype=first.dtype, initializer="zeros", name=name)
 
         return _Group(members, zeros("momentum"), None if len(shape) > 1 else zeros("velocity"))
 
-    def _move(self, moves: list[tuple[_Group, list[Any], list[Any]]], learning_rate: Any) -> None:
-        """Move groups' variables, but those whose gradient is None."""
-        matrices = [one for one in moves if one[0].velocity is None]
-        others = [one for one in moves if one[0].velocity is not None]
+    def _update(
+        self, updates: list[tuple[_Group, list[Any], list[Any]]], learning_rate: Any
+    ) -> None:
+        """Update variables, given as (group, gradients, variables); skip a gradient of None."""
+        matrices = [update for update in updates if update[0].velocity is None]
+        others = [update for update in updates if update[0].velocity is not None]
         momenta = [self._nesterov(group, gradients) for group, gradients, _ in matrices]
-        unit = orthogonalize(momenta, self.dtype, gram=self.gram)
-        for (group, gradients, variables), matrix in zip(matrices, unit, strict=True):
+        orthogonal = orthogonalize(momenta, self.dtype, gram=self.gram)
+        for (group, gradients, variables), matrix in zip(matrices, orthogonal, strict=True):
             rate = ops.cast(learning_rate, group.momentum.dtype)
-            size = max(group.momentum.shape[1:]) ** 0.5  # a mean square of one
+            # A semi-orthogonal matrix times this has a root mean square of 1.
+            size = max(group.momentum.shape[1:]) ** 0.5
             step = (rate * size) * ops.cast(matrix, group.momentum.dtype)
             self._subtract(variables, gradients, ops.unstack(step, len(variables)))
         for group, gradients, variables in others:
             step = self._adam(group, gradients, variables, learning_rate)
-            ends = itertools.accumulate(prod(one.shape) for one in variables)
+            ends = itertools.accumulate(prod(variable.shape) for variable in variables)
             steps = [
-                step[end - prod(one.shape) : end] for one, end in zip(variables, ends, strict=True)
+                step[end - prod(variable.shape) : end]
+                for variable, end in zip(variables, ends, strict=True)
             ]
             self._subtract(variables, gradients, steps)
 
     def _subtract(self, variables: list[Any], gradients: list[Any], steps: list[Any]) -> None:
+        """Subtract the steps from the variables that have a gradient."""
         for variable, given, step in zip(variables, gradients, steps, strict=True):
             if given is not None:
                 self.assign_sub(variable, ops.reshape(step, variable.shape))
 
     def _nesterov(self, group: _Group, gradients: list[Any]) -> Any:
-        """Return the momenta of a group's matrices as if they were a step further."""
+        """Update the momentum of a group of matrices; return it one step ahead, in its shape."""
         momentum = group.momentum
         _, rows, columns = momentum.shape
         shapes = [(rows, columns)] * len(gradients)
@@ -173,7 +195,7 @@ class Muon(keras.optimizers.Optimizer):
     def _adam(
         self, group: _Group, gradients: list[Any], variables: list[Any], learning_rate: Any
     ) -> Any:
-        """Return by how much Adam moves all that is in a group, (values,)."""
+        """Update Adam's state of a group; return the step of its variables, (values,)."""
         momentum, velocity = group.momentum, group.velocity
         shapes = [(prod(variable.shape),) for variable in variables]
         gradient = ops.concatenate(_filled(gradients, shapes, momentum.dtype))
@@ -185,96 +207,117 @@ class Muon(keras.optimizers.Optimizer):
         return rate * bias * momentum / (ops.sqrt(velocity) + self.epsilon)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what makes the same optimizer again."""
+        """Return the constructor's arguments."""
         own = ("momentum", "beta_1", "beta_2", "epsilon", "outputs", "dtype", "gram", "together")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 def _filled(gradients: list[Any], shapes: Sequence[tuple[int, ...]], dtype: str) -> list[Any]:
-    """Return gradients of these shapes, zeros where there is none."""
+    """Return gradients with the given shapes, and zeros for a gradient of None."""
     return [
-        ops.zeros(shape, dtype) if one is None else ops.cast(ops.reshape(one, shape), dtype)
-        for one, shape in zip(gradients, shapes, strict=True)
+        ops.zeros(shape, dtype)
+        if gradient is None
+        else ops.cast(ops.reshape(gradient, shape), dtype)
+        for gradient, shape in zip(gradients, shapes, strict=True)
     ]
 
 
 def orthogonalize(
     stacks: Sequence[Any], dtype: str = "float32", *, gram: bool = False
 ) -> list[Any]:
-    """Return about the semi-orthogonal matrices nearest to those of each (M, rows, columns) stack.
+    """Return approximations of the semi-orthogonal matrices nearest to the given ones.
 
-    Singular values come to lie between 0.7 and 1.3 rather than at one, which is as good for
-    training (Jordan et al.); those that are nearly zero stay below.
+    Singular values end up between 0.7 and 1.3 instead of at 1, which trains as well (Jordan et
+    al.). Those below about 0.01 of the largest remain smaller.
 
-    With ``gram`` the iterations are made on the square matrices of inner products, in half the time
-    (Zhang, Amsel, Chen and Dao 2026, tridao.me/blog/2026/gram-newton-schulz), of all stacks with
-    squares of one size together. That takes products in true float32, as CPUs have them; rounded to
-    bfloat16 or TF32, small singular values would grow without bounds.
+    Parameters
+    ----------
+    stacks
+        Tensors (M, rows, columns) of M matrices each.
+    dtype
+        Type of the computation and of the result.
+    gram
+        Iterate on the Gram matrices, which takes half the time (Zhang, Amsel, Chen and Dao 2026,
+        tridao.me/blog/2026/gram-newton-schulz), on those of one size together. Requires products in
+        full float32, as on CPUs: with bfloat16 or TF32, small singular values grow without bound.
+
+    Returns
+    -------
+    A tensor of the same shape for each stack.
     """
-    stacks = [ops.cast(one, dtype) for one in stacks]
-    squares = [_square(one) for one in stacks]
-    # The norm of a square bounds the square of the largest singular value, more closely than the
-    # matrix's own would: that is worth an iteration.
-    scales = [ops.rsqrt(_norm(one)) for one in squares]
+    stacks = [ops.cast(stack, dtype) for stack in stacks]
+    grams = [_gram(stack) for stack in stacks]
+    # The Frobenius norm of the Gram matrix bounds the square of the largest singular value more
+    # closely than that of the matrix does, which saves an iteration.
+    scales = [ops.rsqrt(_norm(gram_matrix)) for gram_matrix in grams]
     if not gram:
-        return [_iterate(one * scale) for one, scale in zip(stacks, scales, strict=True)]
-    squares = [one * ops.square(scale) for one, scale in zip(squares, scales, strict=True)]
-    roots = [scale * root for root, scale in zip(_inverse_roots(squares), scales, strict=True)]
+        return [_iterate(stack * scale) for stack, scale in zip(stacks, scales, strict=True)]
+    grams = [
+        gram_matrix * ops.square(scale) for gram_matrix, scale in zip(grams, scales, strict=True)
+    ]
+    roots = [scale * root for root, scale in zip(_inverse_roots(grams), scales, strict=True)]
     return [
-        ops.matmul(root, one) if _is_wide(one) else ops.matmul(one, root)
-        for root, one in zip(roots, stacks, strict=True)
+        ops.matmul(root, stack) if _is_wide(stack) else ops.matmul(stack, root)
+        for root, stack in zip(roots, stacks, strict=True)
     ]
 
 
 def _is_wide(x: Any) -> bool:
+    """Return whether (M, rows, columns) matrices have more columns than rows."""
     return x.shape[-2] < x.shape[-1]
 
 
-def _square(x: Any) -> Any:
-    """Return products of rows or of columns, whichever are fewer."""
-    turned = ops.swapaxes(x, -1, -2)
-    return ops.matmul(x, turned) if _is_wide(x) else ops.matmul(turned, x)
+def _gram(x: Any) -> Any:
+    """Return the smaller Gram matrix of (M, rows, columns): of the rows or of the columns."""
+    transposed = ops.swapaxes(x, -1, -2)
+    return ops.matmul(x, transposed) if _is_wide(x) else ops.matmul(transposed, x)
 
 
 def _norm(x: Any) -> Any:
-    # By the largest number: squares of gradients' squares may be too small for float32.
+    """Return the Frobenius norms of (M, n, n) matrices, (M, 1, 1)."""
+    # Divided by the largest element first: fourth powers of gradients may underflow in float32.
     largest = ops.max(ops.abs(x), (-2, -1), keepdims=True) + 1e-30
     return largest * ops.sqrt(ops.sum(ops.square(x / largest), (-2, -1), keepdims=True) + 1e-7)
 
 
 def _iterate(x: Any) -> Any:
+    """Return (M, rows, columns) after all iterations x ← a·x + b·(x xᵀ) x + c·(x xᵀ)² x."""
     for a, b, c in _COEFFICIENTS:
-        square = _square(x)
-        change = b * square + c * ops.matmul(square, square)
+        gram = _gram(x)
+        change = b * gram + c * ops.matmul(gram, gram)
         x = a * x + (ops.matmul(change, x) if _is_wide(x) else ops.matmul(x, change))
     return x
 
 
-def _inverse_roots(squares: list[Any]) -> list[Any]:
-    """Return ``_inverse_root`` of each stack, those of one size in one go."""
-    sizes = [square.shape[-1] for square in squares]
-    roots: list[Any] = [None] * len(squares)
+def _inverse_roots(grams: list[Any]) -> list[Any]:
+    """Return ``_inverse_root`` of each stack; stacks of one matrix size are concatenated."""
+    sizes = [gram.shape[-1] for gram in grams]
+    roots: list[Any] = [None] * len(grams)
     for size in set(sizes):
-        places = [place for place, one in enumerate(sizes) if one == size]
-        together = _inverse_root(ops.concatenate([squares[place] for place in places]))
+        indices = [index for index, other in enumerate(sizes) if other == size]
+        together = _inverse_root(ops.concatenate([grams[index] for index in indices]))
         start = 0
-        for place in places:
-            end = start + squares[place].shape[0]
-            roots[place], start = together[start:end], end
+        for index in indices:
+            end = start + grams[index].shape[0]
+            roots[index], start = together[start:end], end
     return roots
 
 
-def _inverse_root(square: Any) -> Any:
-    """Return all iterations' product: x times it is what iterating from x on leads to."""
-    identity = ops.eye(square.shape[-1], dtype=square.dtype)
+def _inverse_root(gram: Any) -> Any:
+    """Return the product of all iterations, (M, n, n): x times it is the result of ``_iterate(x)``.
+
+    It approximates the inverse square root of the Gram matrix of x, (M, n, n).
+    """
+    identity = ops.eye(gram.shape[-1], dtype=gram.dtype)
     product = None
     for step, (a, b, c) in enumerate(_COEFFICIENTS, start=1):
-        change = a * identity + ops.matmul(square, b * identity + c * square)
+        change = a * identity + ops.matmul(gram, b * identity + c * gram)
         product = change if product is None else ops.matmul(product, change)
         if step < len(_COEFFICIENTS):
-            square = ops.matmul(change, ops.matmul(change, square))
+            gram = ops.matmul(change, ops.matmul(change, gram))
     return product
 
 
 def _as_matrix(shape: Sequence[int]) -> tuple[int, int]:
+    """Return (rows, columns) of a kernel (..., C, F) as a matrix."""
     return prod(shape[:-1]), shape[-1]

@@ -1,13 +1,13 @@
-"""Views: random looks at a face that know their own inverse.
+"""Affine warps of face images and of points, and views.
 
-A view is an affine map (with an optional mirror) plus photometric changes. The network predicts in
-the view's frame and ``to_face`` maps its points back, so the loss is taken where the labels are:
-targets are never warped and missing labels need no care. Averaging ``to_face`` over several views
-at prediction *is* test-time augmentation. Everything here is ``keras.ops`` and runs inside the
-training step on whatever device and backend the model runs on.
+A ``View`` is an affine map of the face image, optionally mirrored. The network predicts in view
+pixels, ``View.to_face`` maps its points back, and the loss is computed in face pixels, where the
+labels are. The mean of ``to_face`` over several views is test-time augmentation. Random views are
+drawn in ``training.augmentation``.
 
-The map is kept in the direction an image warp needs, view pixel → face pixel; that is also exactly
-what takes predictions back, so no matrix is ever inverted.
+A map is a (B, 2, 3) float32 matrix from output pixels (x, y, 1) to input pixels (x, y): the
+direction that interpolation of an image needs, and the direction from predictions to face pixels.
+All functions use ``keras.ops`` and run inside the compiled training step.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.nn import backend
 
 CENTRE = (IMAGE_SIZE - 1) / 2
+"""Coordinate of the centre of an image in pixels."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One look at each of B faces."""
+    """An affine view of each of B faces."""
 
     matrix: Any
     """(B, 2, 3) float32: view pixel (x, y, 1) → face pixel (x, y)."""
@@ -36,13 +37,13 @@ class View:
     """(B,) bool: the view shows the face's mirror image."""
 
     def warp(self, images: Any) -> Any:
-        """Return (B, 96, 96, 1) ``images`` as the view shows them, bilinear, edges extended."""
+        """Return the views of (B, 96, 96, 1) float images, in the same shape (``warp_images``)."""
         return warp_images(images, self.matrix)
 
     def to_face(self, points: Any, flip: Sequence[int]) -> Any:
-        """Map (B, P, 2) points in view pixels back to face pixels.
+        """Return (B, P, 2) points in face pixels from points in view pixels.
 
-        ``flip`` (P,) says which output answers for which once left and right are swapped.
+        ``flip`` has P indices: the output that predicts the mirror partner of each point.
         """
         swapped = ops.take(points, ops.convert_to_tensor(list(flip), "int32"), axis=1)
         return transform_points(
@@ -50,14 +51,17 @@ class View:
         )
 
     def to_view(self, points: Any, flip: Sequence[int]) -> Any:
-        """Map (B, P, 2) points in face pixels into the view: the inverse of ``to_face``."""
+        """Return (B, P, 2) points in view pixels from points in face pixels; see ``to_face``."""
         points = inverse_transform_points(points, self.matrix)
         swapped = ops.take(points, ops.convert_to_tensor(list(flip), "int32"), axis=1)
         return ops.where(self.mirrored[:, None, None], swapped, points)
 
 
 def warp_images(images: Any, matrix: Any) -> Any:
-    """Return (B, S, S, 1) ``images`` through (B, 2, 3) maps new pixel → old pixel, bilinear."""
+    """Return (B, S, S, 1) images warped by (B, 2, 3) maps of new pixels to old pixels.
+
+    Interpolation is bilinear. Beyond its edges an image continues with the pixels of the edge.
+    """
     if keras.backend.backend() == "tensorflow" and backend.uses_xla():
         return _warp_by_gather(images, matrix)
     batch = ops.shape(matrix)[0]
@@ -69,25 +73,26 @@ def warp_images(images: Any, matrix: Any) -> Any:
 
 
 def _warp_by_gather(images: Any, matrix: Any) -> Any:
-    """Do as ``warp`` in small steps: XLA has no kernel for TensorFlow's image transformation."""
+    """Do the same with ``ops.take``: XLA has no kernel for TensorFlow's image transformation."""
     batch, size = ops.shape(matrix)[0], images.shape[1]
     last = size - 1
     pixels = np.arange(size, dtype=np.float32)
     x, y = pixels[None, None, :], pixels[None, :, None]
 
-    def place(row: Any) -> tuple[Any, Any, Any]:
-        """Return the two neighbours of where the new pixels come from, and how far between."""
+    def neighbours(row: Any) -> tuple[Any, Any, Any]:
+        """Return along one axis both old pixels of each new pixel and the weight of the second."""
         at = row[:, 0, None, None] * x + row[:, 1, None, None] * y + row[:, 2, None, None]
         at = ops.clip(at, 0.0, last)
         before = ops.floor(at)
         return before, ops.minimum(before + 1.0, last), at - before
 
-    left, right, across = place(matrix[:, 0])
-    top, bottom, down = place(matrix[:, 1])
+    left, right, across = neighbours(matrix[:, 0])
+    top, bottom, down = neighbours(matrix[:, 1])
     flat = ops.reshape(images, (-1,))
     starts = ops.reshape(ops.arange(batch, dtype="int32") * size**2, (batch, 1, 1))
 
     def grey(row: Any, column: Any) -> Any:
+        """Return the grey values of old pixels."""
         return ops.take(flat, starts + ops.cast(row * size + column, "int32"))
 
     above = grey(top, left) * (1.0 - across) + grey(top, right) * across
@@ -101,7 +106,7 @@ def to_grey(faces: Any) -> Any:
 
 
 def compose_maps(outer: Any, inner: Any) -> Any:
-    """Return the (B, 2, 3) map that does what ``inner`` does and then what ``outer`` does."""
+    """Return the (B, 2, 3) map that applies ``inner`` and then ``outer``, both (B, 2, 3)."""
     linear = ops.matmul(outer[:, :, :2], inner[:, :, :2])
     return ops.concatenate(
         [linear, transform_points(inner[:, None, :, 2], outer)[:, 0, :, None]], -1
@@ -109,21 +114,21 @@ def compose_maps(outer: Any, inner: Any) -> Any:
 
 
 def halve_map(matrix: Any) -> Any:
-    """Return the (B, 2, 3) map between images of half the size, each pixel the mean of four."""
+    """Return the (B, 2, 3) map for images of half the size, whose pixels are means of four."""
     linear, offset = matrix[:, :, :2], matrix[:, :, 2]
-    # Pixel p of the small image has its centre at 2p + 0.5 of the large one.
+    # The centre of pixel p of the small image is at 2p + 0.5 in the large image.
     offset = (ops.sum(linear, -1) * 0.5 + offset - 0.5) / 2
     return ops.concatenate([linear, offset[..., None]], -1)
 
 
 def transform_points(points: Any, matrix: Any) -> Any:
-    """Return (B, P, 2) ``points`` as the (B, 2, 3) affine ``matrix`` maps them."""
+    """Return (B, P, 2) points after the map ``matrix``, (B, 2, 3)."""
     linear, offset = matrix[:, :, :2], matrix[:, :, 2]
     return ops.sum(linear[:, None] * points[:, :, None, :], axis=-1) + offset[:, None]
 
 
 def inverse_transform_points(points: Any, matrix: Any) -> Any:
-    """Return what ``moved`` takes to ``points``."""
+    """Return the (B, P, 2) points that the map ``matrix``, (B, 2, 3), takes to ``points``."""
     linear, offset = matrix[:, :, :2], matrix[:, :, 2]
     a, b, c, d = linear[:, 0, 0], linear[:, 0, 1], linear[:, 1, 0], linear[:, 1, 1]
     adjugate = ops.stack([ops.stack([d, -b], -1), ops.stack([-c, a], -1)], 1)
@@ -134,10 +139,25 @@ def inverse_transform_points(points: Any, matrix: Any) -> Any:
 def make_view(
     angle: Any, zoom: Any, aspect: Any, shear: Any, shift_x: Any, shift_y: Any, mirrored: Any
 ) -> View:
-    """Build a view from its parameters, each (B,) float32; angles in radians, shifts in pixels.
+    """Return the view with the given parameters, each (B,) float32, or bool for ``mirrored``.
 
-    The face is mirrored, stretched, sheared, zoomed and turned about the image centre, then
-    shifted; a ``zoom`` above 1 shows the face larger.
+    The face is mirrored, stretched, sheared, zoomed and rotated about the centre of the image, and
+    then shifted.
+
+    Parameters
+    ----------
+    angle
+        Radians.
+    zoom
+        Scale factor; above 1 the face is larger in the view.
+    aspect
+        Factor on height over width.
+    shear
+        Horizontal shear factor.
+    shift_x, shift_y
+        Pixels.
+    mirrored
+        Whether the view shows the mirror image.
     """
     cos, sin = ops.cos(angle), ops.sin(angle)
     sign = ops.where(mirrored, -1.0, 1.0)
