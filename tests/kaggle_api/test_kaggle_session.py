@@ -1,4 +1,4 @@
-"""The door to Kaggle: the real official client against a real practice Kaggle that misbehaves."""
+"""The session with Kaggle: the official client against a practice Kaggle with injected faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inside a kernel: the built script, alone, with nothing but Kaggle's folders and packages."""
+"""The entry point of kernels: built scripts run with nothing but Kaggle's folders and packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A built kernel: a folder the official client takes, with our package in it and nothing else."""
+"""Built kernels: metadata, script and the packed package."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from fkd_kaggle.recipes import plans
 ABOVE_KERNEL = ("__main__.py", "api", "cli", "export", "photos", "practice")
 """Parts of the package that a kernel does not import."""
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 TASK = KernelTask(
     plans.make_plan(plans.TrainingOptions(["standard"], time_limit=3600)), "standard-1"

@@ -1,7 +1,7 @@
-"""Training on Kaggle as its user meets it: real command line, real client, real practice Kaggle.
+"""Training on Kaggle from the command line, with the official client and a practice Kaggle.
 
-What the pushed script does is kernel/inside's; here it is a few lines that end, fail or wait as a
-test wants. ``Way`` puts them into the folder that is really built.
+The pushed scripts are a few lines that end, fail or wait; ``Way`` writes them into the built
+folder. The real script is tested in test_entry_point.py.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -206,12 +207,12 @@ def test_shards_wait_for_room_and_are_blended_by_a_last_kernel(
 HARNESS = """
 import sys
 from pathlib import Path
-sys.path.insert(0, TESTS)
-import test_kernel
+sys.path[:0] = TESTS
+import test_kernel_commands
 from fkd_kaggle.cli import app as cli
 from fkd_kaggle.kernel import build
-way = test_kernel.Way(Path(sys.argv.pop(1)))
-way(test_kernel.WAITS + test_kernel.TRAINS)
+way = test_kernel_commands.Way(Path(sys.argv.pop(1)))
+way(test_kernel_commands.WAITS + test_kernel_commands.TRAINS)
 build.write_kernel = way.build
 cli.main()
 """
@@ -220,12 +221,12 @@ cli.main()
 def waiting_command(way: Way) -> subprocess.Popen[str]:
     """Start a command of its own that pushes and waits; return when the kernel runs."""
     here = Path(__file__).parent
-    code = HARNESS.replace("TESTS", repr(str(here)))
+    code = HARNESS.replace("TESTS", repr([str(here), str(here.parent)]))
     arguments = [str(way.gate.parent), "submit", "--via", "kernel", *PLAN]
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code, *arguments], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(here.parent)},
+        env={**os.environ, "PYTHONPATH": str(here.parents[1])},
         # Tests that were started in the background hand on that Ctrl-C is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
@@ -606,7 +607,7 @@ def test_an_unknown_kernel_is_named(fkd: Command, practice: PracticeKaggle, way:
     [
         (["submit", "--shards", "2"], ["--shards", "--via kernel"]),
         (["submit", "--epochs", "2", "some-run"], ["--epochs", "--via kernel"]),
-        (["submit", "x", "--via", "kernel", "--epochs", "2"], ["leave out --epochs"]),
+        (["submit", "x", "--via", "kernel", "--epochs", "2"], ["omit --epochs"]),
         (["submit", "--via", "kernel", "--file", "a.csv"], ["--file"]),
         (["submit", "--via", "kernel", "-r", "deep51"], ["deep51", "deep15"]),
         (["submit", "nowhere", "--via", "kernel"], ["no kernel was pushed"]),
@@ -770,3 +771,64 @@ def test_a_rehearsal_by_kernel_of_data_without_answers_ends_well(
     said = fkd("rehearse", "--via", "kernel", "--data", competition_dir, *PLAN[:2])
     assert said.code == 0, said.all
     assert "taken, not scored" in said.out
+
+
+OLD_RUN = Path(__file__).parents[1] / "data" / "old_run"
+
+
+@pytest.fixture
+def old_records(tmp_path: Path) -> Path:
+    """A folder of runs with the records that version 0.1.0 wrote."""
+    shutil.copytree(OLD_RUN / "records", tmp_path / "old_runs" / records.FOLDER)
+    return tmp_path / "old_runs"
+
+
+@pytest.mark.parametrize(("shards", "practice", "count"), [(1, True, 1), (2, False, 3)])
+def test_a_job_ordered_again_matches_the_records_of_version_0_1_0(
+    old_records: Path, shards: int, practice: bool, count: int
+) -> None:
+    options = plans.TrainingOptions(("tiny.toml",), seed=1, precision="float32", time_limit=1200.0)
+    with pytest.MonkeyPatch.context() as monkeypatch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the old keys of the recipe files
+        monkeypatch.chdir(OLD_RUN)
+        job = KernelJob(plans.make_plan(options), shards)
+        other = KernelJob(plans.make_plan(replace(options, seed=2)), shards)
+    saved = records.read_records(old_records)
+    assert len(saved) == 4
+    digest = job.digest(practice=practice)
+    assert sum(record.digest == digest for record in saved) == count
+    found = records.records_of_open_run(saved, digest)
+    assert len(found) == (1 if practice else 0)  # The blend of the shards was submitted.
+    for digest in (job.digest(practice=not practice), other.digest(practice=practice)):
+        assert all(record.digest != digest for record in saved)
+
+
+def test_descriptions_of_recipes_do_not_change_a_digest() -> None:
+    plan = plans.make_plan(plans.TrainingOptions(("smoke",), epochs=1))
+    line, *others = plan.ensemble.members
+    recipe = replace(line.recipe, description="reworded", reached={"rmse": 1.0})
+    members = (replace(line, recipe=recipe), *others)
+    ensemble = replace(plan.ensemble, members=members, description="reworded")
+    assert KernelJob(replace(plan, ensemble=ensemble)).digest() == KernelJob(plan).digest()
+
+
+def test_a_record_of_version_0_1_0_is_written_with_new_keys(old_records: Path) -> None:
+    before = records.read_records(old_records)
+    for record in before:
+        records.write_record(old_records, record)
+    assert records.read_records(old_records) == before
+    written = json.loads((old_records / records.FOLDER / "fkd-old-kernel.json").read_text())
+    assert {"job", "pushed", "running_since"} < written.keys()
+    assert not {"order", "noted", "running"} & written.keys()
+
+
+def test_a_kernel_pushed_by_version_0_1_0_is_not_pushed_again(
+    fkd: Command, practice: PracticeKaggle, old_records: Path
+) -> None:
+    options = ("-r", "tiny.toml", "--seed", "1", "--precision", "float32", "--time-limit", "20m")
+    for path in OLD_RUN.glob("tiny*.toml"):
+        shutil.copy(path, path.name)
+    result = fkd("kernel", "push", *options, "--runs-dir", old_records)
+    assert result.code == 0, result.all
+    assert "kernel ada/fkd-old-kernel, version 1, resumed" in result.out
+    assert versions(practice) == []
