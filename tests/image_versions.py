@@ -1,9 +1,9 @@
 """Run a built kernel with the package versions of Kaggle's images: ``tests/image_versions.py``.
 
-For each set of versions: a fresh virtual environment with those and nothing of ours, the smoke
-ensemble for one epoch on a tiny data set in a kernel with two simulated GPUs, and one network on
-both of them in mixed float16. Not part of the test-suite: it installs TensorFlow anew for each set.
-Needs the development environment to build the kernel; give names of sets to run only those.
+For each set of versions it creates a virtual environment with these packages only and runs two
+kernels on a small data set: the smoke ensemble for one epoch with two simulated GPUs, and a network
+on both GPUs in mixed float16. It is not part of the test suite, because it installs TensorFlow for
+each set. Run it in the development environment; arguments are the names of the sets to run.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from fkd_kaggle.recipes import plans
 PIP_NAMES = {"sklearn": "scikit-learn", "tensorflow": "tensorflow-cpu"}
 
 SETS = {
-    # The oldest that the package promises, with scikit-learn and matplotlib as Kaggle pinned them
-    # in 2025 (github.com/Kaggle/docker-python, kaggle_requirements.txt).
+    # The oldest supported versions, and scikit-learn and matplotlib as pinned by Kaggle in 2025
+    # (github.com/Kaggle/docker-python, kaggle_requirements.txt).
     "oldest": {**OLDEST, "numpy": "1.26.4", "pandas": "2.2.0", "matplotlib": "3.7.5"},
-    # Kaggle's base image is Colab's; that of June 2026 (github.com/googlecolab/backend-info).
+    # Kaggle's base image is Colab's; versions of June 2026 (github.com/googlecolab/backend-info).
     "2026-06": {
         "keras": "3.13.2", "tensorflow": "2.20.0", "numpy": "2.0.2", "pandas": "2.2.2",
         "scipy": "1.16.3", "sklearn": "1.6.1", "rich": "13.9.4", "matplotlib": "3.10.0",
@@ -39,7 +39,7 @@ SETS = {
 
 
 def main() -> int:
-    """Try the named sets, or all; return 1 if a kernel failed."""
+    """Run the named sets, or all of them; return 1 if a kernel failed."""
     failed = []
     for name in sys.argv[1:] or SETS:
         with tempfile.TemporaryDirectory(prefix="fkd-image-") as folder:
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def install(folder: Path, versions: dict[str, str]) -> Path:
-    """Make a virtual environment with exactly these packages."""
+    """Create a virtual environment with these packages and return the path of its Python."""
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     wanted = [f"{PIP_NAMES.get(name, name)}=={version}" for name, version in versions.items()]
@@ -65,7 +65,7 @@ def install(folder: Path, versions: dict[str, str]) -> Path:
 
 
 def jobs() -> list[tuple[KernelTask, dict[str, str]]]:
-    """Return what the kernels do, and in which environment."""
+    """Return the task and the environment variables of each kernel."""
     smoke = plans.make_plan(plans.TrainingOptions(["smoke"], folds=2, epochs=1, batch_size=8))
     alone = plans.make_plan(
         plans.TrainingOptions(
@@ -78,7 +78,7 @@ def jobs() -> list[tuple[KernelTask, dict[str, str]]]:
 
 
 def run(python: Path, job: KernelTask, root: Path, environment: dict[str, str]) -> int:
-    """Build a kernel and run it as Kaggle would; return its exit code."""
+    """Build a kernel and run it as Kaggle does; return its exit code."""
     write_competition(root / "input" / "facial-keypoints-detection", train=40, test=12)
     (root / "working").mkdir()
     slug = names.slug_for(job.run_name, job.shard)
