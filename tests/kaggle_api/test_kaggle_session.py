@@ -37,7 +37,7 @@ SECRET = "s3cr3t-k3y"
 class Waits(list[float]):
     """Records how long we would have slept."""
 
-    def patience(self) -> RetryPolicy:
+    def retry_policy(self) -> RetryPolicy:
         return RetryPolicy(attempts=ATTEMPTS, first_wait=1.0, sleep=self.append)
 
 
@@ -49,7 +49,7 @@ def waits() -> Waits:
 @pytest.fixture
 def competition(practice: PracticeKaggle, waits: Waits) -> Competition:
     """A session with the practice Kaggle that does not really sleep."""
-    return Competition.open(retry_policy=waits.patience())
+    return Competition.open(retry_policy=waits.retry_policy())
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def refused(call: Callable[[], object]) -> CompetitionError:
     return caught.value
 
 
-def test_on_a_practice_kaggle_one_needs_no_credentials(
+def test_a_practice_kaggle_needs_no_credentials(
     practice: PracticeKaggle, capfd: pytest.CaptureFixture[str]
 ) -> None:
     competition = Competition.open()
@@ -122,7 +122,7 @@ def test_every_source_of_credentials_works_and_none_is_shown(
     assert done.stderr == "" or source == "verbose"
 
 
-def test_practising_leaves_a_login_with_kaggle_as_it_is(
+def test_a_practice_kaggle_does_not_change_a_login(
     practice: PracticeKaggle, tmp_path: Path
 ) -> None:
     """The client would renew an expired login with the practice Kaggle, or delete it."""
@@ -164,7 +164,7 @@ def test_a_practice_kaggle_that_does_not_run_is_said_at_once(
     assert waits == []
 
 
-def test_a_live_display_stays_visible_while_the_client_is_hushed(
+def test_only_output_of_the_own_thread_is_captured(
     practice: PracticeKaggle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = connect(RetryPolicy())
@@ -183,7 +183,7 @@ def test_wrong_credentials_are_said_without_showing_them(
     monkeypatch.setenv("KAGGLE_USERNAME", "ada")
     monkeypatch.setenv("KAGGLE_KEY", SECRET)
     practice.faults.add("401")
-    error = refused(Competition.open(retry_policy=waits.patience()).submissions)
+    error = refused(Competition.open(retry_policy=waits.retry_policy()).submissions)
     assert error.status == 401
     assert "user name and key of ada" in str(error)
     assert "create a new token" in str(error)
@@ -207,7 +207,7 @@ def test_an_unknown_competition_is_named(practice: PracticeKaggle) -> None:
     assert "no competition named 'facial-keypoint'" in str(error)
 
 
-def test_kaggle_is_given_the_time_it_asks_for(
+def test_requested_waits_are_respected(
     practice: PracticeKaggle, competition: Competition, waits: Waits
 ) -> None:
     practice.faults.add("429:times=2,retry_after=7")
@@ -224,18 +224,18 @@ def test_waits_grow_when_kaggle_names_no_time(
     assert 1.5 <= waits[1] <= 2.5
 
 
-def test_who_waits_is_told_why_and_for_how_long(practice: PracticeKaggle) -> None:
+def test_waits_are_reported(practice: PracticeKaggle) -> None:
     told: list[tuple[str, float]] = []
-    patience = RetryPolicy(
+    policy = RetryPolicy(
         sleep=lambda seconds: None, on_wait=lambda what, seconds: told.append((what, seconds))
     )
-    competition = Competition.open(retry_policy=patience)
+    competition = Competition.open(retry_policy=policy)
     practice.faults.add("429:retry_after=5")
     competition.leaderboard()
     assert told == [("reading the leaderboard", 5.0)]
 
 
-def test_a_kaggle_that_stays_broken_is_given_up_with_the_reason(
+def test_repeated_failures_end_with_the_reason(
     practice: PracticeKaggle, competition: Competition, waits: Waits
 ) -> None:
     practice.faults.add("500:times=all")
@@ -246,7 +246,7 @@ def test_a_kaggle_that_stays_broken_is_given_up_with_the_reason(
     assert len(waits) == ATTEMPTS - 1
 
 
-def test_a_break_of_an_hour_is_not_slept_through(
+def test_a_requested_wait_of_an_hour_is_an_error(
     practice: PracticeKaggle, competition: Competition, waits: Waits
 ) -> None:
     practice.faults.add("429:times=all,retry_after=3600")
@@ -313,9 +313,7 @@ def test_why_a_push_was_not_run_is_put_in_plain_words(said: str, words: str) -> 
     ("status", "words"),
     [(409, "its title must give its name"), (413, "refuses the kernel"), (429, "429")],
 )
-def test_a_push_that_is_refused_by_its_status_is_the_kernels_matter(
-    status: int, words: str
-) -> None:
+def test_a_refused_push_is_explained_as_the_kernels_error(status: int, words: str) -> None:
     doing = Action("pushing", COMPETITION, pushing=True)
     message = str(errors.explain_error(http_error(status, "Conflict"), doing))
     assert words in message
@@ -430,7 +428,7 @@ def test_a_zip_that_stays_damaged_is_refused_and_not_left_behind(
     assert list((tmp_path / "data").iterdir()) == []
 
 
-def test_too_little_room_is_said_before_the_download(
+def test_too_little_disk_space_is_found_before_the_download(
     competition: Competition,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -531,7 +529,7 @@ def test_the_daily_limit_is_understood_when_it_is_met_while_submitting(
         "lost-answer:path=StartSubmissionUpload",
     ],
 )
-def test_whatever_breaks_on_the_way_one_submission_arrives(
+def test_a_failure_while_submitting_does_not_repeat_the_submission(
     practice: PracticeKaggle, competition: Competition, csv: Path, fault: str
 ) -> None:
     practice.faults.add(fault)

@@ -64,7 +64,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (built(tmp_path_factory.mktemp("kernel")) / "train_ensemble.py").read_text()
 
 
-def test_the_metadata_asks_for_two_t4s_and_no_internet(tmp_path: Path) -> None:
+def test_metadata_select_two_t4s_without_internet(tmp_path: Path) -> None:
     folder = built(tmp_path / "new")
     assert {path.name for path in folder.iterdir()} == {"kernel-metadata.json", "train_ensemble.py"}
     metadata = json.loads((folder / "kernel-metadata.json").read_text())
@@ -78,7 +78,7 @@ def test_the_metadata_asks_for_two_t4s_and_no_internet(tmp_path: Path) -> None:
     assert expected.items() <= metadata.items()
 
 
-def test_a_blend_has_its_shards_among_its_sources_and_spends_no_gpu_hours(tmp_path: Path) -> None:
+def test_a_blend_reads_its_shards_and_uses_no_gpu(tmp_path: Path) -> None:
     folder = built(tmp_path, blend_task(TASK, ["someone/a", "someone/b"]))
     metadata = json.loads((folder / "kernel-metadata.json").read_text())
     assert metadata["kernel_sources"] == ["someone/a", "someone/b"]
@@ -137,7 +137,7 @@ def test_a_script_that_is_too_large_is_refused_with_both_sizes(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
-def test_it_is_far_below_the_limit_today(script: str) -> None:
+def test_the_script_has_less_than_half_of_the_allowed_size(script: str) -> None:
     assert len(script.encode()) < 0.5 * build.MAX_SOURCE_BYTES
 
 
@@ -151,21 +151,19 @@ def test_it_is_far_below_the_limit_today(script: str) -> None:
         ({"slug": "one-thing", "title": "Another Thing"}, "use the title 'One Thing'"),
     ],
 )
-def test_names_that_kaggle_refuses_are_refused_here(
-    options: dict[str, Any], problem: str, tmp_path: Path
-) -> None:
+def test_invalid_names_are_refused(options: dict[str, Any], problem: str, tmp_path: Path) -> None:
     with pytest.raises(KernelError, match=problem):
         built(tmp_path, **options)
 
 
 @given(RUN_NAMES, st.none() | st.integers(0, 30))
-def test_kaggle_turns_every_title_into_its_slug(name: str, shard: int | None) -> None:
+def test_kaggle_derives_the_slug_from_the_title(name: str, shard: int | None) -> None:
     slug = slug_for(name, shard)
     assert slugify(title_for(slug)) == slug
     assert 5 <= len(title_for(slug)) <= 50
 
 
-def test_long_run_names_stay_apart() -> None:
+def test_long_run_names_have_different_slugs() -> None:
     assert slug_for("r" * 70 + "1") != slug_for("r" * 70 + "2")
 
 
@@ -210,7 +208,7 @@ def test_the_oldest_versions_are_those_the_project_promises() -> None:
         assert f'"{name}>={environment.OLDEST[name]}"' in promised
 
 
-def test_an_image_that_will_not_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_without_required_packages_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     environment.check_versions()  # this one will
     installed = dict(importlib.metadata.packages_distributions())
     del installed["sklearn"]

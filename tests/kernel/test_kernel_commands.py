@@ -1,7 +1,7 @@
 """Training on Kaggle from the command line, with the official client and a practice Kaggle.
 
-The pushed scripts are a few lines that end, fail or wait; ``Way`` writes them into the built
-folder. The real script is tested in test_entry_point.py.
+The pushed scripts are a few lines that end, fail or wait; ``KernelScript`` writes them into the
+built folder. The real script is tested in test_entry_point.py.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ else:
 """
 
 
-class Way:
-    """What pushed scripts do: ``way(TRAINS)`` before a push."""
+class KernelScript:
+    """The script that is pushed: call ``way(TRAINS)`` before a push to set it."""
 
     def __init__(self, folder: Path) -> None:
         self.gate = folder / "gate"
@@ -101,7 +101,7 @@ class Way:
         self.script = script
 
     def build(self, folder: Path, task: Any, **names: Any) -> Path:
-        """Build what the package builds, then put the few lines in place of its script."""
+        """Build the kernel, then replace its script by the few lines."""
         self._build(folder, task, **names)
         info = {
             "name": task.run_name, "created": "2026-03-01T12:00:00+00:00", "version": "0",
@@ -116,15 +116,17 @@ class Way:
 
 
 @pytest.fixture
-def way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Way:
-    found = Way(tmp_path)
+def way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KernelScript:
+    found = KernelScript(tmp_path)
     monkeypatch.setattr(kernel_build, "write_kernel", found.build)
     monkeypatch.setattr(kernel_follow, "PRACTICE_POLL", 0.1)
     return found
 
 
 @pytest.fixture
-def submit(fkd: Command, practice: PracticeKaggle, way: Way) -> Callable[..., CommandResult]:
+def submit(
+    fkd: Command, practice: PracticeKaggle, way: KernelScript
+) -> Callable[..., CommandResult]:
     """``submit --via kernel`` of a small plan against a practice Kaggle, in an empty folder."""
     return lambda *more: fkd("submit", "--via", "kernel", *(more or PLAN))
 
@@ -139,16 +141,16 @@ def only_submission(practice: PracticeKaggle) -> Any:
     return submission
 
 
-def test_from_nothing_to_a_scored_submission_of_a_kernel(
+def test_a_kernel_is_pushed_followed_and_submitted(
     submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
-    said = submit()
-    assert said.code == 0, said.all
+    result = submit()
+    assert result.code == 0, result.all
     for words in (
         "GPU hours left this week: 30.0", "trained one epoch", "running", "complete",
         "of GPU time", "score: ", "(expected 2.250)", "submissions left today: 4",
     ):  # fmt: skip
-        assert words in said.out
+        assert words in result.out
     assert versions(practice) == ["fkd-smoke-1/1"]
     assert Run.open(Path("runs/smoke-1")).status == "finished"
     submitted = only_submission(practice)
@@ -162,16 +164,16 @@ def test_from_nothing_to_a_scored_submission_of_a_kernel(
     assert list(Path("runs/.kernels").glob("*/v*")) == []
 
 
-def test_a_competition_that_takes_files_only_gets_the_file(
+def test_a_file_is_uploaded_if_code_submissions_are_refused(
     submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
     practice.faults.add("404:path=CreateCodeSubmission")
-    said = submit()
-    assert said.code == 0, said.all
+    result = submit()
+    assert result.code == 0, result.all
     assert only_submission(practice).file_name.endswith("-smoke-1.csv")
 
 
-def test_a_second_order_of_the_same_is_a_second_run(
+def test_a_submitted_job_is_trained_again_as_a_second_run(
     submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
     assert submit().code == 0
@@ -190,17 +192,17 @@ def test_a_dry_run_is_submitted_later_without_another_push(
     assert only_submission(practice)
 
 
-def test_shards_wait_for_room_and_are_blended_by_a_last_kernel(
-    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
+def test_shards_wait_for_gpu_sessions_and_are_blended(
+    submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
     way(SHARDS)
-    said = submit("--shards", "3", *PLAN)
-    assert said.code == 0, said.all
-    assert "waits: Kaggle runs no more GPU sessions at once" in said.out
+    result = submit("--shards", "3", *PLAN)
+    assert result.code == 0, result.all
+    assert "waits: Kaggle runs no more GPU sessions at once" in result.out
     names = [f"fkd-smoke-1-shard-{number}/1" for number in (1, 2, 3)]
     assert versions(practice) == [*names, "fkd-smoke-1/1"]
     for number in range(3):
-        assert f"notebooks/practice/fkd-smoke-1-shard-{number + 1}/shard-{number}" in said.out
+        assert f"notebooks/practice/fkd-smoke-1-shard-{number + 1}/shard-{number}" in result.out
     assert only_submission(practice)
 
 
@@ -211,14 +213,14 @@ sys.path[:0] = TESTS
 import test_kernel_commands
 from fkd_kaggle.cli import app as cli
 from fkd_kaggle.kernel import build
-way = test_kernel_commands.Way(Path(sys.argv.pop(1)))
+way = test_kernel_commands.KernelScript(Path(sys.argv.pop(1)))
 way(test_kernel_commands.WAITS + test_kernel_commands.TRAINS)
 build.write_kernel = way.build
 cli.main()
 """
 
 
-def waiting_command(way: Way) -> subprocess.Popen[str]:
+def waiting_command(way: KernelScript) -> subprocess.Popen[str]:
     """Start a command of its own that pushes and waits; return when the kernel runs."""
     here = Path(__file__).parent
     code = HARNESS.replace("TESTS", repr([str(here), str(here.parent)]))
@@ -237,23 +239,25 @@ def waiting_command(way: Way) -> subprocess.Popen[str]:
     raise AssertionError(process.communicate())
 
 
-def test_a_killed_wait_is_taken_up_and_nothing_is_pushed_twice(
-    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
+def test_a_killed_wait_is_resumed_without_a_second_push(
+    submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
     process = waiting_command(way)
     process.kill()
     process.communicate()
     way.gate.touch()
-    said = submit()
-    assert said.code == 0, said.all
-    assert "resumed" in said.out
-    assert "waiting" in said.out and "trained one epoch" in said.out  # the log from its beginning
+    result = submit()
+    assert result.code == 0, result.all
+    assert "resumed" in result.out
+    assert (
+        "waiting" in result.out and "trained one epoch" in result.out
+    )  # the log from its beginning
     assert versions(practice) == ["fkd-smoke-1/1"]
     assert only_submission(practice)
 
 
-def test_ctrl_c_leaves_the_kernel_running_and_says_how_to_come_back(
-    submit: Callable[..., CommandResult], fkd: Command, way: Way, practice: PracticeKaggle
+def test_ctrl_c_leaves_the_kernel_running_and_prints_how_to_resume(
+    submit: Callable[..., CommandResult], fkd: Command, way: KernelScript, practice: PracticeKaggle
 ) -> None:
     process = waiting_command(way)
     process.send_signal(signal.SIGINT)
@@ -265,8 +269,8 @@ def test_ctrl_c_leaves_the_kernel_running_and_says_how_to_come_back(
     assert "running" in fkd("kernel", "status").out
     assert_one_line_error(fkd("kernel", "output"), "is running", "kernel logs --follow")
     way.gate.touch()
-    said = fkd(*command.split())
-    assert said.code == 0, said.all
+    result = fkd(*command.split())
+    assert result.code == 0, result.all
     assert versions(practice) == ["fkd-smoke-1/1"]
 
 
@@ -274,7 +278,7 @@ class Killed(BaseException):
     """Ends a command as kill -9 would, at a chosen moment."""
 
 
-def kill_when_noting(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def kill_when_recording(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write = records.write_record
 
     def dying(runs_dir: Path, record: records.KernelRecord) -> records.KernelRecord:
@@ -286,21 +290,21 @@ def kill_when_noting(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("state", ["pushed", "complete", "collected", "submitted"])
-def test_killed_before_a_step_is_noted_it_is_not_done_twice(
+def test_a_step_is_not_repeated_if_killed_before_it_is_recorded(
     submit: Callable[..., CommandResult], practice: PracticeKaggle, state: str
 ) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        kill_when_noting(state, monkeypatch)
+        kill_when_recording(state, monkeypatch)
         with pytest.raises(Killed):
             submit()
-    said = submit()
-    assert said.code == 0, said.all
-    assert ("resumed" in said.out) == (state in ("pushed", "complete"))
+    result = submit()
+    assert result.code == 0, result.all
+    assert ("resumed" in result.out) == (state in ("pushed", "complete"))
     assert versions(practice) == ["fkd-smoke-1/1"]
     assert only_submission(practice)
 
 
-def test_killed_while_waiting_for_the_score_it_is_not_submitted_again(
+def test_a_submission_is_not_repeated_if_killed_while_waiting_for_its_score(
     submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
     def dying(*_: object, **__: object) -> None:
@@ -310,14 +314,14 @@ def test_killed_while_waiting_for_the_score_it_is_not_submitted_again(
         monkeypatch.setattr(Competition, "wait_for_score", dying)
         with pytest.raises(Killed):
             submit()
-    said = submit()
-    assert "score: " in said.out, said.all
+    result = submit()
+    assert "score: " in result.out, result.all
     assert versions(practice) == ["fkd-smoke-1/1"]
     assert only_submission(practice)
 
 
-def test_without_any_note_kaggle_is_asked_before_a_push(
-    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
+def test_without_a_record_a_running_kernel_is_found_on_kaggle(
+    submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
     process = waiting_command(way)
     process.kill()
@@ -325,23 +329,23 @@ def test_without_any_note_kaggle_is_asked_before_a_push(
     shutil.rmtree("runs")
     way(WAITS + TRAINS)
     way.gate.touch()
-    said = submit()
-    assert said.code == 0, said.all
+    result = submit()
+    assert result.code == 0, result.all
     assert versions(practice) == ["fkd-smoke-1/1"]
 
 
-def test_a_kernel_that_was_deleted_meanwhile_is_pushed_anew(
-    submit: Callable[..., CommandResult], fkd: Command, way: Way, practice: PracticeKaggle
+def test_a_deleted_kernel_is_pushed_again(
+    submit: Callable[..., CommandResult], fkd: Command, way: KernelScript, practice: PracticeKaggle
 ) -> None:
     assert fkd("kernel", "push", *PLAN).code == 0
     practice.kernels.delete("practice", "fkd-smoke-1")
-    said = submit()
-    assert said.code == 0, said.all
+    result = submit()
+    assert result.code == 0, result.all
     assert only_submission(practice)
 
 
-def test_a_name_under_which_something_else_runs_is_left_alone(
-    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
+def test_a_running_kernel_with_another_script_is_not_replaced(
+    submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
     process = waiting_command(way)
     process.kill()
@@ -359,8 +363,8 @@ def test_a_push_whose_answer_is_lost_is_not_repeated(
     assert versions(practice) == ["fkd-smoke-1/1"]
 
 
-def test_after_a_failure_the_same_command_pushes_anew(
-    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
+def test_a_failed_kernel_is_pushed_again(
+    submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
     way(FAILS)
     assert submit().code == 2
@@ -380,36 +384,36 @@ def test_after_a_failure_the_same_command_pushes_anew(
         ("print('done')", ["ended without the run smoke-1", "nothing", "kernel logs"]),
     ],
 )
-def test_a_kernel_that_fails_says_why_in_one_line(
-    submit: Callable[..., CommandResult], way: Way, script: str, words: list[str]
+def test_the_cause_of_a_failure_is_one_line(
+    submit: Callable[..., CommandResult], way: KernelScript, script: str, words: list[str]
 ) -> None:
     way(script)
-    said = submit()
-    (line,) = said.err.splitlines()
-    assert said.code == 2
+    result = submit()
+    (line,) = result.err.splitlines()
+    assert result.code == 2
     for word in ("fkd-smoke-1", *words):
         assert word in line
     assert not Path("submissions").exists()
 
 
-def test_a_run_without_a_submission_can_be_predicted_here(
-    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
+def test_a_run_without_a_submission_is_kept(
+    submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
     way(TRAINS.replace("submission.csv", "answer.csv"))
     assert_one_line_error(submit(), "without a submission.csv", "`fkd-kaggle submit smoke-1`")
     assert Run.open(Path("runs/smoke-1")).status == "finished"
 
 
-def test_an_answer_that_does_not_fit_is_not_submitted(
-    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
+def test_an_invalid_submission_is_not_submitted(
+    submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
     way(TRAINS.replace(",48.5", ",97.5"))
     assert_one_line_error(submit(), "RowId 1", "97.5")
     assert practice.store.submissions() == []
 
 
-def test_a_cancelled_kernel_is_said(
-    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle
+def test_a_cancelled_kernel_is_reported(
+    submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
     process = waiting_command(way)
     practice.kernels.cancel(practice.kernels.versions.all()[0])
@@ -419,7 +423,7 @@ def test_a_cancelled_kernel_is_said(
 
 
 def test_status_shows_the_end_of_a_traceback(
-    submit: Callable[..., CommandResult], fkd: Command, way: Way
+    submit: Callable[..., CommandResult], fkd: Command, way: KernelScript
 ) -> None:
     way(FAILS)
     submit()
@@ -461,7 +465,7 @@ def test_a_refused_push_is_one_line_and_can_be_repeated(
         (["--accelerator", "Abacus"], ["Invalid machine shape: Abacus"]),
     ],
 )
-def test_what_cannot_be_a_kernel_is_said(
+def test_invalid_kernel_options_are_refused(
     submit: Callable[..., CommandResult],
     practice: PracticeKaggle,
     options: list[str],
@@ -471,15 +475,15 @@ def test_what_cannot_be_a_kernel_is_said(
     assert versions(practice) == []
 
 
-def test_a_package_too_large_for_a_script_is_said(
+def test_a_script_that_is_too_large_is_refused(
     submit: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel_build, "MAX_SOURCE_BYTES", 1000)
     assert_one_line_error(submit(), "Kaggle takes 1,000")
 
 
-def test_a_competition_source_that_kaggle_does_not_know_is_said(
-    submit: Callable[..., CommandResult], way: Way, monkeypatch: pytest.MonkeyPatch
+def test_an_unknown_competition_source_is_reported(
+    submit: Callable[..., CommandResult], way: KernelScript, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def misspelt(folder: Path, task: Any, **names: Any) -> Path:
         path = way.build(folder, task, **names) / "kernel-metadata.json"
@@ -502,23 +506,26 @@ def test_a_competition_source_that_kaggle_does_not_know_is_said(
         ["cut-download:path=storage/kernels,after=100"],
     ],
 )
-def test_what_passes_is_waited_for(
-    submit: Callable[..., CommandResult], way: Way, practice: PracticeKaggle, faults: list[str]
+def test_transient_failures_are_retried(
+    submit: Callable[..., CommandResult],
+    way: KernelScript,
+    practice: PracticeKaggle,
+    faults: list[str],
 ) -> None:
     way("print('first', flush=True)\n" + TRAINS)
     for fault in faults:
         practice.faults.add(fault)
-    said = submit()
-    assert said.code == 0, said.all
-    assert said.out.count("first\n") == said.out.count("trained one epoch\n") == 1
+    result = submit()
+    assert result.code == 0, result.all
+    assert result.out.count("first\n") == result.out.count("trained one epoch\n") == 1
     assert versions(practice) == ["fkd-smoke-1/1"]
     assert only_submission(practice)
 
 
 def test_an_outage_while_waiting_does_not_end_the_wait() -> None:
-    """What is left when the client's own patience gives up, after six attempts."""
+    """The client gives up after six attempts; the follower continues."""
     told: list[KernelEvent] = []
-    follower = KernelFollower(cast(Competition, Impatient()), told.append, poll=0.01)
+    follower = KernelFollower(cast(Competition, CompetitionWithOutage()), told.append, poll=0.01)
     follower.add("ada/x")
     ended: list[KernelEnded] = []
     while follower.busy:
@@ -527,8 +534,8 @@ def test_an_outage_while_waiting_does_not_end_the_wait() -> None:
     assert KernelWaiting("ada/x", "was cut") in told
 
 
-class Impatient:
-    """A competition whose Kaggle fails for a while, at once."""
+class CompetitionWithOutage:
+    """A competition whose Kaggle fails for a while."""
 
     practice_url = None
 
@@ -546,22 +553,22 @@ class Impatient:
 
 
 def test_push_status_logs_output_know_the_newest_kernel(
-    fkd: Command, practice: PracticeKaggle, way: Way
+    fkd: Command, practice: PracticeKaggle, way: KernelScript
 ) -> None:
     way("print('hello from inside')\n" + TRAINS)
-    said = fkd("kernel", "push", *PLAN, "--run", "mine")
-    assert said.code == 0, said.all
-    assert "practice/fkd-mine, version 1, pushed" in said.out
-    assert "fkd-kaggle submit mine --via kernel" in said.out
-    said = fkd("kernel", "logs", "--follow")
-    assert said.code == 0, said.all
-    assert "hello from inside" in said.out
+    result = fkd("kernel", "push", *PLAN, "--run", "mine")
+    assert result.code == 0, result.all
+    assert "practice/fkd-mine, version 1, pushed" in result.out
+    assert "fkd-kaggle submit mine --via kernel" in result.out
+    result = fkd("kernel", "logs", "--follow")
+    assert result.code == 0, result.all
+    assert "hello from inside" in result.out
     assert "hello from inside" in fkd("kernel", "logs", "mine").out
     assert "practice/fkd-mine, version 1, run mine: complete" in fkd("kernel", "status").out
     assert fkd("kernel", "output", "--folder", "raw").code == 0
     assert Path("raw/mine/run.json").exists() and Path("raw/fkd-mine.log").exists()
-    said = fkd("kernel", "output", "fkd-mine")
-    assert said.code == 0, said.all
+    result = fkd("kernel", "output", "fkd-mine")
+    assert result.code == 0, result.all
     assert Path("runs/mine/run.json").exists()
     assert "resumed" in fkd("kernel", "push", *PLAN).out
     assert fkd("submit", "mine", "--via", "kernel").code == 0
@@ -574,8 +581,8 @@ def test_push_status_logs_output_know_the_newest_kernel(
 
 
 @pytest.mark.parametrize(("accelerator", "gpu"), [("None", False), ("NvidiaTeslaP100", True)])
-def test_the_machine_is_what_was_asked_for(
-    fkd: Command, practice: PracticeKaggle, way: Way, accelerator: str, gpu: bool
+def test_the_accelerator_selects_the_machine(
+    fkd: Command, practice: PracticeKaggle, way: KernelScript, accelerator: str, gpu: bool
 ) -> None:
     assert fkd("kernel", "push", *PLAN, "--accelerator", accelerator).code == 0
     (version,) = practice.kernels.versions.all()
@@ -583,8 +590,8 @@ def test_the_machine_is_what_was_asked_for(
     assert ("GPU time" in fkd("submit", "smoke-1", "--via", "kernel").out) == gpu
 
 
-def test_stopping_says_where_it_can_be_done(
-    fkd: Command, practice: PracticeKaggle, way: Way
+def test_stop_names_the_page_of_the_kernel(
+    fkd: Command, practice: PracticeKaggle, way: KernelScript
 ) -> None:
     way(WAITS)
     fkd("kernel", "push", *PLAN)
@@ -593,11 +600,13 @@ def test_stopping_says_where_it_can_be_done(
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "output", "stop"])
-def test_before_a_push_there_is_nothing_to_ask_about(fkd: Command, command: str) -> None:
+def test_commands_need_a_pushed_kernel(fkd: Command, command: str) -> None:
     assert_one_line_error(fkd("kernel", command), "no kernel was pushed", "fkd-kaggle kernel push")
 
 
-def test_an_unknown_kernel_is_named(fkd: Command, practice: PracticeKaggle, way: Way) -> None:
+def test_an_unknown_kernel_is_named(
+    fkd: Command, practice: PracticeKaggle, way: KernelScript
+) -> None:
     fkd("kernel", "push", *PLAN)
     assert_one_line_error(fkd("kernel", "status", "mine"), "'mine'", "smoke-1")
 
@@ -615,19 +624,21 @@ def test_an_unknown_kernel_is_named(fkd: Command, practice: PracticeKaggle, way:
         (["kernel", "push", "--epochs", "0"], ["epochs"]),
     ],
 )
-def test_a_mistake_is_one_line(fkd: Command, arguments: list[str], words: list[str]) -> None:
+def test_an_invalid_command_line_is_refused(
+    fkd: Command, arguments: list[str], words: list[str]
+) -> None:
     assert_one_line_error(fkd(*arguments), *words)
 
 
 @pytest.mark.parametrize("command", ["build", "push", "status", "logs", "output", "stop"])
 def test_every_command_explains_itself(fkd: Command, command: str) -> None:
-    said = fkd("kernel", command, "--help")
-    assert said.code == 0
-    assert "Usage" in said.out
+    result = fkd("kernel", command, "--help")
+    assert result.code == 0
+    assert "Usage" in result.out
 
 
 def test_the_official_client_pushes_the_folder_that_build_leaves(
-    fkd: Command, practice: PracticeKaggle, way: Way, tmp_path: Path
+    fkd: Command, practice: PracticeKaggle, way: KernelScript, tmp_path: Path
 ) -> None:
     """As the README says it, with the client's own environment for this machine."""
     assert fkd("kernel", "build", *PLAN).code == 0
@@ -651,10 +662,10 @@ def test_credentials_reach_neither_output_nor_files(
     monkeypatch.setenv("KAGGLE_KEY", SECRET)
     monkeypatch.setenv("HF_TOKEN", SECRET)
     practice.faults.add("stuck-queue")
-    said = fkd("kernel", "push", *PLAN)
-    assert said.code == 0, said.all
-    assert "ada/fkd-smoke-1" in said.out
-    assert SECRET not in said.all
+    result = fkd("kernel", "push", *PLAN)
+    assert result.code == 0, result.all
+    assert "ada/fkd-smoke-1" in result.out
+    assert SECRET not in result.all
     kept = [path for path in Path("runs").rglob("*") if path.is_file()]
     assert any("train_ensemble.py" in path.name for path in kept)
     assert all(SECRET not in path.read_text() for path in kept)
@@ -705,12 +716,12 @@ Arguments received by Learner.call():
         ("Traceback (most recent call last):\nKeyError", "KeyError", ""),
     ],
 )
-def test_a_log_tells_what_failed_and_where_in_our_code(log: str, reason: str, where: str) -> None:
+def test_cause_and_location_are_found_in_a_log(log: str, reason: str, where: str) -> None:
     failure = failures.find_failure(log.splitlines())
     assert (failure.reason, failure.where) == (reason, where)
 
 
-def test_orders_are_the_same_by_what_they_train() -> None:
+def test_jobs_with_the_same_training_have_the_same_digest() -> None:
     plan = plans.make_plan(plans.TrainingOptions(["smoke"], epochs=1))
     first = KernelJob(plan)
     digest = first.digest()
@@ -722,13 +733,13 @@ def test_orders_are_the_same_by_what_they_train() -> None:
     assert KernelJob(plan, shards=2).digest() != digest
 
 
-def test_what_a_practice_kaggle_has_trained_is_never_submitted_to_kaggle(
+def test_kernels_of_a_practice_kaggle_are_not_submitted_to_kaggle(
     submit: Callable[..., CommandResult],
     fkd: Command,
     practice: PracticeKaggle,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Which would be the same order, by the same user, in the same folder."""
+    """Although job, user and folder are the same."""
     assert submit("--dry-run", *PLAN).code == 0
     assert "smoke-1" in fkd("kernel", "status").out
     monkeypatch.delenv("KAGGLE_API_ENVIRONMENT")
@@ -739,7 +750,7 @@ def test_what_a_practice_kaggle_has_trained_is_never_submitted_to_kaggle(
     assert job.digest(practice=True) == digest != job.digest()
 
 
-def test_a_terminal_sees_log_lines_and_a_live_line_for_each_kernel() -> None:
+def test_a_terminal_shows_log_lines_and_a_live_line_per_kernel() -> None:
     console = Console(force_terminal=True, width=100, record=True, color_system=None)
     with live_display.KernelDisplay(console) as display:
         for name in ("a", "b"):
@@ -766,11 +777,11 @@ def test_a_log_gets_plain_lines() -> None:
 
 @pytest.mark.slow
 def test_a_rehearsal_by_kernel_of_data_without_answers_ends_well(
-    fkd: Command, competition_dir: Path, way: Way
+    fkd: Command, competition_dir: Path, way: KernelScript
 ) -> None:
-    said = fkd("rehearse", "--via", "kernel", "--data", competition_dir, *PLAN[:2])
-    assert said.code == 0, said.all
-    assert "taken, not scored" in said.out
+    result = fkd("rehearse", "--via", "kernel", "--data", competition_dir, *PLAN[:2])
+    assert result.code == 0, result.all
+    assert "taken, not scored" in result.out
 
 
 OLD_RUN = Path(__file__).parents[1] / "data" / "old_run"
