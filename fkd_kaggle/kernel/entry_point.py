@@ -9,7 +9,6 @@ The environment variable ``FKD_KAGGLE_ROOT`` replaces ``/kaggle``, to try a scri
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -83,7 +82,7 @@ def _run_task(task: KernelTask, root: Path, temporary: Path, began: float) -> in
         run, scores = _train(task, root, data_dir, console, began)
     status = run.status
     if task.submits:
-        _write_submission(run, data_dir, temporary, working / "submission.csv", console)
+        _write_submission(run, data_dir, working / "submission.csv", console)
         _write_report(run, data_dir, console)
         _print_scores(scores, console)
     _print(console, f"{run.name}: {status} after {time.monotonic() - began:.0f} s")
@@ -135,15 +134,22 @@ def _time_limit(task: KernelTask, began: float) -> float:
     return min(left, task.plan.time_limit or left)
 
 
-def _write_submission(
-    run: Run, data_dir: Path, temporary: Path, target: Path, console: Console
-) -> None:
-    """Predict the test faces and write the submission to ``target``."""
-    from fkd_kaggle import pipeline
+def _write_submission(run: Run, data_dir: Path, target: Path, console: Console) -> None:
+    """Predict the test faces and write the submission to ``target``.
 
-    written = pipeline.write_run_submission(run, data_dir, temporary / "submissions")
-    with files.atomic_path(target) as path:
-        shutil.copyfile(written, path)
+    Does not use ``pipeline.write_run_submission``: its file names need python-slugify, which a
+    kernel does not carry.
+    """
+    from fkd_kaggle import pipeline
+    from fkd_kaggle.data import submission
+    from fkd_kaggle.ensemble import prediction
+
+    test, lookup = pipeline.read_test_and_lookup(data_dir)
+    predictions = prediction.predict_run(run, data_dir, test, lookup.annotators(test.ids))
+    built = submission.build_submission(predictions, test.ids, lookup)
+    submission.validate_submission(built, lookup)
+    text = submission.submission_text(built.row_ids.tolist(), built.locations.tolist())
+    files.write_text(target, text)
     _print(console, f"wrote {target}")
 
 
