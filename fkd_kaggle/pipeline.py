@@ -26,8 +26,8 @@ from fkd_kaggle.workers import local
 
 if TYPE_CHECKING:
     from fkd_kaggle.kaggle_api.competition import Competition
-    from fkd_kaggle.kaggle_api.submissions import SubmissionRecord
     from fkd_kaggle.kaggle_api.download import OnProgress
+    from fkd_kaggle.kaggle_api.submissions import SubmissionRecord
 
 
 def is_fetched(data_dir: Path) -> bool:
