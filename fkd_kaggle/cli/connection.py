@@ -26,8 +26,8 @@ def connect_competition(console: Console) -> Competition:
     CompetitionError
         Credentials are missing or invalid, or Kaggle cannot be reached.
     """
-    from fkd_kaggle.kaggle_api.retry import RetryPolicy
     from fkd_kaggle.kaggle_api.competition import Competition
+    from fkd_kaggle.kaggle_api.retry import RetryPolicy
 
     def print_retry(problem: str, seconds: float) -> None:
         print_line(console, f"{problem}: trying again in {seconds:.0f} s")
