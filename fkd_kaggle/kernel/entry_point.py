@@ -140,11 +140,10 @@ def _write_submission(run: Run, data_dir: Path, target: Path, console: Console) 
     Does not use ``pipeline.write_run_submission``: its file names need python-slugify, which a
     kernel does not carry.
     """
-    from fkd_kaggle import pipeline
-    from fkd_kaggle.data import submission
+    from fkd_kaggle.data import dataset, submission
     from fkd_kaggle.ensemble import prediction
 
-    test, lookup = pipeline.read_test_and_lookup(data_dir)
+    test, lookup = dataset.read_test_and_lookup(data_dir)
     predictions = prediction.predict_run(run, data_dir, test, lookup.annotators(test.ids))
     built = submission.build_submission(predictions, test.ids, lookup)
     submission.validate_submission(built, lookup)
