@@ -9,6 +9,7 @@ beside the checkout.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -113,6 +114,7 @@ def start_practice(
     By default it serves ``competition_dir`` with its solution on a free port. It stops after the
     test. The home folder is empty, so that tests do not use the developer's credentials.
     """
+    from fkd_kaggle.practice.dataset import PracticeData
     from fkd_kaggle.practice.server import PracticeKaggle
 
     home = tmp_path / "home"
@@ -125,9 +127,11 @@ def start_practice(
         def start(data: Path | None = competition_dir, **options: Any) -> PracticeKaggle:
             if data == competition_dir and "hold_out" not in options:
                 options.setdefault("solution", solution_csv)
+            fields = {field.name for field in dataclasses.fields(PracticeData)}
+            source = {name: options.pop(name) for name in fields & set(options)}
             options.setdefault("state_dir", tmp_path / "practice-state")
             options.setdefault("port", 0)
-            kaggle = stack.enter_context(PracticeKaggle(data, **options))
+            kaggle = stack.enter_context(PracticeKaggle(PracticeData(data, **source), **options))
             for name, value in kaggle.environment.items():
                 monkeypatch.setenv(name, value)
             return kaggle

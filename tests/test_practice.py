@@ -26,7 +26,7 @@ from fkd_kaggle.data import csv_format, dataset, faces
 from fkd_kaggle.errors import CompetitionError, DataError
 from fkd_kaggle.kaggle_api.competition import Competition
 from fkd_kaggle.practice import fault_injection
-from fkd_kaggle.practice.dataset import SERVED, SLUG, prepare_dataset
+from fkd_kaggle.practice.dataset import SERVED, SLUG, PracticeData, prepare_dataset
 from fkd_kaggle.practice.scoring import MalformedSubmissionError, Scorer, public_rows
 from fkd_kaggle.practice.server import PracticeKaggle
 
@@ -193,7 +193,7 @@ def test_without_answers_a_submission_is_checked_and_not_scored(
 
 def test_answers_of_other_data_are_refused(start_practice: PracticeFactory, tmp_path: Path) -> None:
     wrong = write_submission(tmp_path / "wrong.csv", {1: 1.0})
-    with pytest.raises(DataError, match=r"wrong\.csv do not fit the data: Unable to find"):
+    with pytest.raises(DataError, match=r"wrong\.csv does not fit the data: Unable to find"):
         start_practice(solution=wrong)
     with pytest.raises(DataError, match="there is no solution file"):
         start_practice(solution=tmp_path / "none.csv")
@@ -394,7 +394,7 @@ def test_held_out_faces_become_a_test_set_without_their_near_duplicates(
     assert not learned & set(asked)
     annotators = lookup.annotators(test.ids)
     assert set(annotators.tolist()) == {keypoints.COMPLETE, keypoints.PARTIAL}
-    answers = kaggle.dataset.scorer.answers
+    answers = kaggle.dataset.scorer.solution
     assert answers is not None
     rows = {image_id: np.flatnonzero(lookup.image_ids == image_id) for image_id in test.ids}
     for image_id, number, source in zip(test.ids, asked, annotators, strict=True):
@@ -405,14 +405,15 @@ def test_held_out_faces_become_a_test_set_without_their_near_duplicates(
 
 
 def test_another_seed_holds_other_faces_out(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    csv_format.write_training_csv(tmp_path / "data" / "training.csv", make_faces(40, seed=3))
+    data = tmp_path / "data"
+    data.mkdir()
+    csv_format.write_training_csv(data / "training.csv", make_faces(40, seed=3))
     first, other, again = (
-        prepare_dataset(tmp_path / state, tmp_path / "data", hold_out=0.3, seed=seed)
+        prepare_dataset(tmp_path / state, PracticeData(data, hold_out=0.3, seed=seed))
         for state, seed in (("state", 0), ("state", 1), ("elsewhere", 0))
     )
     assert first.folder.name == again.folder.name != other.folder.name
-    answers = [one.scorer.answers for one in (first, other, again)]
+    answers = [one.scorer.solution for one in (first, other, again)]
     np.testing.assert_array_equal(answers[0], answers[2])
     assert answers[0] is not None
     assert answers[1] is not None
@@ -596,7 +597,7 @@ def test_a_fault_reads_as_it_is_written(
 
 
 def test_only_this_machine_is_talked_to(practice: PracticeKaggle) -> None:
-    assert practice._socket.getsockname()[0] == "127.0.0.1"
+    assert practice.address == "127.0.0.1"
     rebound = requests.get(practice.url, headers={"Host": "evil.example"}, timeout=10)
     assert rebound.status_code == 403
 
@@ -652,7 +653,9 @@ def test_a_full_disk_is_said_in_plain_words(
         pytest.skip("this machine mounts nothing")
     try:
         with pytest.raises(CompetitionError, match="disk full while preparing"):
-            PracticeKaggle(competition_dir, solution_csv, state_dir=small / "state", port=0)
+            PracticeKaggle(
+                PracticeData(competition_dir, solution_csv), state_dir=small / "state", port=0
+            )
         assert not list(small.rglob("*.csv"))
     finally:
         subprocess.run(["umount", str(small)], check=True)
@@ -733,7 +736,8 @@ def test_the_page_shows_everything_escaped_and_loads_nothing(
 def test_serving_ends_cleanly_on_sigterm(competition_dir: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from fkd_kaggle.practice.server import serve\n"
-        "serve(Path(sys.argv[1]), state_dir=Path(sys.argv[2]), port=0,"
+        "from fkd_kaggle.practice.dataset import PracticeData\n"
+        "serve(PracticeData(Path(sys.argv[1])), state_dir=Path(sys.argv[2]), port=0,"
         " on_ready=lambda kaggle: print(kaggle.url, flush=True))"
     )
     process = subprocess.Popen(

@@ -18,9 +18,9 @@ import requests
 from conftest import SECRET, PracticeFactory, run_kaggle
 
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.kaggle_api.retry import RetryPolicy
 from fkd_kaggle.kaggle_api.competition import Competition
 from fkd_kaggle.kaggle_api.kernels import KernelStatus
+from fkd_kaggle.kaggle_api.retry import RetryPolicy
 from fkd_kaggle.practice.dataset import SERVED, SLUG
 from fkd_kaggle.practice.kernels import sandbox
 from fkd_kaggle.practice.server import PracticeKaggle

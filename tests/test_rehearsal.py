@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from fkd_kaggle.errors import FkdError
-from fkd_kaggle.kaggle_api.competition import SubmissionRecord
+from fkd_kaggle.kaggle_api.submissions import SubmissionRecord
 from fkd_kaggle.kernel.events import KernelEvent, KernelStateChanged
 from fkd_kaggle.practice import rehearsal
-from fkd_kaggle.practice.dataset import SyntheticSize
-from fkd_kaggle.practice.rehearsal import PracticeData, Rehearsal
+from fkd_kaggle.practice.dataset import PracticeData, SyntheticSize
+from fkd_kaggle.practice.rehearsal import Rehearsal
 from fkd_kaggle.practice.server import PORT
 from fkd_kaggle.recipes import plans
 from fkd_kaggle.runs.scores import Scores
@@ -58,13 +58,13 @@ def test_the_whole_way_leaves_everything_where_it_is_asked_to(
     plan = plans.make_plan(plans.TrainingOptions([str(path)], folds=2, precision="float32"))
     faces = SyntheticSize(training=24, test=12)
     result = rehearsal.rehearse(
-        plan, keep=keep, on_event=events.append, tell=told.append, shards=shards,
-        served=PracticeData(rendered=faces),
+        plan, keep=keep, on_event=events.append, on_step=told.append, shards=shards,
+        source=PracticeData(synthetic=faces),
     )  # fmt: skip
     last = EnsembleEnded if shards is None else KernelStateChanged
     assert isinstance(events[-1], last), events
     assert result.scores.expected is not None
-    assert result.ours.private_score is not None
+    assert result.ensemble.private_score is not None
     assert result.mean.private_score is not None
     assert "practice" in [row.team for row in result.leaderboard]
     assert f"{result.mean.private_score:.3f}" in result.verdict
@@ -108,8 +108,8 @@ def test_ctrl_c_ends_all_of_it_and_leaves_nothing(
         rehearsal.rehearse(
             plan,
             on_event=impatient,
-            tell=told.append,
-            served=PracticeData(rendered=SyntheticSize(24, 12)),
+            on_step=told.append,
+            source=PracticeData(synthetic=SyntheticSize(24, 12)),
         )
     assert not any("submitting" in line for line in told)
     assert not any(f":{PORT}" in line for line in told)  # it went where it found room

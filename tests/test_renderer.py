@@ -8,7 +8,7 @@ import numpy as np
 
 from fkd_kaggle.data import archive, dataset
 from fkd_kaggle.keypoints import COMPLETE, KEYPOINT_NAMES, PARTIAL, index
-from fkd_kaggle.practice import synthetic_faces
+from fkd_kaggle.practice import synthetic_dataset, synthetic_faces
 
 
 def test_faces_are_drawn_where_their_keypoints_are() -> None:
@@ -38,7 +38,7 @@ def test_the_same_seed_draws_the_same_faces() -> None:
 
 
 def test_a_rendered_competition_has_the_originals_shape(tmp_path: Path) -> None:
-    packed, solution = synthetic_faces.write_competition(tmp_path, 200, 50, seed=0)
+    packed, solution = synthetic_dataset.write_competition(tmp_path, 200, 50, seed=0)
     archive.unpack(packed, tmp_path / "data")
     training = dataset.read_training(tmp_path / "data")
     test, lookup = dataset.read_test(tmp_path / "data"), dataset.read_lookup(tmp_path / "data")

@@ -95,7 +95,7 @@ def practice(
     fault: FaultOption = None,
 ) -> None:
     """Run a practice Kaggle on this machine until Ctrl-C."""
-    from fkd_kaggle.practice import server
+    from fkd_kaggle.practice import dataset, server
 
     console = make_console()
 
@@ -112,14 +112,11 @@ def practice(
         )
 
     server.serve(
-        data,
-        solution,
-        hold_out,
+        dataset.PracticeData(data, solution, hold_out, seed=seed),
         state_dir=state_dir,
         port=port,
         faults=fault or (),
         kernels_at_once=kernels_at_once,
-        seed=seed,
         on_ready=print_address,
     )
 
@@ -138,7 +135,7 @@ def rehearse(
     from fkd_kaggle.display import tables
     from fkd_kaggle.display.training import TrainingDisplay
     from fkd_kaggle.kernel.live_display import KernelDisplay
-    from fkd_kaggle.practice import rehearsal
+    from fkd_kaggle.practice import dataset, rehearsal
 
     console = make_console()
     training = options.make_training_options(recipe, time_limit)
@@ -151,13 +148,13 @@ def rehearse(
             plan,
             keep=keep,
             on_event=display,
-            tell=lambda line: print_line(console, line),
+            on_step=lambda line: print_line(console, line),
             shards=None if via is None else shards,
-            served=rehearsal.PracticeData(data, solution, hold_out),
+            source=dataset.PracticeData(data, solution, hold_out),
         )
     console.print(tables.scores_table(result.scores))
     if result.leaderboard:
-        console.print(tables.leaderboard_table(result.leaderboard, result.ours.team))
+        console.print(tables.leaderboard_table(result.leaderboard, result.ensemble.team))
     print_line(console, result.verdict)
     if keep is not None:
         print_line(console, f"data, run and submissions are in {keep}")

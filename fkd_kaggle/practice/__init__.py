@@ -1,3 +1,1 @@
-"""The practice Kaggle: a local server that the official client talks to unchanged."""
-
-from __future__ import annotations
+"""The practice Kaggle: a local server that Kaggle's official client uses unchanged."""

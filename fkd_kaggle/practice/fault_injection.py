@@ -1,4 +1,9 @@
-"""Carrying out the faults that are set: refusals, cuts, damage, delays."""
+"""Fault injection: the failures that a practice Kaggle can simulate.
+
+``Faults`` holds the faults that are set. ``install_faults`` injects error responses and delays into
+a Flask application. Other modules call ``take_fault``, ``send_file``, ``read_upload`` and
+``cut_events`` where the remaining kinds apply.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from typing import Any, Final, NoReturn
 import flask
 
 from fkd_kaggle.errors import CompetitionError, unknown_name
-from fkd_kaggle.practice.wire_format import KaggleRefusal
+from fkd_kaggle.practice.wire_format import ErrorResponse
 
 _RULES: Final = "You must accept this competition's rules before you'll be able to download files."
 
@@ -27,50 +32,66 @@ STATUSES: Final = {
     "500": (500, "Internal server error"),
     "503": (503, "Service unavailable"),
 }
-"""Faults that are an answer: status and Kaggle's own words."""
+"""Kinds that are error responses: HTTP status and Kaggle's message."""
 
 KINDS: Final = {
     "401": "credentials are not accepted",
     "403": "the competition's rules are not accepted",
     "404": "the competition does not exist",
-    "429": "asked too often; retry_after=SECONDS sets the header",
+    "429": "too many requests; retry_after=SECONDS sets the header",
     "500": "internal server error",
     "503": "service unavailable",
     "cut-download": "the connection breaks after=BYTES of a file",
     "cut-upload": "the connection breaks after=BYTES of an upload",
-    "lost-answer": "what was asked is done, then the connection breaks before the answer",
+    "lost-answer": "the request is carried out, then the connection breaks before the response",
     "truncated": "files end after=BYTES, and their Content-Length says so",
-    "corrupt": "bytes in the middle of files are wrong",
-    "limit": "the day's submissions are used up",
+    "corrupt": "64 bytes in the middle of a file are wrong",
+    "limit": "the daily limit of submissions is used up",
     "phone": "pushing a kernel with GPU or internet needs a verified phone number",
-    "gpu-quota": "the week's GPU hours are used up",
+    "gpu-quota": "the weekly GPU hours are used up",
     "stuck-queue": "kernels that are not running yet stay in the queue",
-    "old-mounts": "kernels find their input where Kaggle used to mount it: /kaggle/input/NAME",
+    "old-mounts": "the input of kernels is mounted at Kaggle's old path, /kaggle/input/NAME",
     "cut-log": "the connection breaks after=EVENTS of a kernel's log stream",
-    "slow": "each answer takes seconds=SECONDS",
+    "slow": "each response takes seconds=SECONDS longer",
 }
+"""Kinds of faults and their descriptions for people."""
 
 _ALIASES: Final = {"rules": "403"}
 
 _LASTING: Final = (
-    "401", "403", "404", "limit", "phone", "gpu-quota", "stuck-queue", "old-mounts", "slow",
-)  # fmt: skip
-"""Kinds that last until cleared unless ``times`` is given; others happen once."""
+    "401",
+    "403",
+    "404",
+    "limit",
+    "phone",
+    "gpu-quota",
+    "stuck-queue",
+    "old-mounts",
+    "slow",
+)
+"""Kinds that last until cleared unless ``times`` is given; the others happen once."""
+
+
+_UNAFFECTED: Final = ("/practice", "/code", "/favicon")
+"""Beginnings of paths that faults do not affect; so is the path /."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to misbehave."""
+    """A simulated failure."""
 
     kind: str
+    """One of ``KINDS``."""
     path: str = ""
-    """Only requests whose path contains this."""
+    """Affects requests whose path contains this text."""
     times: int | None = None
-    """For so many requests; None for all."""
+    """Number of requests that it still affects; None for all."""
     after: int = 1000
-    """Bytes before a cut or a truncation; of a log stream, events."""
+    """Bytes before a cut or a truncation; for log streams, events."""
     seconds: float = 1.0
+    """Delay of a slow response."""
     retry_after: float | None = None
+    """Seconds of the header Retry-After; None leaves the header out."""
 
     def __str__(self) -> str:
         options = [
@@ -82,12 +103,17 @@ class Fault:
 
 
 def parse_fault(text: str) -> Fault:
-    """Read a fault as a user writes it.
+    """Parse a fault as users write it: ``KIND`` or ``KIND:OPTION=VALUE,OPTION=VALUE``.
+
+    Parameters
+    ----------
+    text
+        For example ``429:times=2,retry_after=5``; the options are the fields of ``Fault``.
 
     Raises
     ------
     CompetitionError
-        The kind or an option is unknown, or a value is no number.
+        The kind or an option is unknown, or a value is not a number.
     """
     kind, _, rest = text.strip().partition(":")
     kind = _ALIASES.get(kind, kind)
@@ -107,7 +133,18 @@ def parse_fault(text: str) -> Fault:
 
 
 class Faults:
-    """The faults that are set at the moment. Safe to use from several threads."""
+    """The faults that are set. Safe to use from several threads.
+
+    Parameters
+    ----------
+    faults
+        Faults to set, as objects or as users write them.
+
+    Raises
+    ------
+    CompetitionError
+        A fault cannot be parsed.
+    """
 
     def __init__(self, faults: Iterable[Fault | str] = ()) -> None:
         self._lock = threading.Lock()
@@ -116,13 +153,13 @@ class Faults:
             self.add(fault)
 
     def add(self, fault: Fault | str) -> None:
-        """Set a fault in addition to those that are set."""
+        """Set another fault; CompetitionError if it cannot be parsed."""
         fault = parse_fault(fault) if isinstance(fault, str) else fault
         with self._lock:
             self._faults.append(fault)
 
     def clear(self) -> None:
-        """Behave again."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
@@ -136,7 +173,15 @@ class Faults:
         return any(fault.kind == kind for fault in self.all())
 
     def take(self, path: str, kinds: Iterable[str]) -> Fault | None:
-        """Return the first fault of ``kinds`` that meets a request for ``path``; count it."""
+        """Return the first fault that affects a request, and count the request.
+
+        Parameters
+        ----------
+        path
+            Path of the request's URL.
+        kinds
+            Kinds of faults to consider.
+        """
         with self._lock:
             for position, fault in enumerate(self._faults):
                 if fault.kind not in kinds or fault.path not in path or fault.times == 0:
@@ -150,16 +195,23 @@ class Faults:
         return None
 
 
-_OURS = ("/practice", "/code", "/favicon")
-
-
 def install_faults(app: flask.Flask, faults: Faults) -> None:
-    """Let every request but the page's own meet the faults."""
+    """Inject the faults into every request of Kaggle's API and storage.
+
+    Pages and the routes that control the practice Kaggle are not affected.
+
+    Parameters
+    ----------
+    app
+        The application.
+    faults
+        The faults that are set; later changes take effect.
+    """
     app.extensions["practice_faults"] = faults
 
-    def meet() -> None:
+    def inject_before() -> None:
         path = flask.request.path
-        if path == "/" or path.startswith(_OURS):
+        if path == "/" or path.startswith(_UNAFFECTED):
             return
         slow = faults.take(path, ["slow"])
         if slow is not None:
@@ -170,25 +222,33 @@ def install_faults(app: flask.Flask, faults: Faults) -> None:
             headers = {"Connection": "close"}
             if fault.retry_after is not None:
                 headers["Retry-After"] = f"{fault.retry_after:g}"
-            raise KaggleRefusal(status, message, headers)
+            raise ErrorResponse(status, message, headers)
 
-    def lose(answer: flask.Response) -> flask.Response:
+    def lose_response(answer: flask.Response) -> flask.Response:
         if faults.take(flask.request.path, ["lost-answer"]) is not None:
             hang_up(_connection())
         return answer
 
-    app.before_request(meet)
-    app.after_request(lose)
+    app.before_request(inject_before)
+    app.after_request(lose_response)
 
 
 def take_fault(*kinds: str) -> Fault | None:
-    """Return the fault of ``kinds`` that the present request meets, if any."""
+    """Return the first fault of these kinds that affects the current request, and count it."""
     faults: Faults = flask.current_app.extensions["practice_faults"]
     return faults.take(flask.request.path, kinds)
 
 
 def send_file(path: Path, download_name: str) -> flask.Response:
-    """Send a file with ranges, length and date, as Kaggle's storage does, or as a fault says."""
+    """Return a file with ranges, length and date as Kaggle's storage does, unless a fault is set.
+
+    Parameters
+    ----------
+    path
+        The file.
+    download_name
+        Name for the client.
+    """
     fault = take_fault("truncated", "corrupt")
     if fault is not None:
         return _damaged(path, fault)
@@ -201,7 +261,7 @@ def send_file(path: Path, download_name: str) -> flask.Response:
 
 
 def read_upload(size: int) -> Iterator[bytes]:
-    """Yield the body of the present upload, up to where a fault cuts the connection."""
+    """Yield the ``size`` bytes of the request's body, up to where a fault cuts the connection."""
     cut = take_fault("cut-upload")
     left = size if cut is None else min(size, cut.after)
     stream = flask.request.stream
@@ -216,15 +276,21 @@ def read_upload(size: int) -> Iterator[bytes]:
 
 
 def cut_events(events: Iterator[str]) -> Iterator[str]:
-    """Return a stream of events, up to where a fault cuts the connection."""
+    """Return a stream of events that ends where a fault cuts the connection."""
     cut = take_fault("cut-log")
     return events if cut is None else _cut_events(events, cut.after, _connection())
 
 
 def hang_up(connection: Any) -> NoReturn:
-    """Break the connection without an answer."""
+    """Close the connection without a response.
+
+    Raises
+    ------
+    ConnectionAbortedError
+        Always, to end the request.
+    """
     connection.shutdown(socket.SHUT_RDWR)
-    raise ConnectionAbortedError("cut on purpose")
+    raise ConnectionAbortedError("connection cut by fault injection")
 
 
 def _damaged(path: Path, fault: Fault) -> flask.Response:

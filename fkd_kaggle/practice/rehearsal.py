@@ -1,7 +1,7 @@
-"""The whole way on one machine: practice Kaggle, fetch, train (here or in a kernel), submit.
+"""The rehearsal: fetch, train (in this process or in kernels) and submit, on a practice Kaggle.
 
-A rehearsal costs no account, no submission and no GPU quota, and goes through the same doors as
-the real thing: the official client talks to a practice Kaggle over HTTP. Prints nothing itself.
+It needs no account, no submission and no GPU quota. Like the real workflow, it uses the official
+client over HTTP. Prints nothing itself.
 """
 
 from __future__ import annotations
@@ -12,175 +12,160 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-
-from fkd_kaggle import files, pipeline
-from fkd_kaggle.data import dataset
-from fkd_kaggle.data.submission import submission_text
-from fkd_kaggle.errors import CompetitionError, DataError, FkdError
-from fkd_kaggle.kaggle_api.competition import Competition, LeaderboardRow, SubmissionRecord
+from fkd_kaggle import pipeline
+from fkd_kaggle.errors import CompetitionError, FkdError
+from fkd_kaggle.kaggle_api.competition import Competition
+from fkd_kaggle.kaggle_api.submissions import LeaderboardRow, SubmissionRecord
 from fkd_kaggle.kernel import collect
 from fkd_kaggle.kernel.events import OnKernelEvent
 from fkd_kaggle.kernel.job import KernelJob
 from fkd_kaggle.kernel.training import train_on_kaggle
-from fkd_kaggle.practice.dataset import SyntheticSize
-from fkd_kaggle.practice.server import PORT, PracticeKaggle
+from fkd_kaggle.practice.baselines import write_mean_submission
+from fkd_kaggle.practice.dataset import PracticeData
+from fkd_kaggle.practice.server import PORT, SYNTHETIC_FACES, PracticeKaggle
 from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.report.run import write_run_page
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.scores import NO_SCORES, Scores
 from fkd_kaggle.training.events import OnEvent
 
+MAX_ERROR_SHARE: Final = 0.5
+"""Highest private error that passes, as a share of the mean predictor's."""
 
-def write_mean_submission(data_dir: Path, target: Path) -> None:
-    """Write the submission that answers every question with the training labels' mean.
-
-    The yardstick of a rehearsal: what one scores without looking at a face.
-    """
-    training = dataset.read_training(data_dir)
-    lookup = dataset.read_lookup(data_dir)
-    means = np.nanmean(training.keypoints.reshape(len(training.ids), -1), axis=0)
-    if np.isnan(means).any():
-        raise DataError(f"{data_dir / 'training.csv'} has a keypoint that no row labels")
-    locations = (f"{value:.5f}" for value in means[lookup.features].tolist())
-    files.write_text(target, submission_text(lookup.row_ids, locations))
-
-
-FACES = SyntheticSize(training=1200, test=300)
-"""What is drawn for a rehearsal: enough to learn from in two minutes."""
-
-PASSING = 0.5
-"""A rehearsal's score must be at most this share of the mean predictor's."""
-
-
-@dataclass(frozen=True)
-class PracticeData:
-    """What the practice Kaggle of a rehearsal serves: as its own options say, else drawn faces."""
-
-    data: Path | None = None
-    solution: Path | None = None
-    hold_out: float | None = None
-    rendered: SyntheticSize = FACES
-
-
-DRAWN_FACES = PracticeData()
 
 Submit = Callable[[Competition], SubmissionRecord]
 
 
-
 @dataclass(frozen=True)
 class Rehearsal:
-    """How a rehearsal went."""
+    """The result of a rehearsal."""
 
     scores: Scores
-    ours: SubmissionRecord
+    """The run's cross-validated scores."""
+    ensemble: SubmissionRecord
+    """The ensemble's submission."""
     mean: SubmissionRecord
-    """The submission that answers with the training labels' means, whatever the face."""
+    """The submission of the mean of the training labels for every face."""
     leaderboard: list[LeaderboardRow]
-    answers: bool = True
-    """Whether the practice Kaggle had answers to score by."""
+    is_scored: bool = True
+    """Whether the practice Kaggle had a solution."""
 
     @property
     def share(self) -> float:
-        """Return our error as a share of the mean predictor's, on the private half."""
-        if not (self.ours.private_score and self.mean.private_score):
-            raise FkdError("the practice Kaggle has not scored its own rehearsal")
-        return self.ours.private_score / self.mean.private_score
-
-    @property
-    def verdict(self) -> str:
-        """Return the result in one line."""
-        if not self.answers:
-            return "taken, not scored: this data comes without answers to its test set"
-        return (
-            f"score: {self.ours.public_score:.3f} public, {self.ours.private_score:.3f} private; "
-            f"the mean predictor's: {self.mean.public_score:.3f}, {self.mean.private_score:.3f}"
-        )
-
-    def check(self) -> None:
-        """Refuse a score that shows that nothing was learned; nothing without answers.
+        """The ensemble's private score as a share of the mean predictor's.
 
         Raises
         ------
         FkdError
-            The score is more than half of the mean predictor's.
+            A submission has no score.
         """
-        if self.answers and self.share > PASSING:
+        if not (self.ensemble.private_score and self.mean.private_score):
+            raise FkdError("the practice Kaggle has not scored the submissions of the rehearsal")
+        return self.ensemble.private_score / self.mean.private_score
+
+    @property
+    def verdict(self) -> str:
+        """The result in one line."""
+        if not self.is_scored:
+            return "accepted, not scored: this data has no solution of its test set"
+        return (
+            f"score: {self.ensemble.public_score:.3f} public, "
+            f"{self.ensemble.private_score:.3f} private; the mean predictor's: "
+            f"{self.mean.public_score:.3f}, {self.mean.private_score:.3f}"
+        )
+
+    def check(self) -> None:
+        """Check that the networks have learned; without a solution, check nothing.
+
+        Raises
+        ------
+        FkdError
+            The share is more than ``MAX_ERROR_SHARE``, or a submission has no score.
+        """
+        if self.is_scored and self.share > MAX_ERROR_SHARE:
             raise FkdError(
                 f"rehearsal failed: the score is {self.share:.2f} × the mean predictor's, more "
-                f"than {PASSING}: give it more time with --time-limit"
+                f"than {MAX_ERROR_SHARE}: give it more time with --time-limit"
             )
 
 
 def rehearse(
     plan: Plan,
     *,
-    keep: Path | None = None,
     on_event: Callable[[Any], None],
-    tell: Callable[[str], None],
+    on_step: Callable[[str], None],
+    keep: Path | None = None,
     shards: int | None = None,
-    served: PracticeData = DRAWN_FACES,
+    source: PracticeData = SYNTHETIC_FACES,
 ) -> Rehearsal:
-    """Do everything once against a practice Kaggle of our own.
+    """Run fetch, train and submit against a practice Kaggle.
 
     Parameters
     ----------
     plan
         What to train.
+    on_event
+        Called with each event of the training: of ``training.events``, or of ``kernel.events`` for
+        kernels.
+    on_step
+        Called before each step with a line that describes it.
     keep
-        Where to leave data, run, report and submissions; a temporary folder when None.
-    on_event, tell
-        Told how training goes (events of ``events``, for kernels of ``kernel.events``), and
-        what step is next in one line.
+        Folder for data, run, report and submissions; None for a temporary folder.
     shards
-        Train in so many kernels; None trains in this process.
-    served
-        The data to do it on.
+        Number of kernels to train in; None to train in this process.
+    source
+        The data that the practice Kaggle serves.
 
     Raises
     ------
     FkdError
-        Any step fails.
+        A step fails.
     """
-    place = nullcontext(str(keep)) if keep else tempfile.TemporaryDirectory(prefix="fkd-rehearsal-")
-    with place as name:
+    work = nullcontext(str(keep)) if keep else tempfile.TemporaryDirectory(prefix="fkd-rehearsal-")
+    with work as name:
         folder = Path(name)
-        what = served.data or f"{served.rendered.training} + {served.rendered.test} drawn faces"
-        tell(f"making {what} ready for a practice Kaggle")
-        with _practice(folder / "practice", served) as kaggle, _environment(kaggle.environment):
-            tell(f"fetching them from the practice Kaggle at {kaggle.url}")
+        on_step(f"preparing {_describe(source)} for a practice Kaggle")
+        with _start(folder / "practice", source) as kaggle, _environment(kaggle.environment):
+            on_step(f"fetching the data from the practice Kaggle at {kaggle.url}")
             competition = Competition.open()
             data = folder / "data"
             pipeline.fetch_data(competition, data, force=True)
             if shards is None:
                 run, submit = _train_locally(plan, folder, on_event)
             else:
-                run, submit = _train_in_kernels(
-                    competition, KernelJob(plan, shards), folder, on_event
-                )
+                job = KernelJob(plan, shards)
+                run, submit = _train_in_kernels(competition, job, folder, on_event)
             if keep:
-                tell(f"report: {write_run_page(run, data)}")
-            tell("submitting the mean predictor, for comparison, and the ensemble")
+                on_step(f"report: {write_run_page(run, data)}")
+            on_step("submitting the mean predictor, for comparison, and the ensemble")
             mean = folder / "submissions" / "mean.csv"
             write_mean_submission(data, mean)
             mean_record = pipeline.upload_submission(competition, mean, "mean predictor")
-            record = submit(competition)
+            ensemble_record = submit(competition)
             return Rehearsal(
-                run.scores or NO_SCORES, record, mean_record,
-                competition.leaderboard(), kaggle.dataset.scorer.answers is not None,
-            )  # fmt: skip
+                scores=run.scores or NO_SCORES,
+                ensemble=ensemble_record,
+                mean=mean_record,
+                leaderboard=competition.leaderboard(),
+                is_scored=kaggle.dataset.scorer.solution is not None,
+            )
+
+
+def _describe(source: PracticeData) -> str:
+    if source.data is not None:
+        return str(source.data)
+    return f"{source.synthetic.training} + {source.synthetic.test} synthetic faces"
 
 
 def _train_locally(plan: Plan, folder: Path, on_event: OnEvent) -> tuple[Run, Submit]:
-    """Train in this process; return the run and how to submit it."""
+    """Train in this process; return the run and a function that submits it."""
     data = folder / "data"
     run = pipeline.create_run(plan, data, folder / "runs")
     pipeline.train(run, data, on_event=on_event)
     if run.status == "interrupted":
-        # Training ends well on Ctrl-C; whoever pressed it wants the rehearsal ended.
+        # Training ends normally on Ctrl-C; the rehearsal must end as well.
         raise KeyboardInterrupt
 
     def submit(competition: Competition) -> SubmissionRecord:
@@ -191,11 +176,11 @@ def _train_locally(plan: Plan, folder: Path, on_event: OnEvent) -> tuple[Run, Su
 
 
 def _train_in_kernels(
-    competition: Competition, order: KernelJob, folder: Path, on_event: OnKernelEvent
+    competition: Competition, job: KernelJob, folder: Path, on_event: OnKernelEvent
 ) -> tuple[Run, Submit]:
-    """Train in kernels that the practice Kaggle runs; return the run and how to submit it."""
+    """Train in kernels of the practice Kaggle; return the run and a function that submits it."""
     runs = folder / "runs"
-    collected = train_on_kaggle(competition, order, runs, on_event)
+    collected = train_on_kaggle(competition, job, runs, on_event)
     path = collect.adopt_submission(collected, runs, folder / "data", folder / "submissions")
 
     def submit(competition: Competition) -> SubmissionRecord:
@@ -204,24 +189,17 @@ def _train_in_kernels(
     return collected.run, submit
 
 
-def _practice(state_dir: Path, served: PracticeData) -> PracticeKaggle:
-    """Return a practice Kaggle where the client looks for one, or elsewhere if that is taken."""
-
-    def at(port: int) -> PracticeKaggle:
-        return PracticeKaggle(
-            served.data, served.solution, served.hold_out, state_dir=state_dir, port=port,
-            rendered=served.rendered,
-        )  # fmt: skip
-
+def _start(state_dir: Path, source: PracticeData) -> PracticeKaggle:
+    """Return a practice Kaggle on the default port, or on a free one if that is taken."""
     try:
-        return at(PORT)
+        return PracticeKaggle(source, state_dir=state_dir, port=PORT)
     except CompetitionError:
-        return at(0)
+        return PracticeKaggle(source, state_dir=state_dir, port=0)
 
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Point the official client at the practice Kaggle for a while."""
+    """Set environment variables inside the ``with`` block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,6 +1,7 @@
-"""Scoring a submission as Kaggle does: read it strictly, RMSE on a public and a private share.
+"""Scores of submissions as Kaggle computes them: RMSE on a public and a private share of the rows.
 
-Knows no server and keeps nothing. The wording of refusals follows Kaggle's submission parser.
+Reads files strictly; the messages follow Kaggle's submission parser. Stores nothing and knows no
+server.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -15,16 +17,16 @@ import pandas as pd
 from fkd_kaggle.data.submission import HEADER
 from fkd_kaggle.errors import DataError
 
-_PUBLIC_SHARE = 0.5
+_PUBLIC_SHARE: Final = 0.5
 
 
 class MalformedSubmissionError(Exception):
-    """A submission that cannot be scored; ``str()`` is what Kaggle shows as the reason."""
+    """A submission that cannot be scored; ``str()`` is the reason that Kaggle shows."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """RMSE in pixels on the two shares of the answers."""
+    """RMSE in pixels on the two shares of the rows."""
 
     public: float
     private: float
@@ -32,38 +34,55 @@ class Scores:
 
 @dataclass(frozen=True)
 class Scorer:
-    """The rows that a submission must answer and, where they are known, the answers."""
+    """The rows that a submission must have and, if known, their solution."""
 
     row_ids: np.ndarray
     """(M,) int64, ascending."""
-    answers: np.ndarray | None
-    """(M,) float64 pixels in the order of ``row_ids``; None where nobody gave them."""
+    solution: np.ndarray | None
+    """(M,) float64 pixels in the order of ``row_ids``; None if unknown."""
 
     def read(self, path: Path) -> np.ndarray:
-        """Return a submission's (M,) float64 values in the order of ``row_ids``.
+        """Return a submission's (M,) float64 pixels in the order of ``row_ids``.
+
+        Parameters
+        ----------
+        path
+            A CSV file, plain or zipped.
 
         Raises
         ------
         MalformedSubmissionError
-            Says what is wrong and in which line, as Kaggle does.
+            Names the problem and the line, as Kaggle does.
         """
         return _read(path, self.row_ids)
 
     def score(self, values: np.ndarray) -> Scores | None:
-        """Score (M,) values in the order of ``row_ids``; None where there are no answers."""
-        if self.answers is None:
+        """Return the scores of a submission; None without a solution.
+
+        Parameters
+        ----------
+        values
+            (M,) pixels in the order of ``row_ids``.
+        """
+        if self.solution is None:
             return None
         with np.errstate(over="ignore"):
-            squares = (values - self.answers) ** 2
+            squares = (values - self.solution) ** 2
         public = public_rows(self.row_ids)
-        if public.all() or not public.any():  # a handful of rows: no share may be empty
+        if public.all() or not public.any():  # a few rows may all be in the same share
             return Scores(_root_mean(squares), _root_mean(squares))
         return Scores(_root_mean(squares[public]), _root_mean(squares[~public]))
 
 
 def public_rows(row_ids: np.ndarray) -> np.ndarray:
-    """Return (M,) bool: which rows the public score counts, decided by the RowId alone."""
-    # splitmix64: neighbouring ids land on either side without a pattern, the same on every machine.
+    """Return (M,) bool: the rows of the public score, chosen by their RowId alone.
+
+    Parameters
+    ----------
+    row_ids
+        (M,) int64, in any order.
+    """
+    # splitmix64: half of the rows without a pattern, the same half on every machine.
     mixed = row_ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -72,15 +91,20 @@ def public_rows(row_ids: np.ndarray) -> np.ndarray:
     return share
 
 
-def read_answers(path: Path, row_ids: np.ndarray) -> np.ndarray:
-    """Return the (M,) float64 answers of a solution file for ``row_ids``.
+def read_solution(path: Path, row_ids: np.ndarray) -> np.ndarray:
+    """Return the solution's (M,) float64 pixels in the order of ``row_ids``.
 
-    Columns other than RowId and Location are ignored.
+    Parameters
+    ----------
+    path
+        CSV file with the columns RowId and Location; others are ignored.
+    row_ids
+        (M,) int64, ascending.
 
     Raises
     ------
     DataError
-        The file is missing or does not answer just these rows.
+        The file is missing, or its rows are not those of ``row_ids``.
     """
     try:
         return _read(path, row_ids, extra_columns=True)
@@ -88,11 +112,12 @@ def read_answers(path: Path, row_ids: np.ndarray) -> np.ndarray:
         raise DataError(f"there is no solution file {path}") from None
     except MalformedSubmissionError as error:
         reason = str(error).removeprefix("ERROR: ")
-        raise DataError(f"the answers in {path} do not fit the data: {reason}") from None
+        raise DataError(f"the solution in {path} does not fit the data: {reason}") from None
 
 
 def _read(path: Path, row_ids: np.ndarray, *, extra_columns: bool = False) -> np.ndarray:
-    table = _table(path)
+    """Return the file's (M,) locations sorted by RowId."""
+    table = _read_table(path)
     for number, name in enumerate(HEADER, start=1):
         if name not in table:
             raise MalformedSubmissionError(
@@ -103,20 +128,27 @@ def _read(path: Path, row_ids: np.ndarray, *, extra_columns: bool = False) -> np
         raise MalformedSubmissionError(
             f"ERROR: The column header '{unexpected[0]}' was not expected (Line 1)"
         )
-    keys = _numbers(table, "RowId")
-    values = _numbers(table, "Location")
+    keys = _read_numbers(table, "RowId")
+    values = _read_numbers(table, "Location")
     _check_keys(table["RowId"], keys, row_ids)
     order = np.argsort(keys)
     return values[order]
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path) -> pd.DataFrame:
+    """Return the file's fields as text."""
     try:
         table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, skip_blank_lines=True, encoding="utf-8-sig",
-            index_col=False, na_filter=False, on_bad_lines="error",
+            path,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=True,
+            encoding="utf-8-sig",
+            index_col=False,
+            na_filter=False,
+            on_bad_lines="error",
             compression="zip" if zipfile.is_zipfile(path) else None,
-        )  # fmt: skip
+        )
     except pd.errors.EmptyDataError:
         raise MalformedSubmissionError("ERROR: The submission is empty") from None
     except (UnicodeDecodeError, pd.errors.ParserError, zipfile.BadZipFile, ValueError):
@@ -126,24 +158,26 @@ def _table(path: Path) -> pd.DataFrame:
         ) from None
     table.columns = [str(name).strip() for name in table.columns]
     if table.columns.has_duplicates:
-        raise MalformedSubmissionError("ERROR: A column stands twice in the header (Line 1)")
+        raise MalformedSubmissionError("ERROR: A column appears twice in the header (Line 1)")
     return table
 
 
-def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
+def _read_numbers(table: pd.DataFrame, column: str) -> np.ndarray:
+    """Return a column as (M,) finite float64."""
     numbers = pd.to_numeric(table[column].str.strip(), errors="coerce").to_numpy(np.float64)
     wrong = ~np.isfinite(numbers)
     if wrong.any():
         row = int(wrong.argmax())
-        place = f"(Line {row + 2}, Column {list(table).index(column) + 1})"
+        position = f"(Line {row + 2}, Column {list(table).index(column) + 1})"
         text = str(table[column].iloc[row])[:40]
         raise MalformedSubmissionError(
-            f"ERROR: The value '{text}' in the column '{column}' must be a finite number {place}"
+            f"ERROR: The value '{text}' in the column '{column}' must be a finite number {position}"
         )
     return numbers
 
 
 def _check_keys(texts: pd.Series, keys: np.ndarray, row_ids: np.ndarray) -> None:
+    """Refuse RowIds that are unknown, repeated or missing."""
     unknown = ~np.isin(keys, row_ids)
     if unknown.any():
         row = int(unknown.argmax())
@@ -151,9 +185,9 @@ def _check_keys(texts: pd.Series, keys: np.ndarray, row_ids: np.ndarray) -> None
             f"ERROR: The value '{str(texts.iloc[row])[:40]}' in the key column 'RowId' was not "
             f"expected (Line {row + 2}, Column 1)"
         )
-    twice = pd.Series(keys).duplicated().to_numpy()
-    if twice.any():
-        row = int(twice.argmax())
+    repeated = pd.Series(keys).duplicated().to_numpy()
+    if repeated.any():
+        row = int(repeated.argmax())
         raise MalformedSubmissionError(
             f"ERROR: The value '{texts.iloc[row]}' in the key column 'RowId' has already been "
             f"defined (Line {row + 2}, Column 1)"

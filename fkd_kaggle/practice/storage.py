@@ -1,14 +1,13 @@
-"""What a practice Kaggle remembers: uploads, submissions and their scores, in a folder.
+"""The saved state of a practice Kaggle: submissions with their scores, in a folder.
 
-One JSON file beside the submitted files; a server that starts on the same folder goes on where the
-last one stopped. Credentials are never stored: a submission keeps its user's name and no more.
+One JSON file beside the submitted files, from which a restarted server continues. Of a user, only
+the name is stored; credentials are not.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import secrets
 import shutil
 import threading
 import time
@@ -17,23 +16,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO
 
-import flask
-
 from fkd_kaggle import files
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.practice import fault_injection
-from fkd_kaggle.practice.wire_format import refuse
 
 DAY: Final = 86_400.0
+"""Seconds."""
 
 _FIRST_REF: Final = 50_000_001
+
+_VERSION: Final = 1
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A submission with what came of it."""
+    """A submission and its result. The field names are those of the JSON file."""
 
     ref: int
+    """Kaggle's number of the submission."""
     user: str
     file_name: str
     message: str
@@ -43,121 +42,88 @@ class Submission:
     """Bytes."""
     status: Literal["complete", "error"]
     remark: str = ""
-    """Why it could not be scored, or was not."""
+    """Why it has no score."""
     public_score: float | None = None
+    """RMSE in pixels."""
     private_score: float | None = None
+    """RMSE in pixels."""
 
 
-@dataclass(frozen=True)
-class Upload:
-    """A file on its way here."""
+class Store:
+    """The submissions of a practice Kaggle. Safe to use from several threads.
 
-    file_name: str
-    size: int
-    path: Path
-    """Where its bytes are gathered."""
-
-
-def lock_state_folder(state_dir: Path) -> TextIO:
-    """Take a state folder for this process alone, until the returned file is closed.
+    Parameters
+    ----------
+    folder
+        The state folder of the served data.
+    now
+        Returns the UNIX time.
 
     Raises
     ------
     CompetitionError
-        Another practice Kaggle has it: both would write what they remember over the other's.
+        The saved state is damaged or of another version.
     """
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        lock = (state_dir / ".lock").open("a")
-    except OSError as error:
-        raise CompetitionError(
-            f"the state folder {state_dir} cannot be written ({error.strerror}): choose another "
-            "with --state-dir"
-        ) from error
-    try:
-        import fcntl
-
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
-        pass  # Windows has no flock; there, two at once are the user's to avoid
-    except OSError as error:
-        lock.close()
-        raise CompetitionError(
-            f"{state_dir} is in use by another practice Kaggle: stop that, or choose another "
-            "folder with --state-dir"
-        ) from error
-    return lock
-
-
-class Store:
-    """The state of a practice Kaggle. Safe to use from several threads."""
 
     def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
         self.folder = folder
         self.now = now
         self.lock = threading.RLock()
-        self._uploads: dict[str, Upload] = {}
         self._submissions = [Submission(**record) for record in self._read()["submissions"]]
-        # Uploads live as long as the process that gave out their tokens.
-        shutil.rmtree(folder / "uploads", ignore_errors=True)
-
-    # --- uploads ------------------------------------------------------------------------------
-
-    def start_upload(self, file_name: str, size: int) -> str:
-        """Expect a file; return its token."""
-        token = secrets.token_hex(16)
-        folder = self.folder / "uploads"
-        folder.mkdir(parents=True, exist_ok=True)
-        with self.lock:
-            self._uploads[token] = Upload(file_name, size, folder / token)
-        return token
-
-    def upload(self, token: str) -> Upload | None:
-        """Return the upload of a token, if there is one."""
-        with self.lock:
-            return self._uploads.get(token)
-
-    # --- submissions --------------------------------------------------------------------------
 
     def submissions(self, user: str | None = None) -> list[Submission]:
-        """List submissions, newest first; those of ``user`` only, where given."""
+        """List the submissions, newest first.
+
+        Parameters
+        ----------
+        user
+            List those of this user only.
+        """
         with self.lock:
             wanted = [one for one in self._submissions if user is None or one.user == user]
         return wanted[::-1]
 
     def submission(self, ref: int) -> Submission | None:
-        """Return submission ``ref``, if there is one."""
+        """Return submission ``ref``; None if it does not exist."""
         with self.lock:
             return next((one for one in self._submissions if one.ref == ref), None)
 
     def submission_file(self, submission: Submission) -> Path:
-        """Return where a submission's file is kept."""
+        """Return the path of a submission's file."""
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", submission.file_name)[-80:].lstrip(".-")
         return self.folder / "submissions" / f"{submission.ref}-{name or 'submission'}"
 
     def next_ref(self) -> int:
-        """Return the number that the next submission gets."""
+        """Return the number of the next submission."""
         with self.lock:
             return max((one.ref for one in self._submissions), default=_FIRST_REF - 1) + 1
 
     def add(self, submission: Submission, content: Path) -> None:
-        """Keep a submission and a copy of its file."""
+        """Store a submission and a copy of its file.
+
+        Parameters
+        ----------
+        submission
+            The submission and its result.
+        content
+            The submitted file.
+        """
         with self.lock:
             with files.atomic_path(self.submission_file(submission)) as temporary:
                 shutil.copyfile(content, temporary)
-            kept = [*self._submissions, submission]
-            state = {"version": 1, "submissions": [asdict(one) for one in kept]}
-            files.write_json(self._state_file, state)
-            self._submissions = kept
+            submissions = [*self._submissions, submission]
+            records = [asdict(one) for one in submissions]
+            files.write_json(self._state_file, {"version": _VERSION, "submissions": records})
+            self._submissions = submissions
 
-    def today(self, user: str) -> int:
-        """Count the submissions since midnight UTC that used up some of the daily limit.
+    def count_today(self, user: str) -> int:
+        """Count the user's submissions since midnight UTC that the daily limit counts.
 
-        Those that could not be read do not, as on Kaggle.
+        As on Kaggle, submissions that could not be read do not count.
         """
         midnight = self.now() // DAY * DAY
-        mine = self.submissions(user)
-        return sum(one.date >= midnight and one.status != "error" for one in mine)
+        own = self.submissions(user)
+        return sum(one.date >= midnight and one.status != "error" for one in own)
 
     @property
     def _state_file(self) -> Path:
@@ -172,72 +138,39 @@ class Store:
             raise CompetitionError(
                 f"{self._state_file} is damaged ({error}): move it away to start anew"
             ) from error
-        if state.get("version") != 1:
+        if state.get("version") != _VERSION:
             raise CompetitionError(f"{self._state_file} is of another version of fkd-kaggle")
         return state
 
 
-def blueprint(store: Store) -> flask.Blueprint:
-    """Return the routes of the storage."""
-    routes = flask.Blueprint("uploads", __name__)
+def lock_state_folder(state_dir: Path) -> TextIO:
+    """Lock a state folder for this process until the returned file is closed.
 
-    @routes.put("/storage/uploads/<token>")
-    def put(token: str) -> flask.Response:
-        upload = store.upload(token)
-        if upload is None:
-            refuse(404, "Not found")
-        start = _start(flask.request.headers.get("Content-Range"), upload)
-        if start is not None:
-            _receive(upload, start)
-        return _answer(upload)
+    Two processes with the same folder would overwrite each other's state.
 
-    return routes
+    Raises
+    ------
+    CompetitionError
+        The folder cannot be written, or another practice Kaggle uses it.
+    """
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        lock = (state_dir / ".lock").open("a")
+    except OSError as error:
+        raise CompetitionError(
+            f"the state folder {state_dir} cannot be written ({error.strerror}): choose another "
+            "with --state-dir"
+        ) from error
+    try:
+        import fcntl
 
-
-def upload_url(token: str) -> str:
-    """Return where the client is to put the bytes."""
-    return f"{flask.request.host_url}storage/uploads/{token}"
-
-
-def is_complete_upload(upload: Upload) -> bool:
-    """Tell whether all bytes are here."""
-    return upload.path.exists() and upload.path.stat().st_size == upload.size
-
-
-def _start(content_range: str | None, upload: Upload) -> int | None:
-    """Return the position of the body's first byte; None where only the state is asked for."""
-    if content_range is None:
-        return 0
-    match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:\d+|\*)", content_range)
-    if match is None:
-        refuse(400, "Bad Content-Range")
-    if match[1] is None:
-        return None
-    start = int(match[1])
-    here = upload.path.stat().st_size if upload.path.exists() else 0
-    if start > here:
-        refuse(416, f"{here} bytes are here, the next cannot be byte {start}")
-    return start
-
-
-def _receive(upload: Upload, start: int) -> None:
-    # An empty file comes without a length (requests sends it in chunks).
-    length = flask.request.content_length or 0
-    if start + length > upload.size:
-        refuse(400, f"{start + length} bytes where {upload.size} were announced")
-    with upload.path.open("r+b" if start else "wb") as sink:
-        sink.seek(start)
-        sink.truncate()
-        for chunk in fault_injection.read_upload(length):
-            sink.write(chunk)
-            sink.flush()
-
-
-def _answer(upload: Upload) -> flask.Response:
-    if is_complete_upload(upload):
-        return flask.jsonify({})
-    answer = flask.Response(status=308)
-    here = upload.path.stat().st_size if upload.path.exists() else 0
-    if here:
-        answer.headers["Range"] = f"bytes=0-{here - 1}"
-    return answer
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        pass  # Windows has no flock: there, two servers can use one folder
+    except OSError as error:
+        lock.close()
+        raise CompetitionError(
+            f"{state_dir} is in use by another practice Kaggle: stop that, or choose another "
+            "folder with --state-dir"
+        ) from error
+    return lock

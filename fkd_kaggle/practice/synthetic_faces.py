@@ -1,136 +1,51 @@
-"""Drawn faces with exact keypoints: the practice Kaggle's embedded data.
+"""Synthetic faces with exact keypoints, drawn from random parameters.
 
-A small parametric face (head, hair, brows, eyes, nose, mouth, sometimes glasses) is drawn with
-signed distances, so edges are smooth and every keypoint is known to a fraction of a pixel. The data
-set copies the original's shape: two annotators with habits of their own, missing labels,
-near-duplicates, a few wrong labels. Draws; knows nothing of servers or training.
+A parametric face (head, hair, brows, eyes, nose, mouth, sometimes glasses) is drawn with signed
+distances, so that edges are smooth and keypoints are exact to a fraction of a pixel. Writes no
+files; ``synthetic_dataset`` makes a competition of these faces.
 """
 
 from __future__ import annotations
 
-import io
-import zipfile
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from fkd_kaggle import files
-from fkd_kaggle.data.csv_format import write_lookup_csv, write_test_csv, write_training_csv
-from fkd_kaggle.data.faces import Faces, Lookup
-from fkd_kaggle.data.submission import submission_text
-from fkd_kaggle.keypoints import IMAGE_SIZE, NUM_KEYPOINTS, PARTIAL_KEYPOINTS, index
+from fkd_kaggle.keypoints import IMAGE_SIZE, NUM_KEYPOINTS, index
 
-_BATCH = 64
-
-# How the second annotator places the four common points, in pixels against the first: as in the
-# original, nose tips lower, lips slightly higher.
-_HABITS = np.array([[0.3, 0.3], [0.0, 0.2], [0.5, 3.0], [0.1, -0.4]], np.float32)
+_BATCH: Final = 64
+"""Faces drawn at the same time."""
 
 
 def draw_faces(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw ``count`` faces.
+    """Draw faces.
+
+    Parameters
+    ----------
+    count
+        Number of faces N.
+    seed
+        Random seed.
 
     Returns
     -------
     images
         (N, 96, 96) uint8, grey.
     keypoints
-        (N, 15, 2) float32 pixels, exact, all inside the frame.
+        (N, 15, 2) float32 pixels, exact, all inside the image.
     """
     rng = np.random.default_rng(seed)
     images = np.empty((count, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     keypoints = np.empty((count, NUM_KEYPOINTS, 2), np.float32)
     for start in range(0, count, _BATCH):
         size = min(_BATCH, count - start)
-        shape = _shapes(rng, size)
-        images[start : start + size], keypoints[start : start + size] = _draw(rng, shape, size)
+        parameters = _draw_parameters(rng, size)
+        images[start : start + size], keypoints[start : start + size] = _draw(rng, parameters)
     return images, keypoints
 
 
-def write_competition(
-    folder: Path, training: int = 1200, test: int = 300, seed: int = 0
-) -> tuple[Path, Path]:
-    """Write a rendered competition in Kaggle's nesting and its answers beside it.
-
-    Parameters
-    ----------
-    training, test
-        Numbers of faces; three in ten carry all 15 keypoints, the others 4.
-
-    Returns
-    -------
-    ``facial-keypoints-detection.zip`` and ``solution.csv`` (RowId,Location) in ``folder``.
-    """
-    rng = np.random.default_rng(seed)
-    learn = _labelled(rng, training, seed + 1, label_noise=0.4, repeats=0.05)
-    # Answers are as noisy as labels are: nobody's annotator is exact.
-    exam = _labelled(rng, test, seed + 2, label_noise=0.4, repeats=0.0)
-    lookup, answers = _lookup_table(exam)
-    inner = {
-        "training.zip": ("training.csv", lambda path: write_training_csv(path, learn)),
-        "test.zip": ("test.csv", lambda path: write_test_csv(path, exam)),
-    }
-    target, solution = folder / "facial-keypoints-detection.zip", folder / "solution.csv"
-    with (
-        files.atomic_path(target) as outer_path,
-        zipfile.ZipFile(outer_path, "w", zipfile.ZIP_STORED) as outer,
-    ):
-        for name, (csv_name, write) in inner.items():
-            packed = io.BytesIO()
-            with files.atomic_path(folder / csv_name) as path:
-                write(path)
-                with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
-                    zipped.write(path, csv_name)
-            (folder / csv_name).unlink()
-            outer.writestr(name, packed.getvalue())
-        with files.atomic_path(folder / "IdLookupTable.csv") as path:
-            write_lookup_csv(path, lookup)
-            outer.write(path, "IdLookupTable.csv")
-        (folder / "IdLookupTable.csv").unlink()
-        sample = submission_text(lookup.row_ids, [0] * len(lookup.row_ids))
-        outer.writestr("SampleSubmission.csv", sample)
-    locations = (f"{value:.4f}" for value in answers)
-    files.write_text(solution, submission_text(lookup.row_ids, locations))
-    return target, solution
-
-
-def _labelled(
-    rng: np.random.Generator, count: int, seed: int, *, label_noise: float, repeats: float
-) -> Faces:
-    """Return faces labelled by the two annotators: complete rows first, as in the original."""
-    images, points = draw_faces(count, seed)
-    copies = rng.choice(count, int(repeats * count), replace=False)
-    for copy in copies:
-        # The next frame of the same film: the face before it, brighter and moved by a pixel.
-        other = (copy + 1) % count
-        images[copy] = np.clip(np.roll(images[other], 1, 1) * 1.05, 0, 255)
-        points[copy] = np.minimum(points[other] + [1, 0], IMAGE_SIZE - 1)
-    points = points + rng.normal(0, label_noise, points.shape)
-    complete = round(0.3 * count)
-    partial = points[complete:]
-    partial[:, PARTIAL_KEYPOINTS] += _HABITS
-    others = [point for point in range(NUM_KEYPOINTS) if point not in PARTIAL_KEYPOINTS]
-    partial[:, others] = np.nan
-    # Seven in a hundred complete rows miss a point or two; two in a hundred are plainly wrong.
-    for row in rng.choice(complete, int(0.07 * complete), replace=False):
-        points[row, rng.choice(others, rng.integers(1, 3), replace=False)] = np.nan
-    for row in rng.choice(count, int(0.01 * count), replace=False):
-        points[row] += rng.normal(0, 5, 2)
-    points = np.clip(points, 0, IMAGE_SIZE - 1).astype(np.float32)
-    return Faces(images, np.round(points, 4), np.arange(1, count + 1))
-
-
-def _lookup_table(exam: Faces) -> tuple[Lookup, np.ndarray]:
-    """Return the lookup table that asks for every label of ``exam``, and the answers."""
-    rows, features = np.nonzero(~np.isnan(exam.keypoints.reshape(len(exam.ids), -1)))
-    answers = exam.keypoints.reshape(len(exam.ids), -1)[rows, features]
-    lookup = Lookup(np.arange(1, len(rows) + 1), exam.ids[rows], features.astype(np.int16))
-    return lookup, answers
-
-
-def _shapes(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-    """Draw the parameters of ``count`` faces, each (B, 1, 1)."""
+def _draw_parameters(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
+    """Draw the random parameters of B faces: name → (B, 1, 1), lengths in pixels."""
 
     def between(low: float, high: float) -> np.ndarray:
         return rng.uniform(low, high, (count, 1, 1)).astype(np.float32)
@@ -154,14 +69,14 @@ def _shapes(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
 
 
 def _points(f: dict[str, np.ndarray]) -> np.ndarray:
-    """Return (B, 15, 2) keypoints in the face's own coordinates."""
+    """Return (B, 15, 2) keypoints in face coordinates, the origin between the eyes."""
     eye, out, inn = f["eye_x"], f["eye_x"] + f["eye_w"], f["eye_x"] - f["eye_w"]
     brow_in, brow_out = eye - f["brow_in"], eye + f["brow_out"]
     mouth = f["mouth_y"]
     zero = np.zeros_like(eye)
-    # What is nearer to the viewer moves more when the head turns.
+    # Points nearer to the camera move more when the head turns.
     near, nose, lips = f["yaw"] * 0.8, f["yaw"] * 1.6, f["yaw"] * 1.1
-    places = [
+    positions = [
         (eye + near, f["eye_y"]), (-eye + near, f["eye_y"]),
         (inn + near, f["eye_y"]), (out + near, f["eye_y"]),
         (-inn + near, f["eye_y"]), (-out + near, f["eye_y"]),
@@ -171,13 +86,11 @@ def _points(f: dict[str, np.ndarray]) -> np.ndarray:
         (f["mouth_w"] + lips, mouth + f["smile"]), (-f["mouth_w"] + lips, mouth + f["smile"]),
         (zero + lips, mouth - f["lip_top"]), (zero + lips, mouth + f["lip_low"]),
     ]  # fmt: skip
-    return np.stack([np.stack([x[:, 0, 0], y[:, 0, 0]], -1) for x, y in places], 1)
+    return np.stack([np.stack([x[:, 0, 0], y[:, 0, 0]], -1) for x, y in positions], 1)
 
 
-def _draw(
-    rng: np.random.Generator, f: dict[str, np.ndarray], count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images and the keypoints in image pixels."""
+def _draw(rng: np.random.Generator, f: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (B, 96, 96) uint8 images and (B, 15, 2) float32 keypoints in image pixels."""
     cos, sin, zoom = np.cos(f["angle"]), np.sin(f["angle"]), f["zoom"]
     row, column = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32)
     dx, dy = (column[None] - f["x"]) / zoom, (row[None] - f["y"]) / zoom
@@ -193,18 +106,28 @@ def _draw(
 
 
 class _Canvas:
-    """Grey values being painted, at face coordinates ``x``, ``y``, all (B, 96, 96)."""
+    """Grey values of images that are being painted.
+
+    Parameters
+    ----------
+    grey
+        Background, broadcast to (B, 96, 96).
+    x, y
+        (B, 96, 96) face coordinates of the pixels.
+    soft
+        Width of edges in face coordinates, broadcast to (B, 96, 96).
+    """
 
     def __init__(self, grey: np.ndarray, x: np.ndarray, y: np.ndarray, soft: np.ndarray) -> None:
         self.grey, self.x, self.y, self.soft = np.broadcast_to(grey, x.shape), x, y, soft
 
     def paint(self, distance: np.ndarray, grey: np.ndarray | float, where: Any = 1.0) -> None:
-        """Paint what lies at a negative signed ``distance``, with an edge ``soft`` pixels wide."""
+        """Paint the pixels with a negative signed ``distance``, (B, 96, 96), with a soft edge."""
         cover = where / (1 + np.exp(np.clip(4 * distance / self.soft, -30, 30)))
         self.grey = self.grey + cover * (grey - self.grey)
 
     def ellipse(self, cx: Any, cy: Any, w: Any, h: Any) -> np.ndarray:
-        """Return the signed distance to an ellipse, nearly."""
+        """Return the approximate signed distance to an ellipse with half axes ``w`` and ``h``."""
         return (np.hypot((self.x - cx) / w, (self.y - cy) / h) - 1) * np.minimum(w, h)
 
     def stroke(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -220,10 +143,9 @@ def _paint(f: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray, zoom: np.ndar
     canvas = _Canvas(f["back"], x, y, f["blur"] / zoom)
     points = _points(f)[:, :, :, None, None]  # (B, 15, 2, 1, 1)
     _paint_head(canvas, f)
-    _paint_eye(canvas, f, points, *index("left_eye_center", "left_eyebrow_inner_end",
-                                         "left_eyebrow_outer_end"))  # fmt: skip
-    _paint_eye(canvas, f, points, *index("right_eye_center", "right_eyebrow_inner_end",
-                                         "right_eyebrow_outer_end"))  # fmt: skip
+    for side in ("left", "right"):
+        names = (f"{side}_eye_center", f"{side}_eyebrow_inner_end", f"{side}_eyebrow_outer_end")
+        _paint_eye(canvas, f, points, *index(*names))
     _paint_nose(canvas, f, *points[:, index("nose_tip")[0]].swapaxes(0, 1))
     _paint_mouth(canvas, f, points[:, index("mouth_center_top_lip")[0], 0])
     return canvas.grey
@@ -242,11 +164,11 @@ def _paint_head(canvas: _Canvas, f: dict[str, np.ndarray]) -> None:
 def _paint_eye(
     canvas: _Canvas, f: dict[str, np.ndarray], points: np.ndarray, eye: int, inner: int, outer: int
 ) -> None:
-    """Paint an eye and its brow, whose ends are ``inner`` and ``outer``."""
+    """Paint an eye and its brow; ``eye``, ``inner`` and ``outer`` are positions of keypoints."""
     cx, cy = points[:, eye, 0], points[:, eye, 1]
     dx, dy = canvas.x - cx, canvas.y - cy
     canvas.paint(canvas.ellipse(cx, cy - 1, f["eye_w"] + 2, f["eye_h"] + 3), f["skin"] * 0.86)
-    # The white is a lens whose corners are keypoints.
+    # The corners of the lens-shaped white are keypoints.
     lens = np.abs(dy) - f["eye_h"] * (1 - (dx / f["eye_w"]) ** 2)
     lens = np.maximum(lens, np.abs(dx) - f["eye_w"])
     canvas.paint(lens - 0.6, 35.0)
@@ -270,7 +192,7 @@ def _paint_nose(canvas: _Canvas, f: dict[str, np.ndarray], x: np.ndarray, y: np.
 
 
 def _paint_mouth(canvas: _Canvas, f: dict[str, np.ndarray], middle: np.ndarray) -> None:
-    """Paint two lips that meet in a line through the corners."""
+    """Paint two lips, which meet in a line through the corners of the mouth."""
     across = (canvas.x - middle) / f["mouth_w"]
     below = canvas.y - f["mouth_y"] - f["smile"] * across**2
     bend = 1 - across**2

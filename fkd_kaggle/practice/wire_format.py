@@ -1,7 +1,7 @@
-"""Kaggle's wire format on the server's side: kagglesdk's own types in, kagglesdk's own types out.
+"""Kaggle's wire format on the server's side: requests, responses, errors, pages and dates.
 
-The official client posts ``request.to_dict()`` and reads ``Response.from_dict``; we do the reverse
-with the same classes, so the format is theirs and not our guess.
+The official client posts ``request.to_dict()`` and reads ``Response.from_dict``. The server does
+the reverse with the same classes of kagglesdk, so that the format is Kaggle's by construction.
 """
 
 from __future__ import annotations
@@ -14,50 +14,77 @@ import flask
 
 T = TypeVar("T")
 
-_PAGE: Final = 20
+_PAGE_SIZE: Final = 20
 
-_LARGEST_PAGE: Final = 200
+_MAX_PAGE_SIZE: Final = 200
 
 
-class KaggleRefusal(Exception):  # noqa: N818 - it is an answer, not a fault of ours
-    """An answer with an HTTP error status, as Kaggle words it."""
+class ErrorResponse(Exception):  # noqa: N818 - not an error of the server
+    """Ends the request with an HTTP error status and a message in Kaggle's words.
+
+    Parameters
+    ----------
+    status
+        HTTP status.
+    message
+        Text that the client shows.
+    headers
+        Further HTTP headers.
+    """
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.headers = status, message, headers or {}
 
     def response(self) -> flask.Response:
-        """Return it as Kaggle sends it: JSON with a code of its own."""
+        """Return the response as Kaggle sends it: JSON with ``code`` and ``message``."""
         answer = flask.jsonify({"code": self.status, "message": self.message})
         answer.status_code = self.status
         answer.headers.extend(self.headers)
         return answer
 
 
-def refuse_argument(message: str) -> NoReturn:
-    """End the request as Kaggle does where it reads a request's values and takes them not.
+def refuse(status: int, message: str) -> NoReturn:
+    """End the request with Kaggle's error JSON.
 
-    The client finds no message in this form and shows the HTTP status alone.
+    Raises
+    ------
+    ErrorResponse
+        Always.
+    """
+    raise ErrorResponse(status, message)
+
+
+def refuse_field(message: str) -> NoReturn:
+    """End the request because a field is invalid: HTTP status 400 with Kaggle's JSON for it.
+
+    The client finds no message in this JSON and shows the HTTP status only.
     """
     answer = {"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}}
     flask.abort(flask.make_response(flask.jsonify(answer), 400))
 
 
-def refuse(status: int, message: str) -> NoReturn:
-    """End the request with Kaggle's error JSON."""
-    raise KaggleRefusal(status, message)
-
-
 def read_request(request_type: type[T]) -> T:
-    """Return the posted request as ``request_type``, one of kagglesdk's."""
+    """Return the posted request.
+
+    Parameters
+    ----------
+    request_type
+        One of kagglesdk's request classes.
+
+    Raises
+    ------
+    ErrorResponse
+        The body is not a request of this type.
+    """
     body = flask.request.get_json(silent=True)
     if not isinstance(body, dict):
         refuse(400, "Bad request: the body is not a JSON object")
     kind: Any = request_type
     try:
         message: T = kind.from_dict(body)
-    except Exception:  # kagglesdk raises whatever its field parsers happen to
-        raise KaggleRefusal(400, f"Bad request: not a {request_type.__name__}") from None
+    except Exception:  # kagglesdk's field parsers raise exceptions of any type
+        raise ErrorResponse(400, f"Bad request: not a {request_type.__name__}") from None
     return message
 
 
@@ -67,15 +94,41 @@ def write_response(message: Any) -> flask.Response:
 
 
 def redirect_to_storage(path: str) -> flask.Response:
-    """Send the client to the storage, as Kaggle does."""
+    """Redirect the client to a file of the storage, as Kaggle does.
+
+    Parameters
+    ----------
+    path
+        Path of the URL, without a leading slash.
+    """
     answer = flask.Response(status=302)
     answer.headers["Location"] = f"{flask.request.host_url}{path}"
     return answer
 
 
 def paginate(rows: Sequence[T], request: Any) -> tuple[Sequence[T], str]:
-    """Return the asked page of rows and the token of the next one, empty on the last."""
-    size = min(request.page_size or _PAGE, _LARGEST_PAGE)
+    """Return one page of rows and the token of the next page.
+
+    Parameters
+    ----------
+    rows
+        All rows.
+    request
+        A request of kagglesdk with ``page_size`` and ``page_token``, perhaps with ``page``.
+
+    Returns
+    -------
+    rows
+        The page.
+    token
+        Token of the next page; empty after the last page.
+
+    Raises
+    ------
+    ErrorResponse
+        The request's token is malformed.
+    """
+    size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
     number = getattr(request, "page", None) or 1
     if request.page_token:
         if not request.page_token.isdecimal():
@@ -88,5 +141,5 @@ def paginate(rows: Sequence[T], request: Any) -> tuple[Sequence[T], str]:
 
 
 def to_datetime(seconds: float) -> datetime:
-    """Return a UNIX time the way kagglesdk writes dates: naive, meaning UTC, whole milliseconds."""
+    """Return a UNIX time as kagglesdk expects dates: in UTC, without a time zone."""
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)

@@ -25,7 +25,7 @@ import pandas as pd
 
 from fkd_kaggle.data import archive, dataset
 from fkd_kaggle.keypoints import IMAGE_SIZE
-from fkd_kaggle.practice import synthetic_faces
+from fkd_kaggle.practice import synthetic_dataset
 
 TRAINING, TEST = 7049, 1783
 """Numbers of faces in the competition."""
@@ -67,7 +67,7 @@ def main(data_dir: Path | None) -> None:
         folder = Path(name)
         if data_dir is None:
             print(f"generating {TRAINING} training and {TEST} test faces…", flush=True)
-            packed, _ = synthetic_faces.write_competition(folder / "synthetic", TRAINING, TEST)
+            packed, _ = synthetic_dataset.write_competition(folder / "synthetic", TRAINING, TEST)
             archive.unpack(packed, folder)
         else:
             for csv in NAMES:

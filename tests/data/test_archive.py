@@ -12,12 +12,12 @@ import pytest
 from fkd_kaggle import files
 from fkd_kaggle.data import archive
 from fkd_kaggle.errors import DataError, FkdError
-from fkd_kaggle.practice import synthetic_faces
+from fkd_kaggle.practice import synthetic_dataset
 
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_faces.write_competition(tmp_path_factory.mktemp("packed"), 12, 6, 0)[0]
+    return synthetic_dataset.write_competition(tmp_path_factory.mktemp("packed"), 12, 6, 0)[0]
 
 
 def test_nested_zips_become_plain_files(packed: Path, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""TODO: fkd_kaggle.practice.kernels."""
+"""Kernels of the practice Kaggle: pushing, running and reading them."""

@@ -83,7 +83,9 @@ def _output(kernels: KernelHost) -> flask.Response:
     answer = types.ApiListKernelSessionOutputResponse()
     answer.files = [_output_item(version, name) for name in names]
     answer.next_page_token = token or None
-    answer.log = kernels.versions.log(version) if version.over else ""  # Kaggle has none before
+    answer.log = (
+        kernels.versions.log(version) if version.is_finished else ""
+    )  # Kaggle has none before
     return write_response(answer)
 
 
@@ -133,7 +135,7 @@ def _log_stream(kernels: KernelHost) -> flask.Response:
 
 def _stream(kernels: KernelHost, version: KernelVersion) -> flask.Response:
     """Send the log as it grows, from its beginning; as it is stored where the kernel is over."""
-    if version.over:
+    if version.is_finished:
         return flask.Response(kernels.versions.log(version), mimetype="application/json")
     events = _events(kernels, version)
     return flask.Response(
@@ -146,7 +148,7 @@ def _events(kernels: KernelHost, version: KernelVersion) -> Iterator[str]:
     path, position, heard = kernels.versions.log_file(version), 0, time.monotonic()
     while not kernels.closed:
         now = kernels.versions.session(version.session)
-        over = now is None or now.over  # asked before reading: what comes after is the last
+        over = now is None or now.is_finished  # asked before reading: what comes after is the last
         lines, position = _new_lines(path, position)
         yield from (f"data: {line}\n\n" for line in lines)
         if over:
@@ -174,7 +176,7 @@ def _new_lines(path: Any, position: int) -> tuple[list[str], int]:
 
 def _cancel(kernels: KernelHost) -> flask.Response:
     version = _session(kernels, read_request(types.ApiCancelKernelSessionRequest).kernel_session_id)
-    if version.over:
+    if version.is_finished:
         refuse(400, "The session is over already.")
     kernels.cancel(version)
     return write_response(types.ApiCancelKernelSessionResponse())

@@ -39,7 +39,7 @@ GPU_SESSIONS: Final = 2
 
 CPU_SESSIONS: Final = 5
 
-AT_ONCE: Final = 2
+KERNELS_AT_ONCE: Final = 2
 
 _WEEK: Final = 7 * DAY
 
@@ -77,7 +77,7 @@ class KernelHost:
     """All kernels of a practice Kaggle, from their push to their output."""
 
     def __init__(
-        self, store: Store, dataset: ServedDataset, faults: Faults, at_once: int = AT_ONCE
+        self, store: Store, dataset: ServedDataset, faults: Faults, at_once: int = KERNELS_AT_ONCE
     ) -> None:
         self._folder = store.folder / "kernels"
         self.now = store.now
@@ -90,7 +90,7 @@ class KernelHost:
         self._closed = False
         self.versions = KernelStore(self._folder / "versions")
         for version in self.versions.all():
-            if not version.over:  # whoever ran it is gone
+            if not version.is_finished:  # whoever ran it is gone
                 self._over(version, "error", runner.STOPPED)
         self._dispatcher: threading.Thread | None = None
 
@@ -175,7 +175,7 @@ class KernelHost:
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._running, timeout=20.0)
             for version in self.versions.all():
-                if not version.over:
+                if not version.is_finished:
                     self._over(version, "error", runner.STOPPED)
 
     @property
@@ -187,7 +187,9 @@ class KernelHost:
 
     def _check_room(self, push: PushRequest) -> None:
         kind, most = ("GPU", GPU_SESSIONS) if push.gpu else ("CPU", CPU_SESSIONS)
-        mine = [one for one in self.versions.all() if one.owner == push.owner and not one.over]
+        mine = [
+            one for one in self.versions.all() if one.owner == push.owner and not one.is_finished
+        ]
         if sum(one.gpu == push.gpu for one in mine) >= most:
             raise PushRefusedError(f"Maximum batch {kind} session count of {most} reached.")
         if push.gpu and self.gpu_seconds(push.owner) >= GPU_WEEK:
@@ -255,7 +257,7 @@ class KernelHost:
 
     def _is_over(self, version: KernelVersion) -> bool:
         now = self.versions.session(version.session)
-        return now is None or now.over
+        return now is None or now.is_finished
 
     def _mounts(self, version: KernelVersion) -> Sequence[Mount]:
         """Return what a version reads, where Kaggle mounts it today.

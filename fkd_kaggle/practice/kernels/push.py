@@ -17,7 +17,7 @@ from fkd_kaggle.practice.kernels.host import (
     PushRefusedError,
     PushRequest,
 )
-from fkd_kaggle.practice.wire_format import read_request, refuse, refuse_argument, write_response
+from fkd_kaggle.practice.wire_format import read_request, refuse, refuse_field, write_response
 
 _SHAPES: Final = (
     "None", "NvidiaTeslaT4", "NvidiaTeslaT4Highmem", "NvidiaTeslaP100", "NvidiaL4", "NvidiaL4X1",
@@ -33,7 +33,7 @@ def save_kernel(kernels: KernelHost) -> flask.Response:
     """Answer SaveKernel: keep a version of a kernel, which also runs it."""
     request = read_request(types.ApiSaveKernelRequest)
     if len(request.text.encode()) >= LARGEST_SOURCE:
-        refuse_argument("The kernel source must be less than 1 megabytes in size.")
+        refuse_field("The kernel source must be less than 1 megabytes in size.")
     if (_wants_gpu(request) or request.enable_internet) and fault_injection.take_fault("phone"):
         refuse(403, "Verify your phone number to use GPUs or the internet in notebooks.")
     answer = types.ApiSaveKernelResponse()

@@ -65,7 +65,7 @@ class KernelVersion:
         return f"{self.owner}/{self.slug}"
 
     @property
-    def over(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether nothing more will happen."""
         return self.status in ENDED
 
@@ -125,7 +125,7 @@ class KernelStore:
         """Note what became of a version, unless it is over; return it as it is now."""
         with self._lock:
             version = self._versions[session]
-            if not version.over:
+            if not version.is_finished:
                 version = self._versions[session] = replace(version, **changes)
                 self._keep(version)
             return version
@@ -165,7 +165,7 @@ class KernelStore:
 
     def output(self, version: KernelVersion) -> list[str]:
         """List the files that a version left, by name; none before it is over."""
-        return sorted(self._left(version)) if version.over else []
+        return sorted(self._left(version)) if version.is_finished else []
 
     def output_file(self, version: KernelVersion, name: str) -> Path | None:
         """Return a file that a version left."""
