@@ -1,8 +1,8 @@
 """Comparisons: recipes trained with the same budget on the same folds.
 
 A comparison contains one run for each recipe and seed, so that it can be interrupted, resumed and
-extended, and each run can be used like any other. ``ensemble.comparison_results`` measures the
-runs, ``runs.comparison`` stores the comparison.
+extended. The runs of a comparison can be used like other runs. ``ensemble.comparison_results``
+measures the runs, ``runs.comparison`` stores the comparison.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def start_comparison(
     default_workers
         Number of workers of a new comparison without ``workers``.
     name
-        Name of a comparison to resume or to add recipes and seeds to, or of a new one. Default: an
+        Name of a comparison to resume or extend, or of a new comparison. Default: an
         unfinished comparison with the same recipes and settings, or else ``compare-<number>``.
 
     Returns
@@ -106,7 +106,7 @@ def start_comparison(
     Raises
     ------
     RecipeError
-        A recipe is unknown, or two have the same name.
+        A recipe is unknown, or two recipes have the same name.
     RunError
         The named comparison was made with other settings or on other data, or the name is not
         valid for a folder.
@@ -123,16 +123,7 @@ def start_comparison(
     folder = name or next_run_name(runs_dir, "compare")
     check_run_name(folder)
     new = Comparison(runs_dir / folder, settings, tuple(names), seeds)
-    _make_plans(new, 0)  # checks the recipes before anything is written
-    stored = _find_comparison(new, by_name=name is not None, any_workers=workers is None)
-    if stored is None and new.path.exists():
-        raise RunError(f"{new.path} exists and is no comparison: choose another --name")
-    if stored is not None and name is None:
-        return stored
-    comparison = new if stored is None else with_recipes(stored, names, seeds)
-    _make_plans(comparison, 0)
-    write_comparison(comparison, "new")
-    return comparison
+    return _resume_or_create(new, by_name=name is not None, any_workers=workers is None)
 
 
 def train_comparison(
@@ -230,6 +221,20 @@ def _member_trainer(
     return adapt
 
 
+def _resume_or_create(new: Comparison, *, by_name: bool, any_workers: bool) -> Comparison:
+    """Return the stored comparison that ``new`` resumes or extends, or ``new``; write changes."""
+    _make_plans(new, 0)  # checks the recipes before anything is written
+    stored = _find_comparison(new, by_name=by_name, any_workers=any_workers)
+    if stored is None and new.path.exists():
+        raise RunError(f"{new.path} exists and is no comparison: choose another --name")
+    if stored is not None and not by_name:
+        return stored
+    comparison = new if stored is None else with_recipes(stored, new.names, new.seeds)
+    _make_plans(comparison, 0)
+    write_comparison(comparison, "new")
+    return comparison
+
+
 def _find_comparison(new: Comparison, *, by_name: bool, any_workers: bool) -> Comparison | None:
     """Return the comparison of the same name, or an unfinished one that equals ``new``.
 
@@ -282,12 +287,12 @@ def read_comparison_data(comparison: Comparison, data_dir: Path) -> TrainingData
     if held_out is None:
         held_out = assign_folds(training, comparison.settings.folds, 0)
         write_folds(comparison.path, held_out)
-    # Without the test faces: a comparison does not need their predictions.
+    # No test faces (None): a comparison does not need predictions for them.
     return TrainingData(training, held_out, None, dataset.count_queries(data_dir, training))
 
 
 def _make_plans(comparison: Comparison, seed: int) -> list[Plan]:
-    """Return a plan for each recipe or ensemble, all on the comparison's folds."""
+    """Return a plan for each recipe or ensemble; all plans use the comparison's folds."""
     settings = comparison.settings
     plans = []
     for name in comparison.names:
@@ -309,7 +314,7 @@ def _make_plans(comparison: Comparison, seed: int) -> list[Plan]:
 
 
 def _open_runs(comparison: Comparison, seed: int, data: TrainingData) -> list[Run]:
-    """Return the runs of one seed in the order of the recipes; create those that are missing."""
+    """Return the runs of one seed in the order of the recipes; create the missing runs."""
     runs = []
     for plan in _make_plans(comparison, seed):
         path = comparison.path / f"{plan.ensemble.name}-seed{seed}"
@@ -351,7 +356,7 @@ def _rename_members(run: str, titles: Sequence[str], on_event: OnEvent) -> OnEve
 
     def notify(event: Event) -> None:
         if isinstance(event, EnsembleStarted | EnsembleEnded):
-            return  # the comparison sends its own
+            return  # the comparison sends its own start and end events
         title = f"{run}/{event.member}"
         if isinstance(event, MemberStarted):
             event = replace(event, position=titles.index(title))

@@ -1,6 +1,7 @@
 """Results of a comparison: each run measured on the faces that its members have not seen.
 
-Measures and averages; figures and tables are made by ``report.comparison`` and ``display.tables``.
+This module measures and averages; ``report.comparison`` and ``display.tables`` make figures and
+tables.
 """
 
 from __future__ import annotations
@@ -48,20 +49,25 @@ class Result:
     recipe: str
     seed: int
     keypoints: int
-    """Number of keypoints that it predicts; the errors are over these only."""
+    """Number of keypoints that the recipe predicts; the errors are over these keypoints only."""
     rmse: float | None
     """RMSE weighted by the query counts of the lookup table."""
     rmse_complete: float | None
+    """RMSE on faces of the complete annotator."""
     rmse_partial: float | None
+    """RMSE on faces of the partial annotator."""
     mae: float | None
+    """Mean absolute error of the coordinates."""
     published_metric: str
     """Metric of the recipe's publication; "rmse-px" for ensembles with different metrics."""
     published_value: float | None
     """Value of ``published_metric``."""
     images_per_second: float | None
-    """Training images by seconds of training, validation included."""
+    """Training images per second of training; the time includes validation."""
     seconds: float
+    """Seconds of training, summed over members."""
     parameters: int
+    """Number of parameters, summed over the recipes of an ensemble."""
     flops: int
     """Operations of one forward pass for one face, summed over the recipes of an ensemble."""
     ended: str
@@ -91,7 +97,7 @@ def measure_runs(comparison: Comparison, data_dir: Path) -> list[Result]:
     Returns
     -------
     list of Result
-        One result for each recipe and seed, and the baseline's last.
+        One result for each recipe and seed, followed by the result of the baseline.
 
     Raises
     ------
@@ -110,8 +116,13 @@ def measure_runs(comparison: Comparison, data_dir: Path) -> list[Result]:
 def average_over_seeds(results: Sequence[Result]) -> list[ComparisonRow]:
     """Average results over seeds and sort them, the best recipe first.
 
-    Recipes that predict fewer keypoints come after those that predict more, because their errors
-    are over other keypoints and cannot be compared.
+    Recipes that predict fewer keypoints come after recipes that predict more, because errors over
+    different keypoints cannot be compared.
+
+    Parameters
+    ----------
+    results
+        Results of ``measure_runs``, in any order.
     """
     table = []
     for name in dict.fromkeys(result.recipe for result in results):

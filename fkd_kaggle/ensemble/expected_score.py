@@ -27,9 +27,9 @@ def expected_rmse(
 ) -> float | None:
     """Return the RMSE to expect on the leaderboard, in pixels.
 
-    An out-of-fold prediction comes from the networks of one fold. A test face gets the average
-    over the networks of all folds, which is more accurate. The gain is the ensemble's ambiguity,
-    which needs no labels (see ``blending.ambiguity``).
+    An out-of-fold prediction comes from the networks of one fold. The prediction for a test face
+    is the average over the networks of all folds, which is more accurate. The difference of the
+    squared errors is the ensemble's ambiguity, which needs no labels (``blending.ambiguity``).
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def expected_rmse(
     Returns
     -------
     float or None
-        None without test faces, or if no queried keypoint has labels and predictions.
+        Pixels; None without test faces, or if no queried keypoint has labels and predictions.
     """
     found = read_test_if_present(data_dir)
     if found is None:

@@ -53,7 +53,7 @@ from fkd_kaggle.workers.schedule import (
 )
 
 _RESERVE = 0.02
-"""Part of a time limit that is reserved for the blend."""
+"""Fraction of a time limit that is reserved for the blend."""
 
 
 def start_run(runs_dir: Path, name: str | None, plan: Plan, data_dir: Path) -> Run:
@@ -66,7 +66,7 @@ def start_run(runs_dir: Path, name: str | None, plan: Plan, data_dir: Path) -> R
     name
         Name of the run. Default: the ensemble's name and the first free number.
     plan
-        What to train.
+        Plan of the run: members, folds, seed and precision.
     data_dir
         Folder of the data set.
 
@@ -99,9 +99,9 @@ def train_run(
     data_dir
         Folder of the data set that the run was created on.
     time_limit
-        Seconds for this call. Default: the plan's own limit.
+        Seconds for this call, blend included. Default: the time limit of the plan.
     only
-        Names of the members to train, for a shard, which is not blended. Default: all members.
+        Names of the members of a shard; a shard is trained and not blended. Default: all members.
     on_event
         Called with each event of the training.
     tensorboard
@@ -113,7 +113,8 @@ def train_run(
     Returns
     -------
     Scores
-        The cross-validated scores, after Ctrl-C those of the usable members. Empty with ``only``.
+        The cross-validated scores; after Ctrl-C, the scores of the usable members. ``NO_SCORES``
+        with ``only``.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def blend_run(run: Run, data_dir: Path, *, status: str = "finished", expect: boo
     status
         New status of the run.
     expect
-        Whether to estimate the score on the leaderboard, which needs predictions for the test
+        Whether to estimate the leaderboard score. The estimate needs predictions for the test
         faces.
 
     Returns
@@ -206,7 +207,8 @@ def blend_run(run: Run, data_dir: Path, *, status: str = "finished", expect: boo
             plain, training.keypoints, training.annotators, query_counts
         )
         if expected is not None and simplex is not None and scores.combined is not None:
-            # Assumption: a correction gains as much on test faces as on held-out faces.
+            # Assumption: a correction reduces the squared error on test faces by the same amount
+            # as on held-out faces.
             square = expected**2 + scores.combined**2 - simplex**2
             expected = float(np.sqrt(max(square, 0.0)))
         scores = replace(scores, expected=expected)

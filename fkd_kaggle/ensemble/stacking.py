@@ -7,9 +7,10 @@ a recipe with 15 keypoints, 8 + 28 from one with 4) are the inputs of one L1-reg
 linear model for all coordinates.
 
 There are three differences to the runner-up's script. The model corrects the simplex blend, so
-that regularisation pulls towards a good blend instead of zero. Inputs are standardised before they
-are multiplied, because a product of raw pixels is nearly a sum of its factors. The strength of the
-penalty, 0.1 there, is chosen by cross-validation that keeps near-duplicates together.
+that regularisation shrinks predictions towards the blend instead of towards zero. Inputs are
+standardised before they are multiplied, because a product of raw pixels is nearly a sum of its
+factors. The strength of the penalty, 0.1 in the script, is chosen by cross-validation that keeps
+near-duplicates together.
 
 ``blend = "shape"`` selects a ridge regression from all keypoints of the face without products. It
 gained 1.5 % on the out-of-fold predictions of a cascade; products gained 1.2 %
@@ -33,16 +34,19 @@ from sklearn.model_selection import GroupKFold
 from fkd_kaggle.data import folds, metrics
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble import blending
-from fkd_kaggle.keypoints import ANNOTATORS, NUM_KEYPOINTS, PARTIAL, PARTIAL_KEYPOINTS
+from fkd_kaggle.ensemble.correction_inputs import (
+    complete_rows,
+    input_coordinates,
+    labelled_points,
+    with_products,
+)
+from fkd_kaggle.keypoints import ANNOTATORS, NUM_KEYPOINTS
 
 ALPHAS = (2.0, 1.0, 0.5, 0.2, 0.1, 0.05)
 """Candidate strengths of the L1 penalty in pixels, the strongest first."""
 
 RIDGE_ALPHAS = tuple(np.logspace(1, 6, 11))
 """Candidate strengths of the L2 penalty."""
-
-_MIN_FACES = 50
-"""Minimum number of faces for a correction; with fewer faces the blend is not corrected."""
 
 _OUTER_FOLDS = 5
 """Folds that score the stack."""
@@ -62,7 +66,7 @@ class Correction:
     scale: np.ndarray
     """(C,) standard deviation of each input coordinate, pixels."""
     coefficients: np.ndarray
-    """(F, 2P), for the standardised coordinates and, with ``blend = "stack"``, their products."""
+    """(F, 2P) factors of the standardised coordinates and, for ``"stack"``, of their products."""
     intercept: np.ndarray
     """(2P,) pixels."""
     points: np.ndarray
@@ -83,9 +87,9 @@ class Correction:
         numpy.ndarray
             (N, P, 2) pixels; zero for faces with a missing input.
         """
-        inputs = (_coordinates(predictions, self.used) - self.centre) / self.scale
+        inputs = (input_coordinates(predictions, self.used) - self.centre) / self.scale
         if len(self.coefficients) > len(self.centre):
-            inputs = _with_products(inputs, self.used)
+            inputs = with_products(inputs, self.used)
         added = inputs @ self.coefficients + self.intercept
         complete = np.isfinite(added).all(1)
         return np.where(complete[:, None], added, 0.0).reshape(len(added), len(self.points), 2)
@@ -114,7 +118,7 @@ class Stack:
 
     @classmethod
     def from_arrays(cls, parts: Mapping[str, np.ndarray]) -> Self:
-        """Return a stack from what ``arrays`` returned.
+        """Return a stack from the arrays of ``Stack.arrays``.
 
         Raises
         ------
@@ -300,16 +304,16 @@ def _fit_products(
     predictions: np.ndarray, residuals: np.ndarray, groups: np.ndarray, annotator: int
 ) -> Correction | None:
     """Fit the model of ``blend = "stack"`` to the (N, 15, 2) residuals; None for too few faces."""
-    points = _points(annotator)
+    points = labelled_points(annotator)
     predicted = np.isfinite(predictions[..., 0])
     used = predicted.any(1)
     used[:, np.setdiff1d(np.arange(NUM_KEYPOINTS), points)] = False
-    known = _complete_rows(predictions, residuals, points, used)
+    known = complete_rows(predictions, residuals, points, used)
     if known is None:
         return None
     rows, coordinates, targets = known
     centre, scale = coordinates.mean(0), np.maximum(coordinates.std(0), 1e-6)
-    inputs, groups = _with_products((coordinates - centre) / scale, used), groups[rows]
+    inputs, groups = with_products((coordinates - centre) / scale, used), groups[rows]
     errors = np.zeros(len(ALPHAS))
     for fitted, held in _splits(groups, _INNER_FOLDS):
         for index, (coefficients, intercept) in enumerate(_path(inputs[fitted], targets[fitted])):
@@ -325,11 +329,11 @@ def _fit_ridge(
 ) -> Correction | None:
     """Fit the model of ``blend = "shape"`` to the (N, 15, 2) residuals; None for too few faces.
 
-    All 15 keypoints are inputs, also for the annotator that labels four, because the networks
-    predict them.
+    All 15 keypoints are inputs, also for the annotator that labels only four, because the networks
+    predict all 15.
     """
-    points, used = _points(annotator), np.isfinite(predictions[..., 0]).any(1)
-    known = _complete_rows(predictions, residuals, points, used)
+    points, used = labelled_points(annotator), np.isfinite(predictions[..., 0]).any(1)
+    known = complete_rows(predictions, residuals, points, used)
     if known is None:
         return None
     rows, coordinates, targets = known
@@ -340,23 +344,6 @@ def _fit_ridge(
     return Correction(
         used, centre, scale, model.coef_.T, model.intercept_, points, np.array(model.alpha_)
     )
-
-
-def _points(annotator: int) -> np.ndarray:
-    """Return the indices of the keypoints that an annotator labels."""
-    return np.array(PARTIAL_KEYPOINTS if annotator == PARTIAL else range(NUM_KEYPOINTS))
-
-
-def _complete_rows(
-    predictions: np.ndarray, residuals: np.ndarray, points: np.ndarray, used: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return (N,) bool complete rows, their (n, C) inputs and (n, 2P) targets; None if too few."""
-    targets = residuals[:, points].reshape(len(residuals), 2 * len(points))
-    predicted = np.isfinite(predictions[..., 0])
-    rows = np.isfinite(targets).all(1) & (predicted | ~used[:, None]).all((0, 2))
-    if not used.any() or rows.sum() < _MIN_FACES:
-        return None
-    return rows, _coordinates(predictions[:, rows], used), targets[rows]
 
 
 def _path(
@@ -377,27 +364,8 @@ def _path(
     return [(one, mean - middle @ one) for one in path.transpose(2, 1, 0)]
 
 
-def _coordinates(predictions: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Return (N, C) float64, the used coordinates of (R, N, 15, 2), recipe after recipe."""
-    blocks = [
-        one[:, own].reshape(len(one), 2 * own.sum())
-        for one, own in zip(predictions, used, strict=True)
-    ]
-    return np.concatenate(blocks, axis=1, dtype=np.float64)
-
-
-def _with_products(coordinates: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Return (N, F), standardised coordinates and the products of every two of one recipe."""
-    blocks, start = [coordinates], 0
-    for count in 2 * used.sum(1):
-        one, other = start + np.array(np.triu_indices(count, 1))
-        blocks.append(coordinates[:, one] * coordinates[:, other])
-        start += count
-    return np.concatenate(blocks, axis=1)
-
-
 def _splits(groups: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows to fit on and held-out rows, ``count`` times or less if there are less groups."""
+    """Yield rows to fit on and held-out rows, ``count`` times, or fewer with fewer groups."""
     count = min(count, len(np.unique(groups)))
     if count > 1:
         yield from GroupKFold(count).split(groups, groups=groups)

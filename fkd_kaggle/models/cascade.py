@@ -1,4 +1,4 @@
-"""Cascade: a small network locates the face, and a second one sees it upright and at one size.
+"""Cascade: a small network locates the face, and a second network predicts from an aligned image.
 
 Faces are rotated by up to 20 degrees and differ in size by a quarter. The least-squares similarity
 from the mean face to the points of the first network (Umeyama 1991) defines the *frame*: an image
@@ -47,7 +47,7 @@ def build_model(
     width, blocks, depth, map_size, dropout
         Options of the second network, as for ``heatmap``.
     coarse_width
-        ``width`` of the first network, which sees the image at half its size.
+        ``width`` of the first network, whose input is the image at half size.
     zoom
         Size of the face in the frame relative to the mean face.
     jitter
@@ -72,9 +72,14 @@ def build_model(
 def forward_through_views(network: keras.Model) -> Callable[[Any, warp.View], dict[str, Any]]:
     """Return the forward pass of training: images and their views → outputs by layer name.
 
-    The maps of a view and of a frame are composed, and the input of either network is interpolated
-    from the original image in one step. Interpolating the view first and the frame from it would
-    blur training images twice, but test images only once.
+    The affine maps of a view and of a frame are composed, and the input of each network is
+    interpolated from the original image in one step. Two successive interpolations would blur
+    training images twice, whereas test images are interpolated only once.
+
+    Parameters
+    ----------
+    network
+        A network from ``build_model``.
 
     Returns
     -------
@@ -110,7 +115,7 @@ class Frame(layers.Layer):
     """(B, P, 2) points → (B, 2, 3) map of frame pixels (x, y, 1) to image pixels.
 
     The map is the similarity from the centred, enlarged mean face to the first ``count`` points. In
-    training it is changed at random, as errors of the first network change it on new faces.
+    training, the map is changed at random to imitate the errors of the first network on new faces.
 
     Parameters
     ----------
@@ -127,7 +132,7 @@ class Frame(layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the weight for the mean face, which ``set_mean_face`` assigns."""
-        # Until then points on a diagonal: with all points equal, the similarity is undefined.
+        # The initial points lie on a diagonal, because equal points define no similarity.
         line = np.linspace(0.3, 0.7, self.count)[:, None] * [IMAGE_SIZE, IMAGE_SIZE]
         self.mean_face = self.add_weight(
             shape=(self.count, 2),
@@ -142,7 +147,7 @@ class Frame(layers.Layer):
         self.mean_face.assign(points[: self.count].astype("float32"))
 
     def call(self, points: Any, training: bool = False) -> Any:
-        """Fit a similarity to each face; one with an implausible scale becomes the identity."""
+        """Fit a similarity to each face; replace it by the identity if its scale is implausible."""
         points = ops.stop_gradient(points)[:, : self.count]
         face = self.mean_face
         box = (ops.max(face, 0) + ops.min(face, 0)) / 2
@@ -185,7 +190,7 @@ class Warp(layers.Layer):
     """(B, 96, 96, 1) image and (B, 2, 3) frame → (B, 96, 96, 1) aligned image."""
 
     def call(self, inputs: Any) -> Any:
-        """Interpolate bilinearly; beyond its edges the image continues with the pixels there."""
+        """Interpolate bilinearly; outside the image, use the nearest edge pixel."""
         image, frame = inputs
         return warp.warp_images(ops.cast(image, "float32"), frame)
 

@@ -34,8 +34,8 @@ def build_model(
     heads
         Number of points of each head; there is a heatmap for each point.
     width
-        Channels at 24×24. The first convolution has half as many, and each lower resolution twice
-        as many as the one before it, up to four times ``width``.
+        Channels at 24×24. The first convolution has half as many channels. The number doubles at
+        each lower resolution, up to four times ``width``.
     blocks
         Residual blocks at each resolution, in the encoder and in the decoder.
     depth
@@ -70,10 +70,18 @@ def hourglass(
     dropout: float = 0.0,
     name: str = "maps",
 ) -> Any:
-    """Return (B, S, S, count) float32 logits of (B, H, H, 1) images.
+    """Return (B, S, S, count) float32 logits; S is H/4, or H/2 with a ``map_size`` of 48.
 
-    S is H/4, or H/2 with a ``map_size`` of 48. ``name`` is the name of the last layer; the other
-    parameters are those of ``build_model``.
+    Parameters
+    ----------
+    image
+        (B, H, H, 1) float32 images.
+    count
+        Number of heatmaps.
+    width, blocks, depth, map_size, dropout
+        As for ``build_model``.
+    name
+        Name of the last layer.
     """
     # Each image has mean 0 and variance 1, so that brightness and contrast have no effect.
     x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1e-3)(image)
@@ -102,7 +110,8 @@ def hourglass(
         x = layers.UpSampling2D(2, interpolation="nearest")(x)
         x = layers.Add()([x, fine])
         x = _conv(x, width // 2)
-    # In float32: bfloat16 rounds logits by up to 0.4 %, an error of pixels in the expectation.
+    # float32, because bfloat16 rounds logits by up to 0.4 %, which moves the expected coordinate
+    # by pixels.
     return layers.Conv2D(count, 1, dtype="float32", name=name)(x)
 
 
@@ -113,7 +122,7 @@ def _conv(x: Any, filters: int, kernel: int = 3, stride: int = 1) -> Any:
 
 
 def _residual(x: Any) -> Any:
-    """Return a residual block of two convolutions, which is the identity at first."""
+    """Return a residual block of two convolutions, initialized as the identity."""
     y = _conv(x, x.shape[-1])
     y = ScaledConv2D(x.shape[-1], 3, gain=0.0)(y)
     return layers.Activation("relu")(layers.Add()([x, y]))

@@ -25,7 +25,7 @@ from fkd_kaggle.models import InitialWeights
 from fkd_kaggle.nn.regression import regression_head
 
 BACKBONES: Final = ("mobilenet-v2", "efficientnet-v2-b0")
-"""Sandler et al. 2018; Tan and Le 2021."""
+"""Names of backbones (Sandler et al. 2018; Tan and Le 2021)."""
 
 SIDE: Final = 128
 """Default height and width of the backbone's input in pixels."""
@@ -51,14 +51,14 @@ def build_model(
         One of ``BACKBONES``.
     weights
         Used by ``initialize_weights``: "imagenet"; "none" for random weights; the path of a
-        .weights.h5 or .h5 file; or "auto" for ImageNet's weights if they can be downloaded and
-        random ones otherwise.
+        .weights.h5 or .h5 file; or "auto" for ImageNet's weights if they can be downloaded, and
+        random weights otherwise.
     side
         Height and width of the backbone's input, at least 32 pixels.
     dense
         Units of the ReLU layer.
     dropout
-        Dropout rate after that layer.
+        Dropout rate after the ReLU layer.
     target_scale
         Unit of the outputs before they are converted to pixels (``nn.regression``).
 
@@ -85,7 +85,17 @@ def build_photo_model(
 ) -> keras.Model:
     """Return a network (B, side, side, 3) in [0, 1] → (B, points, 2) float32 fractions of ``side``.
 
-    ``points`` is the number of points; the options and errors are those of ``build_model``.
+    Parameters
+    ----------
+    points
+        Number of points.
+    backbone, weights, side, dense, dropout
+        As for ``build_model``.
+
+    Raises
+    ------
+    RecipeError
+        The backbone is unknown, or ``side`` is too small for it.
     """
     photo = keras.Input((side, side, 3), name="photo")
     x = _features(photo, backbone, side, dense, dropout)
@@ -95,14 +105,14 @@ def build_photo_model(
 
 
 def initialize_weights(network: keras.Model, options: Mapping[str, Any]) -> InitialWeights:
-    """Load pretrained weights into the backbone of a new network and return where they come from.
+    """Load pretrained weights into the backbone of a new network and return their source.
 
     Parameters
     ----------
     network
         The network, from ``build_model`` or ``build_photo_model``; changed in place.
     options
-        The options that it was built with.
+        Options with which the network was built.
 
     Raises
     ------
@@ -160,14 +170,14 @@ def _backbone(name: str, side: int, weights: str | None) -> keras.Model:
     backbone = make(input_shape=(side, side, 3), include_top=False, weights=weights)
     for layer in backbone.layers:
         if isinstance(layer, layers.BatchNormalization):
-            # With Keras' 0.999 and 0.99, moving statistics need thousands of steps to adapt to new
-            # images, and validation would use outdated ones.
+            # With the momentum of Keras Applications (0.999 and 0.99), moving statistics need
+            # thousands of steps to adapt to new images, and validation would use old statistics.
             layer.momentum = 0.9
     return backbone
 
 
 def _load_file(backbone: keras.Model, path: Path) -> None:
-    """Load weights from a file; RecipeError if it does not exist or does not fit."""
+    """Load weights from a file; RecipeError if the file does not exist or does not fit."""
     if not path.is_file():
         raise RecipeError(
             f"options.weights: there is no file {path}; known besides: 'auto', 'imagenet', 'none'"

@@ -1,4 +1,7 @@
-"""Start of Keras, precision, and what depends on backend and device: XLA, several devices."""
+"""Start of Keras, precision, and settings that depend on backend and device.
+
+The settings are XLA, steps per execution, distribution over several devices and loss scale.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ LOGICAL_CPUS: Final = "FKD_LOGICAL_CPUS"
 """Environment variable: number of logical devices to split TensorFlow's CPU into, for tests."""
 
 _VERBOSE: Final = "FKD_VERBOSE"
+"""Environment variable: if set, log lines of the backend are not suppressed."""
 
 _strategy: Any = None
 
@@ -33,14 +37,14 @@ def start_keras(precision: str, *, together: bool = False) -> str:
         Kaggle's T4, and float32 elsewhere.
     together
         Whether each network is trained on all visible devices, each with a part of the batch
-        (TensorFlow's MirroredStrategy), instead of on one.
+        (TensorFlow's MirroredStrategy), instead of on one device.
 
     Returns
     -------
     The name of the dtype policy, such as "mixed_bfloat16".
     """
     global _strategy
-    # TensorFlow's C++ code writes log lines to file descriptor 2, whatever the settings are.
+    # TensorFlow's C++ code writes log lines to file descriptor 2 regardless of its log settings.
     with suppress_stderr():
         import keras
 
@@ -86,10 +90,10 @@ def uses_cpu() -> bool:
 def sees_gpus() -> bool:
     """Return whether the backend can use the machine's GPUs, without reserving their memory.
 
-    A machine may have a GPU and a TensorFlow without the libraries for it.
+    On a machine with a GPU, TensorFlow may be installed without the CUDA libraries.
     """
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
-        return True  # JAX would reserve GPU memory to answer this
+        return True  # the query would make JAX reserve GPU memory
     with suppress_stderr():
         import tensorflow as tf
 
@@ -141,15 +145,15 @@ def disable_xla(error: Exception) -> bool:
 def steps_per_execution() -> int:
     """Return the number of training steps per call of the compiled function.
 
-    A GPU finishes a small batch before Python has sent the next one. On a CPU a single step lets
-    Ctrl-C take effect sooner.
+    A GPU finishes a small batch before Python has sent the next batch. On a CPU, one step per call
+    makes Ctrl-C take effect sooner.
     """
     return 8 if has_gpu() else 1
 
 
 @functools.cache
 def _xla_works() -> bool:
-    """Return whether XLA compiles an exponential, which needs CUDA's libdevice as losses do."""
+    """Return whether XLA compiles an exponential, which needs CUDA's libdevice, as losses do."""
     import tensorflow as tf
 
     try:
@@ -172,7 +176,7 @@ def distribution_scope() -> AbstractContextManager[Any]:
 
 
 def replica_loss_share(loss: Any) -> Any:
-    """Return the part of a mean loss on one device; gradients are summed over devices."""
+    """Return the mean loss divided by the number of devices, because gradients are summed."""
     return loss if _strategy is None else loss / _strategy.num_replicas_in_sync
 
 
@@ -181,7 +185,7 @@ def fixed_loss_scale() -> float | None:
 
     Keras' ``LossScaleOptimizer`` (3.15) adapts the scale to overflows of the gradients of the first
     device only, so that infinite gradients of other devices reach the weights. The fixed scale is
-    about a thirtieth of the one that Keras finds for these networks.
+    about 1/30 of the scale that Keras finds for these networks.
     """
     import keras
 
@@ -216,7 +220,7 @@ def _native_precision() -> str:
         capability = _compute_capability()
         return "bfloat16" if capability >= 8 else "float16" if capability >= 7 else "float32"
     if keras.backend.backend() == "jax":
-        return "float32"  # XLA on CPUs converts bfloat16 to float32 and back
+        return "float32"  # on CPUs, XLA converts bfloat16 to float32 and back
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text(errors="ignore") if cpuinfo.exists() else ""
     return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"

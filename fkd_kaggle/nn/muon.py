@@ -27,8 +27,8 @@ _COEFFICIENTS = (
 )
 """Factors of x, x³ and x⁵ in each iteration (Polar Express: Amsel et al. 2025, arXiv:2505.16932).
 
-They bring singular values between 0.01 and 1 as near to 1 as possible, each iteration starting from
-the range that the previous one leaves."""
+The three iterations bring singular values between 0.01 and 1 as near to 1 as possible. The factors
+of each iteration are optimal for the range of values after the previous iteration."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class _Group:
     """Variables that are updated together, and their optimizer state."""
 
     members: tuple[int, ...]
-    """Their indices among the optimizer's trainable variables."""
+    """Indices of the variables among the optimizer's trainable variables."""
     momentum: keras.Variable
     """(members, rows, columns) for matrices of one shape; (values,) for variables of Adam."""
     velocity: keras.Variable | None
@@ -48,7 +48,7 @@ class Muon(keras.optimizers.Optimizer):
 
     The root mean square of a matrix's update is ``learning_rate``, as with Adam and constant
     gradients. Both parts therefore use the same learning rate, and a rate found for Adam suits Muon
-    (after Liu et al. 2025, arXiv:2502.16982, who use a factor of 0.2 where this has 1).
+    (Liu et al. 2025, arXiv:2502.16982, use the factor 0.2 instead of 1).
 
     Matrices of one shape are updated together, and so are all variables of Adam: in a network with
     many small layers, starting thousands of small operations costs more than computing them.
@@ -63,9 +63,9 @@ class Muon(keras.optimizers.Optimizer):
         Adam's parameters.
     outputs
         Regular expression for the paths of matrices that are updated by Adam. Variables with fewer
-        than two dimensions or a single input channel always are.
+        than two dimensions or a single input channel are always updated by Adam.
     dtype
-        Type in which the iterations are computed; bfloat16 is exact enough.
+        Type in which the iterations are computed; bfloat16 is precise enough.
     gram
         Whether to iterate on Gram matrices (see ``orthogonalize``).
     together
@@ -164,7 +164,7 @@ class Muon(keras.optimizers.Optimizer):
         orthogonal = orthogonalize(momenta, self.dtype, gram=self.gram)
         for (group, gradients, variables), matrix in zip(matrices, orthogonal, strict=True):
             rate = ops.cast(learning_rate, group.momentum.dtype)
-            # A semi-orthogonal matrix times this has a root mean square of 1.
+            # A semi-orthogonal matrix times ``size`` has a root mean square of 1.
             size = max(group.momentum.shape[1:]) ** 0.5
             step = (rate * size) * ops.cast(matrix, group.momentum.dtype)
             self._subtract(variables, gradients, ops.unstack(step, len(variables)))
@@ -184,7 +184,7 @@ class Muon(keras.optimizers.Optimizer):
                 self.assign_sub(variable, ops.reshape(step, variable.shape))
 
     def _nesterov(self, group: _Group, gradients: list[Any]) -> Any:
-        """Update the momentum of a group of matrices; return it one step ahead, in its shape."""
+        """Update a group's momentum; return the Nesterov momentum, (members, rows, columns)."""
         momentum = group.momentum
         _, rows, columns = momentum.shape
         shapes = [(rows, columns)] * len(gradients)
@@ -227,8 +227,8 @@ def orthogonalize(
 ) -> list[Any]:
     """Return approximations of the semi-orthogonal matrices nearest to the given ones.
 
-    Singular values end up between 0.7 and 1.3 instead of at 1, which trains as well (Jordan et
-    al.). Those below about 0.01 of the largest remain smaller.
+    The resulting singular values lie between 0.7 and 1.3 instead of being 1, which trains equally
+    well (Jordan et al. 2024). Singular values below about 0.01 of the largest remain smaller.
 
     Parameters
     ----------
@@ -238,8 +238,9 @@ def orthogonalize(
         Type of the computation and of the result.
     gram
         Iterate on the Gram matrices, which takes half the time (Zhang, Amsel, Chen and Dao 2026,
-        tridao.me/blog/2026/gram-newton-schulz), on those of one size together. Requires products in
-        full float32, as on CPUs: with bfloat16 or TF32, small singular values grow without bound.
+        tridao.me/blog/2026/gram-newton-schulz). Gram matrices of one size are processed together.
+        Requires products in full float32, as on CPUs: with bfloat16 or TF32, small singular values
+        grow without bound.
 
     Returns
     -------
@@ -247,8 +248,8 @@ def orthogonalize(
     """
     stacks = [ops.cast(stack, dtype) for stack in stacks]
     grams = [_gram(stack) for stack in stacks]
-    # The Frobenius norm of the Gram matrix bounds the square of the largest singular value more
-    # closely than that of the matrix does, which saves an iteration.
+    # The Frobenius norm of the Gram matrix is a closer bound of the squared largest singular value
+    # than the squared norm of the matrix itself. The closer bound saves an iteration.
     scales = [ops.rsqrt(_norm(gram_matrix)) for gram_matrix in grams]
     if not gram:
         return [_iterate(stack * scale) for stack, scale in zip(stacks, scales, strict=True)]
@@ -275,7 +276,8 @@ def _gram(x: Any) -> Any:
 
 def _norm(x: Any) -> Any:
     """Return the Frobenius norms of (M, n, n) matrices, (M, 1, 1)."""
-    # Divided by the largest element first: fourth powers of gradients may underflow in float32.
+    # Divide by the largest element first, because fourth powers of gradients may underflow in
+    # float32.
     largest = ops.max(ops.abs(x), (-2, -1), keepdims=True) + 1e-30
     return largest * ops.sqrt(ops.sum(ops.square(x / largest), (-2, -1), keepdims=True) + 1e-7)
 
@@ -304,9 +306,9 @@ def _inverse_roots(grams: list[Any]) -> list[Any]:
 
 
 def _inverse_root(gram: Any) -> Any:
-    """Return the product of all iterations, (M, n, n): x times it is the result of ``_iterate(x)``.
+    """Return the product P of all iterations, (M, n, n): x P (for wide x: P x) is ``_iterate(x)``.
 
-    It approximates the inverse square root of the Gram matrix of x, (M, n, n).
+    P approximates the inverse square root of the Gram matrix of x, (M, n, n).
     """
     identity = ops.eye(gram.shape[-1], dtype=gram.dtype)
     product = None

@@ -2,8 +2,8 @@
 
 A view (``nn.warp.View``) is an affine map with an optional mirror. The network predicts in the
 pixels of the view, and ``View.to_face`` maps the predictions back to face pixels. The loss is
-therefore computed where the labels are: labels are not warped and may be missing. Everything here
-uses ``keras.ops`` and runs inside the training step on any device and backend.
+therefore computed in face pixels: labels are not warped and may be missing. All functions except
+``gaussian_smoothing`` use ``keras.ops`` and run inside the training step on any device and backend.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def draw_view(batch: Any, strength: Augmentation, seed: keras.random.SeedGenerat
     zoom = ops.exp(symmetric(strength.scale))
     shift_x, shift_y = symmetric(strength.shift), symmetric(strength.shift)
     if strength.zoom_out:
-        # As wide as the crop of an inaccurate face detector. The whole image stays visible.
+        # Imitates the wide crop of an inaccurate face detector. The whole image stays visible.
         size = ops.where(uniform(0, 1) < strength.zoom_out, uniform(0.5, 1), ops.ones((batch,)))
         margin = (1 - size) * CENTRE
         zoom = zoom * size
@@ -84,7 +84,7 @@ def change_lighting(images: Any, strength: Augmentation, seed: keras.random.Seed
         return keras.random.uniform((batch, 1, 1, 1), -half_range, half_range, seed=seed)
 
     if strength.gamma:
-        # Twice as fast as ops.power.
+        # exp(γ · log x) is twice as fast as ops.power.
         images = ops.exp(ops.exp(uniform(strength.gamma)) * ops.log(ops.maximum(images, 1e-3)))
     # Contrast changes the distance from mid-grey. Contrast, gain and brightness are combined into
     # one factor and one offset, because each pass over all pixels takes time.
@@ -99,8 +99,9 @@ def change_lighting(images: Any, strength: Augmentation, seed: keras.random.Seed
     if strength.blur:
         images = _blur(images, strength.blur, seed)
     if strength.noise:
-        # Uniform noise with standard deviation 1, drawn once for the batch and scaled (also by
-        # negative factors) for each image. Separate or normal noise takes much longer.
+        # Uniform noise with standard deviation 1 is drawn once for the batch and scaled by a
+        # random factor, which may be negative, for each image. Separate noise for each image, or
+        # normal noise, takes much longer.
         noise = keras.random.uniform((IMAGE_SIZE, IMAGE_SIZE, 1), -(3**0.5), 3**0.5, seed=seed)
         images = images + uniform(strength.noise) * noise
     if strength.random_erasing:
@@ -116,7 +117,7 @@ def gaussian_smoothing(sigma: float, radius: int) -> np.ndarray:
     sigma
         Standard deviation in pixels.
     radius
-        Pixels on each side at which the Gaussian is cut off. Edges are reflected.
+        Distance in pixels at which the Gaussian is cut off. Edges are reflected.
 
     Returns
     -------
@@ -129,9 +130,9 @@ def gaussian_smoothing(sigma: float, radius: int) -> np.ndarray:
 
 
 def _blur(images: Any, probability: float, seed: keras.random.SeedGenerator) -> Any:
-    """Mix some of the images, in random proportion, with their smoothed versions."""
+    """Mix a random selection of the images with their smoothed versions, in random proportion."""
     smoothing = _blur_matrix()
-    # Matrix products: a convolution of one channel takes several times as long.
+    # Matrix products, because a convolution of one channel takes several times as long.
     smooth = ops.matmul(ops.matmul(smoothing, images[..., 0]), smoothing.T)[..., None]
     shape = (ops.shape(images)[0], 1, 1, 1)
     chosen = keras.random.uniform(shape, seed=seed) < probability
@@ -145,7 +146,7 @@ def _blur_matrix() -> np.ndarray:
 
 
 def _erase_rectangle(images: Any, probability: float, seed: keras.random.SeedGenerator) -> Any:
-    """Fill a random rectangle of some of the images with a random grey value."""
+    """Fill a random rectangle with a random grey value, in a random selection of the images."""
     batch = ops.shape(images)[0]
 
     def uniform(low: float, high: float) -> Any:

@@ -1,11 +1,11 @@
 """Crop search: predict again from windows of the image where flip disagreement is large.
 
-A few images in a thousand are cropped so wide that a network looks for the face in the wrong place
-and misses it by ten pixels or more. The squared error of such an image equals that of hundreds of
-good predictions. It can be found without labels: the predictions for the image and for its mirror
-image disagree. The network then predicts from windows of the image. The prediction from a window
-counts if its flip disagreement is small and another window, which shows the face at another place
-and size, agrees.
+A few images in a thousand are cropped so wide that the predictions are wrong by ten pixels or more.
+The squared error of such an image equals the sum over hundreds of good predictions. Such images can
+be found without labels, because the predictions for the image and for its mirror image disagree.
+The network then predicts from windows of the image. The prediction from a window is used if its
+flip disagreement is small and the prediction from another window, which shows the face at another
+place and size, agrees.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from fkd_kaggle.training import forward
 from fkd_kaggle.training.label_offset import label_offset_pixels
 
 LARGE_DISAGREEMENT = 3.0
-"""Flip disagreement in pixels above which a face is searched for."""
+"""Flip disagreement in pixels above which the crop search is used for a face."""
 
 SMALL_DISAGREEMENT = 1.0
-"""Flip disagreement in window pixels below which the prediction from a window counts; 19 of 20
-faces are below it."""
+"""Flip disagreement in window pixels below which the prediction from a window is used; 19 of 20
+faces are below this value."""
 
 AGREEMENT_DISTANCE = 2.0
 """Root mean square distance in pixels below which the predictions from two windows agree."""
 
 MAX_FRACTION = 0.03
-"""Largest fraction of the faces that are searched for, rounded up. A network with larger flip
-disagreement on more faces is not trained enough for the search."""
+"""Largest fraction of the faces for which the crop search is used; the number is rounded up. A
+network with large flip disagreement on more faces is not trained enough for the search."""
 
 _WINDOW_SIZES = ((0.85, 2), (0.7, 3), (0.5, 4))
 """Size of windows as a fraction of the image, and number of windows along each axis."""
@@ -52,7 +52,7 @@ def predict_with_crop_search(
     images
         (N, 96, 96) uint8.
     flip
-        P positions from ``outputs.flip_averaging_order``; without them there is no search.
+        P positions from ``outputs.flip_averaging_order``; None disables the search.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def search_crops(
 
 
 def crop_windows() -> np.ndarray:
-    """Return the windows of the search, (W, 2, 3) float32: window (x, y, 1) → image (x, y)."""
+    """Return (W, 2, 3) float32 maps from window pixels (x, y, 1) to image pixels (x, y)."""
     windows = []
     for size, count in _WINDOW_SIZES:
         corners = np.linspace(0, (1 - size) * (IMAGE_SIZE - 1), count)

@@ -1,6 +1,7 @@
-"""Parts that all trainings share: Keras' ``fit`` with a fallback and Ctrl-C, and the best weights.
+"""Shared parts of training: Keras' ``fit`` with an XLA fallback and Ctrl-C, and the best weights.
 
-``trainer`` trains members of ensembles with them, ``photos.training`` networks for photos.
+``training.trainer`` (members of ensembles) and ``photos.training`` (photo networks) use this
+module.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ def fit(
     *,
     recompile: Callable[[], None],
 ) -> None:
-    """Call ``learner.fit``, and once more without XLA if XLA fails at the first step.
+    """Call ``learner.fit``; repeat the call without XLA if XLA fails at the first step.
 
     Parameters
     ----------
     learner
         The compiled model.
     arguments
-        Returns arguments of ``fit``. Called before each attempt, so that iterators are new.
+        Returns the keyword arguments of ``fit``. It is called before each attempt, so that each
+        attempt gets new iterators.
     callbacks
         Callbacks of ``fit``.
     recompile
@@ -56,13 +58,13 @@ def fit(
                 raise
         else:
             return
-        # Not in the except block, where the error keeps the memory of the first attempt.
+        # Retry outside the except block: the exception keeps the memory of the first attempt.
         recompile()
         attempt()
 
 
 class BestWeights:
-    """Saves a network's weights at its best validation score and counts the epochs since.
+    """Saves a network's weights at the best validation score and counts the epochs since then.
 
     Parameters
     ----------
@@ -71,7 +73,7 @@ class BestWeights:
     path
         File of the weights, ``*.weights.h5``.
     patience
-        Number of epochs without a better score after which training should stop; 0 for no limit.
+        Number of epochs without a better score after which training stops; 0 for no limit.
     keep_last
         Save the weights after every epoch with a score, whether the score is better or not.
     """
@@ -88,16 +90,16 @@ class BestWeights:
 
     @property
     def is_exhausted(self) -> bool:
-        """Return whether the score has not become better for ``patience`` epochs."""
+        """Return whether the score has not improved for ``patience`` epochs."""
         return bool(self.patience) and self.epochs_since >= self.patience
 
     def update(self, score: float | None) -> bool:
-        """Save the weights if they are better, and return whether they are.
+        """Save the weights if the score is better, and return whether they were saved.
 
         Parameters
         ----------
         score
-            Score of the epoch, smaller is better; None if it was not measured.
+            Score of the epoch, where smaller is better; None if the epoch was not scored.
         """
         better = score is not None and (self.best is None or score < self.best or self.keep_last)
         if better:
@@ -131,8 +133,8 @@ class _StepWatcher(keras.callbacks.Callback):
 def _interruptible(watcher: _StepWatcher) -> Iterator[None]:
     """Make sure that Ctrl-C ends ``fit``.
 
-    A KeyboardInterrupt raised in a finalizer or in a callback from C++ is printed and dropped. The
-    watcher therefore checks after each step whether Ctrl-C was pressed.
+    Python prints and ignores a KeyboardInterrupt that is raised in a finalizer or in a callback
+    from C++. The watcher therefore checks after each step whether Ctrl-C was pressed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,6 +1,6 @@
 """The learner: a network with augmentation, loss and optimizer, ready for Keras' ``fit``.
 
-Knows nothing about folds, checkpoints or files; ``training.trainer`` runs it.
+This module does not handle folds, checkpoints or files; ``training.trainer`` fits the learner.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Learner(keras.Model):
     network
         The network, from ``training.network``.
     recipe
-        Its recipe: loss and augmentation.
+        Recipe of the network: loss and augmentation.
     seed
         Seed of the views.
     images
@@ -84,7 +84,7 @@ class Learner(keras.Model):
         self.predict_views = models.forward_through_views(recipe.architecture, network)
 
     def call(self, faces: Any, training: bool = False) -> Any:
-        """Return (B, P, 2) float32 face pixels, and in training a dict with points, view and maps.
+        """Return (B, P, 2) float32 face pixels; in training, a dict with points, view and maps.
 
         Parameters
         ----------
@@ -149,9 +149,9 @@ def make_learner(member: Member, training: Faces) -> Learner:
     Parameters
     ----------
     member
-        Its recipe and seed.
+        The member; its recipe and seed are used.
     training
-        Training faces; their images are kept on the device.
+        Training faces. Their images are kept on the device.
 
     Raises
     ------
@@ -170,9 +170,17 @@ def make_learner(member: Member, training: Faces) -> Learner:
 
 
 def compile_learner(learner: Learner, optimizer: keras.optimizers.Optimizer) -> None:
-    """Compile a learner for training, with XLA where ``nn.backend`` uses it."""
-    # In mixed float16, auto_scale_loss wraps the optimizer in one that scales the loss. With a
-    # fixed loss scale, the optimizer scales the loss itself.
+    """Compile a learner for training, with XLA if ``backend.uses_xla()`` is true.
+
+    Parameters
+    ----------
+    learner
+        The learner; compiled in place.
+    optimizer
+        The optimizer, from ``make_optimizer``.
+    """
+    # In mixed float16, auto_scale_loss wraps the optimizer in a LossScaleOptimizer. With a fixed
+    # loss scale, the optimizer itself scales the loss.
     learner.compile(
         optimizer=optimizer,
         jit_compile=backend.uses_xla(),
@@ -197,7 +205,7 @@ def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     if backend.uses_cpu():
         return Muon(recipe.learning_rate, gram=True, **options)
     dtype = keras.config.dtype_policy().compute_dtype
-    # The squares overflow in float16.
+    # Squares of gradients overflow in float16.
     dtype = "float32" if dtype == "float16" else dtype
     return Muon(recipe.learning_rate, dtype=dtype, **options)
 
@@ -207,8 +215,8 @@ def shuffled_batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield shuffled batches without end.
 
-    A generator instead of arrays: ``fit`` on arrays builds a new input pipeline for every epoch,
-    which took 5 s each time here, and the smaller last batch would be compiled separately.
+    The batches come from a generator because ``fit`` on arrays builds a new input pipeline for
+    every epoch, which took 5 s in this project, and compiles the smaller last batch separately.
 
     Parameters
     ----------

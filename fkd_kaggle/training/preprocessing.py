@@ -1,10 +1,10 @@
-"""Preprocessing: what a recipe does with the faces it is trained on before the first step.
+"""Preprocessing of the training faces by the options of a recipe, before training starts.
 
-In this order: select the faces of one annotator if the recipe says so, split off faces for early
-stopping, impute missing labels, and add fixed copies (offline augmentation). Some publications
-split after the offline augmentation, so that they tested on mirrored and shifted copies of their
-training faces. The split "after-augmentation" does the same, to measure by how much the score
-becomes too optimistic.
+The order is: select the faces of one annotator if the recipe requires this, split off faces for
+early stopping, impute missing labels, and add fixed copies (offline augmentation). Some
+publications split after the offline augmentation and therefore tested on mirrored and shifted
+copies of their training faces. The split "after-augmentation" does the same, to measure how much
+too optimistic such a score is.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class PreparedFaces:
     training: Faces
     """Faces to train on."""
     validation: Faces | None
-    """Faces for early stopping and "plateau"; None where the held-out faces are used."""
+    """Faces for early stopping and the "plateau" schedule; None if the held-out faces are used."""
     copies: Faces | None = None
-    """Test faces of the split "after-augmentation", among them copies of training faces."""
+    """Test faces of the split "after-augmentation", including copies of training faces."""
 
 
 def prepare_faces(recipe: Recipe, faces: Faces, split: str, seed: int) -> PreparedFaces:
@@ -91,15 +91,15 @@ def augment_offline(faces: Faces, recipe: Recipe, seed: int) -> Faces:
     faces
         The faces.
     recipe
-        Its ``imputation`` and ``offline_augmentation``.
+        Recipe; its ``imputation`` and ``offline_augmentation`` are used.
     seed
-        Seed of the noise.
+        Seed of the noise of the copies.
     """
     imputed = imputation.impute_labels(faces, recipe.imputation, recipe.outputs())
     if not recipe.offline_augmentation:
         return imputed
     complete = faces.take(np.nonzero(imputation.has_all_points(faces, recipe.outputs()))[0])
-    # One generator for all copies, so that each has its own noise.
+    # One random generator for all copies, so that their noise differs.
     random = np.random.default_rng(seed)
     copies = [_copy_faces(complete, copy, random) for copy in recipe.offline_augmentation]
     parts = [imputed, *copies]
@@ -111,7 +111,7 @@ def augment_offline(faces: Faces, recipe: Recipe, seed: int) -> Faces:
 
 
 def copied_points(keypoints: np.ndarray, copy: OfflineCopy) -> tuple[np.ndarray, np.ndarray]:
-    """Return the keypoints of copies and which copies are made.
+    """Return the keypoints of the copies, and whether each copy is made.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def _copy_faces(faces: Faces, copy: OfflineCopy, random: np.random.Generator) ->
 
 
 def _view(copy: OfflineCopy) -> View:
-    """Return the view of a copy, a batch of one."""
+    """Return the view of a copy, as a batch of size 1."""
     from keras import ops
 
     from fkd_kaggle.nn import warp
@@ -178,6 +178,6 @@ def _view(copy: OfflineCopy) -> View:
 
 
 def _split_off(faces: Faces, fraction: float, split: str, seed: int) -> tuple[Faces, Faces]:
-    """Return the faces without a random fraction, and the fraction."""
+    """Split faces at random; return the remaining faces and the selected ``fraction`` of them."""
     selected = folds.hold_out_rows(faces, fraction, split, seed)
     return faces.take(np.nonzero(~selected)[0]), faces.take(np.nonzero(selected)[0])

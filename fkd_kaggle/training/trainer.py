@@ -1,6 +1,6 @@
 """Trains one member: schedule, validation, checkpoints, time budget and progress events.
 
-Uses Keras' ``fit`` on any backend. Knows nothing about folds or blends, and prints nothing.
+Uses Keras' ``fit`` on any backend. This module does not handle folds or blends and does not print.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ RANDOM_PATIENCE = 5
 """Factor on the patience if a pretrained architecture starts from random weights."""
 
 _CHECKPOINT_SECONDS = 30.0
+"""Minimum seconds between two checkpoints."""
 
 _EVENT_SECONDS = 0.5
+"""Minimum seconds between two ``StepEnded`` events."""
 
 
 def fit_member(
@@ -80,7 +82,10 @@ def fit_member(
 
     Returns
     -------
-    The network with the selected weights, and the result of the training.
+    network
+        The network with the selected weights.
+    progress
+        Epochs, seconds, best score and the reason why training ended.
 
     Raises
     ------
@@ -176,7 +181,7 @@ class _Session(keras.callbacks.Callback):
         self.step, self.rate = 0, 0.0
 
     def restore(self) -> None:
-        """Resume from the checkpoint, if there is a complete one."""
+        """Resume from the checkpoint if a complete checkpoint exists."""
         restored = restore_checkpoint(self.learner, self.folder)
         if restored is None:
             return
@@ -272,7 +277,7 @@ class _Session(keras.callbacks.Callback):
         self.saved_at = self.clock()
 
     def save_interrupted(self) -> None:
-        """Save the finished epochs, if there are any, for use and for resuming."""
+        """Save the finished epochs, if any, so that they can be used and resumed."""
         if self.progress.epoch:
             if not self.weights.path.exists():
                 self.weights.save()
@@ -286,7 +291,7 @@ class _Session(keras.callbacks.Callback):
         delete_checkpoint(self.folder)
 
     def _images(self) -> int:
-        """Return the number of images of the epoch so far."""
+        """Return the number of images processed so far in the current epoch."""
         return self.step * self.recipe.batch_size
 
     def _add_history_row(self, loss: float, rmse: float | None, speed: float) -> None:
