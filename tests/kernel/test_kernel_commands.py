@@ -781,7 +781,7 @@ def test_a_rehearsal_by_kernel_of_data_without_answers_ends_well(
 ) -> None:
     result = fkd("rehearse", "--via", "kernel", "--data", competition_dir, *PLAN[:2])
     assert result.code == 0, result.all
-    assert "taken, not scored" in result.out
+    assert "accepted, not scored" in result.out
 
 
 OLD_RUN = Path(__file__).parents[1] / "data" / "old_run"

@@ -1,4 +1,7 @@
-"""Kaggle's KernelsApiService: status, log, output, cancel, quota; pushing is kernel_push.py's."""
+"""Kaggle's KernelsApiService: status, log, output, cancel, delete, quota.
+
+Translates between the wire format and ``host``, which has the rules. ``push`` answers pushes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus
 
 from fkd_kaggle.practice import fault_injection
 from fkd_kaggle.practice.kernels import push
-from fkd_kaggle.practice.kernels.host import GPU_WEEK, KernelHost
+from fkd_kaggle.practice.kernels.host import WEEKLY_GPU_SECONDS, KernelHost
 from fkd_kaggle.practice.kernels.store import KernelVersion
 from fkd_kaggle.practice.wire_format import (
     paginate,
@@ -24,13 +27,14 @@ from fkd_kaggle.practice.wire_format import (
 )
 
 _POLL: Final = 0.1
+"""Seconds between two reads of a growing log."""
 
-_SILENCE: Final = 15.0
-"""Seconds after which a silent log stream says that it lives."""
+_KEEP_ALIVE: Final = 15.0
+"""Seconds without events after which a log stream sends a comment."""
 
 
 def blueprint(kernels: KernelHost) -> flask.Blueprint:
-    """Return the routes of kernels."""
+    """Return the routes of Kaggle's API for kernels, and of their output files."""
     routes = flask.Blueprint("kernels", __name__)
     methods: dict[str, Callable[[], flask.Response]] = {
         "SaveKernel": lambda: push.save_kernel(kernels),
@@ -49,14 +53,14 @@ def blueprint(kernels: KernelHost) -> flask.Blueprint:
     @routes.post("/api/v1/kernels.KernelsApiService/<method>")
     def kernel(method: str) -> flask.Response:
         if method not in methods:
-            refuse(501, f"a practice Kaggle does not know {method}")
+            refuse(501, f"the practice Kaggle does not implement {method}")
         return methods[method]()
 
     @routes.get("/api/v1/kernels/logs/stream/<owner>/<slug>")
     def log_stream(owner: str, slug: str) -> flask.Response:
         return _stream(kernels, _find(kernels, owner, slug))
 
-    # Kaggle's own links are signed; here the page's address is as good.
+    # Kaggle signs these URLs; the practice Kaggle does not.
     @routes.get("/storage/kernels/<int:session>/<path:name>")
     def output_file(session: int, name: str) -> flask.Response:
         version = kernels.versions.session(session)
@@ -69,7 +73,7 @@ def blueprint(kernels: KernelHost) -> flask.Blueprint:
 
 
 def _status(kernels: KernelHost) -> flask.Response:
-    version = _asked(kernels, read_request(types.ApiGetKernelSessionStatusRequest))
+    version = _requested_version(kernels, read_request(types.ApiGetKernelSessionStatusRequest))
     answer = types.ApiGetKernelSessionStatusResponse()
     answer.status = KernelWorkerStatus[version.status.upper()]
     answer.failure_message = version.failure or None
@@ -78,7 +82,7 @@ def _status(kernels: KernelHost) -> flask.Response:
 
 def _output(kernels: KernelHost) -> flask.Response:
     request = read_request(types.ApiListKernelSessionOutputRequest)
-    version = _asked(kernels, request)
+    version = _requested_version(kernels, request)
     names, token = paginate(kernels.versions.output(version), request)
     answer = types.ApiListKernelSessionOutputResponse()
     answer.files = [_output_item(version, name) for name in names]
@@ -100,7 +104,7 @@ def _output_item(version: KernelVersion, name: str) -> Any:
 
 def _files(kernels: KernelHost) -> flask.Response:
     request = read_request(types.ApiListKernelFilesRequest)
-    version = _asked(kernels, request)
+    version = _requested_version(kernels, request)
     names, token = paginate(kernels.versions.output(version), request)
     answer = types.ApiListKernelFilesResponse()
     answer.files = [_file_item(kernels, version, name) for name in names]
@@ -130,60 +134,63 @@ def _log_stream(kernels: KernelHost) -> flask.Response:
     request = read_request(types.ApiGetKernelSessionLogsStreamRequest)
     if request.kernel_session_id:
         return _stream(kernels, _session(kernels, request.kernel_session_id))
-    return _stream(kernels, _asked(kernels, request))
+    return _stream(kernels, _requested_version(kernels, request))
 
 
 def _stream(kernels: KernelHost, version: KernelVersion) -> flask.Response:
-    """Send the log as it grows, from its beginning; as it is stored where the kernel is over."""
+    """Return the log: the stored one of a finished kernel, otherwise events as it grows."""
     if version.is_finished:
         return flask.Response(kernels.versions.log(version), mimetype="application/json")
     events = _events(kernels, version)
     return flask.Response(
-        fault_injection.cut_events(events), mimetype="text/event-stream",
+        fault_injection.cut_events(events),
+        mimetype="text/event-stream",
         headers={"Cache-Control": "no-cache", "Connection": "close"},
-    )  # fmt: skip
+    )
 
 
 def _events(kernels: KernelHost, version: KernelVersion) -> Iterator[str]:
-    path, position, heard = kernels.versions.log_file(version), 0, time.monotonic()
+    """Yield server-sent events: the lines of the log from its beginning, until the kernel ends."""
+    path, position, last_event = kernels.versions.log_file(version), 0, time.monotonic()
     while not kernels.closed:
-        now = kernels.versions.session(version.session)
-        over = now is None or now.is_finished  # asked before reading: what comes after is the last
+        current = kernels.versions.session(version.session)
+        # Determined before reading, so that the last lines are read.
+        finished = current is None or current.is_finished
         lines, position = _new_lines(path, position)
         yield from (f"data: {line}\n\n" for line in lines)
-        if over:
+        if finished:
             yield "data: END_OF_LOG\n\n"
             return
         if lines:
-            heard = time.monotonic()
-        elif time.monotonic() - heard > _SILENCE:
-            yield ": still there\n\n"
-            heard = time.monotonic()
+            last_event = time.monotonic()
+        elif time.monotonic() - last_event > _KEEP_ALIVE:
+            yield ": keep-alive\n\n"
+            last_event = time.monotonic()
         time.sleep(_POLL)
 
 
 def _new_lines(path: Any, position: int) -> tuple[list[str], int]:
-    """Return the whole lines after ``position`` and where they end."""
+    """Return the complete lines after a position in bytes, and the position of their end."""
     try:
         with path.open("rb") as log:
             log.seek(position)
             text = log.read()
     except FileNotFoundError:
         return [], position
-    whole = text[: text.rfind(b"\n") + 1]
-    return whole.decode().splitlines(), position + len(whole)
+    complete = text[: text.rfind(b"\n") + 1]
+    return complete.decode().splitlines(), position + len(complete)
 
 
 def _cancel(kernels: KernelHost) -> flask.Response:
     version = _session(kernels, read_request(types.ApiCancelKernelSessionRequest).kernel_session_id)
     if version.is_finished:
-        refuse(400, "The session is over already.")
+        refuse(400, "The session has already ended.")
     kernels.cancel(version)
     return write_response(types.ApiCancelKernelSessionResponse())
 
 
 def _delete(kernels: KernelHost) -> flask.Response:
-    version = _asked(kernels, read_request(types.ApiDeleteKernelRequest))
+    version = _requested_version(kernels, read_request(types.ApiDeleteKernelRequest))
     kernels.delete(version.owner, version.slug)
     return write_response(types.ApiDeleteKernelResponse())
 
@@ -204,13 +211,13 @@ def _get(kernels: KernelHost) -> flask.Response:
 def _list(kernels: KernelHost) -> flask.Response:
     request = read_request(types.ApiListKernelsRequest)
     newest = {one.ref: one for one in kernels.versions.all()[::-1]}
-    mine = [one for one in newest.values() if one.owner == flask.g.user]
+    own = [one for one in newest.values() if one.owner == flask.g.user]
     if request.user and request.user != flask.g.user:
-        mine = []
+        own = []
     if request.competition:
-        mine = [one for one in mine if request.competition in one.competitions]
-    mine = [one for one in mine if request.search.lower() in f"{one.ref} {one.title}".lower()]
-    rows, token = paginate(mine[::-1], request)
+        own = [one for one in own if request.competition in one.competitions]
+    own = [one for one in own if request.search.lower() in f"{one.ref} {one.title}".lower()]
+    rows, token = paginate(own[::-1], request)
     answer = types.ApiListKernelsResponse()
     answer.kernels = [_metadata(one) for one in rows]
     answer.next_page_token = token
@@ -239,31 +246,35 @@ def _quota(kernels: KernelHost) -> flask.Response:
     answer = types.ApiGetAcceleratorQuotaStatisticsResponse()
     answer.quota_refresh_time = to_datetime(kernels.week_end())
     body = answer.to_dict()
-    # Written by hand: kagglesdk 0.1.37 leaves out the days of a duration, and 30 hours have one.
+    # Not by kagglesdk 0.1.37, which drops the days of a duration: 30 hours would become 6.
     body["gpuQuota"] = {
         "timeUsed": f"{kernels.gpu_seconds(flask.g.user):.0f}s",
         "timeReserved": "0s",
-        "totalTimeAllowed": f"{GPU_WEEK:.0f}s",
-        "minimumTimeAllowed": f"{GPU_WEEK:.0f}s",
+        "totalTimeAllowed": f"{WEEKLY_GPU_SECONDS:.0f}s",
+        "minimumTimeAllowed": f"{WEEKLY_GPU_SECONDS:.0f}s",
     }
     return flask.jsonify(body)
 
 
-def _asked(kernels: KernelHost, request: Any) -> KernelVersion:
-    """Return the version that a request names, by its label or the newest."""
+def _requested_version(kernels: KernelHost, request: Any) -> KernelVersion:
+    """Return the version that a request names by its label; without one, the newest."""
     label = getattr(request, "version_label", "") or ""
     number = int(label) if label.isdecimal() else None
     return _find(kernels, request.user_name, request.kernel_slug, number)
 
 
 def _find(kernels: KernelHost, owner: str, slug: str, number: int | None = None) -> KernelVersion:
+    """Return a version that the user may see; None or 0 for the newest."""
     version = kernels.versions.find(owner, slug, number or None)
     if version is None or not version.may_be_seen_by(flask.g.user):
-        refuse(403, "Permission 'kernels.get' was denied")  # what Kaggle says of unknown ones too
+        refuse(
+            403, "Permission 'kernels.get' was denied"
+        )  # Kaggle's message for unknown kernels, too
     return version
 
 
 def _session(kernels: KernelHost, session: int) -> KernelVersion:
+    """Return the version of one of the user's sessions."""
     version = kernels.versions.session(session)
     if version is None or version.owner != flask.g.user:
         refuse(403, "Permission 'kernelSessions.cancel' was denied")

@@ -1,7 +1,7 @@
-"""Kernels as Kaggle runs them: what it refuses, what waits, what runs, what the week's GPU is.
+"""The host of kernels: limits on sessions and GPU hours, the queue, and the running processes.
 
-Knows the rules and no wire format; kernels.py puts them on the wire. Each run is a process that
-kernel_runner.py watches; none outlives the practice Kaggle.
+Knows no wire format; ``api`` and ``push`` answer the requests. Each run is a process of ``runner``,
+which ends with the practice Kaggle.
 """
 
 from __future__ import annotations
@@ -26,55 +26,73 @@ from fkd_kaggle.practice.kernels.sandbox import Mount
 from fkd_kaggle.practice.kernels.store import KernelStore, KernelVersion
 from fkd_kaggle.practice.storage import DAY, Store
 
-LONGEST: Final = 12 * 3600.0
-"""Seconds that Kaggle lets a session run, with or without GPU."""
+MAX_SECONDS: Final = 12 * 3600.0
+"""Kaggle's maximum duration of a session, with or without GPU."""
 
-GPU_WEEK: Final = 30 * 3600.0
-"""Seconds of GPU that Kaggle gives everybody each week."""
+WEEKLY_GPU_SECONDS: Final = 30 * 3600.0
+"""Kaggle's weekly GPU quota of a user."""
 
-LARGEST_SOURCE: Final = 1_000_000
-"""Bytes. Kaggle says "less than 1 megabytes"; 954 kB were seen to pass."""
+MAX_SOURCE_SIZE: Final = 1_000_000
+"""Bytes. Kaggle says "less than 1 megabytes" and has accepted 954 kB."""
 
 GPU_SESSIONS: Final = 2
+"""Kaggle's limit on a user's concurrent sessions with GPU."""
 
 CPU_SESSIONS: Final = 5
+"""Kaggle's limit on a user's concurrent sessions without GPU."""
 
 KERNELS_AT_ONCE: Final = 2
+"""Default number of kernels that run at the same time on this machine."""
 
 _WEEK: Final = 7 * DAY
 
-_SATURDAY: Final = 2 * DAY
-"""The first Saturday 0:00 UTC, when Kaggle's week begins, after the beginning of UNIX time."""
+_FIRST_WEEK: Final = 2 * DAY
+"""UNIX time of the first Saturday, 0:00 UTC: Kaggle's weeks begin on Saturdays."""
 
 _POLL: Final = 0.1
+"""Seconds between two checks of a stuck queue."""
 
 
 class PushRefusedError(Exception):
-    """Kaggle takes no such push, and says so in its answer rather than by an HTTP status."""
+    """A push that Kaggle refuses by an error message in its response, not by an HTTP status."""
 
 
 @dataclass(frozen=True)
 class PushRequest:
-    """What a user asks for."""
+    """A validated push."""
 
     owner: str
     slug: str
     title: str
     text: str
+    """The script."""
     gpu: bool
     internet: bool
     private: bool
     machine_shape: str
     docker_image: str
     limit: float
-    """Seconds; 0 for as long as Kaggle allows."""
+    """Maximum duration in seconds; 0 for Kaggle's maximum."""
     tags: tuple[str, ...]
     competitions: tuple[str, ...]
     kernels: tuple[str, ...]
+    """Kernels whose output it reads: "owner/slug" or "owner/slug/version"."""
 
 
 class KernelHost:
-    """All kernels of a practice Kaggle, from their push to their output."""
+    """All kernels of a practice Kaggle, from the push to the output.
+
+    Parameters
+    ----------
+    store
+        State of the practice Kaggle: its folder and clock.
+    dataset
+        The competition's data, which kernels read.
+    faults
+        Failures to simulate.
+    at_once
+        Number of kernels that run at the same time.
+    """
 
     def __init__(
         self, store: Store, dataset: ServedDataset, faults: Faults, at_once: int = KERNELS_AT_ONCE
@@ -90,29 +108,36 @@ class KernelHost:
         self._closed = False
         self.versions = KernelStore(self._folder / "versions")
         for version in self.versions.all():
-            if not version.is_finished:  # whoever ran it is gone
-                self._over(version, "error", runner.STOPPED)
+            if not version.is_finished:  # it ended with an earlier server
+                self._finish(version, "error", runner.STOPPED)
         self._dispatcher: threading.Thread | None = None
 
-    # --- what users ask for -------------------------------------------------------------------
-
     def push(self, push: PushRequest) -> KernelVersion:
-        """Take a new version of a kernel and let it run as soon as there is room.
+        """Store a new version of a kernel and queue its run.
 
         Raises
         ------
         PushRefusedError
-            As Kaggle words it.
+            The user's sessions or GPU hours are used up.
         """
         with self._changed:
-            self._check_room(push)
+            self._check_limits(push)
             version = self.versions.add(
-                push.owner, push.slug, push.text,
-                title=push.title, pushed=self.now(), gpu=push.gpu, internet=push.internet,
-                private=push.private, machine_shape=push.machine_shape,
-                docker_image=push.docker_image, tags=push.tags, competitions=push.competitions,
-                kernels=push.kernels, limit=min(push.limit or LONGEST, LONGEST),
-            )  # fmt: skip
+                push.owner,
+                push.slug,
+                push.text,
+                title=push.title,
+                pushed=self.now(),
+                gpu=push.gpu,
+                internet=push.internet,
+                private=push.private,
+                machine_shape=push.machine_shape,
+                docker_image=push.docker_image,
+                tags=push.tags,
+                competitions=push.competitions,
+                kernels=push.kernels,
+                limit=min(push.limit or MAX_SECONDS, MAX_SECONDS),
+            )
             if self._dispatcher is None:
                 self._dispatcher = threading.Thread(target=self._dispatch, daemon=True)
                 self._dispatcher.start()
@@ -120,7 +145,7 @@ class KernelHost:
         return version
 
     def cancel(self, version: KernelVersion) -> None:
-        """Stop a version's run, or take it out of the queue."""
+        """Stop a version's run, or remove it from the queue."""
         with self._changed:
             process = self._running.get(version.session)
             if process is None:
@@ -129,31 +154,54 @@ class KernelHost:
                 )
                 return
             self.versions.change(version.session, status="cancel_requested")
-            _tell(process, runner.CANCEL)
+            _send(process, runner.CANCEL)
 
     def delete(self, owner: str, slug: str) -> None:
-        """Stop a kernel's runs and forget all its versions."""
+        """Stop a kernel's runs and delete all its versions."""
         for version in self.versions.of(owner, slug):
             self.cancel(version)
             self.wait(version)
         self.versions.delete(owner, slug)
 
     def wait(self, version: KernelVersion, timeout: float = 10.0) -> None:
-        """Return when a version is over, or after ``timeout`` seconds."""
+        """Wait until a version is finished, at most ``timeout`` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_over(version), timeout)
+            self._changed.wait_for(lambda: self._is_finished(version), timeout)
 
     def output_file(self, owner: str, slug: str, version: int | None, name: str) -> Path | None:
-        """Return a file that can be submitted: of a version that is complete, None the newest."""
+        """Return the path of an output file that can be submitted; None if there is none.
+
+        Parameters
+        ----------
+        owner, slug
+            The kernel.
+        version
+            Number of the version, which must be complete; None for the newest.
+        name
+            Path of the file, relative to ``/kaggle/working``.
+        """
         found = self.versions.find(owner, slug, version)
         if found is None or found.status != "complete":
             return None
         return self.versions.output_file(found, name)
 
+    def source(self, owner: str, slug: str, version: int | None = None) -> KernelVersion | None:
+        """Return the version whose output is read by kernels that name it; None if there is none.
+
+        Parameters
+        ----------
+        owner, slug
+            The kernel.
+        version
+            Number of the version; None for the newest complete one.
+        """
+        found = [one for one in self.versions.of(owner, slug) if one.status == "complete"]
+        return next((one for one in found if version in (None, one.version)), None)
+
     def gpu_seconds(self, user: str) -> float:
-        """Return how much of this week's GPU time ``user`` has used."""
+        """Return the seconds of this week's GPU quota that ``user`` has used."""
         if fault_injection.take_fault("gpu-quota") is not None:
-            return GPU_WEEK
+            return WEEKLY_GPU_SECONDS
         now, begin = self.now(), self.week_end() - _WEEK
         return sum(
             max(0.0, (one.ended or now) - max(one.started, begin))
@@ -162,42 +210,40 @@ class KernelHost:
         )
 
     def week_end(self) -> float:
-        """Return when GPU hours are counted anew: the next Saturday, 0:00 UTC."""
-        return _SATURDAY + ((self.now() - _SATURDAY) // _WEEK + 1) * _WEEK
+        """Return the UNIX time at which the GPU quota is renewed: next Saturday, 0:00 UTC."""
+        return _FIRST_WEEK + ((self.now() - _FIRST_WEEK) // _WEEK + 1) * _WEEK
 
     def close(self) -> None:
-        """Stop whatever runs, and start nothing more."""
+        """Stop all runs and start no more."""
         with self._changed:
             self._closed = True
             running = list(self._running.values())
             for process in running:
-                _tell(process, b"")
+                _send(process, b"")
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._running, timeout=20.0)
             for version in self.versions.all():
                 if not version.is_finished:
-                    self._over(version, "error", runner.STOPPED)
+                    self._finish(version, "error", runner.STOPPED)
 
     @property
     def closed(self) -> bool:
-        """Whether nothing runs any more."""
+        """Whether ``close`` was called."""
         return self._closed
 
-    # --- running ------------------------------------------------------------------------------
-
-    def _check_room(self, push: PushRequest) -> None:
+    def _check_limits(self, push: PushRequest) -> None:
         kind, most = ("GPU", GPU_SESSIONS) if push.gpu else ("CPU", CPU_SESSIONS)
         mine = [
             one for one in self.versions.all() if one.owner == push.owner and not one.is_finished
         ]
         if sum(one.gpu == push.gpu for one in mine) >= most:
             raise PushRefusedError(f"Maximum batch {kind} session count of {most} reached.")
-        if push.gpu and self.gpu_seconds(push.owner) >= GPU_WEEK:
-            hours = GPU_WEEK / 3600
+        if push.gpu and self.gpu_seconds(push.owner) >= WEEKLY_GPU_SECONDS:
+            hours = WEEKLY_GPU_SECONDS / 3600
             raise PushRefusedError(f"Maximum weekly GPU quota of {hours:.2f} hours reached.")
 
     def _dispatch(self) -> None:
-        """Start what waits, oldest first, as long as there is room."""
+        """Start queued versions, the oldest first, while fewer than ``at_once`` run."""
         with self._changed:
             while not self._closed:
                 waiting = [one for one in self.versions.all()[::-1] if one.status == "queued"]
@@ -217,18 +263,25 @@ class KernelHost:
             text = self.versions.source(version)
             sandbox.prepare_folders(folder, text, mounts, isolated=isolated)
             job = sandbox.kernel_command(
-                folder, self._python, mounts, isolated=isolated, internet=version.internet,
-                gpu=version.gpu, session=version.session,
-            )  # fmt: skip
+                folder,
+                self._python,
+                mounts,
+                isolated=isolated,
+                internet=version.internet,
+                gpu=version.gpu,
+                session=version.session,
+            )
             job |= {"limit": version.limit, "log": str(self.versions.log_file(version))}
             files.write_json(folder / runner.JOB, job)
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", runner.__file__, str(folder)],
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 start_new_session=True,
-            )  # fmt: skip
+            )
         except Exception as error:
-            self._over(version, "error", f"The practice Kaggle cannot run it: {error}")
+            self._finish(version, "error", f"The practice Kaggle cannot run it: {error}")
             self._changed.notify_all()
             return
         self._running[version.session] = process
@@ -236,9 +289,9 @@ class KernelHost:
         threading.Thread(target=self._watch, args=(version, process), daemon=True).start()
 
     def _watch(self, version: KernelVersion, process: subprocess.Popen[bytes]) -> None:
-        """Wait for a run's end and note how it ended."""
+        """Wait for a run's end and store its outcome."""
         process.wait()
-        _tell(process, b"")
+        _send(process, b"")
         folder = self.versions.folder(version)
         try:
             outcome = json.loads((folder / runner.OUTCOME).read_text(encoding="utf-8"))
@@ -246,49 +299,45 @@ class KernelHost:
         except (OSError, ValueError, KeyError):
             status, failure = "error", f"The kernel's runner ended with {process.returncode}."
         with self._changed:
-            self._over(version, status, failure)
+            self._finish(version, status, failure)
             del self._running[version.session]
             self._changed.notify_all()
 
-    def _over(self, version: KernelVersion, status: str, failure: str) -> None:
+    def _finish(self, version: KernelVersion, status: str, failure: str) -> None:
+        """Store the final status of a version and remove its temporary folders."""
         sandbox.clean_up(self.versions.folder(version))
-        with contextlib.suppress(FkdError):  # a full disk; it is over nevertheless
+        with contextlib.suppress(FkdError):  # a full disk must not prevent the end
             self.versions.change(version.session, status=status, failure=failure, ended=self.now())
 
-    def _is_over(self, version: KernelVersion) -> bool:
-        now = self.versions.session(version.session)
-        return now is None or now.is_finished
+    def _is_finished(self, version: KernelVersion) -> bool:
+        current = self.versions.session(version.session)
+        return current is None or current.is_finished
 
     def _mounts(self, version: KernelVersion) -> Sequence[Mount]:
-        """Return what a version reads, where Kaggle mounts it today.
+        """Return a version's input with Kaggle's mount points.
 
-        The layout is documented nowhere; kernels of 2026 that were pushed through the API read
-        from here, older ones from directly under /kaggle/input.
+        Kaggle does not document these paths. They were observed in 2026 with kernels pushed through
+        the API; earlier kernels found their input directly under /kaggle/input.
         """
         old = self._faults.has("old-mounts")
         mounts = []
         if SLUG in version.competitions:
-            at = SLUG if old else f"competitions/{SLUG}"
-            mounts.append(Mount(self._dataset.file("training.zip").parent, at))
+            target = SLUG if old else f"competitions/{SLUG}"
+            mounts.append(Mount(self._dataset.file("training.zip").parent, target))
         for ref in version.kernels:
             owner, slug, *number = ref.split("/")
             source = self.source(owner, slug, int(number[0]) if number else None)
             if source is not None:
-                at = source.slug if old else f"notebooks/{source.owner}/{source.slug}"
-                mounts.append(Mount(self.versions.working(source), at))
+                target = source.slug if old else f"notebooks/{source.owner}/{source.slug}"
+                mounts.append(Mount(self.versions.working(source), target))
         return mounts
 
-    def source(self, owner: str, slug: str, version: int | None = None) -> KernelVersion | None:
-        """Return the version whose output a kernel that names this one reads."""
-        found = [one for one in self.versions.of(owner, slug) if one.status == "complete"]
-        return next((one for one in found if version in (None, one.version)), None)
 
-
-def _tell(process: subprocess.Popen[bytes], word: bytes) -> None:
-    """Say a word to a runner and close its pipe; it listens to nothing more."""
+def _send(process: subprocess.Popen[bytes], message: bytes) -> None:
+    """Send a message to a runner and close its pipe, which ends the runner."""
     assert process.stdin is not None
     try:
-        process.stdin.write(word)
+        process.stdin.write(message)
         process.stdin.close()
     except (BrokenPipeError, ValueError):
-        return  # it has ended, or has been told already
+        return  # the runner has ended, or its pipe is closed

@@ -1,4 +1,7 @@
-"""Pushing kernels, on the wire: what Kaggle takes, what it refuses and how it says so."""
+"""Pushes of kernels: validation of the request with Kaggle's error messages.
+
+``host`` runs the kernels and limits sessions and GPU hours.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +10,49 @@ from typing import Any, Final
 
 import flask
 from kagglesdk.kernels.types import kernels_api_service as types
-from slugify import slugify
 
+from fkd_kaggle import formatting
 from fkd_kaggle.practice import fault_injection
 from fkd_kaggle.practice.dataset import SLUG
 from fkd_kaggle.practice.kernels.host import (
-    LARGEST_SOURCE,
+    MAX_SOURCE_SIZE,
     KernelHost,
     PushRefusedError,
     PushRequest,
 )
 from fkd_kaggle.practice.wire_format import read_request, refuse, refuse_field, write_response
 
-_SHAPES: Final = (
-    "None", "NvidiaTeslaT4", "NvidiaTeslaT4Highmem", "NvidiaTeslaP100", "NvidiaL4", "NvidiaL4X1",
-    "NvidiaTeslaA100", "NvidiaH100", "NvidiaRtxPro6000", "TpuV38", "Tpu1VmV38", "TpuV5E8",
+_MACHINE_SHAPES: Final = (
+    "None",
+    "NvidiaTeslaT4",
+    "NvidiaTeslaT4Highmem",
+    "NvidiaTeslaP100",
+    "NvidiaL4",
+    "NvidiaL4X1",
+    "NvidiaTeslaA100",
+    "NvidiaH100",
+    "NvidiaRtxPro6000",
+    "TpuV38",
+    "Tpu1VmV38",
+    "TpuV5E8",
     "TpuV6E8",
-)  # fmt: skip
-"""Machines as of February 2026 (Kaggle/kaggle-cli, docs/kernels.md); "None" is without GPU."""
+)
+"""Machines as of February 2026 (Kaggle/kaggle-cli, docs/kernels.md); "None" has no GPU."""
 
-_NAMES: Final = re.compile(r"([\w-]+)/([\w-]+)(?:/(\d+))?", re.ASCII)
+_REF: Final = re.compile(r"([\w-]+)/([\w-]+)(?:/(\d+))?", re.ASCII)
+"""``owner/slug`` or ``owner/slug/version``."""
 
 
 def save_kernel(kernels: KernelHost) -> flask.Response:
-    """Answer SaveKernel: keep a version of a kernel, which also runs it."""
+    """Answer SaveKernel: store a version of a kernel and queue its run.
+
+    Raises
+    ------
+    ErrorResponse
+        A phone number would have to be verified.
+    """
     request = read_request(types.ApiSaveKernelRequest)
-    if len(request.text.encode()) >= LARGEST_SOURCE:
+    if len(request.text.encode()) >= MAX_SOURCE_SIZE:
         refuse_field("The kernel source must be less than 1 megabytes in size.")
     if (_wants_gpu(request) or request.enable_internet) and fault_injection.take_fault("phone"):
         refuse(403, "Verify your phone number to use GPUs or the internet in notebooks.")
@@ -46,7 +66,7 @@ def save_kernel(kernels: KernelHost) -> flask.Response:
         one for one in request.kernel_data_sources if not _is_source(kernels, one)
     ]
     try:
-        version = kernels.push(_push(kernels, request, answer))
+        version = kernels.push(_validate(kernels, request, answer))
     except PushRefusedError as error:
         answer.error = str(error)
         return write_response(answer)
@@ -56,15 +76,15 @@ def save_kernel(kernels: KernelHost) -> flask.Response:
     return write_response(answer)
 
 
-def _push(kernels: KernelHost, request: Any, answer: Any) -> PushRequest:
-    """Return what is asked for, without the sources that ``answer`` calls invalid."""
+def _validate(kernels: KernelHost, request: Any, answer: Any) -> PushRequest:
+    """Return the validated request, without the sources that ``answer`` lists as invalid."""
     if (request.language, request.kernel_type) != ("python", "script"):
         raise PushRefusedError("A practice Kaggle runs Python scripts only")
     if not request.text.strip():
         raise PushRefusedError("The kernel source must not be empty.")
-    if request.machine_shape and request.machine_shape not in _SHAPES:
+    if request.machine_shape and request.machine_shape not in _MACHINE_SHAPES:
         raise PushRefusedError(f"Invalid machine shape: {request.machine_shape}")
-    owner, slug, title = _name(kernels, request)
+    owner, slug, title = _resolve_name(kernels, request)
     return PushRequest(
         owner=owner,
         slug=slug,
@@ -82,15 +102,15 @@ def _push(kernels: KernelHost, request: Any, answer: Any) -> PushRequest:
     )
 
 
-def _name(kernels: KernelHost, request: Any) -> tuple[str, str, str]:
-    """Return owner, slug and title; a new kernel is named after its title, as on Kaggle."""
+def _resolve_name(kernels: KernelHost, request: Any) -> tuple[str, str, str]:
+    """Return owner, slug and title; as on Kaggle, a new kernel's slug is made from its title."""
     if request.id:
         found = [one for one in kernels.versions.all() if one.kernel_id == request.id]
         owner, slug = (found[0].owner, found[0].slug) if found else ("", "")
     else:
         owner, _, slug = request.slug.partition("/")
-    # Both become names of folders.
-    if owner.lower() != flask.g.user.lower() or not _NAMES.fullmatch(f"{owner}/{slug}"):
+    # Owner and slug become names of folders.
+    if owner.lower() != flask.g.user.lower() or not _REF.fullmatch(f"{owner}/{slug}"):
         raise PushRefusedError("Notebook not found")
     known = kernels.versions.find(owner, slug)
     title = request.new_title or (known.title if known else slug)
@@ -98,21 +118,21 @@ def _name(kernels: KernelHost, request: Any) -> tuple[str, str, str]:
         raise PushRefusedError("The title must be at least 5 characters long.")
     if known:
         return known.owner, known.slug, title
-    slug = slugify(title)
+    slug = formatting.slug(title)
     if not slug or kernels.versions.find(owner, slug):
         raise PushRefusedError(f"The requested title {title!r} is already in use by a notebook.")
     return owner, slug, title
 
 
 def _wants_gpu(request: Any) -> bool:
-    """Tell whether a GPU is asked for; the machine's name goes before the older switch."""
+    """Tell whether the request is for a GPU; ``machine_shape`` overrides ``enable_gpu``."""
     shape: str = request.machine_shape
     return shape.startswith("Nvidia") if shape else bool(request.enable_gpu)
 
 
 def _is_source(kernels: KernelHost, ref: str) -> bool:
-    """Tell whether there is an output of that name to read."""
-    match = _NAMES.fullmatch(ref)
+    """Tell whether ``ref`` names a kernel whose output the user may read."""
+    match = _REF.fullmatch(ref)
     if match is None:
         return False
     source = kernels.source(match[1], match[2], int(match[3]) if match[3] else None)

@@ -1,8 +1,8 @@
-"""Runs one kernel: a program of its own that watches a process, its output and its time limit.
+"""The program that runs one kernel: writes its log, enforces its time limit, ends its processes.
 
-The server starts it as ``python -I -S kernel_runner.py FOLDER`` with a pipe as its input and may
-then die: whatever way the pipe ends, so does the kernel with all its processes, and what it had
-printed is on disk. Needs nothing but the standard library.
+The server starts it as ``python -I -S runner.py FOLDER`` with a pipe as standard input. When the
+pipe closes, also because the server was killed, the runner kills the kernel with all its processes;
+the log is on disk by then. Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -20,60 +20,76 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 CANCEL: Final = b"cancel"
+"""Standard input that cancels the kernel."""
 
 JOB: Final = "job.json"
+"""File name of the job: command, cwd, environment, log and limit."""
 
 OUTCOME: Final = "outcome.json"
+"""File name of the outcome: status, failure and seconds."""
 
-_LONGEST_LINE: Final = 1 << 16
+_MAX_LINE: Final = 1 << 16
+"""Bytes after which a long line is split."""
 
 _DRAIN: Final = 5.0
+"""Seconds to wait for the rest of the output after the kernel's end."""
 
 OUT_OF_MEMORY: Final = "Your notebook tried to allocate more memory than is available."
 
 STOPPED: Final = "The practice Kaggle was stopped while the kernel ran."
 
+_LOG_LOCK: Final = threading.Lock()
+
 
 def run_kernel(folder: Path) -> None:
-    """Run ``folder``'s job to its end; leave its outcome as ``outcome.json``.
+    """Run the job of a folder to its end and write the outcome.
 
-    The job is a command with its folder, environment, log and time limit in seconds.
+    Parameters
+    ----------
+    folder
+        Contains the job, and receives the outcome.
     """
     job: dict[str, Any] = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    news: queue.Queue[str] = queue.Queue()
+    events: queue.Queue[str] = queue.Queue()
     started = time.monotonic()
     with Path(job["log"]).open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
-            job["command"], cwd=job["cwd"], env=job["environment"], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            job["command"],
+            cwd=job["cwd"],
+            env=job["environment"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         assert process.stdout is not None
         assert process.stderr is not None
         readers = [
             _in_background(_copy, "stdout", process.stdout, log, started),
             _in_background(_copy, "stderr", process.stderr, log, started),
         ]
-        _in_background(_listen, news)
-        _in_background(_await, process, news)
+        _in_background(_listen, events)
+        _in_background(_wait_for_end, process, events)
         try:
-            told = news.get(timeout=job["limit"])
+            event = events.get(timeout=job["limit"])
         except queue.Empty:
-            told = "late"
+            event = "late"
         _end(process)
         for reader in readers:
             reader.join(_DRAIN)
-    status, failure = _outcome(told, process.returncode)
+    status, failure = _outcome(event, process.returncode)
     outcome = {"status": status, "failure": failure, "seconds": time.monotonic() - started}
     temporary = folder / f".{OUTCOME}"
     temporary.write_text(json.dumps(outcome), encoding="utf-8")
     temporary.replace(folder / OUTCOME)
 
 
-def _outcome(told: str, returncode: int) -> tuple[str, str]:
-    if told == "lost":
+def _outcome(event: str, returncode: int) -> tuple[str, str]:
+    """Return Kaggle's status and failure message."""
+    if event == "lost":
         return "error", STOPPED
-    if told in ("late", "cancel"):
-        return "cancel_acknowledged", ""  # what Kaggle answers in both cases
+    if event in ("late", "cancel"):
+        return "cancel_acknowledged", ""  # Kaggle's status in both cases
     if returncode == 0:
         return "complete", ""
     killed = returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
@@ -81,32 +97,32 @@ def _outcome(told: str, returncode: int) -> tuple[str, str]:
 
 
 def _copy(name: str, stream: IO[bytes], log: IO[str], started: float) -> None:
-    """Write a stream's lines to the log as they come."""
-    while data := stream.readline(_LONGEST_LINE):
-        event = {
+    """Write a stream's lines to the log as JSON objects while they arrive."""
+    while data := stream.readline(_MAX_LINE):
+        record = {
             "stream_name": name,
             "time": round(time.monotonic() - started, 6),
             "data": data.decode("utf-8", "replace"),
         }
-        # On a full disk the kernel goes on, as far as it can.
+        # A full disk does not stop the kernel.
         with _LOG_LOCK, contextlib.suppress(OSError):
-            log.write(json.dumps(event) + "\n")
+            log.write(json.dumps(record) + "\n")
             log.flush()
 
 
-def _listen(news: queue.Queue[str]) -> None:
-    """Wait for the server to cancel, or to be gone."""
-    said = sys.stdin.buffer.read()
-    news.put("cancel" if said == CANCEL else "lost")
+def _listen(events: queue.Queue[str]) -> None:
+    """Wait until the server cancels the kernel, stops or is killed."""
+    message = sys.stdin.buffer.read()
+    events.put("cancel" if message == CANCEL else "lost")
 
 
-def _await(process: subprocess.Popen[bytes], news: queue.Queue[str]) -> None:
+def _wait_for_end(process: subprocess.Popen[bytes], events: queue.Queue[str]) -> None:
     process.wait()
-    news.put("ended")
+    events.put("ended")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the kernel and whatever it started."""
+    """Kill the kernel and its process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -117,8 +133,6 @@ def _in_background(work: Any, *arguments: Any) -> threading.Thread:
     thread.start()
     return thread
 
-
-_LOG_LOCK: Final = threading.Lock()
 
 if __name__ == "__main__":
     run_kernel(Path(sys.argv[1]))

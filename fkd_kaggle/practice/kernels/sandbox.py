@@ -1,12 +1,11 @@
-"""What a kernel sees: Kaggle's folders, a clean environment, a Python that knows nothing of us.
+"""The environment of a kernel: Kaggle's folders, clean variables, a Python without this package.
 
-A virtual environment stands in for Kaggle's image: every installed package but this one, linked.
-On Linux the kernel also gets namespaces of its own (util-linux's ``unshare`` and ``setpriv``), so
-that ``/kaggle`` is true, its input read-only and its network off where it asked for none.
-Elsewhere, or where the system forbids that, ``FKD_KAGGLE_ROOT`` names the folder that stands for
-``/kaggle``.
+A virtual environment replaces Kaggle's image: it links every installed package except this one. On
+Linux a kernel also gets its own namespaces (util-linux's ``unshare`` and ``setpriv``): its files
+are in ``/kaggle``, its input is read-only, and its network is off unless it enables the internet.
+Without namespaces, ``FKD_KAGGLE_ROOT`` names the folder that replaces ``/kaggle``.
 
-It rehearses; it does not contain: a kernel is its owner's own code, with its owner's rights.
+This is no security boundary: a kernel is the user's own code and has the user's rights.
 """
 
 from __future__ import annotations
@@ -25,23 +24,25 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT_VARIABLE: Final = "FKD_KAGGLE_ROOT"
+"""Environment variable with the folder that replaces ``/kaggle``."""
 
 _FOLDERS: Final = ("input", "working", "src", "temp", "home")
 
 _PACKAGE: Final = "fkd_kaggle"
 
-_PASSED_ON: Final = ("LD_LIBRARY_PATH", "SYSTEMROOT")
+_INHERITED: Final = ("LD_LIBRARY_PATH", "SYSTEMROOT")
+"""Environment variables that a kernel inherits."""
 
-# When the runner is killed, setpriv sees to it that the kernel is too.
+# setpriv kills the kernel when the runner is killed.
 _UNSHARE: Final = (
-    "setpriv", "--pdeathsig", "KILL",
-    "unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child",
-)  # fmt: skip
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"),
+)
 
-# A new root with everything of the old one in it but /kaggle, which is ours. The arguments: the
-# empty folder that becomes the root, the folder that becomes /kaggle, pairs of a folder and where
-# under /kaggle/input it is mounted, "--", and the command. A bind mount keeps the options of the
-# file system it shows, and the kernel refuses to drop them: hence the second try.
+# Makes a new root with everything of the old root except /kaggle, which is replaced. Arguments: the
+# empty folder that becomes the root, the folder that becomes /kaggle, pairs of a folder and its
+# mount point under /kaggle/input, "--", and the command. Linux does not let a bind mount drop
+# options of its file system; the second attempt therefore keeps nosuid and nodev.
 _ENTER: Final = """
 set -eu
 read_only() {
@@ -70,7 +71,7 @@ shift
 exec chroot "$root" "$@"
 """
 
-# A network namespace starts with its loopback down, and what a kernel runs may need it.
+# The loopback interface of a new network namespace is down, and kernels may need it.
 _START: Final = """
 import fcntl, os, socket, struct, sys
 if sys.argv[1] == "offline":
@@ -87,12 +88,18 @@ class Mount:
     """A folder that a kernel reads under ``/kaggle/input``."""
 
     source: Path
-    at: str
-    """Its path under ``/kaggle/input``."""
+    target: str
+    """Path of the mount point under ``/kaggle/input``."""
 
 
 def prepare_image(folder: Path) -> Path:
-    """Make the stand-in for Kaggle's image in ``folder``, anew; return its Python."""
+    """Create the virtual environment that replaces Kaggle's image; return its Python.
+
+    Parameters
+    ----------
+    folder
+        Folder of the environment; an old one is removed.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     venv.EnvBuilder(symlinks=os.name != "nt").create(folder)
     paths = sysconfig.get_paths(
@@ -100,40 +107,55 @@ def prepare_image(folder: Path) -> Path:
         {"base": str(folder), "platbase": str(folder)},
     )
     packages = Path(paths["purelib"])
-    for entry in _installed():
+    for entry in _installed_entries():
         link = packages / entry.name
-        if not link.exists() and not _is_ours(entry):
+        if not link.exists() and not _is_this_package(entry):
             link.symlink_to(entry, target_is_directory=entry.is_dir())
     return Path(paths["scripts"]) / ("python.exe" if os.name == "nt" else "python")
 
 
 @cache
 def is_isolated() -> bool:
-    """Tell whether this system lets a kernel have namespaces of its own."""
+    """Tell whether kernels can have their own namespaces on this system."""
     if not sys.platform.startswith("linux"):
         return False
     with tempfile.TemporaryDirectory() as name:
         prepare_folders(Path(name), "", [], isolated=True)
-        command = _enter(Path(name), [], internet=False, python=sys.executable)
+        command = _namespace_command(Path(name), [], internet=False, python=sys.executable)
         try:
             done = subprocess.run(
-                [*command, "-I", "-S", "-c", "open('/kaggle/working/made', 'w')"],
-                stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60,
-            )  # fmt: skip
+                [*command, "-I", "-S", "-c", "open('/kaggle/working/created', 'w')"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=60,
+            )
         except (OSError, subprocess.SubprocessError):
             return False
-        return done.returncode == 0 and (Path(name) / "kaggle" / "working" / "made").exists()
+        return done.returncode == 0 and (Path(name) / "kaggle" / "working" / "created").exists()
 
 
 def prepare_folders(folder: Path, text: str, mounts: Iterable[Mount], *, isolated: bool) -> None:
-    """Make Kaggle's folders for a kernel under ``folder/kaggle``, its script and input in them."""
+    """Create Kaggle's folders with a kernel's script and input under ``folder/kaggle``.
+
+    Parameters
+    ----------
+    folder
+        The version's folder.
+    text
+        The script.
+    mounts
+        Its input. With namespaces it is mounted later; otherwise it is copied.
+    isolated
+        Whether the kernel has its own namespaces.
+    """
     kaggle = folder / "kaggle"
     for name in _FOLDERS:
         (kaggle / name).mkdir(parents=True, exist_ok=True)
     (folder / "root").mkdir(exist_ok=True)
     (kaggle / "src" / "script.py").write_text(text, encoding="utf-8", newline="")
     for mount in mounts:
-        target = kaggle / "input" / mount.at
+        target = kaggle / "input" / mount.target
         if isolated:
             target.mkdir(parents=True, exist_ok=True)
         else:
@@ -151,13 +173,31 @@ def kernel_command(
     gpu: bool,
     session: int,
 ) -> dict[str, Any]:
-    """Return command, folder and environment of the kernel laid out in ``folder``."""
+    """Return the kernel's command, working directory and environment, as ``runner`` reads them.
+
+    Parameters
+    ----------
+    folder
+        The version's folder, prepared by ``prepare_folders``.
+    python
+        Python of ``prepare_image``.
+    mounts
+        Input of the kernel.
+    isolated
+        Whether the kernel has its own namespaces.
+    internet
+        Whether it has a network; without namespaces it always has one.
+    gpu
+        Whether it may see GPUs.
+    session
+        Number of the run.
+    """
     kaggle = Path("/kaggle") if isolated else folder / "kaggle"
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     environment |= {
         "PATH": f"{python.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": str(kaggle / "home"),
-        # Left to itself, pip would follow the image's links and replace this machine's packages.
+        # Otherwise pip would follow the links and replace this machine's packages.
         "PIP_TARGET": str(kaggle / "home" / "packages"),
         "PYTHONPATH": str(kaggle / "home" / "packages"),
         "TMPDIR": str(kaggle / "temp"),
@@ -170,7 +210,7 @@ def kernel_command(
         environment["CUDA_VISIBLE_DEVICES"] = ""
     script = str(kaggle / "src" / "script.py")
     if isolated:
-        command = _enter(folder, mounts, internet=internet, python=str(python))
+        command = _namespace_command(folder, mounts, internet=internet, python=str(python))
         return {"command": [*command, script], "cwd": str(folder), "environment": environment}
     environment[ROOT_VARIABLE] = str(kaggle)
     return {
@@ -181,29 +221,32 @@ def kernel_command(
 
 
 def clean_up(folder: Path) -> None:
-    """Remove what a kernel that is over needs no more; its output stays."""
+    """Remove the folders of a finished kernel except its output."""
     for name in ("input", "src", "temp", "home"):
         _make_writable(folder / "kaggle" / name)
         shutil.rmtree(folder / "kaggle" / name, ignore_errors=True)
     shutil.rmtree(folder / "root", ignore_errors=True)
 
 
-def _enter(folder: Path, mounts: Sequence[Mount], *, internet: bool, python: str) -> list[str]:
-    pairs = [part for mount in mounts for part in (str(mount.source), mount.at)]
+def _namespace_command(
+    folder: Path, mounts: Sequence[Mount], *, internet: bool, python: str
+) -> list[str]:
+    """Return the beginning of a command line: namespaces, new root, then ``python``."""
+    pairs = [part for mount in mounts for part in (str(mount.source), mount.target)]
     network = [] if internet else ["--net"]
     start = [python, "-I", "-S", "-c", _START, "online" if internet else "offline", python]
     enter = ["sh", "-c", _ENTER, "enter", str(folder / "root"), str(folder / "kaggle")]
     return [*_UNSHARE, *network, *enter, *pairs, "--", *start]
 
 
-def _installed() -> list[Path]:
-    """List what lies in the folders that this Python finds packages in."""
+def _installed_entries() -> list[Path]:
+    """List the entries of the folders in which this Python finds packages."""
     folders = [Path(path) for path in sys.path if Path(path).name.endswith("-packages")]
     return [entry for folder in folders if folder.is_dir() for entry in sorted(folder.iterdir())]
 
 
-def _is_ours(entry: Path) -> bool:
-    """Tell whether an installed thing leads to this package: itself, its notes, a .pth to it."""
+def _is_this_package(entry: Path) -> bool:
+    """Tell whether an entry makes this package importable: the package, its metadata or a .pth."""
     if entry.name == "__pycache__" or _PACKAGE in entry.name:
         return True
     if entry.suffix != ".pth":

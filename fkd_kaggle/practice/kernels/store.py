@@ -1,7 +1,7 @@
-"""What a practice Kaggle remembers of kernels: every pushed version, its log, what it left.
+"""Stored kernels: every pushed version with its settings, state, log and output.
 
-One folder a version, ``kernels/OWNER/SLUG/NUMBER``, with ``version.json`` as its memory; nothing is
-kept elsewhere, so a server that starts on the same folder knows them all.
+Each version has a folder ``OWNER/SLUG/NUMBER`` with its record ``version.json``. A restarted server
+reads these records.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Status = Literal[
     "queued", "running", "complete", "error", "cancel_requested", "cancel_acknowledged"
 ]
 
-ENDED: Final = ("complete", "error", "cancel_acknowledged")
+FINISHED: Final = ("complete", "error", "cancel_acknowledged")
+"""Statuses that do not change."""
 
 _FIRST_SESSION: Final = 210_000_001
 
@@ -31,11 +32,15 @@ _FIRST_KERNEL: Final = 80_000_001
 
 @dataclass(frozen=True)
 class KernelVersion:
-    """A pushed version of a kernel: its settings, and how its run goes."""
+    """A pushed version of a kernel: its settings and the state of its run.
+
+    The field names are those of ``version.json``.
+    """
 
     session: int
     """Kaggle's number of the run."""
     kernel_id: int
+    """Kaggle's number of the kernel."""
     owner: str
     slug: str
     version: int
@@ -43,7 +48,7 @@ class KernelVersion:
     pushed: float
     """UNIX time."""
     limit: float
-    """Seconds that the run may take."""
+    """Maximum duration of the run in seconds."""
     gpu: bool = False
     internet: bool = True
     private: bool = True
@@ -52,12 +57,14 @@ class KernelVersion:
     tags: tuple[str, ...] = ()
     competitions: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
-    """ "owner/slug" or "owner/slug/version" of each kernel whose output it reads."""
+    """Kernels whose output it reads: "owner/slug" or "owner/slug/version"."""
     status: Status = "queued"
     failure: str = ""
-    """Why it failed, where Kaggle would say."""
+    """Kaggle's message about a failure; empty if there is none."""
     started: float | None = None
+    """UNIX time."""
     ended: float | None = None
+    """UNIX time."""
 
     @property
     def ref(self) -> str:
@@ -66,16 +73,27 @@ class KernelVersion:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.status in ENDED
+        """Whether the run has ended or was canceled."""
+        return self.status in FINISHED
 
     def may_be_seen_by(self, user: str) -> bool:
-        """Tell whether Kaggle shows it to ``user``."""
+        """Tell whether ``user`` may see it."""
         return not self.private or self.owner.lower() == user.lower()
 
 
 class KernelStore:
-    """All pushed versions. Safe to use from several threads."""
+    """All pushed versions. Safe to use from several threads.
+
+    Parameters
+    ----------
+    folder
+        Folder of the versions.
+
+    Raises
+    ------
+    CompetitionError
+        A record is damaged.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -84,7 +102,7 @@ class KernelStore:
         self._versions = {one.session: one for one in sorted(found, key=lambda one: one.session)}
 
     def all(self) -> list[KernelVersion]:
-        """List all versions, the one pushed last first."""
+        """List all versions, newest first."""
         with self._lock:
             return list(self._versions.values())[::-1]
 
@@ -94,17 +112,27 @@ class KernelStore:
         return [one for one in self.all() if one.ref.lower() == ref]
 
     def find(self, owner: str, slug: str, version: int | None = None) -> KernelVersion | None:
-        """Return a version of a kernel, the newest if none is asked for."""
-        of = self.of(owner, slug)
-        return next((one for one in of if version in (None, one.version)), None)
+        """Return a version of a kernel, the newest by default; None if there is none."""
+        versions = self.of(owner, slug)
+        return next((one for one in versions if version in (None, one.version)), None)
 
     def session(self, session: int) -> KernelVersion | None:
-        """Return the version that runs as ``session``."""
+        """Return the version of a session; None if there is none."""
         with self._lock:
             return self._versions.get(session)
 
     def add(self, owner: str, slug: str, text: str, **settings: Any) -> KernelVersion:
-        """Keep a new version of a kernel."""
+        """Store a new version of a kernel.
+
+        Parameters
+        ----------
+        owner, slug
+            The kernel.
+        text
+            The script.
+        settings
+            Further fields of ``KernelVersion``.
+        """
         with self._lock:
             newest = self.find(owner, slug)
             ids = [one.kernel_id for one in self._versions.values()]
@@ -117,30 +145,28 @@ class KernelStore:
                 **settings,
             )
             files.write_text(self.folder(version) / "source.py", text)
-            self._keep(version)
+            self._save(version)
             self._versions[version.session] = version
             return version
 
     def change(self, session: int, **changes: Any) -> KernelVersion:
-        """Note what became of a version, unless it is over; return it as it is now."""
+        """Change fields of a version unless it is finished; return the stored version."""
         with self._lock:
             version = self._versions[session]
             if not version.is_finished:
                 version = self._versions[session] = replace(version, **changes)
-                self._keep(version)
+                self._save(version)
             return version
 
     def delete(self, owner: str, slug: str) -> None:
-        """Forget a kernel with all its versions."""
+        """Delete a kernel with all its versions."""
         with self._lock:
             for version in self.of(owner, slug):
                 del self._versions[version.session]
                 shutil.rmtree(self.folder(version), ignore_errors=True)
 
-    # --- files --------------------------------------------------------------------------------
-
     def folder(self, version: KernelVersion) -> Path:
-        """Return where everything of a version lies."""
+        """Return the folder of a version."""
         return self._folder / version.owner / version.slug / str(version.version)
 
     def source(self, version: KernelVersion) -> str:
@@ -148,7 +174,7 @@ class KernelStore:
         return (self.folder(version) / "source.py").read_text(encoding="utf-8")
 
     def log_file(self, version: KernelVersion) -> Path:
-        """Return where a version's log grows: one JSON object a line."""
+        """Return the path of a version's log, which has one JSON object per line."""
         return self.folder(version) / "log.jsonl"
 
     def log(self, version: KernelVersion) -> str:
@@ -160,29 +186,31 @@ class KernelStore:
         return "[" + "\n,".join(line for line in lines if line.endswith("}")) + "\n]"
 
     def working(self, version: KernelVersion) -> Path:
-        """Return the folder that is ``/kaggle/working`` to a version, its output when over."""
+        """Return a version's ``/kaggle/working``, which is its output when it is finished."""
         return self.folder(version) / "kaggle" / "working"
 
     def output(self, version: KernelVersion) -> list[str]:
-        """List the files that a version left, by name; none before it is over."""
-        return sorted(self._left(version)) if version.is_finished else []
+        """List the names of a version's output files; empty while it is not finished."""
+        return sorted(self._working_files(version)) if version.is_finished else []
 
     def output_file(self, version: KernelVersion, name: str) -> Path | None:
-        """Return a file that a version left."""
+        """Return the path of an output file; None if there is none of this name."""
         return self.working(version) / name if name in self.output(version) else None
 
-    def _left(self, version: KernelVersion) -> Iterator[str]:
+    def _working_files(self, version: KernelVersion) -> Iterator[str]:
+        """Yield the paths of regular files, relative to ``/kaggle/working``."""
         working = self.working(version)
-        for folder, _, names in os.walk(working):  # follows no links
+        for folder, _, names in os.walk(working):  # does not follow links
             for path in (Path(folder) / name for name in names):
                 if path.is_file() and not path.is_symlink():
                     yield path.relative_to(working).as_posix()
 
-    def _keep(self, version: KernelVersion) -> None:
+    def _save(self, version: KernelVersion) -> None:
         files.write_json(self.folder(version) / "version.json", asdict(version))
 
 
 def _read(path: Path) -> KernelVersion:
+    """Read a record and ignore unknown fields."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         known = {field.name for field in fields(KernelVersion)}
