@@ -132,16 +132,8 @@ def train_run(
     notify = serialize_events(on_event)
     start = start_workers or _in_process_trainer(run, todo, data, tensorboard)
     with start(notify) as pool:
-        notify(
-            EnsembleStarted(
-                run.name,
-                tuple(member.name for member in members),
-                len(members) - len(todo),
-                len(data.training.images),
-                pool.precision,
-                limit,
-            )
-        )
+        faces = len(data.training.images)
+        notify(_started_event(run, members, len(todo), faces, pool.precision, limit))
         end = None if limit is None else began + limit * (1 - _RESERVE)
         latest = None if limit is None else began + limit
         status = train_members(todo, pool, end, notify, latest=latest)
@@ -214,6 +206,19 @@ def blend_run(run: Run, data_dir: Path, *, status: str = "finished", expect: boo
         scores = replace(scores, expected=expected)
         run.update(scores=scores)
     return scores
+
+
+def _started_event(
+    run: Run,
+    members: Sequence[Member],
+    unfinished: int,
+    faces: int,
+    precision: str,
+    limit: float | None,
+) -> EnsembleStarted:
+    """Return the first event of a training; ``limit`` is in seconds."""
+    names = tuple(member.name for member in members)
+    return EnsembleStarted(run.name, names, len(members) - unfinished, faces, precision, limit)
 
 
 def _in_process_trainer(

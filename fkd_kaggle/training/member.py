@@ -116,13 +116,7 @@ def train_member(
     )
     validation = prepared.validation or held_out
 
-    def score(predictions: np.ndarray, faces: Faces = validation) -> float:
-        value = metrics.combined_rmse(
-            predictions, faces.keypoints, faces.annotators, data.query_counts
-        )
-        return float("nan") if value is None else value
-
-    # These modules import Keras, which commands that do not train should not wait for.
+    # The trainer imports Keras, which takes seconds; commands that do not train skip the import.
     from fkd_kaggle.training import trainer
 
     network, progress = trainer.fit_member(
@@ -130,7 +124,7 @@ def train_member(
         run.member_folder(member.name),
         prepared.training,
         validation,
-        score,
+        lambda predictions: _score(predictions, validation, data.query_counts),
         position=run.plan.members.index(member),
         budget=None if budget is None else budget + before,
         on_event=on_event,
@@ -138,8 +132,15 @@ def train_member(
     )
     predictions = _store_predictions(run, member, network, held_out, prepared.copies, data.test)
     seconds = time.monotonic() - started
-    on_event(MemberEnded(member.name, score(predictions, held_out), seconds, progress.stopped))
+    rmse = _score(predictions, held_out, data.query_counts)
+    on_event(MemberEnded(member.name, rmse, seconds, progress.stopped))
     return seconds - (progress.seconds - before)
+
+
+def _score(predictions: np.ndarray, faces: Faces, query_counts: np.ndarray) -> float:
+    """Return the RMSE of (N, 15, 2) predictions in pixels; NaN without scored coordinates."""
+    value = metrics.combined_rmse(predictions, faces.keypoints, faces.annotators, query_counts)
+    return float("nan") if value is None else value
 
 
 def _tensorboard_callbacks(run: Run, member: Member) -> list[keras.callbacks.Callback]:
