@@ -1,7 +1,7 @@
-"""The official client, authenticated and pointed at Kaggle or at a practice Kaggle.
+"""The official client, authenticated and connected to Kaggle or to a practice Kaggle.
 
-The client is used as published. It authenticates when it is imported, prints, and exits without
-credentials, so it is imported late, within :func:`connect`.
+The published client is used unchanged. Its import authenticates, prints, and exits the process if
+there are no credentials. Therefore only :func:`connect` imports the client.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from fkd_kaggle.kaggle_api.retry import RetryPolicy
 
 T = TypeVar("T")
 
-# sys.stdout and the client's endpoints exist once per process: one thread uses them at a time.
+# sys.stdout and the client's endpoints are global, so only one thread may use them at a time.
 _client_lock = threading.RLock()
 
 
 @dataclass(frozen=True)
 class Client:
-    """The official client and how its errors are handled."""
+    """The official client with its address and its policy for repeated attempts."""
 
     api: Any
     """kaggle.api.kaggle_api_extended.KaggleApi"""
@@ -56,14 +56,19 @@ class Client:
         Parameters
         ----------
         action
-            What is being done, for messages.
+            The operation, for messages.
         call
-            Receives the client.
+            Function of the client's API object; makes the request.
         retry
-            Returns whether a failure is transient.
+            Returns whether to repeat the call after this exception.
         recover
-            Called after each wait, for calls that may have succeeded although their answer was
-            lost. A result other than None is returned instead of calling again.
+            Called after each wait, because a call can succeed although its answer is lost. If
+            ``recover`` returns a result other than None, ``call`` is not repeated.
+
+        Returns
+        -------
+        T
+            The result of ``call`` or of ``recover``.
 
         Raises
         ------
@@ -87,32 +92,37 @@ class Client:
         raise AssertionError("unreachable")
 
     def explain(self, error: Exception, action: Action) -> CompetitionError:
-        """Return an error of the client as an error with one line for users."""
+        """Return the error for users, with a one-line message, for an exception of the client."""
         source = credentials.credentials_source(self.api)
         action = replace(action, practice_url=self.practice_url, credentials=source)
         return errors.explain_error(error, action)
 
     @contextmanager
     def quietly(self) -> Iterator[io.StringIO]:
-        """Point the client to its address and capture what it prints; yield the captured text."""
+        """Set the client's address and capture its output; yield the captured text."""
         with _client_lock, captured_output() as captured:
             self.point()
             yield captured
 
     def point(self) -> None:
-        """Point the client to its address, which is stored once per process."""
+        """Set the client's address, a global setting of the process, to the practice Kaggle."""
         if self.practice_url is not None:
             point_client_to(self.practice_url)
 
     def _wait_after(self, attempt: int, error: Exception) -> float | None:
         """Return the seconds to wait after a failed attempt; None to give up."""
         if self.practice_url is not None and responses.is_connection_refused(error):
-            return None  # A practice Kaggle that does not run will not start by itself.
+            return None  # A stopped practice Kaggle does not start by itself.
         return self.retry_policy.wait_after(attempt, error)
 
 
 def connect(retry_policy: RetryPolicy) -> Client:
-    """Import the official client and authenticate with the credentials that it finds.
+    """Import the official client and authenticate with the credentials that the client finds.
+
+    Parameters
+    ----------
+    retry_policy
+        When and how often requests are repeated.
 
     Raises
     ------
@@ -139,14 +149,14 @@ def _import_client(practice_url: str | None) -> tuple[Any, bool]:
     variables: dict[str, str] = {}
     if practice_url is not None:
         point_client_to(practice_url)
-        # The import authenticates: it must not connect to kaggle.com or change credentials.
+        # The import authenticates. For a practice Kaggle, it must not contact kaggle.com.
         variables = {ENVIRONMENT: "LOCALHOST", **credentials.PRACTICE_CREDENTIALS}
     try:
         with credentials.environment_variables(variables):
             import kaggle
             from kaggle.api.kaggle_api_extended import KaggleApi
     except OSError as error:
-        # It makes its settings folder when imported (github.com/Kaggle/kaggle-cli/issues/288).
+        # The import creates the client's settings folder (github.com/Kaggle/kaggle-cli/issues/288).
         raise CompetitionError(
             f"the Kaggle client cannot make its settings folder ({error.strerror}): set "
             "KAGGLE_CONFIG_DIR to a folder that can be written"

@@ -1,7 +1,7 @@
-"""Downloading a file from Kaggle with the official client, also over a connection that breaks.
+"""Download a file from Kaggle with the official client and resume after broken connections.
 
-The client writes to a staging folder beside the target and resumes there, also in a later process.
-The file is moved to the target when it has been checked.
+The client writes to a staging folder beside the target. An unfinished file stays there, and a later
+process can resume it. After a check, the file is moved to the target.
 """
 
 from __future__ import annotations
@@ -23,18 +23,22 @@ from fkd_kaggle.kaggle_api.client import Client
 from fkd_kaggle.kaggle_api.errors import Action
 
 OnProgress = Callable[[int, int | None], None]
-"""Called with the bytes downloaded and the total bytes (None: not known yet), a few times a second
-and from another thread."""
+"""Called with the bytes downloaded and the total bytes (None if unknown).
+
+The calls come from another thread, one per ``PROGRESS_INTERVAL``.
+"""
 
 STAGING: Final = ".fetch"
-"""Folder beside the target for unfinished downloads, kept to be resumed."""
+"""Name of the folder beside the target that keeps unfinished downloads."""
 
 PROGRESS_INTERVAL: Final = 0.2
 """Seconds between two calls of ``on_progress``."""
 
 _DAMAGED_LIMIT: Final = 2
+"""Damaged downloads after which the download fails."""
 
 _STALLED_LIMIT: Final = 2
+"""Consecutive broken connections without new bytes after which the download fails."""
 
 
 def download_file(
@@ -52,13 +56,13 @@ def download_file(
     client
         The client.
     action
-        What is being done, for messages.
+        The operation, for messages.
     download
         ``download(api, staged)`` makes the client write the file to the path ``staged``.
     target
         Path of the file.
     check
-        Raises ValueError, with the reason, if the file is not complete.
+        Function of the file's path; raises ValueError with the reason if the file is damaged.
     on_progress
         Called with the bytes downloaded and the total bytes.
 
@@ -83,12 +87,17 @@ def download_file(
 
 
 def check_zip(path: Path) -> None:
-    """Check that ``path`` is a zip whose files all match their checksums.
+    """Check that ``path`` is a zip file whose entries match their checksums.
+
+    Parameters
+    ----------
+    path
+        The file.
 
     Raises
     ------
     ValueError
-        It is not; the message continues a sentence about the file.
+        The file is damaged. The message is a predicate without a subject.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -100,15 +109,22 @@ def check_zip(path: Path) -> None:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Check that ``folder`` has space for ``needed`` bytes, before a download.
+    """Check before a download that ``folder`` has space for ``needed`` bytes.
 
-    The client treats a full disk as a broken connection and tries for a minute (its
-    ``download_file`` catches every OSError).
+    The client's ``download_file`` catches every OSError: it treats a full disk as a broken
+    connection and retries for a minute.
+
+    Parameters
+    ----------
+    folder
+        Folder of the download.
+    needed
+        Size of the download in bytes.
 
     Raises
     ------
     CompetitionError
-        The space does not suffice.
+        The free space is too small.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -125,6 +141,14 @@ def _fetch_staged(
     staged: Path,
     check: Callable[[Path], None],
 ) -> None:
+    """Download to ``staged`` until the file passes the check.
+
+    Raises
+    ------
+    CompetitionError
+        Kaggle refuses, the connection stays broken, or the file stays damaged.
+    """
+
     def attempt(api: Any) -> Exception | None:
         try:
             download(api, staged)
@@ -140,13 +164,13 @@ def _fetch_staged(
         if problem is None:
             return
         if isinstance(problem, responses.CONNECTION_ERRORS):
-            # The client gives up after five broken connections. The download continues as long as
-            # bytes arrive; the client has waited between its attempts.
+            # The client gives up after five broken connections, with a pause after each. Call the
+            # client again as long as bytes arrive.
             stalled = stalled + 1 if _size(staged) <= before else 0
             if stalled >= _STALLED_LIMIT:
                 raise client.explain(problem, action) from problem
         else:
-            # The client may have saved an error page as a part of the file:
+            # The client may have saved an error page as a part of the file, see
             # github.com/Kaggle/kaggle-cli/pull/1179, not yet in 2.2.4.
             _discard(staged)
             damaged += 1
@@ -159,7 +183,7 @@ def _fetch_staged(
 
 @contextmanager
 def _watched(staged: Path, on_progress: OnProgress | None) -> Iterator[None]:
-    """Call ``on_progress`` while the staged file grows; the client can only print progress."""
+    """Call ``on_progress`` during the download, because the client can only print progress."""
     if on_progress is None:
         yield
         return
@@ -181,6 +205,7 @@ def _watched(staged: Path, on_progress: OnProgress | None) -> Iterator[None]:
 
 
 def _disk_full_error(target: Path) -> CompetitionError:
+    """Return the error for a full disk."""
     return CompetitionError(
         f"disk full while downloading {target}: free some space and run the command again, "
         "the download continues where it stopped"
@@ -188,11 +213,12 @@ def _disk_full_error(target: Path) -> CompetitionError:
 
 
 def _marker(staged: Path) -> Path:
-    """Return the path at which the client stores the size of what it downloads."""
+    """Return the path of the file in which the client stores the size of the download."""
     return staged.with_name(staged.name + ".kaggle-partial")
 
 
 def _announced(staged: Path) -> int | None:
+    """Return the total bytes of a download as stored by the client; None if unknown."""
     try:
         size = json.loads(_marker(staged).read_text())["size"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -201,9 +227,11 @@ def _announced(staged: Path) -> int | None:
 
 
 def _size(path: Path) -> int:
+    """Return the size of a file in bytes; 0 if the file does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
 def _discard(staged: Path) -> None:
+    """Delete an unfinished download."""
     staged.unlink(missing_ok=True)
     _marker(staged).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Messages for users about Kaggle's errors and network failures, one line each.
 
-Contains Kaggle's own messages, but no texts of other exceptions: those of the client contain signed
-addresses. Sends no requests.
+The messages quote Kaggle's own messages. They do not quote exceptions of the network libraries,
+because these contain signed addresses. Sends no requests.
 """
 
 from __future__ import annotations
@@ -33,22 +33,28 @@ SETTINGS: Final = "https://www.kaggle.com/settings"
 
 
 class GpuSessionsTakenError(CompetitionError):
-    """As many GPU sessions run as Kaggle allows; a push can succeed when one of them has ended."""
+    """Kaggle already runs the highest allowed number of GPU sessions.
+
+    A push can succeed after a session has ended.
+    """
 
 
 @dataclass(frozen=True)
 class Action:
-    """What is being done: the context of an error message."""
+    """The context of an error message: the operation during which the error occurs."""
 
     what: str
-    """A phrase that continues "while …"."""
+    """Phrase after "while", such as "downloading training.zip"."""
     slug: str
     """The competition's slug."""
     practice_url: str | None = None
+    """Address of the practice Kaggle; None for Kaggle itself."""
     kernel: str | None = None
+    """The kernel, "owner/slug"; None if the operation concerns no kernel."""
     credentials: str = "as found by the Kaggle client"
     """Where the credentials come from; never the credentials themselves."""
     attempts: int = 1
+    """Number of attempts so far."""
     pushing: bool = False
     """Whether a kernel is being pushed, so that errors are about the kernel."""
 
@@ -59,14 +65,14 @@ class Action:
 
 
 def explain_error(error: Exception, action: Action) -> CompetitionError:
-    """Return an error with one line that says what is wrong and what to do.
+    """Return an error whose one-line message states the problem and the remedy.
 
     Parameters
     ----------
     error
         An exception of the official client.
     action
-        What was being done.
+        The operation that failed.
     """
     status = http_status(error)
     if status is not None:
@@ -84,7 +90,13 @@ def explain_error(error: Exception, action: Action) -> CompetitionError:
 
 
 def time_until_reset(now: datetime | None = None) -> str:
-    """Return the time until Kaggle's next day of submissions, which starts at 0:00 UTC, as text."""
+    """Return the time until the daily submission limit resets at 0:00 UTC, such as "3 h 05 min".
+
+    Parameters
+    ----------
+    now
+        The current time; None for the clock.
+    """
     now = now or datetime.now(UTC)
     midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     minutes = int((midnight - now).total_seconds() // 60)
@@ -92,7 +104,7 @@ def time_until_reset(now: datetime | None = None) -> str:
 
 
 def daily_limit_error(slug: str) -> CompetitionError:
-    """Return the error that today's submissions are used up."""
+    """Return the error for a used-up daily limit of submissions; ``slug`` is the competition's."""
     return CompetitionError(
         f"today's submissions to {slug} are used up: the next are possible from midnight UTC, in "
         f"{time_until_reset()}; the file is kept for then"
@@ -100,7 +112,7 @@ def daily_limit_error(slug: str) -> CompetitionError:
 
 
 def push_refused_error(said: str) -> CompetitionError:
-    """Return the error that Kaggle received a kernel and did not run it.
+    """Return the error for a kernel that Kaggle received but did not run.
 
     Parameters
     ----------
@@ -131,7 +143,7 @@ def push_refused_error(said: str) -> CompetitionError:
 
 
 def missing_credentials_error() -> CompetitionError:
-    """Return the error that there are no credentials."""
+    """Return the error for missing credentials."""
     return CompetitionError(
         f"no Kaggle credentials found: create a token at {SETTINGS}/api and save it as "
         "~/.kaggle/access_token (or set KAGGLE_API_TOKEN, or run `kaggle auth login`); "
@@ -140,7 +152,7 @@ def missing_credentials_error() -> CompetitionError:
 
 
 def rejected_credentials_error(source: str) -> CompetitionError:
-    """Return the error that Kaggle rejects the credentials; ``source`` is where they come from."""
+    """Return the error for rejected credentials; ``source`` describes where they come from."""
     return CompetitionError(
         f"Kaggle does not accept your credentials ({source}) (401): they are wrong, expired or "
         f"revoked; create a new token at {SETTINGS}/api and save it as ~/.kaggle/access_token",
@@ -189,11 +201,12 @@ def _explain_status(status: int, error: Exception, action: Action) -> str:
 
 
 def _phone(said: str) -> str:
+    """Return the message that Kaggle requires a verified phone number."""
     return f"Kaggle requires your phone number verified first ({said}): verify it at {SETTINGS}"
 
 
 def _explain_giving_up(status: int, error: Exception, action: Action) -> str:
-    """Return the message after the last attempt."""
+    """Return the message for a transient HTTP status after the last attempt."""
     times = f"{action.attempts} attempts" if action.attempts > 1 else "one attempt"
     requested = retry_after(error)
     later = f"it asks to wait {requested:.0f} s" if requested is not None else "try again later"
@@ -238,10 +251,12 @@ def _explain_connection(error: Exception, action: Action) -> str:
 
 
 def _one_line(text: str) -> str:
+    """Return a text on one line, cut to 300 characters."""
     return " ".join(text.split())[:300]
 
 
 def _phrase(status: int) -> str:
+    """Return the standard phrase of an HTTP status, such as "not found"."""
     try:
         return http.HTTPStatus(status).phrase.lower()
     except ValueError:

@@ -1,6 +1,6 @@
-"""Kernels through the official client: push, status, log, output, stop.
+"""Requests about kernels through the official client: push, status, log, output, stop.
 
-Does not know what a kernel does; the package ``kernel`` builds kernels and uses their output.
+The package ``kernel`` builds the kernels and uses their output.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from fkd_kaggle.kaggle_api.download import download_file
 from fkd_kaggle.kaggle_api.errors import Action
 
 _PAGE: Final = 100
+"""Output files per request."""
 
 _RECONNECT_LIMIT: Final = 5
+"""Reconnections without a new log line after which the kernel's status is requested."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class KernelVersion:
     kernel: str
     """"owner/name"."""
     version: int
+    """Kaggle's number of the version."""
     url: str
+    """Address of the kernel's page."""
     refused: tuple[str, ...]
     """Inputs and tags that Kaggle does not know; the kernel runs without them."""
 
@@ -42,18 +46,19 @@ class StoredKernel:
     """The newest version of a kernel as Kaggle stores it."""
 
     version: int
+    """Kaggle's number of the version; 0 if unknown."""
     source: str
     """The text of the script."""
 
 
 @dataclass(frozen=True)
 class KernelStatus:
-    """How a kernel's newest version is action."""
+    """The status of a kernel's newest version."""
 
     state: str
-    """Kaggle's name in small letters: queued, running, complete, error, cancel_requested, …"""
+    """Kaggle's name in lower case: queued, running, complete, error, cancel_requested, …"""
     message: str
-    """Why the kernel failed; empty otherwise."""
+    """Kaggle's message about a failure; empty if there is none."""
 
     @property
     def finished(self) -> bool:
@@ -66,6 +71,7 @@ class KernelLogLine:
     """A piece of a kernel's output, usually one line with its newline."""
 
     text: str
+    """The text, with its newline."""
     stream: str
     """"stdout" or "stderr"."""
     seconds: float | None
@@ -75,15 +81,31 @@ class KernelLogLine:
 def push_kernel(client: Client, action: Action, folder: Path, timeout: int | None) -> KernelVersion:
     """Push the kernel in ``folder``.
 
-    A push is repeated only if Kaggle has certainly not received it (429), because each push
-    starts the kernel and uses GPU quota.
+    A push is repeated only after status 429, when Kaggle has not accepted the push, because each
+    push starts the kernel and uses GPU quota.
+
+    Parameters
+    ----------
+    client
+        The client.
+    action
+        The operation, for messages.
+    folder
+        Folder with the kernel's script and its metadata.
+    timeout
+        Seconds after which Kaggle ends the session; None for Kaggle's limit.
+
+    Returns
+    -------
+    KernelVersion
+        The pushed version.
 
     Raises
     ------
     GpuSessionsTakenError
-        As many GPU sessions run as Kaggle allows at once: push again when one has ended.
+        Kaggle already runs the highest allowed number of GPU sessions.
     CompetitionError
-        Kaggle refuses the kernel for good.
+        Kaggle refuses the kernel or cannot be reached.
     """
     answer = client.request(
         action,
@@ -104,7 +126,7 @@ def push_kernel(client: Client, action: Action, folder: Path, timeout: int | Non
 
 
 def get_kernel(client: Client, action: Action) -> StoredKernel | None:
-    """Return the newest version of a kernel; None if Kaggle shows none."""
+    """Return the newest version of the kernel ``action.kernel``; None if it is not visible."""
 
     def get(api: Any) -> Any:
         from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
@@ -125,19 +147,19 @@ def get_kernel(client: Client, action: Action) -> StoredKernel | None:
 
 
 def get_status(client: Client, action: Action) -> KernelStatus:
-    """Return the status of a kernel."""
+    """Return the status of the kernel ``action.kernel``."""
     answer = client.request(action, lambda api: api.kernels_status(action.kernel))
     return KernelStatus(answer.status.name.lower(), answer.failure_message or "")
 
 
 def read_log(client: Client, action: Action) -> Iterator[KernelLogLine]:
-    """Yield the stored log."""
+    """Yield the stored log of the kernel ``action.kernel``."""
     text = client.request(action, lambda api: api.kernels_logs(action.kernel))
     yield from (_line(event) for event in _events(text))
 
 
 def follow_log(client: Client, action: Action) -> Iterator[KernelLogLine]:
-    """Yield the log while it is written, until the kernel ends.
+    """Yield new log lines of the kernel ``action.kernel`` until the kernel ends.
 
     Kaggle closes idle streams every few minutes and repeats the log from its beginning after a
     reconnection. The client's ``kernels logs --follow`` gives up after five reconnections without
@@ -166,10 +188,26 @@ def follow_log(client: Client, action: Action) -> Iterator[KernelLogLine]:
 def download_output(
     client: Client, action: Action, into: Path, *, keep: bool = False
 ) -> list[Path]:
-    """Download a kernel's output files and its log; with ``keep``, only missing files.
+    """Download the output files and the log of the kernel ``action.kernel``.
 
-    The client lists and downloads; its own ``kernels_output`` saves error pages as files (fixed
-    after 2.2.4, github.com/Kaggle/kaggle-cli/pull/1176) and keeps each file in memory.
+    The client's ``kernels_output`` is not used: in version 2.2.4 it saves error pages as files
+    (github.com/Kaggle/kaggle-cli/pull/1176) and holds each file in memory.
+
+    Parameters
+    ----------
+    client
+        The client.
+    action
+        The operation, for messages.
+    into
+        Folder for the files.
+    keep
+        Whether to keep existing files instead of downloading them again.
+
+    Returns
+    -------
+    list of Path
+        The files in ``into``; the log, if there is a log, is the last.
     """
     assert action.kernel is not None
     paths: list[Path] = []
@@ -190,9 +228,22 @@ def download_output(
 def stop_kernel(client: Client, action: Action, session_id: int | None) -> None:
     """Stop a kernel's session.
 
-    Kaggle's API requires the number of the session and does not publish it yet
-    (github.com/Kaggle/kaggle-cli/pull/1170); without a number, the error names the page on which
-    the kernel can be stopped.
+    Kaggle's API requires the number of the session, but gives no way to find this number yet
+    (github.com/Kaggle/kaggle-cli/pull/1170).
+
+    Parameters
+    ----------
+    client
+        The client.
+    action
+        The operation, for messages.
+    session_id
+        Number of the session; None if unknown.
+
+    Raises
+    ------
+    CompetitionError
+        The number is unknown (the message names the page to stop the kernel), or Kaggle refuses.
     """
     if session_id is None:
         site = client.practice_url or "https://www.kaggle.com"
@@ -226,6 +277,7 @@ def gpu_hours_left(client: Client, action: Action) -> float | None:
 
 
 def _output_pages(client: Client, action: Action) -> Iterator[Any]:
+    """Yield the pages of Kaggle's list of output files."""
     from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
 
     request = ApiListKernelSessionOutputRequest()
@@ -245,6 +297,8 @@ def _output_pages(client: Client, action: Action) -> Iterator[Any]:
 
 
 def _fetch_file(client: Client, action: Action, url: str, target: Path) -> None:
+    """Download an output file to ``target``."""
+
     def download(api: Any, staged: Path) -> None:
         response = requests.get(url, stream=True)
         response.raise_for_status()
@@ -254,6 +308,7 @@ def _fetch_file(client: Client, action: Action, url: str, target: Path) -> None:
 
 
 def _safe(name: str) -> PurePosixPath:
+    """Return a file name as a path; refuse a path outside the output folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise CompetitionError(f"the kernel's output has a file name outside its folder: {name!r}")
@@ -261,6 +316,7 @@ def _safe(name: str) -> PurePosixPath:
 
 
 def _skip(events: Iterable[Any], count: int) -> Iterator[Any]:
+    """Return the events after the first ``count``."""
     return (event for position, event in enumerate(events) if position >= count)
 
 
@@ -274,6 +330,7 @@ def _events(text: str) -> Iterator[Any]:
 
 
 def _json_or_text(line: str) -> Any:
+    """Return the JSON value of a line, or the line as an event."""
     try:
         return json.loads(line.strip().strip(","))
     except ValueError:
@@ -281,6 +338,7 @@ def _json_or_text(line: str) -> Any:
 
 
 def _line(event: Any) -> KernelLogLine:
+    """Return the log line of an event."""
     if not isinstance(event, Mapping):
         return KernelLogLine(str(event), "stdout", None)
     seconds = event.get("time")

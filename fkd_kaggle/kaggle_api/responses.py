@@ -1,6 +1,6 @@
-"""What a failure of the official client means: the HTTP status, and whether to try again.
+"""Classify exceptions of the official client: HTTP status, Kaggle's message, transient or not.
 
-Classifies exceptions; ``errors`` writes the messages. Sends no requests.
+The messages for users are in ``errors``. Sends no requests.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ CONNECTION_ERRORS: Final = (
     requests.exceptions.ChunkedEncodingError,
     urllib3.exceptions.HTTPError,
 )
-"""Failures of the connection; requests does not wrap all exceptions of urllib3."""
+"""Failures of the connection. ``requests`` does not wrap all exceptions of ``urllib3``."""
 
 TRANSIENT_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 """HTTP statuses after which a later attempt may succeed."""
 
 
 class UploadFailedError(requests.ConnectionError):
-    """An upload failed, before a submission was created, so the upload can be repeated.
+    """An upload failed before a submission was created; it is safe to repeat the upload.
 
     Parameters
     ----------
     printed
-        What the client printed; the client returns no reason.
+        Output of the client, which prints the reason instead of returning it.
     """
 
     def __init__(self, printed: str) -> None:
@@ -42,7 +42,7 @@ class UploadFailedError(requests.ConnectionError):
         self.disconnected = bool(printed.strip())
         """Whether the connection broke; otherwise the storage refused the upload."""
         self.retried = "Max retries exceeded" in printed
-        """Whether the client has tried ten times, for six minutes (``upload_complete``)."""
+        """Whether the client's ``upload_complete`` has used its ten attempts (six minutes)."""
 
 
 def is_transient(error: Exception) -> bool:
@@ -58,7 +58,7 @@ def is_transient(error: Exception) -> bool:
 
 
 def is_unreadable_answer(error: Exception) -> bool:
-    """Return whether the answer is not Kaggle's: empty, a proxy's page or a redirect."""
+    """Return whether the answer does not come from Kaggle: empty, a proxy's page or a redirect."""
     if http_status(error) is not None or isinstance(error, CONNECTION_ERRORS):
         return False
     return type(error) is not ValueError  # The client raises ValueError for invalid arguments.
@@ -70,17 +70,17 @@ def is_connection_refused(error: Exception) -> bool:
 
 
 def http_status(error: Exception) -> int | None:
-    """Return the HTTP status that caused an error; None without an answer."""
+    """Return the HTTP status that caused an error; None if there was no answer."""
     for cause in causes_of(error):
         response = getattr(cause, "response", None)
         if isinstance(cause, requests.HTTPError) and response is not None:
-            # Kaggle also sends errors as JSON with their own code under status 200.
+            # Kaggle also sends errors with status 200 and the error's code in the JSON body.
             return response.status_code if response.status_code >= 400 else _read_body(response)[0]
     return None
 
 
 def retry_after(error: Exception) -> float | None:
-    """Return the seconds to wait that Kaggle requests, as seconds or as a date; else None."""
+    """Return the seconds to wait from the header Retry-After; None without a valid header."""
     value = _header(error, "Retry-After")
     if value is None:
         return None
@@ -96,7 +96,7 @@ def retry_after(error: Exception) -> float | None:
 
 
 def kaggle_message(error: Exception) -> str:
-    """Return Kaggle's own message about an error; empty without one."""
+    """Return Kaggle's own message about an error; empty if there is no message."""
     for cause in causes_of(error):
         response = getattr(cause, "response", None)
         if response is not None:
@@ -128,7 +128,7 @@ def _read_body(response: requests.Response) -> tuple[int, str]:
     """Return code and message of Kaggle's JSON error; (status, "") for another answer."""
     try:
         body = response.json()
-        body = body.get("error", body)  # Kaggle has two forms.
+        body = body.get("error", body)  # Kaggle sends the error with or without this key.
         return int(body.get("code", response.status_code)), str(body.get("message", ""))
     except (requests.RequestException, ValueError, AttributeError, RuntimeError):
         return response.status_code, ""

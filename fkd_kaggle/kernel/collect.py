@@ -1,6 +1,6 @@
-"""Collecting the output of an ended kernel: download it, check it, submit it.
+"""Collect the output of an ended kernel: download, check and submit the output.
 
-Each step is recorded before the next one, so that an interrupted command resumes where it stopped
+Each step is recorded before the next step, so that an interrupted command resumes where it stopped
 and nothing is downloaded or submitted twice.
 """
 
@@ -30,10 +30,13 @@ class CollectedRun:
     """A run that was trained on Kaggle and downloaded."""
 
     run: Run
+    """The run in the folder of the runs."""
     csv: Path
-    """The submission that the kernel wrote."""
+    """The submission file that the kernel wrote."""
     log: Path
+    """The kernel's log."""
     record: KernelRecord
+    """The kernel's record."""
 
     @property
     def expected(self) -> float | None:
@@ -55,6 +58,11 @@ def collect_output(competition: Competition, record: KernelRecord, runs_dir: Pat
         Record of the kernel.
     runs_dir
         Folder of the runs.
+
+    Returns
+    -------
+    CollectedRun
+        The downloaded run.
 
     Raises
     ------
@@ -87,7 +95,7 @@ def collect_output(competition: Competition, record: KernelRecord, runs_dir: Pat
 def adopt_submission(
     collected: CollectedRun, runs_dir: Path, data_dir: Path, submissions_dir: Path
 ) -> Path:
-    """Check the kernel's submission and copy it to the submissions, unless that was done before.
+    """Check the kernel's submission and copy it to ``submissions_dir``, if not done before.
 
     Parameters
     ----------
@@ -155,7 +163,7 @@ def submit_collected(
     record = collected.record
 
     def send() -> int:
-        # An earlier call can have submitted the file only if it recorded it.
+        # The file is recorded before it is submitted: without a record, search no submission.
         earlier = (
             _find_submission(competition, record, message)
             if record.submission == path.name
@@ -169,7 +177,13 @@ def submit_collected(
 
 
 def _move_run(fetched: Path, target: Path, record: KernelRecord, output: Sequence[str]) -> None:
-    """Move a downloaded run to the runs, unless an interrupted call has done so."""
+    """Move a downloaded run to ``target``, unless an interrupted call has moved it.
+
+    Raises
+    ------
+    KernelError
+        ``fetched`` is no run, or another run is at ``target``.
+    """
     if not is_run(fetched):
         raise KernelError(
             f"kernel {record.kernel} ended without the run {record.run} (its output: "
@@ -201,5 +215,5 @@ def _send(competition: Competition, record: KernelRecord, path: Path, message: s
     except CompetitionError as error:
         if error.status not in (400, 403, 404, 405, 409, 501):
             raise
-    # The competition accepts only files, or no submission from this kernel.
+    # The competition accepts only uploaded files, or no submission from this kernel.
     return competition.submit(path, message)

@@ -1,9 +1,10 @@
 """Entry point of a kernel: find the data, train or blend, write the submission and the report.
 
 The kernel's script unpacks the package and calls :func:`main`. Prints plain lines, because the log
-of a kernel has no cursor, and writes only to the working folder and to a temporary folder.
+of a kernel is no terminal, and writes only to the working folder and to a temporary folder.
 
-The environment variable ``FKD_KAGGLE_ROOT`` replaces ``/kaggle``, to try a script elsewhere.
+The environment variable ``FKD_KAGGLE_ROOT`` replaces the folder ``/kaggle``, so that a script can
+run on another machine.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
     from fkd_kaggle.runs.scores import Scores
 
 _INTERRUPTED = 130
+"""Exit code after an interruption."""
 
 
 def main(task_json: str) -> int:
-    """Do the task of a kernel.
+    """Run the task of a kernel.
 
     Parameters
     ----------
@@ -44,7 +46,8 @@ def main(task_json: str) -> int:
     Returns
     -------
     int
-        Exit code: 0, 2 after an error, which is printed as one line, or 130 after an interruption.
+        Exit code: 0; the error's ``exit_code`` after an error, which is printed as one line; 130
+        after an interruption.
     """
     began = time.monotonic()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -70,7 +73,7 @@ def main(task_json: str) -> int:
 
 
 def _run_task(task: KernelTask, root: Path, temporary: Path, began: float) -> int:
-    """Do a task with Kaggle's folders in ``root`` and return the exit code."""
+    """Run a task with Kaggle's folders in ``root`` and return the exit code."""
     from rich.console import Console
 
     console = Console(force_terminal=False, no_color=True, width=120)
@@ -92,7 +95,7 @@ def _run_task(task: KernelTask, root: Path, temporary: Path, began: float) -> in
 def _train(
     task: KernelTask, root: Path, data_dir: Path, console: Console, began: float
 ) -> tuple[Run, Scores]:
-    """Train the task's members within its time; without shards, blend them."""
+    """Train the task's members within the time limit; without shards, also blend the members."""
     from fkd_kaggle import pipeline
     from fkd_kaggle.display.training import TrainingDisplay
 
@@ -137,8 +140,8 @@ def _time_limit(task: KernelTask, began: float) -> float:
 def _write_submission(run: Run, data_dir: Path, target: Path, console: Console) -> None:
     """Predict the test faces and write the submission to ``target``.
 
-    Does not use ``pipeline.write_run_submission``: its file names need python-slugify, which a
-    kernel does not carry.
+    Does not use ``pipeline.write_run_submission``: its file names need python-slugify, which the
+    kernel's script does not contain.
     """
     from fkd_kaggle.data import dataset, submission
     from fkd_kaggle.ensemble import prediction
@@ -153,7 +156,7 @@ def _write_submission(run: Run, data_dir: Path, target: Path, console: Console) 
 
 
 def _write_report(run: Run, data_dir: Path, console: Console) -> None:
-    """Write the run's page; a failure is printed, because it must not cost the training."""
+    """Write the run's page; print a failure instead of raising it, to keep the trained run."""
     try:
         from fkd_kaggle.report.run import write_run_page
 
@@ -172,5 +175,5 @@ def _print_scores(scores: Scores, console: Console) -> None:
 
 
 def _print(console: Console, line: str) -> None:
-    """Print a line as it is, without markup and without breaks."""
+    """Print a line without markup and without line breaks."""
     console.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -1,6 +1,6 @@
 """Causes of failed kernels: one line made from the log and Kaggle's message.
 
-Reads given lines; does not talk to Kaggle and prints nothing.
+Reads the lines that the caller passes; sends no requests and prints nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ _EXCEPTION: Final = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<what>.*))?$"
 _MISSING: Final = re.compile(r"No module named '([^']+)'")
 
 _WRAPPED: Final = "Exception encountered when calling"
+"""Start of the message with which Keras wraps the exception of a layer."""
 
 _OWN_FILE: Final = re.compile(r"(?:^|[/\\])(fkd_kaggle[/\\].+\.py)$")
 
 _LONGEST: Final = 300
+"""Characters of a reason that are kept."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,19 @@ class Failure:
     reason: str
     """One line; empty if the log names no cause."""
     where: str
-    """File, line and function of this package in which it happened; empty if there is none."""
+    """Last frame of the traceback in this package: file, line, function; empty if there is none."""
     tail: tuple[str, ...]
     """Last lines of the traceback, or of the log."""
 
 
 def find_failure(lines: Sequence[str]) -> Failure:
-    """Find the last traceback, or the last error, in a log's lines."""
+    """Find the last traceback in a log, or the last line that starts with "error:".
+
+    Parameters
+    ----------
+    lines
+        Lines of the log.
+    """
     starts = [number for number, line in enumerate(lines) if _TRACEBACK in line]
     if not starts:
         errors = [line.strip() for line in lines if line.strip().lower().startswith("error:")]
@@ -52,14 +60,14 @@ def find_failure(lines: Sequence[str]) -> Failure:
     own = [match for match in frames if _OWN_FILE.search(match["file"])]
     ending = next((line.strip() for line in reversed(block) if _is_exception(line)), "")
     if _WRAPPED in ending:
-        # Keras names the layer first, and the cause after an empty line.
+        # Keras prints the layer's name first, and the cause after an empty line.
         more = [line.strip() for line in after if line.strip()][len(block) :]
         ending = f"{ending.split(_WRAPPED)[0]}{more[0]}" if more else ending
     return Failure(_reason(ending), _location(own[-1]) if own else "", tuple(block[-8:]))
 
 
 def explain_failure(kernel: str, status: KernelStatus, lines: Sequence[str], took: str) -> str:
-    """Return one line that says how a kernel ended, why, and in which line of this package.
+    """Return one line with a kernel's end, its cause and the failing line of this package.
 
     Parameters
     ----------
@@ -96,26 +104,26 @@ def _traceback_block(lines: Sequence[str]) -> list[str]:
         if line.strip():
             block.append(line)
         if block and not line.startswith(" ") and _is_exception(line):
-            # Further lines belong to the exception's message, of which one line suffices.
+            # Further lines continue the exception's message; the first line suffices.
             break
     return block
 
 
 def _is_exception(line: str) -> bool:
-    """Return whether a line is the exception at the end of a traceback."""
+    """Return whether a line has the form of the exception at the end of a traceback."""
     match = None if line.startswith(" ") else _EXCEPTION.match(line.strip())
     return match is not None
 
 
 def _reason(ending: str) -> str:
-    """Return the exception of a traceback's last line, without its module."""
+    """Return the class and message of the exception in a traceback's last line."""
     match = _EXCEPTION.match(ending)
     if match is None:
         return ending[:_LONGEST]
     kind = match["kind"].rsplit(".", 1)[-1]
     what = (match["what"] or "").strip()
     if match["kind"].startswith("fkd_kaggle.") and what:
-        return what[:_LONGEST]  # The message is written for users.
+        return what[:_LONGEST]  # Messages of this package are written for users.
     return f"{kind}: {what}"[:_LONGEST] if what else kind
 
 

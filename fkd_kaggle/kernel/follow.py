@@ -1,7 +1,7 @@
-"""Following running kernels: their states by polling, their logs while they are written.
+"""Follow running kernels: request their states at intervals and read their logs as they grow.
 
 One follower watches several kernels. A silent log or an outage of Kaggle does not end the wait,
-because the kernel runs on.
+because the kernel continues to run.
 """
 
 from __future__ import annotations
@@ -32,15 +32,19 @@ PRACTICE_POLL: Final = 0.5
 """Seconds between two requests for a kernel's state, on a practice Kaggle."""
 
 OUTAGE: Final = 3600.0
-"""Seconds without any answer after which the wait ends with an error; the kernel runs on."""
+"""Seconds without an answer from Kaggle after which the wait ends with an error."""
 
 _SILENCE: Final = 600.0
-"""Seconds without a line after which the log is requested again: a dead connection gives none."""
+"""Seconds without a new line after which the log is requested again.
+
+A broken connection does not always raise an error.
+"""
 
 _LAST_LINES: Final = 10.0
 """Seconds to wait for the last lines of the log of a kernel that has ended."""
 
 _KEPT_LINES: Final = 2000
+"""Number of the last lines of each log that are kept to explain a failure."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,13 @@ class KernelEnded:
     """A kernel that has ended."""
 
     kernel: str
+    """"owner/slug"."""
     status: KernelStatus
+    """The final status."""
     seconds: float
-    """How long the kernel ran, as far as observed."""
+    """Running time, as far as observed."""
     lines: tuple[str, ...]
-    """The end of the log."""
+    """The last lines of the log."""
 
 
 class KernelFollower:
@@ -85,11 +91,19 @@ class KernelFollower:
         return bool(self._followed)
 
     def add(self, kernel: str, since: datetime | None = None) -> None:
-        """Start to follow ``kernel``; ``since`` is when it was first seen running, if known."""
+        """Start to follow a kernel.
+
+        Parameters
+        ----------
+        kernel
+            "owner/slug".
+        since
+            Time at which the kernel was first seen running; None if unknown.
+        """
         self._followed[kernel] = _Followed(kernel, since)
 
     def step(self) -> list[KernelEnded]:
-        """Request all states; if no kernel has ended, pass on log lines for one poll interval.
+        """Request all states; if no kernel has ended, report log lines for one poll interval.
 
         Returns
         -------
@@ -125,7 +139,7 @@ class KernelFollower:
             status = self._competition.kernel_status(kernel)
         except CompetitionError as error:
             refused = error.status is not None and error.status < 500 and error.status != 429
-            # A practice Kaggle that was stopped does not return by itself.
+            # A practice Kaggle that was stopped does not restart by itself.
             stopped = error.status is None and self._competition.practice_url is not None
             if refused or stopped or time.monotonic() - self._last_answer > OUTAGE:
                 raise
@@ -135,13 +149,13 @@ class KernelFollower:
         return status
 
     def _end(self, followed: _Followed, status: KernelStatus) -> KernelEnded:
-        """Pass on the rest of the log and stop following."""
+        """Report the remaining log lines and stop following the kernel."""
         self._ensure_reader(followed)
         deadline = time.monotonic() + _LAST_LINES
         while followed.reading and time.monotonic() < deadline:
             self._pass_on(0.2)
         if followed.reading:
-            # The stream is stuck, but the log is stored now.
+            # The stream gives no end, but Kaggle has stored the complete log.
             stored = self._competition.kernel_logs(followed.kernel)
             for line in islice(stored, followed.lines_read, None):
                 self._print(followed, line)
@@ -152,7 +166,7 @@ class KernelFollower:
         )
 
     def _ensure_reader(self, followed: _Followed) -> None:
-        """Start a reader of the log, unless one is reading and has not been silent for long."""
+        """Start a log reader, unless the present reader has received a line recently."""
         silent = time.monotonic() - followed.last_read > _SILENCE
         if followed.reading and not silent:
             return
@@ -167,7 +181,7 @@ class KernelFollower:
         )
 
     def _pass_on(self, seconds: float) -> None:
-        """Pass on the lines that arrive within ``seconds``; return early after a log has ended."""
+        """Report the lines that arrive within ``seconds``; return early after a log has ended."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             try:
@@ -179,14 +193,14 @@ class KernelFollower:
                 continue
             if item.line is None:
                 followed.reading = False
-                # The kernel has ended or the stream has; the next state tells which.
+                # Either the kernel or only the stream has ended: request the state soon.
                 deadline = min(deadline, time.monotonic() + 0.2)
             else:
                 followed.last_read = time.monotonic()
                 self._print(followed, item.line)
 
     def _print(self, followed: _Followed, line: KernelLogLine) -> None:
-        """Keep a line and pass it on."""
+        """Keep a log line and report it to ``on_event``."""
         followed.lines_read += 1
         followed.seconds = line.seconds or followed.seconds
         for text in line.text.splitlines():
@@ -196,16 +210,19 @@ class KernelFollower:
 
 @dataclass
 class _Followed:
-    """What is known about one followed kernel."""
+    """The state of one followed kernel and of its log."""
 
     kernel: str
     since: datetime | None
+    """Time at which the kernel was first seen running."""
     state: str = ""
     seconds: float = 0.0
-    """The kernel's own time of its last line."""
+    """Time of the last log line, in seconds since the kernel's start."""
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
     lines_read: int = 0
     reader: int = 0
     """Number of the newest reader of the log; lines from earlier readers are ignored."""
     reading: bool = False
+    """Whether the newest reader is still reading."""
     last_read: float = 0.0
+    """Time of the last line on the clock of ``time.monotonic``."""

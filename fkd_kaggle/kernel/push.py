@@ -1,7 +1,8 @@
-"""Pushing one kernel of a job, at most once.
+"""Push a kernel of a job once.
 
-Each step is recorded before the next one, so that an interrupted or killed process resumes where it
-stopped. If the record does not tell whether Kaggle has received a push, Kaggle is asked.
+Each step is recorded before the next step, so that a later process resumes after an interruption.
+If the record does not show whether Kaggle has received a push, the kernel's state is requested from
+Kaggle.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from fkd_kaggle.kernel.records import KernelRecord
 from fkd_kaggle.recipes.plans import Plan
 
 _LONGEST_SESSION: Final = 12 * 3600
+"""Kaggle's limit of a session in seconds."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,15 @@ class KernelPusher:
     """Pushes the kernels of one run of a job."""
 
     competition: Competition
+    """The session with Kaggle."""
     job: KernelJob
+    """The training."""
     runs_dir: Path
+    """Folder of the runs, which contains the records."""
     run_name: str
+    """Name of the run."""
     on_event: OnKernelEvent
+    """Called with each event."""
 
     @property
     def practice(self) -> bool:
@@ -47,12 +54,14 @@ class KernelPusher:
     def own_records(self) -> list[KernelRecord]:
         """Return the records of kernels of the same job, oldest first."""
         digest = self.job.digest(practice=self.practice)
-        return [one for one in records.read_records(self.runs_dir) if one.digest == digest]
+        known = records.read_records(self.runs_dir)
+        return [record for record in known if record.digest == digest]
 
     def find_record(self, kernel: PlannedKernel) -> KernelRecord | None:
         """Return the saved record of a kernel of this run, or None."""
         wanted = (self.run_name, kernel.task.shard)
-        found = [one for one in self.own_records() if (one.run, one.shard) == wanted]
+        known = self.own_records()
+        found = [record for record in known if (record.run, record.shard) == wanted]
         return found[-1] if found else None
 
     def must_push(self, kernel: PlannedKernel) -> bool:
@@ -66,6 +75,11 @@ class KernelPusher:
     def push(self, kernel: PlannedKernel) -> KernelRecord:
         """Push a kernel, unless Kaggle runs or has run the same script already.
 
+        Parameters
+        ----------
+        kernel
+            A kernel of the run.
+
         Returns
         -------
         KernelRecord
@@ -74,12 +88,12 @@ class KernelPusher:
         Raises
         ------
         GpuSessionsTakenError
-            As many GPU sessions run as Kaggle allows at once.
+            Kaggle already runs the highest allowed number of GPU sessions.
         CompetitionError
             Kaggle refuses the kernel or cannot be reached.
         KernelError
-            The kernel cannot be built, another script runs under its name, or Kaggle started it
-            without one of its inputs.
+            The kernel cannot be built, another script runs under its name, or Kaggle started the
+            kernel without one of its inputs.
         """
         draft, scripts = self._build(kernel)
         found = self._find_on_kaggle(draft.kernel, scripts)
@@ -116,13 +130,21 @@ class KernelPusher:
         return record
 
     def report(self, record: KernelRecord, *, resumed: bool) -> None:
-        """Report a pushed kernel to ``on_event``."""
+        """Report a pushed kernel to ``on_event``.
+
+        Parameters
+        ----------
+        record
+            Record of the kernel.
+        resumed
+            Whether the kernel was pushed earlier.
+        """
         self.on_event(
             KernelPushed(record.kernel, record.version, record.url, resumed, record.uses_gpu)
         )
 
     def _build(self, kernel: PlannedKernel) -> tuple[KernelRecord, set[str]]:
-        """Build a kernel; return its record and the digests of the scripts that count as it."""
+        """Build a kernel; return its record and the digests of its present and earlier script."""
         before = self.find_record(kernel)
         draft = KernelRecord(
             self.address(kernel),
@@ -141,6 +163,7 @@ class KernelPusher:
         return draft, {draft.script, before.script} if before else {draft.script}
 
     def _build_folder(self, record: KernelRecord) -> Path:
+        """Return the folder in which the kernel of a record is built."""
         return records.record_folder(self.runs_dir, record) / "build"
 
     def _resume(self, draft: KernelRecord, found: dict[str, Any]) -> KernelRecord:
@@ -150,12 +173,14 @@ class KernelPusher:
         return record
 
     def _find_on_kaggle(self, kernel: str, scripts: Iterable[str]) -> dict[str, Any] | None:
-        """Return the record's fields for a kernel that runs, or has run, one of ``scripts``.
+        """Return record fields if the kernel runs or has run one of ``scripts``, else None.
+
+        A failed kernel also gives None, because it has to be pushed again.
 
         Raises
         ------
         KernelError
-            Another script runs under this name.
+            Another script runs under this kernel's name.
         """
         stored = self.competition.kernel_stored(kernel)
         if stored is None:
@@ -164,7 +189,7 @@ class KernelPusher:
             status = self.competition.kernel_status(kernel)
         except CompetitionError as error:
             if error.status in (403, 404):
-                return None  # The kernel was saved, perhaps by hand, and never run.
+                return None  # The kernel was saved, for example on the website, but never run.
             raise
         failed = status.finished and status.state != "complete"
         if script_digest(stored.source) in scripts:
@@ -179,13 +204,13 @@ class KernelPusher:
 
 
 def script_digest(text: str) -> str:
-    """Return the SHA-256 of a script, ignoring trailing spaces: Kaggle may change line ends."""
+    """Return the SHA-256 of a script without trailing spaces; Kaggle may change line endings."""
     lines = [line.rstrip() for line in text.strip().splitlines()]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _session_timeout(plan: Plan) -> int | None:
-    """Return the seconds after which Kaggle may end the session, well above the time limit."""
+    """Return the session timeout in seconds: 1.5 times the plan's time limit plus 30 minutes."""
     if plan.time_limit is None:
         return None
     return min(_LONGEST_SESSION, int(plan.time_limit * 1.5) + 1800)

@@ -4,8 +4,9 @@
     runs/.kernels/<slug>/build/       the folder that was pushed
     runs/.kernels/<slug>/v<version>/  output of that version while it is downloaded
 
-A record is written before the push and completed after it. If the process is killed in between,
-the record has no version, and ``push`` asks Kaggle. This module does not talk to Kaggle.
+A record is written before the push and completed after the push. If the process is killed in
+between, the record has no version, and ``push`` requests the kernel from Kaggle. This module sends
+no requests.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from fkd_kaggle.errors import KernelError, RecipeError
 from fkd_kaggle.kernel.job import KernelJob
 
 FOLDER: Final = ".kernels"
+"""Folder of the records within the folder of the runs."""
 
 State = Literal["pushing", "pushed", "failed", "complete", "collected", "submitted"]
 
@@ -29,7 +31,7 @@ OPEN: Final = ("pushing", "pushed", "failed", "complete", "collected")
 """States from which ``submit --via kernel`` continues; a failed kernel is pushed again."""
 
 _OLD_KEYS: Final = {"order": "job", "noted": "pushed", "running": "running_since"}
-"""Key of version 0.1.0 → key of today; "job" was a digest then, which is not read."""
+"""Key in version 0.1.0 → present key. In version 0.1.0, "job" was a digest; it is not read."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class KernelRecord:
     kernel: str
     """"owner/slug"."""
     run: str
-    """Name of the run that the kernel trains or has a shard of."""
+    """Name of the run that the kernel trains, completely or as a shard."""
     job: KernelJob
     script: str
     """SHA-256 of the pushed script, see ``push.script_digest``."""
@@ -49,6 +51,7 @@ class KernelRecord:
     version: int = 0
     """Kaggle's number of the pushed version; 0 until it is known."""
     url: str = ""
+    """Address of the kernel's page; empty until it is known."""
     practice: bool = False
     """Whether the kernel was pushed to a practice Kaggle."""
     shard: int | None = None
@@ -77,7 +80,7 @@ class KernelRecord:
 
 
 def utc_now() -> str:
-    """Return the current time as records store it."""
+    """Return the current time in the format of the records: ISO 8601, UTC."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
@@ -87,7 +90,7 @@ def record_folder(runs_dir: Path, record: KernelRecord) -> Path:
 
 
 def write_record(runs_dir: Path, record: KernelRecord) -> KernelRecord:
-    """Write a record, replacing an older one of the same kernel, and return it."""
+    """Write a record in place of an older record of the same kernel; return the new record."""
     files.write_json(record_folder(runs_dir, record).with_suffix(".json"), asdict(record))
     return record
 
@@ -124,7 +127,7 @@ def records_of_open_run(records: Iterable[KernelRecord], digest: str) -> list[Ke
 
 
 def find_records(runs_dir: Path, name: str | None, *, practice: bool = False) -> list[KernelRecord]:
-    """Return the records with a name, oldest first.
+    """Return the records of a run or of a kernel, oldest first.
 
     Parameters
     ----------
@@ -133,12 +136,12 @@ def find_records(runs_dir: Path, name: str | None, *, practice: bool = False) ->
     name
         Name of a run, or a kernel with or without its owner; None for the newest run.
     practice
-        Whether to search the kernels of a practice Kaggle instead of Kaggle's.
+        Whether to search the kernels of a practice Kaggle instead of those of Kaggle.
 
     Raises
     ------
     KernelError
-        No kernel was pushed, or none with this name.
+        No kernel was pushed, or no kernel with this name.
     """
     known = [record for record in read_records(runs_dir) if record.practice == practice]
     if not known:

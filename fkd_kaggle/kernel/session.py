@@ -1,6 +1,7 @@
 """The kernels of one job, from their push to their end.
 
-Pushes what was not pushed, follows all of it, and records how the kernels end. Downloads nothing.
+Pushes the kernels that were not pushed, follows all kernels, and records how they end. Downloads
+nothing.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _RETRY_PUSH: Final = 60.0
 """Seconds until the next attempt to push after Kaggle had no free GPU session."""
 
 _PRACTICE_RETRY_PUSH: Final = 1.0
+"""The same pause in seconds on a practice Kaggle."""
 
 
 class JobSession:
@@ -82,7 +84,14 @@ class JobSession:
         self._follower = KernelFollower(competition, self._record_start, poll)
 
     def complete(self, kernels: Sequence[PlannedKernel]) -> None:
-        """Push the kernels that were not pushed, and follow all of them to their end.
+        """Push the kernels that were not pushed, and follow all kernels to their end.
+
+        A failed kernel is pushed again.
+
+        Parameters
+        ----------
+        kernels
+            Kernels of the run.
 
         Raises
         ------
@@ -102,13 +111,26 @@ class JobSession:
         self._run(to_push)
 
     def watch(self, pushed: Iterable[KernelRecord]) -> None:
-        """Follow pushed kernels to their end; push nothing. Raises as :meth:`complete`."""
+        """Follow pushed kernels to their end without pushing a kernel.
+
+        Parameters
+        ----------
+        pushed
+            Records of the kernels.
+
+        Raises
+        ------
+        KernelError
+            A kernel failed or was cancelled.
+        CompetitionError
+            Kaggle refuses or cannot be reached.
+        """
         for record in pushed:
             self._follow(record)
         self._run(deque())
 
     def _run(self, to_push: deque[PlannedKernel]) -> None:
-        """Push and follow until all kernels have ended."""
+        """Push ``to_push`` and follow until all kernels have ended."""
         next_push = 0.0
         while to_push or self._follower.busy:
             if to_push and time.monotonic() >= next_push:
@@ -121,12 +143,18 @@ class JobSession:
                 time.sleep(max(0.0, next_push - time.monotonic()))
 
     def _push_all(self, to_push: deque[PlannedKernel]) -> float:
-        """Push until Kaggle has no free GPU session; return when to try again."""
+        """Push until Kaggle has no free GPU session.
+
+        Returns
+        -------
+        float
+            Time of the next attempt on the clock of ``time.monotonic``.
+        """
         while to_push:
             try:
                 record = self.pusher.push(to_push[0])
             except GpuSessionsTakenError as error:
-                # Kaggle runs two sessions at once, this job's or other ones of the user.
+                # Kaggle runs two GPU sessions per user at once; other jobs of the user count too.
                 address = self.pusher.address(to_push[0])
                 self._on_event(KernelWaiting(address, str(error)))
                 pause = _PRACTICE_RETRY_PUSH if self.pusher.practice else _RETRY_PUSH
@@ -136,11 +164,12 @@ class JobSession:
         return 0.0
 
     def _follow(self, record: KernelRecord) -> None:
+        """Start to follow the kernel of a record."""
         since = datetime.fromisoformat(record.running_since) if record.running_since else None
         self._follower.add(record.kernel, since)
 
     def _record_start(self, event: KernelEvent) -> None:
-        """Record when a kernel was first seen running, and pass the event on."""
+        """Record when a kernel was first seen running, and call ``on_event``."""
         if isinstance(event, KernelStateChanged) and event.since is not None:
             record = self._record_of(event.kernel)
             if record.running_since is None:
@@ -154,11 +183,11 @@ class JobSession:
         Raises
         ------
         KernelError
-            It failed or was cancelled.
+            The kernel failed or was cancelled.
         """
         record = self._record_of(ended.kernel)
         complete = ended.status.state == "complete"
-        if record.state == "pushed":  # Following an old log must not undo later states.
+        if record.state == "pushed":  # Keep later states, such as "submitted".
             records.write_record(
                 self._runs_dir, replace(record, state="complete" if complete else "failed")
             )
@@ -176,4 +205,5 @@ class JobSession:
         raise KernelError(line + advice)
 
     def _record_of(self, kernel: str) -> KernelRecord:
-        return next(one for one in self.pusher.own_records() if one.kernel == kernel)
+        """Return the record of the kernel "owner/slug"."""
+        return next(record for record in self.pusher.own_records() if record.kernel == kernel)

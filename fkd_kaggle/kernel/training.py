@@ -1,6 +1,6 @@
-"""Training on Kaggle: what the commands do with kernels.
+"""Train on Kaggle: the functions behind the commands for kernels.
 
-Connects the parts of this package: push, follow, collect. What a kernel itself does is in
+Calls the modules that push, follow and collect kernels. The code that runs inside a kernel is in
 ``entry_point``. Prints nothing.
 """
 
@@ -33,7 +33,7 @@ def train_on_kaggle(
 ) -> CollectedRun:
     """Train a job on Kaggle and download its run.
 
-    A job that was pushed before, also by an earlier process, is resumed instead of pushed again.
+    A job that this or an earlier process has pushed is resumed instead of pushed again.
 
     Parameters
     ----------
@@ -46,9 +46,14 @@ def train_on_kaggle(
     on_event
         Called with each event.
     run_name
-        Name of the run; None for the run that can be resumed, or else a new name.
+        Name of the run; None to resume an unfinished run of the job, or to choose a new name.
     poll
         Seconds between two requests for a state; None for the default.
+
+    Returns
+    -------
+    CollectedRun
+        The downloaded run.
 
     Raises
     ------
@@ -77,13 +82,25 @@ def push_without_waiting(
 ) -> KernelRecord:
     """Push the kernel of a job without waiting for it, unless it was pushed before.
 
-    Parameters are those of :func:`train_on_kaggle`.
+    Parameters
+    ----------
+    competition, job, runs_dir, on_event, run_name
+        As in :func:`train_on_kaggle`.
+
+    Returns
+    -------
+    KernelRecord
+        The saved record of the kernel.
 
     Raises
     ------
     KernelError
-        The job has shards, whose blend can be pushed only when they have ended; or the kernel
+        The job has shards, and their blend can be pushed only after they have ended; or the kernel
         cannot be built or pushed.
+    CompetitionError
+        Kaggle refuses or cannot be reached.
+    RunError
+        Another run has the given name.
     """
     if job.shards > 1:
         raise KernelError(
@@ -105,12 +122,25 @@ def follow_to_end(
     runs_dir: Path,
     on_event: OnKernelEvent,
 ) -> None:
-    """Follow the kernels of the newest of several records' runs to their end.
+    """Follow the kernels of the newest run to their end.
+
+    Parameters
+    ----------
+    competition
+        The session with Kaggle.
+    pushed
+        Records, oldest first; those of the last record's run are followed.
+    runs_dir
+        Folder of the runs.
+    on_event
+        Called with each event.
 
     Raises
     ------
     KernelError
         A kernel failed or was cancelled.
+    CompetitionError
+        Kaggle refuses or cannot be reached.
     """
     newest = pushed[-1]
     session = JobSession(competition, newest.job, runs_dir, on_event, newest.run)
@@ -118,7 +148,21 @@ def follow_to_end(
 
 
 def describe_kernel(competition: Competition, record: KernelRecord) -> list[str]:
-    """Return lines on a kernel's state; after a failure also its traceback's end and its cause."""
+    """Describe a kernel's state.
+
+    Parameters
+    ----------
+    competition
+        The session with Kaggle.
+    record
+        Record of the kernel.
+
+    Returns
+    -------
+    list of str
+        One line with the state. After a failure, the last lines of the traceback and one line with
+        the cause follow.
+    """
     status = competition.kernel_status(record.kernel)
     state = status.state.replace("_", " ")
     since = ""
@@ -138,10 +182,17 @@ def describe_kernel(competition: Competition, record: KernelRecord) -> list[str]
 def check_succeeded(competition: Competition, record: KernelRecord) -> None:
     """Check that a kernel has ended without a failure.
 
+    Parameters
+    ----------
+    competition
+        The session with Kaggle.
+    record
+        Record of the kernel.
+
     Raises
     ------
     KernelError
-        It still runs, or it failed.
+        The kernel still runs, or it failed or was cancelled.
     """
     status = competition.kernel_status(record.kernel)
     if not status.finished:
