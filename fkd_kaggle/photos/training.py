@@ -126,12 +126,7 @@ def train_photo_network(
     patience = recipe.patience * (RANDOM_PATIENCE if first_weights.random else 1)
     weights = BestWeights(network, photo_run.weights_path(folder), patience=patience)
     monitor = _EpochMonitor(weights, recipe.epochs, on_epoch)
-    folder.mkdir(parents=True)
-    try:
-        status = _fit(learner, photos, split, monitor)
-    finally:
-        if not weights.path.exists():
-            shutil.rmtree(folder)
+    status = _fit_in_new_folder(folder, learner, photos, split, monitor)
     load_photo_weights(network, weights.path)
     photo_run.write_photo_history(folder, map(astuple, monitor.history))
     info = {
@@ -147,6 +142,18 @@ def train_photo_network(
         "recipe": asdict(recipe),
     }
     return photo_run.write_photo_run(folder, info)
+
+
+def _fit_in_new_folder(
+    folder: Path, learner: PhotoLearner, photos: PhotoSet, split: PhotoSplit, monitor: _EpochMonitor
+) -> str:
+    """Create the folder and return the status of ``_fit``; delete the folder without weights."""
+    folder.mkdir(parents=True)
+    try:
+        return _fit(learner, photos, split, monitor)
+    finally:
+        if not monitor.weights.path.exists():
+            shutil.rmtree(folder)
 
 
 def measure_predictions(predictions: np.ndarray, labels: np.ndarray, side: int) -> dict[str, float]:

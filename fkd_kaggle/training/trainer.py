@@ -100,12 +100,7 @@ def fit_member(
     initial = models.initialize_weights(member.recipe.architecture, network, member.recipe.options)
     steps = max(1, len(training.images) // member.recipe.batch_size)
 
-    def validate() -> float:
-        points = predict_keypoints(
-            network, member.recipe, validation.images, validation.annotators, crop_search=False
-        )
-        return score(points)
-
+    validate = _validator(network, member, validation, score)
     session = _Session(learner, member, folder, validate, steps, budget, on_event, clock)
     if initial.random:
         session.weights.patience *= RANDOM_PATIENCE
@@ -115,6 +110,23 @@ def fit_member(
         _fit(learner, session, training, callbacks)
     load_weights(network, folder)
     return network, session.progress
+
+
+def _validator(
+    network: keras.Model,
+    member: Member,
+    validation: Faces,
+    score: Callable[[np.ndarray], float],
+) -> Callable[[], float]:
+    """Return a function that predicts the validation faces and returns their score."""
+
+    def validate() -> float:
+        points = predict_keypoints(
+            network, member.recipe, validation.images, validation.annotators, crop_search=False
+        )
+        return score(points)
+
+    return validate
 
 
 def _fit(
