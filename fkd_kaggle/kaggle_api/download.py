@@ -25,7 +25,7 @@ from fkd_kaggle.kaggle_api.errors import Action
 OnProgress = Callable[[int, int | None], None]
 """Called with the bytes downloaded and the total bytes (None if unknown).
 
-The calls come from another thread, one per ``PROGRESS_INTERVAL``.
+Called from another thread every ``PROGRESS_INTERVAL``, and once after the download.
 """
 
 STAGING: Final = ".fetch"
@@ -176,8 +176,8 @@ def _fetch_staged(
             damaged += 1
             if damaged >= _DAMAGED_LIMIT:
                 raise CompetitionError(
-                    f"what arrives when {action.what} {problem}, {damaged} times: Kaggle's copy or "
-                    "the connection is damaged; run the command again later"
+                    f"the downloaded file {problem} (while {action.what}, {damaged} attempts): "
+                    "the connection or the file on Kaggle is faulty; run the command again later"
                 ) from problem
 
 

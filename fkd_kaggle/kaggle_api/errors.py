@@ -107,7 +107,7 @@ def daily_limit_error(slug: str) -> CompetitionError:
     """Return the error for a used-up daily limit of submissions; ``slug`` is the competition's."""
     return CompetitionError(
         f"today's submissions to {slug} are used up: the next are possible from midnight UTC, in "
-        f"{time_until_reset()}; the file is kept for then"
+        f"{time_until_reset()}; the submission file is kept"
     )
 
 
@@ -138,7 +138,7 @@ def push_refused_error(said: str) -> CompetitionError:
             f"see {SETTINGS}; `fkd-kaggle train-ensemble` trains on this machine"
         )
     name = any(word in lower for word in ("title", "slug", "not found"))
-    hint = "; title and name come from --title, else from the run's name" if name else ""
+    hint = "; title and name are made from --title or from the run's name" if name else ""
     return CompetitionError(f"Kaggle refuses the kernel: {said}{hint}")
 
 
@@ -185,8 +185,8 @@ def _explain_status(status: int, error: Exception, action: Action) -> str:
         )
     if action.kernel is not None and status in (401, 403, 404):
         return (
-            f"{action.server} shows you no kernel {action.kernel} ({status}): check its owner and "
-            "name, it may be private or not pushed yet"
+            f"{action.server} shows no kernel {action.kernel} ({status}) to you: check its owner "
+            "and name; the kernel may be private or not pushed yet"
         )
     if status == 403:
         return (

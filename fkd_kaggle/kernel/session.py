@@ -196,11 +196,11 @@ class JobSession:
         line = failures.explain_failure(
             ended.kernel, ended.status, ended.lines, format_duration(ended.seconds)
         )
-        advice = f"; its whole log: `fkd-kaggle kernel logs {record.name}`"
+        advice = f"; complete log: `fkd-kaggle kernel logs {record.name}`"
         if self._follower.busy:
             advice += (
-                "; the other kernels of the run continue, and the same command follows them and "
-                "pushes this one again"
+                "; the other kernels of the run continue: repeat the command to follow them and to "
+                "push the failed kernel again"
             )
         raise KernelError(line + advice)
 
