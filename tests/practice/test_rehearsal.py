@@ -1,4 +1,4 @@
-"""The rehearsal: the whole way on few drawn faces, judged as it will judge others."""
+"""The rehearsal: fetch, train and submit on few synthetic faces; its verdict."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def record(private: float | None) -> SubmissionRecord:
     return SubmissionRecord(1, "a.csv", "", None, "complete", "", private, private, "practice")
 
 
-def ended(ours: float | None, mean: float | None) -> Rehearsal:
-    return Rehearsal(Scores(None, None, None, None, {}), record(ours), record(mean), [])
+def rehearsed(ensemble: float | None, mean: float | None) -> Rehearsal:
+    return Rehearsal(Scores(None, None, None, None, {}), record(ensemble), record(mean), [])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [None, 1])
-def test_the_whole_way_leaves_everything_where_it_is_asked_to(
+def test_a_rehearsal_keeps_data_run_and_submissions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int | None
 ) -> None:
-    """Trained in this process, and by the real script in a kernel of its own."""
+    """Trained in this process, and by the kernel script in a kernel."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("KAGGLE_API_ENVIRONMENT", "FKD_PRACTICE_URL", "KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name, raising=False)
@@ -53,12 +53,12 @@ def test_the_whole_way_leaves_everything_where_it_is_asked_to(
     path = tmp_path / "tiny.toml"
     path.write_text(TINY)
     events: list[Event | KernelEvent] = []
-    told: list[str] = []
+    steps: list[str] = []
     keep = tmp_path / "kept"
     plan = plans.make_plan(plans.TrainingOptions([str(path)], folds=2, precision="float32"))
     faces = SyntheticSize(training=24, test=12)
     result = rehearsal.rehearse(
-        plan, keep=keep, on_event=events.append, on_step=told.append, shards=shards,
+        plan, keep=keep, on_event=events.append, on_step=steps.append, shards=shards,
         source=PracticeData(synthetic=faces),
     )  # fmt: skip
     last = EnsembleEnded if shards is None else KernelStateChanged
@@ -68,7 +68,7 @@ def test_the_whole_way_leaves_everything_where_it_is_asked_to(
     assert result.mean.private_score is not None
     assert "practice" in [row.team for row in result.leaderboard]
     assert f"{result.mean.private_score:.3f}" in result.verdict
-    assert any("http://localhost:" in line for line in told)
+    assert any("http://localhost:" in line for line in steps)
     assert len(list((keep / "submissions").glob("*.csv"))) == 2
     assert list((keep / "runs").glob("*/report.html"))
     assert os.environ.get("KAGGLE_API_ENVIRONMENT") == before.get("KAGGLE_API_ENVIRONMENT")
@@ -77,18 +77,18 @@ def test_the_whole_way_leaves_everything_where_it_is_asked_to(
 
 @pytest.fixture
 def taken_port() -> Iterator[None]:
-    """Somebody else is where a practice Kaggle usually is."""
+    """Another socket listens on the default port of the practice Kaggle."""
     with socket.socket() as taken:
-        # Connections of an earlier test may linger there.
+        # Connections of an earlier test may be in the state TIME_WAIT.
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):  # somebody is already
+        with suppress(OSError):  # another program listens there already
             taken.bind(("127.0.0.1", PORT))
             taken.listen()
         yield
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_all_of_it_and_leaves_nothing(
+def test_ctrl_c_ends_the_rehearsal_and_removes_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken_port: None
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -98,31 +98,31 @@ def test_ctrl_c_ends_all_of_it_and_leaves_nothing(
     path.write_text(TINY)
     plan = plans.make_plan(plans.TrainingOptions([str(path)], folds=2, precision="float32"))
     plan = replace(plan, ensemble=replace(plan.ensemble, trained_folds=1))
-    told: list[str] = []
+    steps: list[str] = []
 
-    def impatient(event: Event) -> None:
+    def interrupt(event: Event) -> None:
         if isinstance(event, EpochEnded):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         rehearsal.rehearse(
             plan,
-            on_event=impatient,
-            on_step=told.append,
+            on_event=interrupt,
+            on_step=steps.append,
             source=PracticeData(synthetic=SyntheticSize(24, 12)),
         )
-    assert not any("submitting" in line for line in told)
-    assert not any(f":{PORT}" in line for line in told)  # it went where it found room
+    assert not any("submitting" in line for line in steps)
+    assert not any(f":{PORT}" in line for line in steps)  # it uses a free port
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_half_of_the_mean_predictors_error_is_passed() -> None:
-    ended(1.0, 2.0).check()
+def test_half_of_the_mean_predictors_error_passes() -> None:
+    rehearsed(1.0, 2.0).check()
     with pytest.raises(FkdError, match=r"rehearsal failed: the score is 0\.51 ×"):
-        ended(1.02, 2.0).check()
+        rehearsed(1.02, 2.0).check()
 
 
-def test_a_rehearsal_without_scores_is_no_success() -> None:
+def test_a_rehearsal_without_scores_fails() -> None:
     with pytest.raises(FkdError, match="not scored"):
-        ended(None, 2.0).check()
-    assert ended(1.0, 4.0).share == 0.25
+        rehearsed(None, 2.0).check()
+    assert rehearsed(1.0, 4.0).share == 0.25

@@ -1,4 +1,4 @@
-"""Kernels on a practice Kaggle: the real official client pushes real scripts, which really run."""
+"""Kernels of the practice Kaggle: the official client pushes scripts, which run on this machine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from fkd_kaggle.kaggle_api.competition import Competition
 from fkd_kaggle.kaggle_api.kernels import KernelStatus
 from fkd_kaggle.kaggle_api.retry import RetryPolicy
 from fkd_kaggle.practice.dataset import SERVED, SLUG
-from fkd_kaggle.practice.kernels import sandbox
+from fkd_kaggle.practice.kernels import runner, sandbox
 from fkd_kaggle.practice.server import PracticeKaggle
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def competition(practice: PracticeKaggle) -> Competition:
 
 
 def write_kernel(folder: Path, script: str, name: str = "hello", **metadata: Any) -> Path:
-    """Write a kernel's folder as the official client wants it."""
+    """Write a kernel's folder in the official client's format."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "main.py").write_text(textwrap.dedent(script))
     content = {
@@ -60,9 +61,9 @@ def wait(competition: Competition, kernel: str = HELLO) -> KernelStatus:
     return wait_for(lambda: competition.kernel_status(kernel), lambda status: status.finished)
 
 
-def wait_for(look: Callable[[], T], wanted: Callable[[T], bool] = bool) -> T:
+def wait_for(read: Callable[[], T], wanted: Callable[[T], bool] = bool) -> T:
     for _ in range(300):
-        seen = look()
+        seen = read()
         if wanted(seen):
             return seen
         time.sleep(0.1)
@@ -95,7 +96,7 @@ Push = Callable[..., int]
 
 @pytest.fixture(params=["namespaces", "prefix variable"])
 def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways of giving a kernel its folders."""
+    """Kernels with namespaces, and with FKD_KAGGLE_ROOT instead."""
     if request.param == "prefix variable":
         monkeypatch.setattr(sandbox, "is_isolated", lambda: False)
     elif not sandbox.is_isolated():
@@ -103,7 +104,7 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return str(request.param)
 
 
-LOOK_AROUND = """
+REPORT_ENVIRONMENT = """
     import importlib.metadata, importlib.util, json, os, socket, subprocess, sys
     from pathlib import Path
 
@@ -123,8 +124,8 @@ LOOK_AROUND = """
         "input": sorted(str(path.relative_to(root / "input")) for path in root.rglob("*.*")
                         if root / "input" in path.parents),
         "write input": fails(lambda: (root / "input" / "x").write_text("")),
-        "import us": fails(lambda: __import__("fkd_kaggle")),
-        "our notes": fails(lambda: importlib.metadata.version("fkd-kaggle")),
+        "import": fails(lambda: __import__("fkd_kaggle")),
+        "metadata": fails(lambda: importlib.metadata.version("fkd-kaggle")),
         "child": [child.stdout, child.stderr.splitlines()[-1]],
         "others": [bool(importlib.util.find_spec(n)) for n in ("tensorflow", "keras", "scipy")],
         "environment": dict(os.environ),
@@ -135,7 +136,7 @@ LOOK_AROUND = """
 """
 
 
-def test_a_kernel_sees_kaggles_folders_and_nothing_of_ours(
+def test_a_kernel_sees_kaggles_folders_and_not_this_package(
     system: str,
     start_practice: PracticeFactory,
     push: Push,
@@ -146,7 +147,7 @@ def test_a_kernel_sees_kaggles_folders_and_nothing_of_ours(
     monkeypatch.setenv("KAGGLE_KEY", SECRET)
     kaggle = start_practice()
     competition = Competition.open(retry_policy=FAST)
-    push(competition, LOOK_AROUND.format(port=kaggle.port, pid=os.getpid()))
+    push(competition, REPORT_ENVIRONMENT.format(port=kaggle.port, pid=os.getpid()))
     assert wait(competition).state == "complete", printed(competition)
     competition.kernel_output(HELLO, tmp_path / "out")
     seen = json.loads((tmp_path / "out" / "seen.json").read_text())
@@ -154,8 +155,8 @@ def test_a_kernel_sees_kaggles_folders_and_nothing_of_ours(
     root, cwd, script = seen["where"]
     assert (cwd, script) == (f"{root}/working", f"{root}/src/script.py")
     assert seen["input"] == sorted(f"competitions/{SLUG}/{name}" for name in SERVED)
-    assert seen["import us"] == "ModuleNotFoundError"
-    assert seen["our notes"] == "PackageNotFoundError"
+    assert seen["import"] == "ModuleNotFoundError"
+    assert seen["metadata"] == "PackageNotFoundError"
     assert seen["child"] == ["numpy\n", "ModuleNotFoundError: No module named 'fkd_kaggle'"]
     assert seen["others"] == [True, True, True]
     assert seen["environment"]["KAGGLE_KERNEL_RUN_TYPE"] == "Batch"
@@ -181,7 +182,7 @@ READ_PART = """
 """
 
 
-def test_a_kernel_reads_what_another_left(
+def test_a_kernel_reads_the_output_of_another(
     system: str, practice: PracticeKaggle, competition: Competition, push: Push
 ) -> None:
     push(competition, "open('part.txt', 'w').write('first')", "shard-0")
@@ -195,7 +196,7 @@ def test_a_kernel_reads_what_another_left(
     assert printed(competition) == "shard-0/part.txt first\n"
 
 
-def test_a_pushed_script_leaves_its_log_and_its_output(
+def test_a_kernel_has_a_log_and_output(
     competition: Competition, push: Push, tmp_path: Path
 ) -> None:
     push(
@@ -219,7 +220,7 @@ def test_a_pushed_script_leaves_its_log_and_its_output(
     assert {tuple(event) for event in stored} == {("stream_name", "time", "data")}
 
 
-def test_a_script_that_fails_is_an_error_with_its_traceback(
+def test_a_failed_script_is_an_error_with_its_traceback(
     competition: Competition, push: Push
 ) -> None:
     push(competition, "open('kept.txt', 'w')\nraise ValueError('no faces')")
@@ -227,7 +228,7 @@ def test_a_script_that_fails_is_an_error_with_its_traceback(
     assert printed(competition).endswith("ValueError: no faces\n")
 
 
-def test_each_push_is_a_new_version_and_the_newest_counts(
+def test_each_push_is_a_new_version_and_the_newest_is_the_default(
     practice: PracticeKaggle, competition: Competition, push: Push
 ) -> None:
     assert push(competition, "open('a', 'w').write('1')") == 1
@@ -250,13 +251,11 @@ def test_a_version_of_a_kernel_is_submitted_and_scored(
         competition.submit_kernel(HELLO, version, "other.csv", "not there")
 
 
-def test_more_kernels_than_run_at_once_wait_their_turn(
-    start_practice: PracticeFactory, push: Push
-) -> None:
+def test_further_kernels_wait_in_the_queue(start_practice: PracticeFactory, push: Push) -> None:
     kaggle = start_practice(kernels_at_once=1)
     competition = Competition.open(retry_policy=FAST)
     push(competition, SLEEPER, "first")
-    push(competition, "print('now me')", "second")
+    push(competition, "print('second')", "second")
     first, second = "practice/first", "practice/second"
     wait_for(lambda: competition.kernel_status(first).state == "running")
     assert competition.kernel_status(second).state == "queued"
@@ -270,30 +269,32 @@ def session_of(kaggle: PracticeKaggle, kernel: str) -> int:
     return int(next(one["session"] for one in listed if one["kernel"] == kernel))
 
 
-BROOD = """
+PARENT = """
     import subprocess, sys, time
     beat = "import time\\nwhile True: open('beat', 'a').write('.'); time.sleep(0.05)"
-    subprocess.Popen([sys.executable, "-c", beat], start_new_session={apart})
+    subprocess.Popen([sys.executable, "-c", beat], start_new_session={own_group})
     print("awake", flush=True)
     time.sleep(120)
 """
 
 
 @pytest.mark.parametrize("how", ["cancel", "time limit", "close", "runner killed"])
-def test_a_kernel_ends_with_all_it_started(
+def test_a_kernel_ends_with_all_its_processes(
     how: str, start_practice: PracticeFactory, push: Push, tmp_path: Path
 ) -> None:
     kaggle = start_practice()
     competition = Competition.open(retry_policy=FAST)
-    apart = sandbox.is_isolated()  # a group of its own is out of reach without
-    push(competition, BROOD.format(apart=apart), timeout=2 if how == "time limit" else None)
+    own_group = sandbox.is_isolated()  # without namespaces, another process group is not killed
+    push(
+        competition, PARENT.format(own_group=own_group), timeout=2 if how == "time limit" else None
+    )
     wait_for(lambda: beats(tmp_path))
     if how == "cancel":
         competition.kernel_stop(HELLO, session_of(kaggle, HELLO))
     if how == "runner killed":
-        if not apart:
+        if not own_group:
             pytest.skip("this system allows no namespaces")
-        next(iter(kaggle.kernels._running.values())).kill()
+        os.kill(runner_pid(tmp_path), signal.SIGKILL)
         assert wait(competition).state == "error"
     elif how == "close":
         kaggle.stop()
@@ -306,14 +307,26 @@ def test_a_kernel_ends_with_all_it_started(
     assert not beats(tmp_path)
 
 
+def runner_pid(state: Path) -> int:
+    """Return the process id of the only runner whose kernel lies in a state folder."""
+    pids = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # the process has ended
+            command = path.read_bytes().split(b"\0")
+            if Path(runner.__file__).name in [Path(os.fsdecode(part)).name for part in command]:
+                pids += [int(path.parent.name)] * any(bytes(state) in part for part in command)
+    (pid,) = pids
+    return pid
+
+
 def beats(state: Path) -> bool:
-    """Tell whether BROOD's child lives."""
+    """Tell whether the child process of PARENT runs."""
     before = [path.stat().st_size for path in state.rglob("beat")]
     time.sleep(0.4)
     return before != [path.stat().st_size for path in state.rglob("beat")]
 
 
-def test_when_the_server_is_killed_so_is_the_kernel_and_its_log_is_kept(
+def test_a_killed_server_ends_the_kernel_and_keeps_its_log(
     start_practice: PracticeFactory, competition_dir: Path, push: Push, tmp_path: Path
 ) -> None:
     state = tmp_path / "other-state"
@@ -328,7 +341,7 @@ def test_when_the_server_is_killed_so_is_the_kernel_and_its_log_is_kept(
         patch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
         patch.setenv("FKD_PRACTICE_URL", url)
         competition = Competition.open(retry_policy=FAST)
-        push(competition, BROOD.format(apart=False))
+        push(competition, PARENT.format(own_group=False))
         wait_for(lambda: beats(state))
         os.kill(server.pid, signal.SIGKILL)
         server.wait()
@@ -340,10 +353,12 @@ def test_when_the_server_is_killed_so_is_the_kernel_and_its_log_is_kept(
     assert printed(competition) == "awake\n"
 
 
-def test_a_log_is_followed_while_it_grows_and_replayed_from_its_beginning(
+def test_a_log_is_streamed_while_it_grows_and_read_again_from_its_beginning(
     practice: PracticeKaggle, competition: Competition, push: Push
 ) -> None:
-    practice.faults.add("cut-log:after=2,times=2")  # the client comes back and skips what it has
+    practice.faults.add(
+        "cut-log:after=2,times=2"
+    )  # the client reconnects and skips the lines it has
     push(
         competition,
         """
@@ -373,7 +388,7 @@ def test_a_log_is_followed_while_it_grows_and_replayed_from_its_beginning(
         ({"machine_shape": "NvidiaH9000"}, "1", "Invalid machine shape"),
     ],
 )
-def test_a_push_is_refused_in_kaggles_words(
+def test_a_refused_push_shows_kaggles_message(
     metadata: dict[str, Any], script: str, words: str, competition: Competition, push: Push
 ) -> None:
     with pytest.raises(CompetitionError, match=words) as caught:
@@ -381,7 +396,7 @@ def test_a_push_is_refused_in_kaggles_words(
     assert "\n" not in str(caught.value)
 
 
-def test_names_that_lead_out_of_the_state_folder_are_refused(
+def test_names_that_leave_the_state_folder_are_refused(
     practice: PracticeKaggle, tmp_path: Path
 ) -> None:
     request = {"slug": "../hello", "newTitle": "hello", "text": "1", "language": "python"}
@@ -393,11 +408,11 @@ def test_names_that_lead_out_of_the_state_folder_are_refused(
     assert not list(tmp_path.rglob("source.py"))
 
 
-def test_sources_that_are_not_there_are_named_and_the_kernel_runs_without(
+def test_missing_sources_are_named_and_the_kernel_runs_without_them(
     competition: Competition, tmp_path: Path
 ) -> None:
     folder = write_kernel(
-        tmp_path / "k", "print('here I am')",
+        tmp_path / "k", "print('running')",
         competition_sources=["titanic"], dataset_sources=["ada/data"],
         kernel_sources=["practice/nobody", HELLO],
     )  # fmt: skip
@@ -405,23 +420,25 @@ def test_sources_that_are_not_there_are_named_and_the_kernel_runs_without(
     assert set(pushed.refused) == {"titanic", "ada/data", "practice/nobody", HELLO}
     assert pushed.kernel == HELLO
     assert wait(competition).state == "complete"
-    assert printed(competition) == "here I am\n"
+    assert printed(competition) == "running\n"
 
 
-def test_a_new_kernel_is_named_after_its_title(competition: Competition, tmp_path: Path) -> None:
+def test_the_slug_of_a_new_kernel_is_made_from_its_title(
+    competition: Competition, tmp_path: Path
+) -> None:
     folder = write_kernel(tmp_path / "k", "1", title="My Faces 2", id="practice/another-name")
     assert competition.kernel_push(folder).kernel == "practice/my-faces-2"
 
 
-def test_a_third_gpu_session_at_once_is_refused(competition: Competition, push: Push) -> None:
+def test_a_third_concurrent_gpu_session_is_refused(competition: Competition, push: Push) -> None:
     for name in ("one-1", "two-2"):
         push(competition, SLEEPER, name, enable_gpu=True)
     with pytest.raises(CompetitionError, match="Maximum batch GPU session count of 2 reached"):
         push(competition, SLEEPER, "three", machine_shape="NvidiaTeslaT4")
-    push(competition, SLEEPER, "three")  # without GPU there is room
+    push(competition, SLEEPER, "three")  # sessions without GPU have their own limit
 
 
-def test_thirty_hours_of_gpu_are_a_weeks_until_saturday(
+def test_the_gpu_quota_is_thirty_hours_until_saturday(
     start_practice: PracticeFactory, push: Push
 ) -> None:
     clock = [1_785_000_000.0]  # a Saturday of 2026, 17:20 UTC
@@ -443,7 +460,7 @@ def test_thirty_hours_of_gpu_are_a_weeks_until_saturday(
     assert wait(competition).state == "complete"
 
 
-def test_faults_of_kernels_meet_those_they_are_meant_for(
+def test_faults_affect_the_kernels_they_are_meant_for(
     practice: PracticeKaggle, competition: Competition, push: Push, tmp_path: Path
 ) -> None:
     practice.faults.add("phone:times=1")
@@ -469,15 +486,13 @@ def test_faults_of_kernels_meet_those_they_are_meant_for(
     assert practice.faults.all() == []
 
 
-def test_a_kernel_of_somebody_else_is_as_if_there_were_none(
-    competition: Competition, push: Push
-) -> None:
+def test_kernels_of_other_users_are_not_found(competition: Competition, push: Push) -> None:
     for kernel in ("practice/nothing", "somebody/hello"):
         with pytest.raises(CompetitionError, match=f"no kernel {kernel}"):
             competition.kernel_status(kernel)
 
 
-def test_the_kaggle_command_pushes_follows_and_collects(
+def test_the_kaggle_command_pushes_follows_and_downloads(
     practice: PracticeKaggle, tmp_path: Path
 ) -> None:
     def kaggle(*arguments: str) -> str:
@@ -504,9 +519,9 @@ def test_the_page_shows_kernels_with_their_log_and_cancels_them(
     wait_for(lambda: "&lt;b&gt;bold&lt;/b&gt;" in requests.get(page, timeout=10).text)
     assert f"/code/{HELLO}/1" in requests.get(practice.url, timeout=10).text
     assert requests.get(f"{practice.url}/code/practice/no", timeout=10).status_code == 404
-    door = f"{practice.url}/practice/kernels/cancel"
+    url = f"{practice.url}/practice/kernels/cancel"
     session = {"session": session_of(practice, HELLO)}
-    assert requests.post(door, data=session, timeout=10).status_code == 400
-    assert requests.post(door, json=session, timeout=10).json()["kernel"] == HELLO
+    assert requests.post(url, data=session, timeout=10).status_code == 400
+    assert requests.post(url, json=session, timeout=10).json()["kernel"] == HELLO
     assert wait(competition).state == "cancel_acknowledged"
-    assert requests.post(door, json=session, timeout=10).status_code == 404
+    assert requests.post(url, json=session, timeout=10).status_code == 404
