@@ -5,6 +5,8 @@ Opens no socket; ``server`` serves the application.
 
 from __future__ import annotations
 
+from typing import Final
+
 import flask
 
 from fkd_kaggle.practice import competition_api, control_api, fault_injection, page, uploads
@@ -14,7 +16,7 @@ from fkd_kaggle.practice.kernels import api
 from fkd_kaggle.practice.uploads import Uploads
 from fkd_kaggle.practice.wire_format import ErrorResponse, refuse
 
-TOKEN_USER = "practice"
+TOKEN_USER: Final = "practice"
 """Name of the user who authenticates with a token."""
 
 
