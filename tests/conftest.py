@@ -76,6 +76,16 @@ def write_competition(folder: Path, train: int = TRAIN, test: int = TEST) -> Pat
     return solution
 
 
+@pytest.fixture(autouse=True)
+def default_dtype_policy() -> Iterator[None]:
+    """Undo a change of Keras' global dtype policy, which the next test would inherit."""
+    yield
+    if "keras" in sys.modules:
+        import keras
+
+        keras.config.set_dtype_policy("float32")
+
+
 @pytest.fixture(scope="session")
 def competition_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the competition's four files, for 24 training and 16 test faces; read only.

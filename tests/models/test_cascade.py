@@ -37,13 +37,6 @@ TINY = Recipe(
 FACE = np.array([[66, 37], [30, 37], [48, 60], [60, 75], [36, 75]], np.float32)
 
 
-@pytest.fixture(autouse=True)
-def float32() -> Iterator[None]:
-    keras.config.set_dtype_policy("float32")
-    yield
-    keras.config.set_dtype_policy("float32")  # one of these tests changes it
-
-
 def seed() -> keras.random.SeedGenerator:
     return keras.random.SeedGenerator(0)
 

@@ -6,14 +6,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import pytest
 
 from fkd_kaggle import models
-
-
-@pytest.fixture(autouse=True)
-def float32() -> None:
-    keras.config.set_dtype_policy("float32")
 
 
 def noise(*shape: int) -> np.ndarray:

@@ -6,15 +6,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import pytest
 from keras import layers, ops
 
 from fkd_kaggle.nn.convolutions import ScaledConv2D
-
-
-@pytest.fixture(autouse=True)
-def float32() -> None:
-    keras.config.set_dtype_policy("float32")
 
 
 def noise(*shape: int) -> np.ndarray:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 
 from fkd_kaggle.nn import heatmaps
 from fkd_kaggle.nn.heatmaps import SoftArgmax
-
-
-@pytest.fixture(autouse=True)
-def float32() -> None:
-    keras.config.set_dtype_policy("float32")
 
 
 def noise(*shape: int) -> np.ndarray:
