@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pytest
 
+from fkd_kaggle import user_code
 from fkd_kaggle.data import csv_format
 from fkd_kaggle.data.faces import Faces, Lookup
 from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS
@@ -74,6 +75,14 @@ def write_competition(folder: Path, train: int = TRAIN, test: int = TEST) -> Pat
     text = "".join(f"{row},{value}\n" for row, value in zip(row_ids, values, strict=True))
     solution.write_text("RowId,Location\n" + text)
     return solution
+
+
+@pytest.fixture(autouse=True, scope="session")
+def trust_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the list of trusted code of the user who runs the tests unchanged."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(user_code.TRUST_FILE, str(tmp_path_factory.mktemp("trust") / "code.txt"))
+        yield
 
 
 @pytest.fixture(autouse=True)

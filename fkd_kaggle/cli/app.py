@@ -17,6 +17,7 @@ from typing import Annotated, TextIO
 
 import typer
 
+from fkd_kaggle import user_code
 from fkd_kaggle.cli import data, kernel, photos, practice, runs, submissions, training
 from fkd_kaggle.display.console import INTERRUPTED
 from fkd_kaggle.errors import FkdError, RenamedWarning
@@ -58,7 +59,16 @@ app.add_typer(kernel.app)
 @app.callback(invoke_without_command=True)
 def _print_version(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code",
+            help="Execute Python code that comes with a run (allowed after any command too).",
+        ),
+    ] = False,
 ) -> None:
+    if trust_code:
+        user_code.trust_all()
     if version:
         typer.echo(f"fkd-kaggle {__version__}")
         raise typer.Exit
@@ -77,7 +87,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _deprecations_as_notes():
-            app()
+            app(_with_global_options_first(sys.argv[1:]))
     except FkdError as error:
         _exit_with_error(str(error), error.exit_code)
     except OSError as error:
@@ -90,6 +100,13 @@ def main() -> None:
         if end.code == INTERRUPTED:
             print("interrupted", file=sys.stderr)
         raise
+
+
+def _with_global_options_first(arguments: list[str]) -> list[str]:
+    """Move options of all commands to the front, where Typer expects them."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    moved = [option for option in ("--trust-code",) if option in arguments[:end]]
+    return moved + [word for at, word in enumerate(arguments) if at >= end or word not in moved]
 
 
 def _exit_with_error(message: str, code: int) -> None:

@@ -16,13 +16,13 @@ from dataclasses import replace
 import numpy as np
 
 from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.errors import DataError
+from fkd_kaggle.errors import DataError, RecipeError
 
 Fill = Callable[[np.ndarray], np.ndarray]
 """(N, F) float64 labels with NaN → (N, F) labels without NaN, where a value can be inferred."""
 
 
-def impute_labels(faces: Faces, strategy: str, outputs: Sequence[Sequence[int]]) -> Faces:
+def impute_labels(faces: Faces, strategy: str | Fill, outputs: Sequence[Sequence[int]]) -> Faces:
     """Return the training faces after imputation; the given ones are not changed.
 
     Parameters
@@ -31,7 +31,8 @@ def impute_labels(faces: Faces, strategy: str, outputs: Sequence[Sequence[int]])
         The training faces, in the order of the file ("ffill" depends on it).
     strategy
         One of ``IMPUTATIONS``. "mask" returns the faces as they are, "drop" leaves out faces that
-        lack a label, and the others fill in missing labels.
+        lack a label, and the others fill in missing labels. Or a function: (N, F) float64 labels
+        with NaN → (N, F), called once for each annotator with an own head.
     outputs
         Keypoints of each head of the network, as ``Recipe.outputs`` returns them. With one head,
         its keypoints are filled in, or demanded by "drop", on every face. With a head for each
@@ -41,6 +42,8 @@ def impute_labels(faces: Faces, strategy: str, outputs: Sequence[Sequence[int]])
     ------
     DataError
         "drop" leaves no face.
+    RecipeError
+        The function returns another shape.
     """
     if strategy == "mask":
         return faces
@@ -59,7 +62,12 @@ def impute_labels(faces: Faces, strategy: str, outputs: Sequence[Sequence[int]])
         if rows.any():
             block = labels[np.ix_(rows, np.asarray(points))]
             flat = block.reshape(len(block), -1).astype(np.float64)
-            filled = STRATEGIES[strategy](flat)
+            fill = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
+            filled = np.asarray(fill(flat.copy()))
+            if filled.shape != flat.shape:
+                raise RecipeError(
+                    f"imputation must return labels of shape {flat.shape}, not {filled.shape}"
+                )
             labels[np.ix_(rows, np.asarray(points))] = filled.reshape(block.shape)
     return replace(faces, keypoints=labels)
 

@@ -100,13 +100,15 @@ def rank_by_rmse(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return known[np.argsort(errors[known], kind="stable")]
 
 
-def compute_metric(name: str, predictions: np.ndarray, labels: np.ndarray) -> float | None:
+def compute_metric(
+    name: str | Measure, predictions: np.ndarray, labels: np.ndarray
+) -> float | None:
     """Return one of ``METRICS``; None if nothing is both labelled and predicted.
 
     Parameters
     ----------
     name
-        Key of ``METRICS``.
+        Key of ``METRICS``, or a function of predictions and labels.
     predictions, labels
         (N, 15, 2) pixels, NaN where unknown.
 
@@ -115,10 +117,16 @@ def compute_metric(name: str, predictions: np.ndarray, labels: np.ndarray) -> fl
     RecipeError
         There is no such metric.
     """
-    if name not in METRICS:
+    if isinstance(name, str) and name not in METRICS:
         raise RecipeError(unknown_name("metric", name, METRICS))
-    value = METRICS[name].function(predictions, labels)
+    function = METRICS[name].function if isinstance(name, str) else name
+    value = function(predictions, labels)
     return None if np.isnan(value) else float(value)
+
+
+def metric_unit(name: str) -> str:
+    """Return the unit of a metric; empty for a user's own, whose unit is not known."""
+    return METRICS[name].unit if name in METRICS else ""
 
 
 def masked_mean(values: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.markup import escape
 from rich.table import Table
 
-from fkd_kaggle.data.metrics import METRICS
+from fkd_kaggle.data.metrics import metric_unit
 from fkd_kaggle.formatting import format_pixels, format_short
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def published_metrics_table(scores: Scores) -> Table:
     )
     for recipe, name, values in rows:
         cells = (format_short(values.get(key)) for key in columns)
-        table.add_row(escape(recipe), name, METRICS[name].unit, *cells)
+        table.add_row(escape(recipe), name, metric_unit(name), *cells)
     return table
 
 
@@ -185,7 +185,7 @@ def recipes_table(items: Iterable[Recipe | Ensemble]) -> Table:
             f"{parameters:,}" if all(recipe.parameters for recipe in recipes) else "–",
             _cost(item),
             format_pixels(item.reached.get("rmse")),
-            ", ".join(f"{value:g} {METRICS[name].unit}" for name, value in published.items()),
+            ", ".join(f"{value:g} {metric_unit(name)}" for name, value in published.items()),
         )
     return table
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fkd_kaggle import user_code
 from fkd_kaggle.data import metrics
 from fkd_kaggle.ensemble.comparison import read_comparison_data
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL
@@ -197,7 +198,8 @@ def _published_metric(
     name = names.pop() if len(names) == 1 else "rmse-px"
     if len(recipes) == 1:
         return name, published_metrics.published_metrics(recipes[0], predictions, labels)[name]
-    return name, metrics.compute_metric(name, predictions, labels)
+    metric = user_code.resolve(name, recipes[0].code)
+    return name, metrics.compute_metric(metric, predictions, labels)
 
 
 def _errors(predictions: np.ndarray, material: TrainingData) -> dict[str, Any]:

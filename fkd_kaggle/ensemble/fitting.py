@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fkd_kaggle import user_code
 from fkd_kaggle.data import dataset, metrics
 from fkd_kaggle.data.dataset import count_queries
 from fkd_kaggle.data.faces import Faces
@@ -126,6 +127,8 @@ def train_run(
     began = time.monotonic()
     data = read_training_data(run, data_dir)
     members = [member for member in run.plan.members if only is None or member.name in only]
+    for member in members:
+        user_code.require_trust(member.recipe.code, f"run {run.name}")
     limit = time_limit if time_limit is not None else run.plan.time_limit
     run.update(status="training")
     todo = [member for member in members if not is_finished(run, member)]

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fkd_kaggle import files
+from fkd_kaggle import files, user_code
 from fkd_kaggle.ensemble.shards import merge_shards
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.kernel import environment
@@ -78,6 +78,9 @@ def _run_task(task: KernelTask, root: Path, temporary: Path, began: float) -> in
 
     console = Console(force_terminal=False, no_color=True, width=120)
     working = root / "working"
+    for line in task.plan.ensemble.members:
+        # The person who pushed the kernel named this code; nobody else's reaches its script.
+        user_code.trust(line.recipe.code)
     data_dir = environment.link_competition_files(root / "input", temporary / "data")
     if task.gather:
         run, scores = _blend_shards(task, root, data_dir, console)

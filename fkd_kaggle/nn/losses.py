@@ -17,13 +17,15 @@ CoordinateLoss = Callable[[Any, float], Any]
 """(absolute errors (B, P, 2), ``loss_width``) → the loss of each coordinate, (B, P, 2)."""
 
 
-def masked_loss(loss: str, width: float, target_scale: str) -> Callable[[Any, Any], Any]:
+def masked_loss(
+    loss: str | CoordinateLoss, width: float, target_scale: str
+) -> Callable[[Any, Any], Any]:
     """Return a function of labels and predictions: the mean loss over labelled coordinates.
 
     Parameters
     ----------
     loss
-        One of ``LOSSES``.
+        One of ``LOSSES``, or a function like them.
     width
         Error at which smooth L1 turns linear and Wing turns from logarithmic to linear, in the
         unit of ``target_scale``.
@@ -37,7 +39,8 @@ def masked_loss(loss: str, width: float, target_scale: str) -> Callable[[Any, An
     """
     from keras import ops
 
-    per_coordinate, (scale, _) = LOSSES[loss], TARGET_SCALES[target_scale]
+    per_coordinate = LOSSES[loss] if isinstance(loss, str) else loss
+    scale, _ = TARGET_SCALES[target_scale]
 
     def mean_loss(labels: Any, points: Any) -> Any:
         labelled = ops.logical_not(ops.isnan(labels))

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from fkd_kaggle import user_code
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.models import transfer
@@ -53,7 +54,8 @@ class PhotoLearner(keras.Model):
     ) -> None:
         super().__init__(name="photo_learner")
         self.network, self.recipe, self.flip_order = network, recipe, flip_order
-        self.point_loss = losses.masked_loss(recipe.loss, recipe.loss_width, recipe.target_scale)
+        loss = user_code.resolve(recipe.loss, recipe.code)
+        self.point_loss = losses.masked_loss(loss, recipe.loss_width, recipe.target_scale)
         self.view_seed = keras.random.SeedGenerator(seed)
 
     def call(self, photos: Any, training: bool = False) -> Any:

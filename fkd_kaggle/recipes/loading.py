@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from fkd_kaggle import models, user_code
 from fkd_kaggle.errors import RecipeError, unknown_name
 from fkd_kaggle.formatting import file_stem
 from fkd_kaggle.recipes import renamed
@@ -28,6 +29,12 @@ from fkd_kaggle.recipes.validation import check_keys, check_recipe
 
 _RECIPES_PACKAGE = "fkd_kaggle.recipes"
 
+_RECIPE_KEYS = [item.name for item in fields(Recipe) if item.name not in ("name", "code")]
+"""Keys of a recipe file."""
+
+_CODE_KEYS = ("architecture", "loss", "imputation", "published_metric")
+"""Keys of a recipe that can name a function of the user's own."""
+
 
 def recipe_names() -> list[str]:
     """Return the names of the shipped recipes and ensembles, sorted."""
@@ -38,14 +45,17 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str) -> Recipe | Ensemble:
     """Load a shipped recipe or ensemble by name, or a user's own by the path of its file.
 
-    Old keys and values are accepted with a ``RenamedWarning`` (see ``recipes.renamed``).
+    Old keys and values are accepted with a ``RenamedWarning`` (see ``recipes.renamed``). Python
+    files that the recipe names are read, and trusted from now on (``user_code``); paths in a recipe
+    file start from its folder, paths in changes from the current folder.
 
     Parameters
     ----------
     name
         A name of ``recipe_names()`` or the path of a .toml file. Either may be followed by changes:
         ``farhat:imputation=knn,augmentation.flip=0`` is farhat with two keys changed, under the
-        name farhat-imputation-knn-augmentation.flip-0.
+        name farhat-imputation-knn-augmentation.flip-0. Options of the architecture need no table:
+        ``cascade:width=24`` is ``cascade:options.width=24``.
 
     Raises
     ------
@@ -65,12 +75,14 @@ def load_recipe(name: str) -> Recipe | Ensemble:
     values = to_new(values)
     if changes is not None:
         where = f"recipe {name}"
-        values = to_new(_with_changes(values, changes, where, is_ensemble))
+        values = to_new(_with_changes(values, changes, where, is_ensemble, _folder(stem)))
         for measured in ("parameters", "reached"):
             values.pop(measured, None)  # measured with the unchanged recipe
         # Not formatting.file_stem, which joins hyphens: names of members must not change.
         title = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{title}-{changes}").strip("-")
-    return _ensemble(values, title, where) if is_ensemble else _recipe(values, title, where)
+    if is_ensemble:
+        return _ensemble(values, title, where)
+    return _recipe(_with_code(values, _folder(stem), where), title, where)
 
 
 def recipe_text(name: str) -> str:
@@ -88,7 +100,7 @@ def recipe_text(name: str) -> str:
 
 def to_toml(recipe: Recipe) -> str:
     """Return a recipe as the text of a file that ``load_recipe`` reads; the name is left out."""
-    values = {key: value for key, value in asdict(recipe).items() if key != "name"}
+    values = {key: value for key, value in asdict(recipe).items() if key not in ("name", "code")}
     return tomli_w.dumps(values)
 
 
@@ -118,14 +130,55 @@ def _file(name: str) -> tuple[str, str, str]:
     return shipped.read_text(encoding="utf-8"), name, f"recipe {name}"
 
 
+def _folder(name: str) -> Path:
+    """Return the folder that paths in a recipe start from."""
+    return Path(name).parent if name.endswith(".toml") else Path()
+
+
+def _with_code(values: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
+    """Read the Python files that a recipe names; references keep the file's name only."""
+    sources = dict[str, str]()
+
+    def read(name: Any) -> Any:
+        if not isinstance(name, str) or not user_code.is_reference(name):
+            return name
+        reference, file, text = user_code.read_source(name, folder, where)
+        sources.update(user_code.merge([sources, {file: text}], where))
+        return reference
+
+    if "code" in values:
+        raise RecipeError(f"{where}: " + unknown_name("key", "code", _RECIPE_KEYS))
+    values = dict(values)
+    for key in _CODE_KEYS:
+        if key in values:
+            values[key] = read(values[key])
+    if isinstance(published := values.get("published"), dict):
+        values["published"] = {read(metric): value for metric, value in published.items()}
+    if sources:
+        user_code.trust(sources, remember=True)
+        values["code"] = sources
+    return values
+
+
+def _options(values: Mapping[str, Any]) -> Collection[str]:
+    """Return the names of the options of a recipe's architecture; none if it is unknown."""
+    architecture = values.get("architecture", Recipe.architecture)
+    if not isinstance(architecture, str):
+        return ()
+    known = user_code.is_reference(architecture) or architecture in models.architecture_names()
+    return models.architecture_options(architecture, values.get("code", {})) if known else ()
+
+
 def _with_changes(
-    values: Mapping[str, Any], changes: str, where: str, is_ensemble: bool
+    values: Mapping[str, Any], changes: str, where: str, is_ensemble: bool, folder: Path
 ) -> dict[str, Any]:
     """Return a file's values with the changes ``key=value,table.key=value``.
 
-    A value is TOML, or text where it is not valid TOML.
+    A value is TOML, or text where it is not valid TOML. An option of the architecture may be given
+    without its table.
     """
     changed, written = dict(values), dict[str, Any]()
+    bare = []
     for change in _split_at_commas(changes):
         key, equals, text = change.partition("=")
         if not equals or not key.strip():
@@ -134,9 +187,22 @@ def _with_changes(
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text.strip()
+        if isinstance(value, str) and user_code.is_reference(value):
+            value = str(Path.cwd() / value)
         path = key.strip().split(".")
         _set(written, path, value, where)
-        _set(changed, path if is_ensemble else renamed.path_to_new(path), value, where)
+        path = path if is_ensemble else renamed.path_to_new(path)
+        if not is_ensemble and len(path) == 1 and path[0] not in _RECIPE_KEYS:
+            bare.append((path[0], value))
+        else:
+            _set(changed, path, value, where)
+    # After all other changes, which may name another architecture.
+    for key, value in bare:
+        options = _options(_with_code(changed, folder, where))
+        if key not in options:
+            known = [*_RECIPE_KEYS, *options]
+            raise RecipeError(f"{where}: " + unknown_name("key", key, known))
+        _set(changed, ["options", key], value, where)
     renamed.warn_of_old_names(written, where, ensemble=is_ensemble)
     return changed
 
@@ -176,6 +242,14 @@ def _set(values: dict[str, Any], path: list[str], value: Any, where: str) -> Non
 def _recipe(values: dict[str, Any], name: str, where: str) -> Recipe:
     if "augmentation" in values:
         values["augmentation"] = _augmentation(values["augmentation"], where)
+    code = values.pop("code", {})
+    architecture = values.get("architecture", Recipe.architecture)
+    for key in values:
+        if key not in _RECIPE_KEYS and key in _options({**values, "code": code}):
+            raise RecipeError(
+                f"{where}: {key} is an option of the architecture {architecture}: "
+                "write it below a line [options]"
+            )
     check_keys(values, Recipe, where)
     for copy in values.get("offline_augmentation", ()):
         if not isinstance(copy, dict):
@@ -183,7 +257,7 @@ def _recipe(values: dict[str, Any], name: str, where: str) -> Recipe:
                 f"{where}: each of offline_augmentation must look like {{rotation = 12.0}}"
             )
         check_keys(copy, OfflineCopy, f"{where}, offline_augmentation")
-    recipe = recipe_from_dict({"name": name, **values})
+    recipe = recipe_from_dict({"name": name, **values, "code": code})
     check_recipe(recipe, where)
     return recipe
 

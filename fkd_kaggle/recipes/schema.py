@@ -137,7 +137,7 @@ class Recipe:
     publication: str = ""
     """The paper, notebook or system that the recipe comes from."""
     architecture: str = "heatmap"
-    """A module of ``models``."""
+    """A module of ``models``, or ``FILE.py:FUNCTION`` for a function of your own."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the architecture's ``build_model``."""
     region: str = "all"
@@ -157,11 +157,13 @@ class Recipe:
     mean face."""
     imputation: str = "mask"
     """What happens to missing labels: "mask" leaves them out of the loss; "ffill", "mean" and "knn"
-    fill them in; "drop" leaves incomplete faces out (``data.imputation``)."""
+    fill them in; "drop" leaves incomplete faces out (``data.imputation``); or
+    ``FILE.py:FUNCTION``."""
     offline_augmentation: tuple[OfflineCopy, ...] = ()
     """Copies of each completely labelled training face that are added before training."""
     loss: str = "smooth-l1"
-    """One of ``nn.losses.LOSSES``."""
+    """Loss of a coordinate: "smooth-l1", "mse", "mae", "wing" (``nn.losses``), or
+    ``FILE.py:FUNCTION``."""
     loss_width: float = 1.0
     """Error at which smooth L1 turns linear and Wing turns from logarithmic to linear, in the unit
     of ``target_scale``."""
@@ -193,13 +195,16 @@ class Recipe:
     """Fraction of the other faces that early stopping and "plateau" use; with 0 they use the
     held-out faces."""
     published_metric: str = "rmse-px"
-    """The publication's main metric (``data.metrics``)."""
+    """The publication's main metric (``data.metrics``), or ``FILE.py:FUNCTION``."""
     published: Mapping[str, float] = field(default_factory=dict)
     """Values that the publication reports, by metric."""
     parameters: int = 0
     """Number of weights of the network; 0 where not counted."""
     reached: Mapping[str, Any] = field(default_factory=dict)
     """Our measurement: rmse, minutes, machine, command."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Python files of the user that the recipe names, as texts by file name (``user_code``); read
+    when the recipe is loaded and not a key of recipe files."""
 
     @property
     def digest(self) -> str:
@@ -208,6 +213,8 @@ class Recipe:
         Computed over the key names of version 0.1.0, so that renaming does not change digests.
         """
         values = {key: value for key, value in asdict(self).items() if key not in _DESCRIPTIVE}
+        if not self.code:
+            del values["code"]  # unknown to version 0.1.0
         text = json.dumps(renamed.recipe_to_old(values), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

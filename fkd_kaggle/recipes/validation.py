@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final, get_origin, get_type_hints
 
-from fkd_kaggle import models
+from fkd_kaggle import models, user_code
 from fkd_kaggle.data.imputation import IMPUTATIONS
 from fkd_kaggle.data.metrics import METRICS
 from fkd_kaggle.errors import RecipeError, unknown_name
@@ -56,6 +56,14 @@ _OPTION_KINDS: Final[Mapping[str, tuple[str, Any]]] = {
 }
 """The same for options of an architecture, by the annotation in its source. For sequences, the type
 is that of an element."""
+
+_PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "architecture": ("heads",),
+    "loss": ("errors", "width"),
+    "imputation": ("labels",),
+    "metric": ("predictions", "labels"),
+}
+"""Keys that can name a function of the user's own, and its positional arguments."""
 
 
 def check_recipe(recipe: Recipe, where: str) -> None:
@@ -112,8 +120,8 @@ def check_keys(values: Mapping[str, Any], kind: type, where: str) -> None:
     """
     types = get_type_hints(kind)
     for key, value in values.items():
-        if key not in types or key == "name":
-            known = [name for name in types if name != "name"]
+        if key not in types or key in ("name", "code"):
+            known = [name for name in types if name not in ("name", "code")]
             raise RecipeError(f"{where}: " + unknown_name("key", key, known))
         if (kind, key) == (EnsembleMember, "recipe"):
             continue
@@ -140,13 +148,16 @@ def _check_names(recipe: Recipe, where: str) -> None:
         ("distribution", recipe.augmentation.distribution, DISTRIBUTIONS),
         *(("metric", metric, METRICS) for metric in recipe.metrics),
     ):
-        if value not in known:
-            raise RecipeError(f"{where}: " + unknown_name(key, value, known))
+        if isinstance(value, str) and key in _PARAMETERS and user_code.is_reference(value):
+            user_code.check_function(value, recipe.code, _PARAMETERS[key], where)
+        elif value not in known:
+            own = "; or FILE.py:FUNCTION" if key in _PARAMETERS else ""
+            raise RecipeError(f"{where}: " + unknown_name(key, value, known) + own)
 
 
 def _check_options(recipe: Recipe, where: str) -> None:
     """Refuse options that the architecture does not have, and values of a wrong type."""
-    accepted = models.architecture_options(recipe.architecture)
+    accepted = models.architecture_options(recipe.architecture, recipe.code)
     if recipe.target_scale != "auto" and "target_scale" not in accepted:
         raise RecipeError(
             f"{where}: target_scale is for architectures that regress coordinates directly, "

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from fkd_kaggle.data.metrics import METRICS
+from fkd_kaggle.data.metrics import metric_unit
 from fkd_kaggle.ensemble.comparison_results import REFERENCE, ComparisonRow, Result
 from fkd_kaggle.keypoints import NUM_KEYPOINTS
 from fkd_kaggle.report import drawing, html
@@ -86,7 +86,7 @@ def table_cells(row: ComparisonRow) -> tuple[str, ...]:
     mean = row.mean
     own = "–"
     if mean.published_value is not None and mean.published_metric != "rmse-px":
-        unit = METRICS[mean.published_metric].unit
+        unit = metric_unit(mean.published_metric)
         own = f"{mean.published_metric} {mean.published_value:.3g} {unit}"
     return (
         mean.recipe,

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from fkd_kaggle import files
+from fkd_kaggle import files, user_code
 from fkd_kaggle.data import folds
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import RunError
@@ -82,6 +82,8 @@ class Run:
         recipes = [line.recipe for line in plan.ensemble.members]
         for recipe in recipes:
             files.write_text(path / "recipes" / f"{recipe.name}.toml", to_toml(recipe))
+        for file, text in user_code.merge([recipe.code for recipe in recipes], "plan").items():
+            files.write_text(path / "recipes" / file, text)
         info = {
             "name": name,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

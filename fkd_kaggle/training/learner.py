@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from fkd_kaggle import models
+from fkd_kaggle import models, user_code
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.data.metrics import masked_means
 from fkd_kaggle.errors import RecipeError
@@ -62,7 +62,8 @@ class Learner(keras.Model):
         super().__init__(name="learner")
         self.network = network
         self.recipe = recipe
-        self.point_loss = losses.masked_loss(recipe.loss, recipe.loss_width, recipe.target_scale)
+        loss = user_code.resolve(recipe.loss, recipe.code)
+        self.point_loss = losses.masked_loss(loss, recipe.loss_width, recipe.target_scale)
         self.flip = flip_order(recipe)
         self.view_seed = keras.random.SeedGenerator(seed)
         self.images = None
@@ -81,7 +82,7 @@ class Learner(keras.Model):
                 f"recipe {recipe.name}: heatmap_loss needs an architecture with heatmaps, "
                 f"which {recipe.architecture} is not: set it to 0"
             )
-        self.predict_views = models.forward_through_views(recipe.architecture, network)
+        self.predict_views = models.forward_through_views(recipe.architecture, network, recipe.code)
 
     def call(self, faces: Any, training: bool = False) -> Any:
         """Return (B, P, 2) float32 face pixels; in training, a dict with points, view and maps.

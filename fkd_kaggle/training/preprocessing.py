@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fkd_kaggle import user_code
 from fkd_kaggle.data import folds, imputation
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import DataError
@@ -76,7 +77,7 @@ def prepare_faces(recipe: Recipe, faces: Faces, split: str, seed: int) -> Prepar
         faces, validation = _split_off(faces, recipe.validation, split, seed)
         if recipe.imputation == "drop":
             # A recipe that is trained on complete faces is validated on complete faces.
-            validation = imputation.impute_labels(validation, recipe.imputation, recipe.outputs())
+            validation = _impute(validation, recipe)
     return PreparedFaces(augment_offline(faces, recipe, seed), validation)
 
 
@@ -95,7 +96,7 @@ def augment_offline(faces: Faces, recipe: Recipe, seed: int) -> Faces:
     seed
         Seed of the noise of the copies.
     """
-    imputed = imputation.impute_labels(faces, recipe.imputation, recipe.outputs())
+    imputed = _impute(faces, recipe)
     if not recipe.offline_augmentation:
         return imputed
     complete = faces.take(np.nonzero(imputation.has_all_points(faces, recipe.outputs()))[0])
@@ -108,6 +109,11 @@ def augment_offline(faces: Faces, recipe: Recipe, seed: int) -> Faces:
         np.concatenate([part.keypoints for part in parts]),
         np.concatenate([part.ids for part in parts]),
     )
+
+
+def _impute(faces: Faces, recipe: Recipe) -> Faces:
+    strategy = user_code.resolve(recipe.imputation, recipe.code)
+    return imputation.impute_labels(faces, strategy, recipe.outputs())
 
 
 def copied_points(keypoints: np.ndarray, copy: OfflineCopy) -> tuple[np.ndarray, np.ndarray]:

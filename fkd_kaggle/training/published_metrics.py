@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fkd_kaggle import user_code
 from fkd_kaggle.data.metrics import compute_metric
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.recipes.schema import Recipe
@@ -40,7 +41,10 @@ def published_metrics(
         predicted = np.asarray(sorted({point for head in recipe.outputs() for point in head}))
         complete = np.isfinite(labels[:, predicted]).all((1, 2))
         predictions, labels = predictions[complete], labels[complete]
-    return {name: compute_metric(name, predictions, labels) for name in recipe.metrics}
+    return {
+        name: compute_metric(user_code.resolve(name, recipe.code), predictions, labels)
+        for name in recipe.metrics
+    }
 
 
 def store_published_metrics(

@@ -97,7 +97,8 @@ def fit_member(
     keras.utils.set_random_seed(member.seed)
     learner = make_learner(member, training)
     network = learner.network
-    initial = models.initialize_weights(member.recipe.architecture, network, member.recipe.options)
+    recipe = member.recipe
+    initial = models.initialize_weights(recipe.architecture, network, recipe.options, recipe.code)
     steps = max(1, len(training.images) // member.recipe.batch_size)
 
     validate = _validator(network, member, validation, score)

@@ -18,11 +18,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from fkd_kaggle import user_code
 from fkd_kaggle.errors import DataError, FkdError, RecipeError
 from fkd_kaggle.nn import backend
 from fkd_kaggle.training.events import Event
+
+if TYPE_CHECKING:
+    from fkd_kaggle.runs.folder import Run
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -69,6 +73,7 @@ def _serve(path: Path, data_dir: Path, check: bool, send: Send) -> None:
         send({"event": type(event).__name__, **asdict(event)})
 
     run = Run.open(path)
+    _trust(run)
     data = read_training_data(run, data_dir)
     policy = backend.start_keras(run.plan.precision, together=True)
     if check:
@@ -80,6 +85,7 @@ def _serve(path: Path, data_dir: Path, check: bool, send: Send) -> None:
         request = json.loads(line)
         if request["run"] != str(run.path):
             run = Run.open(Path(request["run"]))
+            _trust(run)
             data = read_training_data(run, data_dir)
         (member,) = (member for member in run.plan.members if member.name == request["member"])
         used = data if request["test"] else replace(data, test=None)
@@ -96,6 +102,12 @@ def _serve(path: Path, data_dir: Path, check: bool, send: Send) -> None:
             send({"refused": str(error)})
         else:
             send({"done": seconds})
+
+
+def _trust(run: Run) -> None:
+    """Allow the code of a run's recipes, which the parent process has checked."""
+    for member in run.plan.members:
+        user_code.trust(member.recipe.code)
 
 
 def _exit_with_parent() -> None:
