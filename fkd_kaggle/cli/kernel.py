@@ -179,7 +179,8 @@ def logs(
             follow_to_end(competition, found, runs_dir, display)
         return
     for record in found:
-        lines = [line.text.rstrip("\n") for line in competition.kernel_logs(record.kernel)]
+        log = competition.kernel_logs(record.kernel, record.version)
+        lines = [line.text.rstrip("\n") for line in log]
         # Kaggle stores a log when its kernel ends.
         for line in lines or [f"no log of {record.kernel} is stored yet: add --follow"]:
             print_line(console, line)
@@ -201,7 +202,7 @@ def output(
     record = _find_records(runs_dir, kernel)[-1]
     competition = connection.connect_competition(console)
     if folder is not None:
-        for path in competition.kernel_output(record.kernel, folder):
+        for path in competition.kernel_output(record.kernel, folder, record.version):
             print_line(console, f"wrote {path}")
         return
     check_succeeded(competition, record)

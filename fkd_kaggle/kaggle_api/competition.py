@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.kaggle_api import errors, kernels, responses
+from fkd_kaggle.kaggle_api import errors, kernel_output, kernels, responses
 from fkd_kaggle.kaggle_api.client import Client, connect
 from fkd_kaggle.kaggle_api.download import OnProgress, check_space, check_zip, download_file
 from fkd_kaggle.kaggle_api.errors import Action
-from fkd_kaggle.kaggle_api.kernels import KernelLogLine, KernelStatus, KernelVersion, StoredKernel
+from fkd_kaggle.kaggle_api.kernel_output import KernelLogLine
+from fkd_kaggle.kaggle_api.kernels import KernelRef, KernelStatus, KernelVersion, StoredKernel
 from fkd_kaggle.kaggle_api.retry import RetryPolicy
 from fkd_kaggle.kaggle_api.submissions import (
     LeaderboardRow,
@@ -26,6 +27,9 @@ from fkd_kaggle.kaggle_api.submissions import (
 )
 
 COMPETITION: Final = "facial-keypoints-detection"
+
+SESSION_SECONDS: Final = 12 * 3600
+"""Kaggle's limit of a kernel's session (docstring of the client 2.2.5: "at most 12 hours")."""
 
 _PAGE: Final = 100
 
@@ -157,7 +161,7 @@ class Competition:
         """
         waited, pause = 0.0, 1.0
         while True:
-            record = next((one for one in self._submissions() if one.ref == ref), None)
+            record = self._submission(ref)
             if record is not None and record.status == "error":
                 reason = record.error or "it gives no reason"
                 raise CompetitionError(f"Kaggle could not score {record.file_name}: {reason}")
@@ -205,25 +209,40 @@ class Competition:
             for rank, row in enumerate(rows[:limit], start=1)
         ]
 
-    def kernel_push(self, folder: Path, timeout: int | None = None) -> KernelVersion:
+    def kernel_push(self, folder: Path, timeout: int = SESSION_SECONDS) -> KernelVersion:
         """Push a kernel's folder, which starts the kernel, for at most ``timeout`` seconds."""
         action = Action(f"pushing {folder}", self.slug, pushing=True)
         return kernels.push_kernel(self._client, action, folder, timeout)
 
-    def kernel_stored(self, kernel: str) -> StoredKernel | None:
-        """Return the newest version of ``kernel`` ("owner/slug"); None if Kaggle shows none."""
-        return kernels.get_kernel(self._client, self._action("looking for it", kernel))
+    def kernel_stored(self, kernel: str, version: int = 0) -> StoredKernel | None:
+        """Return a version of ``kernel`` ("owner/slug"); None if Kaggle shows none.
 
-    def kernel_status(self, kernel: str) -> KernelStatus:
-        """Say how the newest version of ``kernel`` ("owner/name") is action."""
-        return kernels.get_status(self._client, self._action("reading its status", kernel))
+        ``version`` is Kaggle's number of the version, here and in the methods below; 0 is the
+        newest version.
+        """
+        ref = KernelRef(kernel, version)
+        return kernels.get_kernel(self._client, self._about("looking for it", ref), ref)
 
-    def kernel_logs(self, kernel: str, *, follow: bool = False) -> Iterator[KernelLogLine]:
+    def kernels_with_title(self, title: str) -> list[str]:
+        """Return the user's kernels ("owner/slug") with this title, the last run first."""
+        return kernels.find_by_title(self._client, self._action("looking for the kernel"), title)
+
+    def kernel_status(self, kernel: str, version: int = 0) -> KernelStatus:
+        """Return the status of a version of ``kernel`` ("owner/slug")."""
+        ref = KernelRef(kernel, version)
+        return kernels.get_status(self._client, self._about("reading its status", ref), ref)
+
+    def kernel_logs(
+        self, kernel: str, version: int = 0, *, follow: bool = False
+    ) -> Iterator[KernelLogLine]:
         """Yield the stored log of a kernel; with ``follow``, the log until the kernel ends."""
-        read = kernels.follow_log if follow else kernels.read_log
-        return read(self._client, self._action("reading its log", kernel))
+        ref = KernelRef(kernel, version)
+        read = kernel_output.follow_log if follow else kernel_output.read_log
+        return read(self._client, self._about("reading its log", ref), ref)
 
-    def kernel_output(self, kernel: str, into: Path, *, keep: bool = False) -> list[Path]:
+    def kernel_output(
+        self, kernel: str, into: Path, version: int = 0, *, keep: bool = False
+    ) -> list[Path]:
         """Download all output files of a kernel to ``into``, and its log as ``<slug>.log``.
 
         With ``keep``, existing files are not downloaded again, to resume an interrupted download.
@@ -233,12 +252,14 @@ class Competition:
         list of Path
             All output files and the log.
         """
-        action = self._action("fetching its output", kernel)
-        return kernels.download_output(self._client, action, into, keep=keep)
+        ref = KernelRef(kernel, version)
+        action = self._about("fetching its output", ref)
+        return kernel_output.download_output(self._client, action, ref, into, keep=keep)
 
     def kernel_stop(self, kernel: str, session_id: int | None = None) -> None:
         """Stop a running kernel; Kaggle requires the number of its session."""
-        kernels.stop_kernel(self._client, self._action("stopping it", kernel), session_id)
+        ref = KernelRef(kernel)
+        kernels.stop_kernel(self._client, self._about("stopping it", ref), ref, session_id)
 
     def gpu_hours_left(self) -> float | None:
         """Return the GPU hours left this week; None if unknown."""
@@ -260,6 +281,21 @@ class Competition:
             self._action(what), send, retry=may_have_arrived, recover=find_new
         )
         return int(ref) or find_new() or 0
+
+    def _submission(self, ref: int) -> SubmissionRecord | None:
+        """Return a submission by its number; None if Kaggle does not show it yet."""
+        from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionRequest
+
+        request = ApiGetSubmissionRequest()
+        request.ref = ref
+        # The client's get_submission is new in 2.2.5; the request is not.
+        try:
+            answer = self._request_service("reading your submission", "get_submission", request)
+        except CompetitionError as error:
+            if error.status == 404:
+                return None
+            raise
+        return submission_record(answer)
 
     def _submissions(self) -> Iterator[SubmissionRecord]:
         """Yield the user's submissions, newest first, requesting pages when they are needed."""
@@ -307,5 +343,9 @@ class Competition:
 
         return self._request(what, call)
 
-    def _action(self, what: str, kernel: str | None = None) -> Action:
-        return Action(what, self.slug, kernel=kernel)
+    def _action(self, what: str) -> Action:
+        return Action(what, self.slug)
+
+    def _about(self, what: str, ref: KernelRef) -> Action:
+        """Return an action that concerns a kernel."""
+        return Action(what, self.slug, kernel=str(ref))

@@ -1,30 +1,50 @@
-"""Requests about kernels through the official client: push, status, log, output, stop.
+"""Requests about kernels through the official client: push, source, status, stop, quota.
 
-The package ``kernel`` builds the kernels and uses their output.
+``kernel_output`` reads logs and output files. The package ``kernel`` builds the kernels and uses
+their output.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from pathlib import Path
+from typing import Any
 
-import requests
-
-from fkd_kaggle import files
 from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.kaggle_api import errors, responses
 from fkd_kaggle.kaggle_api.client import Client
-from fkd_kaggle.kaggle_api.download import download_file
 from fkd_kaggle.kaggle_api.errors import Action
 
-_PAGE: Final = 100
-"""Output files per request."""
 
-_RECONNECT_LIMIT: Final = 5
-"""Reconnections without a new log line after which the kernel's status is requested."""
+@dataclass(frozen=True)
+class KernelRef:
+    """A kernel, or one version of it."""
+
+    kernel: str
+    """"owner/slug"."""
+    version: int = 0
+    """Kaggle's number of the version; 0 for the newest version."""
+
+    @property
+    def owner(self) -> str:
+        """Return the kernel's owner."""
+        return self.kernel.partition("/")[0]
+
+    @property
+    def slug(self) -> str:
+        """Return the kernel's slug."""
+        return self.kernel.partition("/")[2]
+
+    @property
+    def label(self) -> str | None:
+        """Return the version as Kaggle's API expects it; None for the newest version.
+
+        The API answers 404 to a number without "v" (github.com/Kaggle/kaggle-cli/pull/1201).
+        """
+        return f"v{self.version}" if self.version else None
+
+    def __str__(self) -> str:
+        return f"{self.kernel}, version {self.version}," if self.version else self.kernel
 
 
 @dataclass(frozen=True)
@@ -43,20 +63,23 @@ class KernelVersion:
 
 @dataclass(frozen=True)
 class StoredKernel:
-    """The newest version of a kernel as Kaggle stores it."""
+    """A version of a kernel as Kaggle stores it."""
 
     version: int
-    """Kaggle's number of the version; 0 if unknown."""
+    """Kaggle's number of the newest version; 0 if unknown."""
     source: str
-    """The text of the script."""
+    """The text of the script or of the notebook."""
+    docker_image: str = ""
+    """The image in which the version runs, as "repository@sha256:…"; empty if unknown."""
 
 
 @dataclass(frozen=True)
 class KernelStatus:
-    """The status of a kernel's newest version."""
+    """The status of a version of a kernel."""
 
     state: str
-    """Kaggle's name in lower case: queued, running, complete, error, cancel_requested, …"""
+    """Kaggle's name in lower case: queued, running, complete, error, cancel_requested, …; a name
+    that this version of the client does not know is kept."""
     message: str
     """Kaggle's message about a failure; empty if there is none."""
 
@@ -66,19 +89,7 @@ class KernelStatus:
         return self.state in ("complete", "error", "cancel_acknowledged")
 
 
-@dataclass(frozen=True)
-class KernelLogLine:
-    """A piece of a kernel's output, usually one line with its newline."""
-
-    text: str
-    """The text, with its newline."""
-    stream: str
-    """"stdout" or "stderr"."""
-    seconds: float | None
-    """Seconds since the kernel's start."""
-
-
-def push_kernel(client: Client, action: Action, folder: Path, timeout: int | None) -> KernelVersion:
+def push_kernel(client: Client, action: Action, folder: Path, timeout: int) -> KernelVersion:
     """Push the kernel in ``folder``.
 
     A push is repeated only after status 429, when Kaggle has not accepted the push, because each
@@ -93,7 +104,7 @@ def push_kernel(client: Client, action: Action, folder: Path, timeout: int | Non
     folder
         Folder with the kernel's script and its metadata.
     timeout
-        Seconds after which Kaggle ends the session; None for Kaggle's limit.
+        Seconds after which Kaggle ends the session. Always sent: the API cannot stop a session.
 
     Returns
     -------
@@ -109,7 +120,7 @@ def push_kernel(client: Client, action: Action, folder: Path, timeout: int | Non
     """
     answer = client.request(
         action,
-        lambda api: api.kernels_push(str(folder), timeout=str(timeout) if timeout else None),
+        lambda api: api.kernels_push(str(folder), timeout=str(timeout)),
         retry=lambda error: responses.http_status(error) == 429,
     )
     if answer.error:
@@ -125,14 +136,23 @@ def push_kernel(client: Client, action: Action, folder: Path, timeout: int | Non
     return KernelVersion(kernel, answer.version_number or 0, answer.url, refused)
 
 
-def get_kernel(client: Client, action: Action) -> StoredKernel | None:
-    """Return the newest version of the kernel ``action.kernel``; None if it is not visible."""
+def get_kernel(client: Client, action: Action, ref: KernelRef) -> StoredKernel | None:
+    """Return a version of a kernel as Kaggle stores it; None if it is not visible.
+
+    Parameters
+    ----------
+    client
+        The client.
+    action
+        The operation, for messages.
+    ref
+        The kernel; without a version, the newest version is returned.
+    """
 
     def get(api: Any) -> Any:
         from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
 
-        request = ApiGetKernelRequest()
-        request.user_name, request.kernel_slug, _ = api.parse_kernel_string(action.kernel)
+        request = _about(ApiGetKernelRequest(), ref)
         with api.build_kaggle_client() as kaggle:
             return kaggle.kernels.kernels_api_client.get_kernel(request)
 
@@ -143,93 +163,55 @@ def get_kernel(client: Client, action: Action) -> StoredKernel | None:
         if error.status in (403, 404):
             return None
         raise
-    return StoredKernel(answer.metadata.current_version_number or 0, answer.blob.source or "")
+    metadata = answer.metadata
+    return StoredKernel(
+        metadata.current_version_number or 0,
+        (answer.blob.source or "") if answer.blob is not None else "",
+        metadata.docker_image or "",
+    )
 
 
-def get_status(client: Client, action: Action) -> KernelStatus:
-    """Return the status of the kernel ``action.kernel``."""
-    answer = client.request(action, lambda api: api.kernels_status(action.kernel))
-    return KernelStatus(answer.status.name.lower(), answer.failure_message or "")
+def get_status(client: Client, action: Action, ref: KernelRef) -> KernelStatus:
+    """Return the status of a version of a kernel; without a version, of the newest version.
 
-
-def read_log(client: Client, action: Action) -> Iterator[KernelLogLine]:
-    """Yield the stored log of the kernel ``action.kernel``."""
-    text = client.request(action, lambda api: api.kernels_logs(action.kernel))
-    yield from (_line(event) for event in _events(text))
-
-
-def follow_log(client: Client, action: Action) -> Iterator[KernelLogLine]:
-    """Yield new log lines of the kernel ``action.kernel`` until the kernel ends.
-
-    Kaggle closes idle streams every few minutes and repeats the log from its beginning after a
-    reconnection. The client's ``kernels logs --follow`` gives up after five reconnections without
-    a new line, but a training can be silent for longer, so this function continues while the
-    kernel runs.
+    The client's ``kernels_status`` is not used: version 2.2.4 ignores the kernel's version.
     """
-    seen = failures = 0
-    while True:
-        before = seen
-        try:
-            client.point()
-            for event in _skip(client.api.kernels_logs_stream(action.kernel), seen):
-                seen += 1
-                yield _line(event)
-            return
-        except responses.CLIENT_ERRORS as error:
-            if not responses.is_transient(error):
-                raise client.explain(error, action) from error
-            problem = error
-        failures = failures + 1 if seen == before else 0
-        if failures >= _RECONNECT_LIMIT and get_status(client, action).finished:
-            raise client.explain(problem, action) from problem
-        client.retry_policy.sleep(client.retry_policy.first_wait)
+
+    def get(api: Any) -> KernelStatus:
+        from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelSessionStatusRequest
+
+        request = _about(ApiGetKernelSessionStatusRequest(), ref)
+        with api.build_kaggle_client() as kaggle:
+            try:
+                answer = kaggle.kernels.kernels_api_client.get_kernel_session_status(request)
+            except KeyError as unknown:
+                # kagglesdk raises KeyError with the name of a status that it does not know.
+                return KernelStatus(str(unknown.args[0]).lower(), "")
+        state = getattr(answer.status, "name", None) or "unknown"
+        return KernelStatus(state.lower(), answer.failure_message or "")
+
+    return client.request(action, get)
 
 
-def download_output(
-    client: Client, action: Action, into: Path, *, keep: bool = False
-) -> list[Path]:
-    """Download the output files and the log of the kernel ``action.kernel``.
-
-    The client's ``kernels_output`` is not used: in version 2.2.4 it saves error pages as files
-    (github.com/Kaggle/kaggle-cli/pull/1176) and holds each file in memory.
-
-    Parameters
-    ----------
-    client
-        The client.
-    action
-        The operation, for messages.
-    into
-        Folder for the files.
-    keep
-        Whether to keep existing files instead of downloading them again.
-
-    Returns
-    -------
-    list of Path
-        The files in ``into``; the log, if there is a log, is the last.
-    """
-    assert action.kernel is not None
-    paths: list[Path] = []
-    log = ""
-    for page in _output_pages(client, action):
-        log = page.log or log
-        for item in page.files or []:
-            target = into / _safe(item.file_name)
-            if not (keep and target.exists()):
-                _fetch_file(client, action, item.url, target)
-            paths.append(target)
-    if log:
-        paths.append(into / f"{action.kernel.split('/')[-1]}.log")
-        files.write_text(paths[-1], log)
-    return paths
+def find_by_title(client: Client, action: Action, title: str) -> list[str]:
+    """Return the user's kernels ("owner/slug") with a title, the last run first."""
+    listed = client.request(
+        action,
+        lambda api: api.kernels_list(mine=True, search=title, sort_by="dateRun", page_size=20),
+    )
+    return [
+        one.ref.removeprefix("/code/").strip("/")
+        for one in listed or ()
+        if one is not None and one.title == title and one.ref
+    ]
 
 
-def stop_kernel(client: Client, action: Action, session_id: int | None) -> None:
+def stop_kernel(client: Client, action: Action, ref: KernelRef, session_id: int | None) -> None:
     """Stop a kernel's session.
 
-    Kaggle's API requires the number of the session, but gives no way to find this number yet
-    (github.com/Kaggle/kaggle-cli/pull/1170).
+    Kaggle's API requires the number of the session, and no request returns this number
+    (github.com/Kaggle/kaggle-cli/issues/1172, /issues/1169, /issues/1063; verified in November
+    2026 with kagglesdk 0.1.38).
 
     Parameters
     ----------
@@ -237,6 +219,8 @@ def stop_kernel(client: Client, action: Action, session_id: int | None) -> None:
         The client.
     action
         The operation, for messages.
+    ref
+        The kernel.
     session_id
         Number of the session; None if unknown.
 
@@ -248,8 +232,9 @@ def stop_kernel(client: Client, action: Action, session_id: int | None) -> None:
     if session_id is None:
         site = client.practice_url or "https://www.kaggle.com"
         raise CompetitionError(
-            "Kaggle's API cannot stop a kernel by its name yet: open "
-            f"{site}/code/{action.kernel} and cancel the run there"
+            "Kaggle's API cannot stop a kernel by its name: open "
+            f"{site}/code/{ref.kernel} and click “Cancel run” there (or “View Active Events” at "
+            "the bottom left of kaggle.com, then “Stop session”)"
         )
 
     def cancel(api: Any) -> Any:
@@ -276,74 +261,9 @@ def gpu_hours_left(client: Client, action: Action) -> float | None:
     return max(0.0, (quota.total_time_allowed.total_seconds() - used) / 3600)
 
 
-def _output_pages(client: Client, action: Action) -> Iterator[Any]:
-    """Yield the pages of Kaggle's list of output files."""
-    from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
-
-    request = ApiListKernelSessionOutputRequest()
-    request.page_size = _PAGE
-
-    def one_page(api: Any) -> Any:
-        request.user_name, request.kernel_slug, _ = api.parse_kernel_string(action.kernel)
-        with api.build_kaggle_client() as kaggle:
-            return kaggle.kernels.kernels_api_client.list_kernel_session_output(request)
-
-    while True:
-        page = client.request(action, one_page)
-        yield page
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
-
-
-def _fetch_file(client: Client, action: Action, url: str, target: Path) -> None:
-    """Download an output file to ``target``."""
-
-    def download(api: Any, staged: Path) -> None:
-        response = requests.get(url, stream=True)
-        response.raise_for_status()
-        api.download_file(response, str(staged), None, quiet=True, resume=True)
-
-    download_file(client, action, download, target, check=lambda path: None)
-
-
-def _safe(name: str) -> PurePosixPath:
-    """Return a file name as a path; refuse a path outside the output folder."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise CompetitionError(f"the kernel's output has a file name outside its folder: {name!r}")
-    return path
-
-
-def _skip(events: Iterable[Any], count: int) -> Iterator[Any]:
-    """Return the events after the first ``count``."""
-    return (event for position, event in enumerate(events) if position >= count)
-
-
-def _events(text: str) -> Iterator[Any]:
-    """Read a stored log: a JSON array, JSON lines, or plain text."""
-    try:
-        whole = json.loads(text) if text.strip() else []
-    except ValueError:
-        whole = [_json_or_text(line) for line in text.splitlines() if line.strip(",[] ")]
-    yield from whole if isinstance(whole, list) else [whole]
-
-
-def _json_or_text(line: str) -> Any:
-    """Return the JSON value of a line, or the line as an event."""
-    try:
-        return json.loads(line.strip().strip(","))
-    except ValueError:
-        return {"data": line + "\n"}
-
-
-def _line(event: Any) -> KernelLogLine:
-    """Return the log line of an event."""
-    if not isinstance(event, Mapping):
-        return KernelLogLine(str(event), "stdout", None)
-    seconds = event.get("time")
-    return KernelLogLine(
-        text=str(event.get("data", "")),
-        stream=str(event.get("stream_name", "stdout")),
-        seconds=float(seconds) if isinstance(seconds, int | float) else None,
-    )
+def _about(request: Any, ref: KernelRef) -> Any:
+    """Set the kernel and the version of a request, and return the request."""
+    request.user_name, request.kernel_slug = ref.owner, ref.slug
+    if ref.label is not None:
+        request.version_label = ref.label
+    return request

@@ -63,7 +63,7 @@ def planned_kernels(
     KernelError
         There are more shards than members.
     """
-    whole = KernelTask(job.plan, run_name)
+    whole = KernelTask(job.plan, run_name, session_limit=job.session_limit)
     if job.shards == 1:
         return [], _planned_kernel(whole, job.title)
     shards = [_planned_kernel(task, job.title) for task in shard_tasks(whole, job.shards)]

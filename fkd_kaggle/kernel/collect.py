@@ -75,7 +75,7 @@ def collect_output(competition: Competition, record: KernelRecord, runs_dir: Pat
     csv, log = folder / SUBMISSION, folder / f"{record.name}.log"
     if record.state not in ("collected", "submitted"):
         fetched = folder / f"v{record.version}"
-        paths = competition.kernel_output(record.kernel, fetched, keep=True)
+        paths = competition.kernel_output(record.kernel, fetched, record.version, keep=True)
         if (fetched / log.name).exists():
             (fetched / log.name).replace(log)
         output = sorted(path.name for path in paths if path.name != log.name)

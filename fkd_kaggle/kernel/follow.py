@@ -16,7 +16,8 @@ from typing import Final
 
 from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.kaggle_api.competition import Competition
-from fkd_kaggle.kaggle_api.kernels import KernelLogLine, KernelStatus
+from fkd_kaggle.kaggle_api.kernel_output import KernelLogLine
+from fkd_kaggle.kaggle_api.kernels import KernelRef, KernelStatus
 from fkd_kaggle.kernel.events import (
     KernelPrinted,
     KernelStateChanged,
@@ -90,17 +91,17 @@ class KernelFollower:
         """Return whether any kernel is still followed."""
         return bool(self._followed)
 
-    def add(self, kernel: str, since: datetime | None = None) -> None:
+    def add(self, ref: KernelRef, since: datetime | None = None) -> None:
         """Start to follow a kernel.
 
         Parameters
         ----------
-        kernel
-            "owner/slug".
+        ref
+            The kernel and its version.
         since
             Time at which the kernel was first seen running; None if unknown.
         """
-        self._followed[kernel] = _Followed(kernel, since)
+        self._followed[ref.kernel] = _Followed(ref, since)
 
     def step(self) -> list[KernelEnded]:
         """Request all states; if no kernel has ended, report log lines for one poll interval.
@@ -117,7 +118,7 @@ class KernelFollower:
         """
         ended = []
         for followed in list(self._followed.values()):
-            status = self._status(followed.kernel)
+            status = self._status(followed.ref)
             if status is None:
                 continue
             if status.state == "running" and followed.since is None:
@@ -133,17 +134,17 @@ class KernelFollower:
             self._pass_on(self._poll)
         return ended
 
-    def _status(self, kernel: str) -> KernelStatus | None:
+    def _status(self, ref: KernelRef) -> KernelStatus | None:
         """Return a kernel's state, or None during an outage."""
         try:
-            status = self._competition.kernel_status(kernel)
+            status = self._competition.kernel_status(ref.kernel, ref.version)
         except CompetitionError as error:
             refused = error.status is not None and error.status < 500 and error.status != 429
             # A practice Kaggle that was stopped does not restart by itself.
             stopped = error.status is None and self._competition.practice_url is not None
             if refused or stopped or time.monotonic() - self._last_answer > OUTAGE:
                 raise
-            self._on_event(KernelWaiting(kernel, str(error)))
+            self._on_event(KernelWaiting(ref.kernel, str(error)))
             return None
         self._last_answer = time.monotonic()
         return status
@@ -156,7 +157,7 @@ class KernelFollower:
             self._pass_on(0.2)
         if followed.reading:
             # The stream gives no end, but Kaggle has stored the complete log.
-            stored = self._competition.kernel_logs(followed.kernel)
+            stored = self._competition.kernel_logs(followed.kernel, followed.ref.version)
             for line in islice(stored, followed.lines_read, None):
                 self._print(followed, line)
         del self._followed[followed.kernel]
@@ -174,7 +175,7 @@ class KernelFollower:
         followed.reading, followed.last_read = True, time.monotonic()
         start_log_reader(
             self._competition,
-            followed.kernel,
+            followed.ref,
             followed.reader,
             followed.lines_read,
             self._log_items,
@@ -212,7 +213,7 @@ class KernelFollower:
 class _Followed:
     """The state of one followed kernel and of its log."""
 
-    kernel: str
+    ref: KernelRef
     since: datetime | None
     """Time at which the kernel was first seen running."""
     state: str = ""
@@ -226,3 +227,8 @@ class _Followed:
     """Whether the newest reader is still reading."""
     last_read: float = 0.0
     """Time of the last line on the clock of ``time.monotonic``."""
+
+    @property
+    def kernel(self) -> str:
+        """Return "owner/slug"."""
+        return self.ref.kernel

@@ -22,8 +22,15 @@ ACCELERATOR: Final = "NvidiaTeslaT4"
 """Kaggle's name of a machine with two T4 GPUs."""
 
 SESSION_LIMIT: Final = 9 * 3600.0
-"""Seconds. Kaggle ends sessions after 9 to 12 hours, depending on the machine. A session that
-Kaggle ends leaves no output, so the shortest limit applies to all."""
+"""Seconds. The API does not tell the limit of a session: the client's source speaks of 12 hours,
+Kaggle's pages of 9 hours for TPUs. A session that Kaggle ends leaves no output, so the default is
+the shorter time. Option ``--session-limit``."""
+
+LONGEST_SESSION: Final = 12 * 3600.0
+"""Seconds. "A Kaggle notebook runs for at most 12 hours" (source of the client 2.2.5)."""
+
+SHORTEST_SESSION: Final = 600.0
+"""Seconds. A shorter session leaves no time beside the start of TensorFlow and the report."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,10 @@ class KernelJob:
     accelerator: str = ACCELERATOR
     title: str | None = None
     """Title of the kernel; None for a title made from the name of the run."""
+    session_limit: float = SESSION_LIMIT
+    """Seconds after which Kaggle may end a session; the training ends before."""
+    notebook: bool = False
+    """Whether the kernels are notebooks instead of scripts."""
 
     def digest(self, *, practice: bool = False) -> str:
         """Return 16 hexadecimal digits that identify the training.
@@ -56,12 +67,15 @@ class KernelJob:
             [line.recipe.name, line.recipe.digest, line.share, line.seeds]
             for line in self.plan.ensemble.members
         ]
-        values = [
+        values: list[Any] = [
             ensemble,
             [self.plan.seed, self.plan.precision, self.plan.time_limit],
             [self.shards, self.accelerator, self.title],
             practice,
         ]
+        # Added later: the defaults leave the digests of earlier versions unchanged.
+        if self.session_limit != SESSION_LIMIT or self.notebook:
+            values.append([self.session_limit, self.notebook])
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:

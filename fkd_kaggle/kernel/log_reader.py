@@ -13,7 +13,8 @@ from itertools import islice
 
 from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.kaggle_api.competition import Competition
-from fkd_kaggle.kaggle_api.kernels import KernelLogLine
+from fkd_kaggle.kaggle_api.kernel_output import KernelLogLine
+from fkd_kaggle.kaggle_api.kernels import KernelRef
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ LogQueue = queue.SimpleQueue[LogItem]
 
 
 def start_log_reader(
-    competition: Competition, kernel: str, reader: int, skip: int, out: LogQueue
+    competition: Competition, ref: KernelRef, reader: int, skip: int, out: LogQueue
 ) -> None:
     """Start a thread that puts the lines of a kernel's log into a queue.
 
@@ -39,8 +40,8 @@ def start_log_reader(
     ----------
     competition
         The session with Kaggle.
-    kernel
-        "owner/slug".
+    ref
+        The kernel and its version.
     reader
         Number that marks the items of this reader.
     skip
@@ -50,18 +51,21 @@ def start_log_reader(
     """
     threading.Thread(
         target=_read_log,
-        args=(competition, kernel, reader, skip, out),
-        name=f"fkd-log-{kernel}",
+        args=(competition, ref, reader, skip, out),
+        name=f"fkd-log-{ref.kernel}",
         daemon=True,
     ).start()
 
 
-def _read_log(competition: Competition, kernel: str, reader: int, skip: int, out: LogQueue) -> None:
+def _read_log(
+    competition: Competition, ref: KernelRef, reader: int, skip: int, out: LogQueue
+) -> None:
     """Put the lines into the queue, and an item without a line at the end."""
     try:
-        for line in islice(competition.kernel_logs(kernel, follow=True), skip, None):
-            out.put(LogItem(kernel, reader, line))
+        log = competition.kernel_logs(ref.kernel, ref.version, follow=True)
+        for line in islice(log, skip, None):
+            out.put(LogItem(ref.kernel, reader, line))
     except CompetitionError:
         pass  # The next request for the state reports the error, or a new reader is started.
     finally:
-        out.put(LogItem(kernel, reader, None))
+        out.put(LogItem(ref.kernel, reader, None))

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from fkd_kaggle.errors import CompetitionError, KernelError
 from fkd_kaggle.kaggle_api.competition import Competition
@@ -20,11 +20,7 @@ from fkd_kaggle.kernel import build, records
 from fkd_kaggle.kernel.build import PlannedKernel
 from fkd_kaggle.kernel.events import KernelPushed, OnKernelEvent
 from fkd_kaggle.kernel.job import KernelJob
-from fkd_kaggle.kernel.records import KernelRecord
-from fkd_kaggle.recipes.plans import Plan
-
-_LONGEST_SESSION: Final = 12 * 3600
-"""Kaggle's limit of a session in seconds."""
+from fkd_kaggle.kernel.records import EarlierVersion, KernelRecord
 
 
 @dataclass(frozen=True)
@@ -102,13 +98,13 @@ class KernelPusher:
         records.write_record(self.runs_dir, draft)
         folder = self._build_folder(draft)
         try:
-            version = self.competition.kernel_push(folder, _session_timeout(self.job.plan))
+            version = self.competition.kernel_push(folder, session_timeout(self.job))
         except GpuSessionsTakenError:
             raise
         except CompetitionError as error:
             # After a broken connection it is unknown whether Kaggle has received the push.
             unknown = error.status is None or error.status >= 500
-            found = self._find_on_kaggle(draft.kernel, scripts) if unknown else None
+            found = self._find_after_failure(kernel, draft.kernel, scripts) if unknown else None
             if found is None:
                 raise
             return self._resume(draft, found)
@@ -119,7 +115,7 @@ class KernelPusher:
             url=version.url,
             state="failed" if version.refused else "pushed",
         )
-        records.write_record(self.runs_dir, record)
+        self._write(record, instead_of=draft)
         self.report(record, resumed=False)
         if version.refused:
             raise KernelError(
@@ -156,6 +152,7 @@ class KernelPusher:
             practice=self.practice,
             shard=kernel.task.shard,
             shards=self.job.shards,
+            earlier=self._earlier_versions(self.address(kernel)),
         )
         folder = self._build_folder(draft)
         build.build_kernel_folder(kernel, folder, self.competition.user, self.job.accelerator)
@@ -168,9 +165,41 @@ class KernelPusher:
 
     def _resume(self, draft: KernelRecord, found: dict[str, Any]) -> KernelRecord:
         """Record and report a kernel that was found on Kaggle."""
-        record = records.write_record(self.runs_dir, replace(draft, **found))
+        record = replace(draft, **found)
+        earlier = tuple(one for one in record.earlier if one.version != record.version)
+        record = self._write(replace(record, earlier=earlier), instead_of=draft)
         self.report(record, resumed=True)
         return record
+
+    def _write(self, record: KernelRecord, instead_of: KernelRecord) -> KernelRecord:
+        """Write a record; delete the draft if Kaggle has given the kernel another name."""
+        records.write_record(self.runs_dir, record)
+        if record.name != instead_of.name:
+            records.remove_record(self.runs_dir, instead_of)
+        return record
+
+    def _earlier_versions(self, address: str) -> tuple[EarlierVersion, ...]:
+        """Return the versions of a kernel that were pushed from here before."""
+        known = [one for one in records.read_records(self.runs_dir) if one.kernel == address]
+        return known[-1].versions if known and known[-1].practice == self.practice else ()
+
+    def _find_after_failure(
+        self, kernel: PlannedKernel, address: str, scripts: Iterable[str]
+    ) -> dict[str, Any] | None:
+        """Return record fields of a kernel whose push had no answer, or None.
+
+        Kaggle makes the name of a new kernel from its title. Should it derive another name than
+        this package, the kernel is found among the user's kernels by its title and script.
+        """
+        found = self._find_on_kaggle(address, scripts)
+        if found is not None:
+            return found
+        for other in self.competition.kernels_with_title(kernel.title):
+            if other != address:
+                found = self._find_on_kaggle(other, scripts)
+                if found is not None:
+                    return {**found, "kernel": other}
+        return None
 
     def _find_on_kaggle(self, kernel: str, scripts: Iterable[str]) -> dict[str, Any] | None:
         """Return record fields if the kernel runs or has run one of ``scripts``, else None.
@@ -186,7 +215,7 @@ class KernelPusher:
         if stored is None:
             return None
         try:
-            status = self.competition.kernel_status(kernel)
+            status = self.competition.kernel_status(kernel, stored.version)
         except CompetitionError as error:
             if error.status in (403, 404):
                 return None  # The kernel was saved, for example on the website, but never run.
@@ -209,8 +238,12 @@ def script_digest(text: str) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _session_timeout(plan: Plan) -> int | None:
-    """Return the session timeout in seconds: 1.5 times the plan's time limit plus 30 minutes."""
-    if plan.time_limit is None:
-        return None
-    return min(_LONGEST_SESSION, int(plan.time_limit * 1.5) + 1800)
+def session_timeout(job: KernelJob) -> int:
+    """Return the seconds after which Kaggle ends a session of a job's kernels.
+
+    1.5 times the plan's time limit plus 30 minutes, at most the job's session limit. Every push
+    has a timeout, because the API cannot stop a session that hangs.
+    """
+    limit = job.plan.time_limit
+    wanted = job.session_limit if limit is None else min(job.session_limit, 1.5 * limit + 1800)
+    return int(wanted)

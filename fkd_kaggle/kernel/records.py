@@ -12,8 +12,9 @@ no requests.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -35,8 +36,22 @@ _OLD_KEYS: Final = {"order": "job", "noted": "pushed", "running": "running_since
 
 
 @dataclass(frozen=True)
+class EarlierVersion:
+    """A version of a kernel that was pushed from here before the newest version."""
+
+    version: int
+    """Kaggle's number of the version."""
+    run: str
+    """Name of the run."""
+    state: State
+    """Last known state."""
+    pushed: str
+    """Time of the push: ISO 8601, UTC."""
+
+
+@dataclass(frozen=True)
 class KernelRecord:
-    """One pushed kernel."""
+    """One pushed kernel: its newest version, and a list of the earlier ones."""
 
     kernel: str
     """"owner/slug"."""
@@ -61,6 +76,17 @@ class KernelRecord:
     """Time at which the kernel was first seen running: ISO 8601, UTC."""
     submission: str | None = None
     """Name of the submission file made from the kernel's output."""
+    docker_image: str = ""
+    """Image in which the version runs, "repository@sha256:…"; empty if Kaggle does not tell it."""
+    earlier: tuple[EarlierVersion, ...] = ()
+    """Earlier versions, oldest first. Kaggle's API cannot list the versions of a kernel
+    (github.com/Kaggle/kaggle-cli/issues/1070)."""
+
+    @property
+    def versions(self) -> tuple[EarlierVersion, ...]:
+        """Return all versions whose numbers are known, oldest first."""
+        newest = EarlierVersion(self.version, self.run, self.state, self.pushed)
+        return (*self.earlier, newest) if self.version else self.earlier
 
     @property
     def name(self) -> str:
@@ -93,6 +119,12 @@ def write_record(runs_dir: Path, record: KernelRecord) -> KernelRecord:
     """Write a record in place of an older record of the same kernel; return the new record."""
     files.write_json(record_folder(runs_dir, record).with_suffix(".json"), asdict(record))
     return record
+
+
+def remove_record(runs_dir: Path, record: KernelRecord) -> None:
+    """Delete the record of a kernel that does not exist on Kaggle, with its folder."""
+    shutil.rmtree(record_folder(runs_dir, record), ignore_errors=True)
+    record_folder(runs_dir, record).with_suffix(".json").unlink(missing_ok=True)
 
 
 def read_records(runs_dir: Path) -> list[KernelRecord]:
@@ -134,7 +166,8 @@ def find_records(runs_dir: Path, name: str | None, *, practice: bool = False) ->
     runs_dir
         Folder of the runs.
     name
-        Name of a run, or a kernel with or without its owner; None for the newest run.
+        Name of a run, or a kernel with or without its owner; None for the newest run. A number
+        after a slash, as in "fkd-quick-1/2", selects a version of the kernel.
     practice
         Whether to search the kernels of a practice Kaggle instead of those of Kaggle.
 
@@ -153,14 +186,38 @@ def find_records(runs_dir: Path, name: str | None, *, practice: bool = False) ->
     if name is None:
         name = known[-1].run
     found = [record for record in known if name in (record.run, record.name, record.kernel)]
-    if not found:
+    if found:
+        return found
+    kernel, _, number = name.rpartition("/")
+    found = [record for record in known if kernel in (record.run, record.name, record.kernel)]
+    if not found or not number.isascii() or not number.isdecimal():
         names = ", ".join(dict.fromkeys(record.run for record in known))
         raise KernelError(f"no kernel {name!r} was pushed from {runs_dir}: known are {names}")
-    return found
+    return [_at_version(record, int(number)) for record in found]
+
+
+def _at_version(record: KernelRecord, number: int) -> KernelRecord:
+    """Return the record as it was for another version of the kernel.
+
+    Raises
+    ------
+    KernelError
+        The version was not pushed from here.
+    """
+    for one in record.versions:
+        if one.version == number:
+            return replace(record, version=number, run=one.run, state=one.state, pushed=one.pushed)
+    known = ", ".join(str(one.version) for one in record.versions) or "none"
+    raise KernelError(
+        f"version {number} of {record.kernel} was not pushed from here: known are {known} "
+        "(Kaggle's API does not list versions; the kernel's page does)"
+    )
 
 
 def _from_dict(values: Mapping[str, Any]) -> KernelRecord:
     """Return a record from the JSON of this version or of version 0.1.0."""
     if "order" in values:
         values = {_OLD_KEYS.get(key, key): values[key] for key in values if key != "job"}
-    return KernelRecord(**{**values, "job": KernelJob.from_dict(values["job"])})
+    earlier = tuple(EarlierVersion(**one) for one in values.get("earlier", ()))
+    job = KernelJob.from_dict(values["job"])
+    return KernelRecord(**{**values, "job": job, "earlier": earlier})

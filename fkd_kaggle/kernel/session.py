@@ -18,6 +18,7 @@ from fkd_kaggle.errors import KernelError
 from fkd_kaggle.formatting import format_duration
 from fkd_kaggle.kaggle_api.competition import Competition
 from fkd_kaggle.kaggle_api.errors import GpuSessionsTakenError
+from fkd_kaggle.kaggle_api.kernels import KernelRef
 from fkd_kaggle.kernel import build, failures, records
 from fkd_kaggle.kernel.build import PlannedKernel
 from fkd_kaggle.kernel.events import (
@@ -166,7 +167,7 @@ class JobSession:
     def _follow(self, record: KernelRecord) -> None:
         """Start to follow the kernel of a record."""
         since = datetime.fromisoformat(record.running_since) if record.running_since else None
-        self._follower.add(record.kernel, since)
+        self._follower.add(KernelRef(record.kernel, record.version), since)
 
     def _record_start(self, event: KernelEvent) -> None:
         """Record when a kernel was first seen running, and call ``on_event``."""

@@ -163,7 +163,7 @@ def describe_kernel(competition: Competition, record: KernelRecord) -> list[str]
         One line with the state. After a failure, the last lines of the traceback and one line with
         the cause follow.
     """
-    status = competition.kernel_status(record.kernel)
+    status = competition.kernel_status(record.kernel, record.version)
     state = status.state.replace("_", " ")
     since = ""
     if record.running_since and not status.finished:
@@ -173,7 +173,9 @@ def describe_kernel(competition: Competition, record: KernelRecord) -> list[str]
     if status.state != "error":
         return [line]
     log = [
-        text for item in competition.kernel_logs(record.kernel) for text in item.text.splitlines()
+        text
+        for item in competition.kernel_logs(record.kernel, record.version)
+        for text in item.text.splitlines()
     ]
     cause = failures.explain_failure(record.kernel, status, log, "its start")
     return [line, *failures.find_failure(log).tail, cause]
@@ -194,7 +196,7 @@ def check_succeeded(competition: Competition, record: KernelRecord) -> None:
     KernelError
         The kernel still runs, or it failed or was cancelled.
     """
-    status = competition.kernel_status(record.kernel)
+    status = competition.kernel_status(record.kernel, record.version)
     if not status.finished:
         raise KernelError(
             f"kernel {record.kernel} is {status.state} and has no output yet: wait for it with "

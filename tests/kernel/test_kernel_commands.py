@@ -27,7 +27,7 @@ from fkd_kaggle import files
 from fkd_kaggle.display.console import INTERRUPTED
 from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.kaggle_api.competition import Competition
-from fkd_kaggle.kaggle_api.kernels import KernelStatus
+from fkd_kaggle.kaggle_api.kernels import KernelRef, KernelStatus
 from fkd_kaggle.kernel import build as kernel_build
 from fkd_kaggle.kernel import failures, live_display, records
 from fkd_kaggle.kernel import follow as kernel_follow
@@ -526,7 +526,7 @@ def test_an_outage_while_waiting_does_not_end_the_wait() -> None:
     """The client gives up after six attempts; the follower continues."""
     told: list[KernelEvent] = []
     follower = KernelFollower(cast(Competition, CompetitionWithOutage()), told.append, poll=0.01)
-    follower.add("ada/x")
+    follower.add(KernelRef("ada/x", 1))
     ended: list[KernelEnded] = []
     while follower.busy:
         ended = follower.step()
@@ -542,13 +542,13 @@ class CompetitionWithOutage:
     def __init__(self) -> None:
         self.asked = 0
 
-    def kernel_status(self, kernel: str) -> Any:
+    def kernel_status(self, kernel: str, version: int) -> Any:
         self.asked += 1
         if self.asked < 5:
             raise CompetitionError("was cut", None if self.asked % 2 else 503)
         return KernelStatus("complete", "")
 
-    def kernel_logs(self, kernel: str, *, follow: bool = False) -> Any:
+    def kernel_logs(self, kernel: str, version: int, *, follow: bool = False) -> Any:
         return iter(())
 
 

@@ -5,6 +5,7 @@ Translates between the wire format and ``host``, which has the rules. ``push`` a
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -28,6 +29,9 @@ from fkd_kaggle.practice.wire_format import (
 
 _POLL: Final = 0.1
 """Seconds between two reads of a growing log."""
+
+_LABEL: Final = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
+"""A version label of Kaggle's API."""
 
 _KEEP_ALIVE: Final = 15.0
 """Seconds without events after which a log stream sends a comment."""
@@ -58,7 +62,9 @@ def blueprint(kernels: KernelHost) -> flask.Blueprint:
 
     @routes.get("/api/v1/kernels/logs/stream/<owner>/<slug>")
     def log_stream(owner: str, slug: str) -> flask.Response:
-        return _stream(kernels, _find(kernels, owner, slug))
+        # Kaggle takes the version as a query parameter; in the path it gives 404.
+        label = flask.request.args.get("versionLabel", "")
+        return _stream(kernels, _find(kernels, owner, slug, _number_of(label)))
 
     # Kaggle signs these URLs; the practice Kaggle does not.
     @routes.get("/storage/kernels/<int:session>/<path:name>")
@@ -190,15 +196,16 @@ def _cancel(kernels: KernelHost) -> flask.Response:
 
 
 def _delete(kernels: KernelHost) -> flask.Response:
-    version = _requested_version(kernels, read_request(types.ApiDeleteKernelRequest))
+    # A deletion has no version (github.com/Kaggle/kaggle-cli/issues/1202).
+    request = read_request(types.ApiDeleteKernelRequest)
+    version = _find(kernels, request.user_name, request.kernel_slug)
     kernels.delete(version.owner, version.slug)
     return write_response(types.ApiDeleteKernelResponse())
 
 
 def _get(kernels: KernelHost) -> flask.Response:
     request = read_request(types.ApiGetKernelRequest)
-    slug, _, number = request.kernel_slug.partition("/")
-    version = _find(kernels, request.user_name, slug, int(number) if number.isdecimal() else None)
+    version = _requested_version(kernels, request)
     answer = types.ApiGetKernelResponse()
     answer.metadata = _metadata(version)
     answer.blob = types.ApiKernelBlob()
@@ -258,18 +265,32 @@ def _quota(kernels: KernelHost) -> flask.Response:
 
 def _requested_version(kernels: KernelHost, request: Any) -> KernelVersion:
     """Return the version that a request names by its label; without one, the newest."""
-    label = getattr(request, "version_label", "") or ""
-    number = int(label) if label.isdecimal() else None
+    number = _number_of(request.version_label)
     return _find(kernels, request.user_name, request.kernel_slug, number)
+
+
+def _number_of(label: str) -> int | None:
+    """Return the number of a version label, "v3"; None without a label.
+
+    As on Kaggle, a number without "v" gives 404 (github.com/Kaggle/kaggle-cli/pull/1201).
+    """
+    if not label:
+        return None
+    match = _LABEL.fullmatch(label)
+    if match is None:
+        refuse(404, "Not found")
+    return int(match[1])
 
 
 def _find(kernels: KernelHost, owner: str, slug: str, number: int | None = None) -> KernelVersion:
     """Return a version that the user may see; None or 0 for the newest."""
-    version = kernels.versions.find(owner, slug, number or None)
-    if version is None or not version.may_be_seen_by(flask.g.user):
-        refuse(
-            403, "Permission 'kernels.get' was denied"
-        )  # Kaggle's message for unknown kernels, too
+    newest = kernels.versions.find(owner, slug)
+    if newest is None or not newest.may_be_seen_by(flask.g.user):
+        # Kaggle gives this message for unknown kernels, too.
+        refuse(403, "Permission 'kernels.get' was denied")
+    version = kernels.versions.find(owner, slug, number) if number else newest
+    if version is None:
+        refuse(404, "Not found")
     return version
 
 

@@ -82,7 +82,7 @@ def push(tmp_path: Path) -> Callable[..., int]:
         competition: Competition,
         script: str,
         name: str = "hello",
-        timeout: int | None = None,
+        timeout: int = 3600,
         **metadata: Any,
     ) -> int:
         folder = write_kernel(tmp_path / "pushed" / name, script, name, **metadata)
@@ -239,6 +239,59 @@ def test_each_push_is_a_new_version_and_the_newest_is_the_default(
     assert [path and path.read_text() for path in left] == ["1", "2", "2"]
 
 
+def test_status_log_and_output_belong_to_the_version_asked_for(
+    competition: Competition, push: Push, tmp_path: Path
+) -> None:
+    push(competition, "print('one')\nopen('result.txt', 'w').write('1')")
+    wait(competition)
+    push(competition, "print('two')\nopen('other.txt', 'w').write('2')\nraise SystemExit(3)")
+    wait(competition)
+    states = [competition.kernel_status(HELLO, number).state for number in (1, 2, 0)]
+    assert states == ["complete", "error", "error"]
+    for number, text in ((1, "one\n"), (2, "two\n"), (0, "two\n")):
+        for follow in (False, True):
+            lines = competition.kernel_logs(HELLO, number, follow=follow)
+            assert "".join(line.text for line in lines) == text
+    competition.kernel_output(HELLO, tmp_path / "first", 1)
+    competition.kernel_output(HELLO, tmp_path / "second", 2)
+    assert {path.name for path in (tmp_path / "first").iterdir()} == {"result.txt", "hello.log"}
+    assert {path.name for path in (tmp_path / "second").iterdir()} == {"other.txt", "hello.log"}
+    stored = competition.kernel_stored(HELLO, 1)
+    assert stored is not None and "print('one')" in stored.source
+    assert competition.kernel_stored(HELLO, 3) is None
+    with pytest.raises(CompetitionError, match="no kernel practice/hello, version 3"):
+        competition.kernel_status(HELLO, 3)
+
+
+WIRE = (
+    ("kernels.KernelsApiService/GetKernel", "hello", "v1", 200),
+    ("kernels.KernelsApiService/GetKernel", "hello", "1", 404),
+    ("kernels.KernelsApiService/GetKernel", "hello/1", "", 403),
+    ("kernels.KernelsApiService/GetKernelSessionStatus", "hello", "v1", 200),
+    ("kernels.KernelsApiService/GetKernelSessionStatus", "hello", "1", 404),
+    ("kernels.KernelsApiService/ListKernelSessionOutput", "hello", "v2", 404),
+    ("kernels.KernelsApiService/ListKernelFiles", "hello", "v1", 200),
+    ("kernels/logs/stream/practice/hello?versionLabel=v1", "", "", 200),
+    ("kernels/logs/stream/practice/hello?versionLabel=1", "", "", 404),
+    ("kernels/logs/stream/practice/hello/1", "", "", 404),
+)
+"""Requests about versions with Kaggle's HTTP statuses (github.com/Kaggle/kaggle-cli/pull/1201)."""
+
+
+def test_versions_are_labels_on_the_wire(
+    practice: PracticeKaggle, competition: Competition, push: Push
+) -> None:
+    push(competition, "1")
+    wait(competition)
+    for path, slug, label, status in WIRE:
+        body = {"userName": "practice", "kernelSlug": slug, "versionLabel": label}
+        answer = requests.request(
+            "POST" if slug else "GET", f"{practice.url}/api/v1/{path}",
+            json=body, auth=("practice", "key"), timeout=10,
+        )  # fmt: skip
+        assert answer.status_code == status, path
+
+
 def test_a_version_of_a_kernel_is_submitted_and_scored(
     competition: Competition, push: Push, solution_csv: Path
 ) -> None:
@@ -286,7 +339,7 @@ def test_a_kernel_ends_with_all_its_processes(
     competition = Competition.open(retry_policy=FAST)
     own_group = sandbox.is_isolated()  # without namespaces, another process group is not killed
     push(
-        competition, PARENT.format(own_group=own_group), timeout=2 if how == "time limit" else None
+        competition, PARENT.format(own_group=own_group), timeout=2 if how == "time limit" else 3600
     )
     wait_for(lambda: beats(tmp_path))
     if how == "cancel":
