@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from fkd_kaggle.errors import FkdError
+from fkd_kaggle.errors import FkdError, explain_os_error
 
 DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
@@ -40,8 +40,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        # At most two suffixes, such as ".weights.h5": the name of a run can contain many dots.
         handle, name = tempfile.mkstemp(
-            prefix=".tmp-", suffix="".join(target.suffixes), dir=target.parent
+            prefix=".tmp-", suffix="".join(target.suffixes[-2:]), dir=target.parent
         )
         os.close(handle)
         temporary = Path(name)
@@ -54,8 +55,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
             raise FkdError(
                 f"disk full while writing {target}: free some space and run the command again"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
-            raise FkdError(f"cannot write {target}: {error.strerror}") from error
+        if _concerns(error, target, temporary):
+            raise FkdError(f"cannot write {explain_os_error(error, str(target))}") from error
         raise
     finally:
         if temporary is not None:
@@ -83,7 +84,10 @@ def atomic_folder(target: Path, marker: str) -> Iterator[Path]:
         target.is_dir() and ((target / marker).is_file() or not any(target.iterdir()))
     ):
         raise FkdError(f"{target} exists and contains other files: choose another folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FkdError(f"cannot write {explain_os_error(error, str(target))}") from error
     with (
         disk_full_as(FkdError(f"disk full while writing {target}: free some space, try again")),
         tempfile.TemporaryDirectory(prefix=".tmp-", dir=target.parent) as temporary,
@@ -130,6 +134,18 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 digest of a file's content in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _concerns(error: OSError, target: Path, temporary: Path | None) -> bool:
+    """Return whether an error is about the file that is being written, not about another file."""
+    if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
+        return True
+    if error.filename is None:
+        return False
+    name = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    return name in (target, temporary, *target.parents) or (
+        name is not None and name.parent == target.parent and name.name.startswith(".tmp-")
+    )
 
 
 def _umask() -> int:

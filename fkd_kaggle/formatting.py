@@ -1,4 +1,4 @@
-"""Text for people and for file names: durations, errors in pixels, slugs.
+"""Text for people and for file names: durations, errors in pixels, slugs, untrusted text.
 
 Formats single values. ``display`` lays values out for the terminal, ``report`` for HTML pages.
 """
@@ -6,6 +6,14 @@ Formats single values. ``display`` lays values out for the terminal, ``report`` 
 from __future__ import annotations
 
 import math
+import re
+from typing import Final
+
+_UNPRINTABLE: Final = re.compile(
+    # Control characters except tab and newline, marks that change the direction of text (by which
+    # a name can look like another one), line separators, and characters that no encoding has.
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
 
 
 def format_duration(seconds: float | None) -> str:
@@ -34,6 +42,31 @@ def format_pixels(value: float | None) -> str:
 def format_short(value: float | None) -> str:
     """Return a number with four significant digits; None gives a dash."""
     return "–" if value is None else f"{value:.4g}"
+
+
+def escape_text(text: str) -> str:
+    r"""Return untrusted text with visible control characters, safe to print on a terminal.
+
+    Text of servers, files and recipes can contain escape sequences, which a terminal would execute.
+    Control characters, marks of text direction and characters without an encoding become escapes
+    such as ``\x1b``; tabs and newlines are kept. Markup is not interpreted by the commands'
+    console (``display.console``), so it needs no escape.
+    """
+    return _UNPRINTABLE.sub(lambda match: _escape_sequence(match[0]), text)
+
+
+def one_line(text: str, max_length: int = 2000) -> str:
+    """Return untrusted text on one line, with visible control characters.
+
+    Parameters
+    ----------
+    text
+        Any text.
+    max_length
+        Maximum number of characters; longer text ends with "…".
+    """
+    line = escape_text(" ".join(text.split()))
+    return line if len(line) <= max_length else line[: max_length - 1] + "…"
 
 
 def slug(text: str) -> str:
@@ -65,3 +98,9 @@ def file_stem(text: str, *, max_length: int = 0) -> str:
     pattern = r"[^A-Za-z0-9._+-]+"
     stem = slugify(text, lowercase=False, regex_pattern=pattern, max_length=max_length)
     return str(stem).strip("-.")
+
+
+def _escape_sequence(character: str) -> str:
+    """Return a character as Python writes it in a literal."""
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

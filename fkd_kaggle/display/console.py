@@ -1,4 +1,8 @@
-"""The console on which commands print, and the exit code after Ctrl-C."""
+"""The console on which commands print, and the exit code after Ctrl-C.
+
+The console interprets no markup and shows control characters of texts as escapes, because names and
+messages come from files and servers. Use ``rich.text.Text`` for styles.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,10 @@ INTERRUPTED = 130
 
 def make_console() -> Console:
     """Return the console: as wide as the terminal, or 160 columns for a log or a pipe."""
-    from rich.console import Console
+    from fkd_kaggle.display.plain_console import PlainConsole
 
-    return Console(width=None if sys.stdout.isatty() else 160)
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return PlainConsole(width=None if is_terminal else 160)
 
 
 def print_line(console: Console, line: str) -> None:

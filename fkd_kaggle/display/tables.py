@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from fkd_kaggle.data.metrics import metric_unit
 from fkd_kaggle.formatting import format_pixels, format_short
@@ -60,10 +60,8 @@ def scores_table(scores: Scores) -> Table:
     table.add_row("partial annotator (4 keypoints)", format_pixels(scores.partial))
     table.add_row("both, in the lookup table's proportions", format_pixels(scores.combined))
     for name, value in sorted(scores.by_member.items(), key=lambda item: item[1]):
-        table.add_row(f"[dim]  {escape(name)} alone[/]", f"[dim]{format_pixels(value)}[/]")
-    table.add_row(
-        "[bold]expected on the leaderboard[/]", f"[bold]{format_pixels(scores.expected)}[/]"
-    )
+        table.add_row(f"  {name} alone", format_pixels(value), style="dim")
+    table.add_row("expected on the leaderboard", format_pixels(scores.expected), style="bold")
     return table
 
 
@@ -86,7 +84,7 @@ def published_metrics_table(scores: Scores) -> Table:
     )
     for recipe, name, values in rows:
         cells = (format_short(values.get(key)) for key in columns)
-        table.add_row(escape(recipe), name, metric_unit(name), *cells)
+        table.add_row(recipe, name, metric_unit(name), *cells)
     return table
 
 
@@ -95,7 +93,7 @@ def leaderboard_table(rows: Iterable[LeaderboardRow], team: str = "") -> Table:
     table = _empty_table(">#", "team", ">score")
     for row in rows:
         style = "bold" if row.team == team else ""
-        table.add_row(str(row.rank), escape(row.team), format_pixels(row.score), style=style)
+        table.add_row(str(row.rank), row.team, format_pixels(row.score), style=style)
     return table
 
 
@@ -120,8 +118,8 @@ def submissions_table(
     for row in rows:
         table.add_row(
             _format_time(row.time),
-            escape(row.file_name),
-            escape(row.run) or "–",
+            row.file_name,
+            row.run or "–",
             *map(format_pixels, (row.expected, row.public_score, row.private_score)),
             row.state,
         )
@@ -136,7 +134,7 @@ def runs_table(runs: Iterable[Run]) -> Table:
     for run in runs:
         scores = run.scores
         table.add_row(
-            escape(run.name),
+            run.name,
             run.created[:16].replace("T", " "),
             run.status,
             ", ".join(run.recipe_digests),
@@ -160,7 +158,7 @@ def comparison_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Ta
         *(name if name in ("recipe", "ended by") else f">{name}" for name in header)
     )
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 
@@ -173,14 +171,13 @@ def recipes_table(items: Iterable[Recipe | Ensemble]) -> Table:
         members = getattr(item, "members", ())
         recipes = [member.recipe for member in members] or [item]
         parameters = sum(recipe.parameters for recipe in recipes)
-        description = (f"ensemble of {len(members)}: " if members else "") + escape(
-            item.description
-        )
+        description = Text(f"ensemble of {len(members)}: " if members else "")
+        description.append(item.description)
         if item.publication:
-            description += f" [dim]({escape(item.publication)})[/]"
+            description.append(f" ({item.publication})", "dim")
         published = getattr(item, "published", {})
         table.add_row(
-            f"[bold]{escape(item.name)}[/]",
+            Text(item.name, "bold"),
             description,
             f"{parameters:,}" if all(recipe.parameters for recipe in recipes) else "–",
             _cost(item),

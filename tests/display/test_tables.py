@@ -5,18 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from fkd_kaggle.data.submission import LocalSubmission
 from fkd_kaggle.display import tables
+from fkd_kaggle.display.plain_console import PlainConsole
 from fkd_kaggle.kaggle_api.submissions import LeaderboardRow, SubmissionRecord
 
 MONDAY, TUESDAY = (datetime(2026, 3, day, 14, 5, tzinfo=UTC) for day in (2, 3))
 
 
 def lines(table: Table, width: int = 160) -> list[str]:
-    console = Console(width=width)
+    console = PlainConsole(width)
     with console.capture() as capture:
         console.print(table)
     return capture.get().splitlines()
@@ -59,9 +59,11 @@ def test_long_names_are_wrapped_and_not_cut() -> None:
         assert "1.250" in text  # numbers are not wrapped
 
 
-def test_markup_in_names_is_escaped() -> None:
-    row = LeaderboardRow(1, "[bold]the brackets[/]", 1.0, None)
-    assert "[bold]the brackets[/]" in lines(tables.leaderboard_table([row]))[1]
+def test_names_of_servers_and_files_are_only_text() -> None:
+    row = LeaderboardRow(1, "[bold]the brackets[/] :smile: \x1b[2J\x9b", 1.0, None)
+    line = lines(tables.leaderboard_table([row]))[1]
+    assert "[bold]the brackets[/] :smile: \\x1b[2J\\x9b" in line
+    assert "\x1b" not in line
 
 
 def test_evaluation_table_shows_the_summary_of_an_evaluation() -> None:
