@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import fields, replace
 from enum import StrEnum
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from fkd_kaggle.errors import FkdError
+from fkd_kaggle.recipes.durations import parse_duration as parse_duration
 
 if TYPE_CHECKING:
     from fkd_kaggle.recipes.plans import Plan, TrainingOptions
@@ -237,27 +236,3 @@ def given_training_options(training: TrainingOptions) -> list[str]:
         for field in fields(training)
         if getattr(training, field.name) != getattr(defaults, field.name)
     ]
-
-
-def parse_duration(text: str | None, option: str = "--time-limit") -> float | None:
-    """Return the seconds of a duration such as ``90s``, ``20m``, ``1.5h`` or ``45`` (seconds).
-
-    Parameters
-    ----------
-    text
-        The duration; None returns None.
-    option
-        Name of the option, for the error message.
-
-    Raises
-    ------
-    FkdError
-        The text is not a duration, or the duration is not positive.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([smh]?)", text.strip().lower())
-    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if seconds <= 0:
-        raise FkdError(f"{option} {text!r} is not a time: write 90s, 20m or 1.5h")
-    return seconds

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fkd_kaggle import files
-from fkd_kaggle.data import faces
+from fkd_kaggle.data import array_folder, faces
 from fkd_kaggle.data.cache import file_stamp, load_cached, read_cache_record
 from fkd_kaggle.data.csv_format import parse_lookup, parse_test, parse_training
 from fkd_kaggle.data.faces import Faces, Lookup
@@ -36,13 +36,15 @@ class DataSummary:
 
 
 def read_training(data_dir: Path) -> Faces:
-    """Read training.csv.
+    """Read training.csv, or the arrays of a folder that has none (``array_folder``).
 
     Raises
     ------
     DataError
         The file is missing, empty or not in the competition's format; names the position.
     """
+    if array_folder.is_array_folder(data_dir):
+        return array_folder.read_array_folder(data_dir)
     arrays = load_cached(data_dir / "training.csv", parse_training)
     count = len(arrays["images"])
     return Faces(arrays["images"], arrays["keypoints"], np.arange(1, count + 1))
@@ -133,13 +135,15 @@ def check_data_folder(data_dir: Path) -> DataSummary:
 
 
 def fingerprint(data_dir: Path) -> str:
-    """Return 32 hex digits that identify the content of training.csv.
+    """Return 32 hex digits that identify the content of training.csv, or of the arrays.
 
     Raises
     ------
     DataError
         The file is missing or unreadable.
     """
+    if array_folder.is_array_folder(data_dir):
+        return array_folder.array_fingerprint(data_dir)
     path = data_dir / "training.csv"
     stamp = file_stamp(path)
     record = read_cache_record(path)

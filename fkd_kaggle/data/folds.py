@@ -61,7 +61,13 @@ def near_duplicate_groups(faces: Faces, similarity: float = SIMILARITY) -> np.nd
 
 
 def assign_folds(
-    faces: Faces, count: int, seed: int, *, how: str = "grouped", held_out: float = 0.0
+    faces: Faces,
+    count: int,
+    seed: int,
+    *,
+    how: str = "grouped",
+    held_out: float = 0.0,
+    groups: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return (N,) int64: the fold, 0 to ``count`` - 1, in which each face is held out.
 
@@ -78,6 +84,8 @@ def assign_folds(
         published systems do.
     held_out
         Share of the faces in fold 0, the others being in fold 1; 0 for ``count`` equal folds.
+    groups
+        (N,) group numbers for "grouped". Default: near-duplicate faces.
 
     Raises
     ------
@@ -85,13 +93,13 @@ def assign_folds(
         There are fewer faces, or groups of distinct faces, than folds.
     """
     if held_out:
-        return np.where(hold_out_rows(faces, held_out, how, seed), 0, 1)
+        return np.where(hold_out_rows(faces, held_out, how, seed, groups), 0, 1)
     if how != "grouped":
         if len(faces.images) < count:
             raise DataError(f"{len(faces.images)} training faces are too few for {count} folds")
         order = np.random.default_rng(seed).permutation(len(faces.images))
         return order.astype(np.int64) % count
-    labels = near_duplicate_groups(faces)
+    labels = near_duplicate_groups(faces) if groups is None else groups
     if len(np.unique(labels)) < count:
         raise DataError(
             f"{len(faces.images)} training faces form {len(np.unique(labels))} groups of distinct "
@@ -104,7 +112,9 @@ def assign_folds(
     return folds
 
 
-def hold_out_rows(faces: Faces, share: float, how: str, seed: int) -> np.ndarray:
+def hold_out_rows(
+    faces: Faces, share: float, how: str, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
     """Return (N,) bool: True for the faces to hold out.
 
     Parameters
@@ -118,6 +128,8 @@ def hold_out_rows(faces: Faces, share: float, how: str, seed: int) -> np.ndarray
         "grouped" keeps near-duplicates on one side; any other value splits at random.
     seed
         Random seed.
+    groups
+        (N,) group numbers for "grouped". Default: near-duplicate faces.
 
     Raises
     ------
@@ -126,7 +138,7 @@ def hold_out_rows(faces: Faces, share: float, how: str, seed: int) -> np.ndarray
     """
     count = len(faces.images)
     if how == "grouped":
-        return assign_folds(faces, max(2, round(1 / share)), seed) == 0
+        return assign_folds(faces, max(2, round(1 / share)), seed, groups=groups) == 0
     chosen: np.ndarray = np.random.default_rng(seed).permutation(count) < round(share * count)
     if chosen.all() or not chosen.any():
         raise DataError(f"a share of {share:g} of {count} faces leaves none on one side")

@@ -68,8 +68,6 @@ def predict_run(
 class Predictor:
     """The networks of a run, loaded once, for faces that belong to no data set.
 
-    Predicts without crop search, because the photo pipeline re-crops instead.
-
     Parameters
     ----------
     run
@@ -95,7 +93,13 @@ class Predictor:
             load_network(member.recipe, run.member_folder(member.name)) for member in self.members
         ]
 
-    def __call__(self, images: np.ndarray, annotator: int = COMPLETE) -> np.ndarray:
+    def __call__(
+        self,
+        images: np.ndarray,
+        annotator: int | np.ndarray = COMPLETE,
+        *,
+        crop_search: bool = False,
+    ) -> np.ndarray:
         """Predict faces.
 
         Parameters
@@ -103,17 +107,22 @@ class Predictor:
         images
             (N, 96, 96) uint8.
         annotator
-            Annotator whose conventions the predictions follow.
+            Annotator whose conventions the predictions follow: one for all faces, or (N,).
+        crop_search
+            Whether to search windows of the image where flip disagreement is large, as for
+            submissions. The photo pipeline re-crops instead.
 
         Returns
         -------
         numpy.ndarray
             (N, 15, 2) float32 pixels.
         """
-        annotators = np.full(len(images), annotator, np.uint8)
+        annotators = np.broadcast_to(np.asarray(annotator, np.uint8), len(images))
         predictions = np.stack(
             [
-                predict_keypoints(network, member.recipe, images, annotators, crop_search=False)
+                predict_keypoints(
+                    network, member.recipe, images, annotators, crop_search=crop_search
+                )
                 for network, member in zip(self.networks, self.members, strict=True)
             ]
         )

@@ -26,6 +26,16 @@ _strategy: Any = None
 _without_xla = False
 
 
+def use_default_backend() -> None:
+    """Select TensorFlow unless the user chose another backend, and hide its start-up messages.
+
+    Must be called before Keras is imported; has no effect afterwards.
+    """
+    # TensorFlow reads the first variable when it is imported. Level 3 hides start-up messages.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
 def start_keras(precision: str, *, together: bool = False) -> str:
     """Import Keras and its backend, set the dtype policy and return its name.
 

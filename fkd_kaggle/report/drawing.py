@@ -59,7 +59,20 @@ def draw_faces(
     """
     lines = max(1, -(-len(images) // 6))
     figure = Figure(figsize=(12, 2.15 * lines), layout="constrained")
-    for index, axes in enumerate(figure.subplots(lines, 6, squeeze=False).flat):
+    draw_faces_in(figure, images, titles, marks)
+    save_figure(figure, target)
+
+
+def draw_faces_in(
+    figure: Figure,
+    images: np.ndarray,
+    titles: Sequence[str],
+    marks: Sequence[PointMarks],
+    columns: int = 6,
+) -> None:
+    """Draw faces in a figure, ``columns`` in a row; other parameters as for ``draw_faces``."""
+    lines = max(1, -(-len(images) // columns))
+    for index, axes in enumerate(figure.subplots(lines, columns, squeeze=False).flat):
         axes.axis("off")
         if index < len(images):
             draw_face(axes, images[index])
@@ -68,7 +81,6 @@ def draw_faces(
                     *mark.points[index].T, s=12, c=mark.color, marker=mark.marker, linewidths=0.8
                 )
             axes.set_title(titles[index], fontsize=8)
-    save_figure(figure, target)
 
 
 def draw_face(axes: Axes, image: np.ndarray) -> None:
