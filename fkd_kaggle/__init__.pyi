@@ -6,3 +6,14 @@ from fkd_kaggle.api.model import Model as Model
 from fkd_kaggle.api.model import load as load
 from fkd_kaggle.api.training import train as train
 from fkd_kaggle.settings import __version__ as __version__
+
+__all__ = [
+    "FaceSet",
+    "KeypointRegressor",
+    "Model",
+    "__version__",
+    "draw",
+    "load",
+    "load_faces",
+    "train",
+]

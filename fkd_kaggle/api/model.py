@@ -120,7 +120,9 @@ class Model:
             return np.empty((0, NUM_KEYPOINTS, 2), np.float32)
         predictor = self._predictor()
         parts = [
-            predictor(pixels[start : start + _BATCH], codes[start : start + _BATCH], crop_search=True)
+            predictor(
+                pixels[start : start + _BATCH], codes[start : start + _BATCH], crop_search=True
+            )
             for start in range(0, len(pixels), _BATCH)
         ]
         return np.concatenate(parts).astype(np.float32)
@@ -216,6 +218,6 @@ def _annotator_codes(annotator: str | Sequence[str] | ArrayLike, count: int) -> 
         values = values[0] if np.ndim(annotator) == 0 else values
     if values.dtype.kind not in "iub" or not np.isin(values, (0, 1)).all():
         raise DataError("annotator must be 'complete', 'partial', or one of them for each face")
-    if values.ndim > 1 or values.ndim == 1 and len(values) != count:
+    if values.ndim > 1 or (values.ndim == 1 and len(values) != count):
         raise DataError(f"annotator has shape {values.shape}, but there are {count} images")
     return np.ascontiguousarray(np.broadcast_to(values.astype(np.uint8), count))

@@ -174,7 +174,9 @@ def _seconds(time_limit: float | str | None) -> float | None:
     if isinstance(time_limit, str):
         return parse_duration(time_limit, "time_limit")
     if time_limit is not None and not time_limit > 0:
-        raise DataError(f"time_limit must be positive seconds or text such as '20m', not {time_limit}")
+        raise DataError(
+            f"time_limit must be positive seconds or text such as '20m', not {time_limit}"
+        )
     return time_limit
 
 

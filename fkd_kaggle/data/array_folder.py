@@ -29,8 +29,9 @@ def write_array_folder(folder: Path, faces: Faces) -> None:
     FkdError
         The disk is full or the folder cannot be written.
     """
-    values = (faces.images.astype(np.uint8), faces.keypoints.astype(np.float32))
-    for name, array in zip(_FILES, values, strict=True):
+    arrays: tuple[np.ndarray, ...]
+    arrays = (faces.images.astype(np.uint8), faces.keypoints.astype(np.float32))
+    for name, array in zip(_FILES, arrays, strict=True):
         with files.atomic_path(folder / name) as path:
             np.save(path, array)
 
