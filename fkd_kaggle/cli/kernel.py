@@ -12,7 +12,8 @@ import typer
 
 from fkd_kaggle.cli import connection, options
 from fkd_kaggle.display.console import INTERRUPTED, make_console, print_line
-from fkd_kaggle.errors import CompetitionError, RunError
+from fkd_kaggle.errors import CompetitionError, KernelError, RunError
+from fkd_kaggle.formatting import format_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,8 +41,8 @@ Accelerator = Annotated[
     typer.Option(
         "--accelerator",
         metavar="NAME",
-        help="Kaggle's name of the machine: NvidiaTeslaT4 (two T4, the default), NvidiaTeslaP100, "
-        "or None for no GPU.",
+        help="Kaggle's name of the machine: NvidiaTeslaT4 (two T4, the default), None for no GPU, "
+        "or a GPU of certain competitions, such as NvidiaL4 or NvidiaH100. TPUs cannot be used.",
     ),
 ]
 
@@ -52,6 +53,23 @@ Title = Annotated[
         metavar="TEXT",
         help="Title of the kernel on Kaggle, from which Kaggle makes its address; default: from "
         "the name of the run.",
+    ),
+]
+
+SessionLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--session-limit",
+        metavar="TIME",
+        help="Time after which Kaggle may end the session, such as 12h; the training ends before. "
+        "Default: 9h.",
+    ),
+]
+
+Notebook = Annotated[
+    bool,
+    typer.Option(
+        "--notebook", help="Build a notebook with explanations and figures instead of a script."
     ),
 ]
 
@@ -81,7 +99,7 @@ KernelArgument = Annotated[
         metavar="KERNEL",
         autocompletion=complete_kernel,
         show_default=False,
-        help="Run or kernel that was pushed from here; default: the newest.",
+        help="Run or kernel that was pushed from here; default: the newest. NAME/2 is version 2.",
     ),
 ]
 
@@ -110,6 +128,8 @@ def build(
     accelerator: Accelerator = None,
     title: Title = None,
     shards: options.Shards = 1,
+    session_limit: SessionLimit = None,
+    notebook: Notebook = False,
     owner: Owner = None,
     folder: BuildFolder = KERNEL,
 ) -> None:
@@ -117,7 +137,7 @@ def build(
     from fkd_kaggle.kernel.build import build_job_folder
 
     console = make_console()
-    job = make_job(training, accelerator, title, shards)
+    job = make_job(training, accelerator, title, shards, session_limit, notebook=notebook)
     user = owner or connection.connect_competition(console).user
     for built in build_job_folder(job, folder, user, name):
         print_line(console, f"wrote {built}; push it with: kaggle kernels push -p {built}")
@@ -134,6 +154,8 @@ def push(
     name: options.RunName = None,
     accelerator: Accelerator = None,
     title: Title = None,
+    session_limit: SessionLimit = None,
+    notebook: Notebook = False,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
     """Build a kernel and push it, which starts it."""
@@ -141,7 +163,7 @@ def push(
     from fkd_kaggle.kernel.training import push_without_waiting
 
     console = make_console()
-    job = make_job(training, accelerator, title)
+    job = make_job(training, accelerator, title, 1, session_limit, notebook=notebook)
     competition = connection.connect_competition(console)
     _print_gpu_quota(console, competition)
     record = push_without_waiting(competition, job, runs_dir, KernelDisplay(console), name)
@@ -174,12 +196,12 @@ def logs(
     console = make_console()
     found = _find_records(runs_dir, kernel)
     competition = connection.connect_competition(console)
-    if follow:
+    if follow and all(record.is_newest for record in found):
         with _explain_interruption(console, runs_dir), KernelDisplay(console) as display:
             follow_to_end(competition, found, runs_dir, display)
         return
     for record in found:
-        log = competition.kernel_logs(record.kernel, record.version)
+        log = competition.kernel_logs(record.kernel, record.version, follow=follow)
         lines = [line.text.rstrip("\n") for line in log]
         # Kaggle stores a log when its kernel ends.
         for line in lines or [f"no log of {record.kernel} is stored yet: add --follow"]:
@@ -205,6 +227,11 @@ def output(
         for path in competition.kernel_output(record.kernel, folder, record.version):
             print_line(console, f"wrote {path}")
         return
+    if not record.is_newest:
+        raise KernelError(
+            f"version {record.version} of {record.kernel} is not the newest that was pushed from "
+            "here: download its files, unchanged, with --folder FOLDER"
+        )
     check_succeeded(competition, record)
     collected = collect_output(competition, record, runs_dir)
     _ensure_data(console, competition, data_dir)
@@ -275,7 +302,13 @@ def submit(
 
 
 def make_job(
-    training: TrainingOptions, accelerator: str | None, title: str | None, shards: int = 1
+    training: TrainingOptions,
+    accelerator: str | None,
+    title: str | None,
+    shards: int = 1,
+    session_limit: str | None = None,
+    *,
+    notebook: bool = False,
 ) -> KernelJob:
     """Return the training that the options describe, as a job for Kaggle.
 
@@ -289,16 +322,36 @@ def make_job(
         Title of the kernel; None for a title made from the name of the run.
     shards
         Number of kernels that share the training.
+    session_limit
+        Time after which Kaggle may end a session, as text; None for the default.
+    notebook
+        Whether the kernels are notebooks instead of scripts.
 
     Raises
     ------
     RecipeError
         A recipe is unknown or an option is invalid.
+    KernelError
+        The accelerator cannot be used, or the session limit is out of range.
     """
-    from fkd_kaggle.kernel import job
+    from fkd_kaggle.kernel import job, machines
 
+    console = make_console()
+    machine = accelerator or machines.ACCELERATOR
+    warning = machines.check_accelerator(machine)
+    if warning:
+        print_line(console, f"warning: {warning}")
+    limit = options.parse_duration(session_limit, "--session-limit") or job.SESSION_LIMIT
+    job.check_session_limit(limit)
     plan = options.plan_from(training, default=job.RECIPE)
-    return job.KernelJob(plan, shards, accelerator or job.ACCELERATOR, title)
+    made = job.KernelJob(plan, shards, machine, title, limit, notebook)
+    if plan.time_limit is not None and plan.time_limit > job.training_time(limit):
+        print_line(
+            console,
+            f"warning: a session is planned for {format_duration(limit)}, so the training ends "
+            f"after {format_duration(job.training_time(limit))}; see --session-limit",
+        )
+    return made
 
 
 def _pushed_job(run: str, runs_dir: Path) -> tuple[KernelJob, str]:

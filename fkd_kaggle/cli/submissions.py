@@ -49,6 +49,7 @@ def submit(
     accelerator: kernel.Accelerator = None,
     title: kernel.Title = None,
     shards: options.Shards = 1,
+    session_limit: kernel.SessionLimit = None,
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
     submissions_dir: options.SubmissionsDir = options.SUBMISSIONS,
@@ -65,6 +66,7 @@ def submit(
             ("--accelerator", accelerator),
             ("--title", title),
             ("--shards", None if shards == 1 else shards),
+            ("--session-limit", session_limit),
         )
         if value is not None
     ]
@@ -77,7 +79,7 @@ def submit(
         raise FkdError("--file and --via kernel exclude each other: a file needs no training")
     if run is not None and given:
         raise FkdError(f"run {run} continues with its own options: omit {', '.join(given)}")
-    job = kernel.make_job(training, accelerator, title, shards)
+    job = kernel.make_job(training, accelerator, title, shards, session_limit)
     kernel.submit(run, job, name, message, dry_run, folders)
 
 

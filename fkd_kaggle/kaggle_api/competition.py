@@ -6,7 +6,7 @@ its answers become plain dataclasses. Reads no data file and prints nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -241,11 +241,18 @@ class Competition:
         return read(self._client, self._about("reading its log", ref), ref)
 
     def kernel_output(
-        self, kernel: str, into: Path, version: int = 0, *, keep: bool = False
+        self,
+        kernel: str,
+        into: Path,
+        version: int = 0,
+        *,
+        keep: bool = False,
+        only: Collection[str] | None = None,
     ) -> list[Path]:
         """Download all output files of a kernel to ``into``, and its log as ``<slug>.log``.
 
         With ``keep``, existing files are not downloaded again, to resume an interrupted download.
+        With ``only``, just the named files are downloaded, without the log.
 
         Returns
         -------
@@ -254,7 +261,7 @@ class Competition:
         """
         ref = KernelRef(kernel, version)
         action = self._about("fetching its output", ref)
-        return kernel_output.download_output(self._client, action, ref, into, keep=keep)
+        return kernel_output.download_output(self._client, action, ref, into, keep=keep, only=only)
 
     def kernel_stop(self, kernel: str, session_id: int | None = None) -> None:
         """Stop a running kernel; Kaggle requires the number of its session."""

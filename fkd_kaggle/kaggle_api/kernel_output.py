@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -81,7 +81,13 @@ def follow_log(client: Client, action: Action, ref: KernelRef) -> Iterator[Kerne
 
 
 def download_output(
-    client: Client, action: Action, ref: KernelRef, into: Path, *, keep: bool = False
+    client: Client,
+    action: Action,
+    ref: KernelRef,
+    into: Path,
+    *,
+    keep: bool = False,
+    only: Collection[str] | None = None,
 ) -> list[Path]:
     """Download the output files and the log of a version of a kernel.
 
@@ -102,6 +108,8 @@ def download_output(
         Folder for the files.
     keep
         Whether to keep existing files instead of downloading them again.
+    only
+        Names of the files to download, without the log; None for all files and the log.
 
     Returns
     -------
@@ -118,11 +126,13 @@ def download_output(
     for page in _output_pages(client, action, ref):
         log = page.log or log
         for item in page.files or []:
+            if only is not None and item.file_name not in only:
+                continue
             target = into / _safe(item.file_name)
             if not (keep and target.exists()):
                 _fetch_file(client, action, item.url, target)
             paths.append(target)
-    if log:
+    if log and only is None:
         paths.append(into / f"{ref.slug}.log")
         files.write_text(paths[-1], log)
     return paths

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from fkd_kaggle import files, formatting
 from fkd_kaggle.errors import KernelError
-from fkd_kaggle.kernel.job import ACCELERATOR, KernelJob, KernelTask, blend_task, shard_tasks
+from fkd_kaggle.kernel.job import KernelJob, KernelTask, blend_task, shard_tasks
+from fkd_kaggle.kernel.machines import ACCELERATOR, uses_gpu
 from fkd_kaggle.kernel.names import check_names, slug_for, title_for
 from fkd_kaggle.kernel.packing import pack_package
 from fkd_kaggle.settings import __version__
@@ -95,14 +96,15 @@ def build_job_folder(
     name = run_name or f"{job.plan.ensemble.name}-1"
     shards, last = planned_kernels(job, name, owner)
     if not shards:
-        return [build_kernel_folder(last, folder, owner, job.accelerator)]
+        return [build_kernel_folder(last, job, folder, owner)]
     return [
-        build_kernel_folder(kernel, folder / kernel.slug, owner, job.accelerator)
-        for kernel in (*shards, last)
+        build_kernel_folder(kernel, job, folder / kernel.slug, owner) for kernel in (*shards, last)
     ]
 
 
-def build_kernel_folder(kernel: PlannedKernel, folder: Path, owner: str, accelerator: str) -> Path:
+def build_kernel_folder(
+    kernel: PlannedKernel, job: KernelJob, folder: Path, owner: str, docker_image: str = ""
+) -> Path:
     """Write the folder of one kernel of a job and return it; see :func:`write_kernel`."""
     return write_kernel(
         folder,
@@ -110,7 +112,8 @@ def build_kernel_folder(kernel: PlannedKernel, folder: Path, owner: str, acceler
         owner=owner,
         slug=kernel.slug,
         title=kernel.title,
-        accelerator=accelerator,
+        accelerator=job.accelerator,
+        docker_image=docker_image,
     )
 
 
@@ -124,6 +127,7 @@ def write_kernel(
     accelerator: str = ACCELERATOR,
     private: bool = True,
     kernel_sources: Sequence[str] = (),
+    docker_image: str = "",
 ) -> Path:
     """Write a kernel's script and metadata to ``folder`` and return the folder.
 
@@ -143,6 +147,9 @@ def write_kernel(
         Whether only the owner can see the kernel.
     kernel_sources
         Kernels ("owner/slug") whose output the kernel can read, in addition to ``task.gather``.
+    docker_image
+        Image in which the kernel must run, as Kaggle names it; empty for Kaggle's newest. A shard
+        without an image keeps the one of its first version.
 
     Raises
     ------
@@ -164,12 +171,13 @@ def write_kernel(
         "title": title,
         "is_private": private,
         "kernel_sources": list(dict.fromkeys([*kernel_sources, *task.gather])),
-        **_machine(accelerator),
-    }
-    if task.gather:
         # Blending takes a minute and trains no network, so it uses no GPU quota.
-        del metadata["machine_shape"]
-        metadata["enable_gpu"] = metadata["enable_tpu"] = False
+        **_machine("None" if task.gather else accelerator),
+    }
+    if docker_image:
+        metadata["docker_image"] = docker_image
+    elif task.shard is not None:
+        metadata["docker_image_pinning_type"] = "original"
     files.write_text(folder / metadata["code_file"], script)
     files.write_json(folder / _METADATA, metadata)
     return folder
@@ -199,11 +207,14 @@ def _templates() -> Traversable:
 
 
 def _machine(accelerator: str) -> dict[str, Any]:
-    """Return the metadata that select a machine."""
+    """Return the metadata that select a machine.
+
+    Without ``machine_shape``, Kaggle chooses another machine (kaggle-cli, issue 490).
+    """
     return {
         "machine_shape": accelerator,
-        "enable_gpu": accelerator.startswith("Nvidia"),
-        "enable_tpu": accelerator.startswith("Tpu"),
+        "enable_gpu": uses_gpu(accelerator),
+        "enable_tpu": False,
     }
 
 

@@ -10,6 +10,7 @@ run on another machine.
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import sys
 import tempfile
@@ -21,7 +22,8 @@ from fkd_kaggle import files, user_code
 from fkd_kaggle.ensemble.shards import merge_shards
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.kernel import environment
-from fkd_kaggle.kernel.job import KernelTask
+from fkd_kaggle.kernel.job import KernelTask, training_time
+from fkd_kaggle.runs.machine import Machine, write_machine
 from fkd_kaggle.settings import __version__
 from fkd_kaggle.workers import devices
 
@@ -62,8 +64,15 @@ def main(task_json: str) -> int:
             f"TensorFlow {versions['tensorflow']}, GPUs: {len(gpus) or 'none'}",
             flush=True,
         )
+        machine = Machine(
+            platform.python_version(),
+            versions,
+            os.environ.get("KAGGLE_DOCKER_IMAGE", ""),
+            len(gpus),
+        )
         with tempfile.TemporaryDirectory(prefix="fkd-data-") as temporary:
-            return _run_task(KernelTask.from_json(task_json), root, Path(temporary), began)
+            task = KernelTask.from_json(task_json)
+            return _run_task(task, root, Path(temporary), machine, began)
     except FkdError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -72,7 +81,7 @@ def main(task_json: str) -> int:
         return _INTERRUPTED
 
 
-def _run_task(task: KernelTask, root: Path, temporary: Path, began: float) -> int:
+def _run_task(task: KernelTask, root: Path, temporary: Path, machine: Machine, began: float) -> int:
     """Run a task with Kaggle's folders in ``root`` and return the exit code."""
     from rich.console import Console
 
@@ -86,6 +95,7 @@ def _run_task(task: KernelTask, root: Path, temporary: Path, began: float) -> in
         run, scores = _blend_shards(task, root, data_dir, console)
     else:
         run, scores = _train(task, root, data_dir, console, began)
+    write_machine(run.path, machine)
     status = run.status
     if task.submits:
         _write_submission(run, data_dir, working / "submission.csv", console)
@@ -135,8 +145,7 @@ def _blend_shards(
 
 def _time_limit(task: KernelTask, began: float) -> float:
     """Return the seconds for training: the plan's limit, or less if the session ends earlier."""
-    margin = min(300.0, 0.1 * task.session_limit)  # for the blend, the submission and the report
-    left = task.session_limit - margin - (time.monotonic() - began)
+    left = training_time(task.session_limit) - (time.monotonic() - began)
     return min(left, task.plan.time_limit or left)
 
 

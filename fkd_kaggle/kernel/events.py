@@ -49,6 +49,14 @@ class KernelWaiting:
     reason: str
 
 
-KernelEvent = KernelPushed | KernelStateChanged | KernelPrinted | KernelWaiting
+@dataclass(frozen=True)
+class KernelWarning:
+    """Something about a kernel that the user should know and that ends nothing."""
+
+    kernel: str
+    text: str
+
+
+KernelEvent = KernelPushed | KernelStateChanged | KernelPrinted | KernelWaiting | KernelWarning
 
 OnKernelEvent = Callable[[KernelEvent], None]

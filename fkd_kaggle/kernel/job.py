@@ -13,13 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from fkd_kaggle.errors import KernelError
+from fkd_kaggle.kernel.machines import ACCELERATOR
 from fkd_kaggle.recipes.plans import Member, Plan
 
 RECIPE: Final = "winning"
 """The ensemble that is trained on Kaggle if the user names none."""
-
-ACCELERATOR: Final = "NvidiaTeslaT4"
-"""Kaggle's name of a machine with two T4 GPUs."""
 
 SESSION_LIMIT: Final = 9 * 3600.0
 """Seconds. The API does not tell the limit of a session: the client's source speaks of 12 hours,
@@ -133,6 +131,29 @@ class KernelTask:
         values: dict[str, Any] = json.loads(text)
         plan = Plan.from_dict(values["plan"])
         return cls(**{**values, "plan": plan, "gather": tuple(values["gather"])})
+
+
+def training_time(session_limit: float) -> float:
+    """Return the seconds of a session in which networks are trained.
+
+    The rest is for the blend, the submission and the report.
+    """
+    return session_limit - min(300.0, 0.1 * session_limit)
+
+
+def check_session_limit(seconds: float) -> None:
+    """Check the limit of a session.
+
+    Raises
+    ------
+    KernelError
+        The limit is too short for a training, or longer than Kaggle's.
+    """
+    if not SHORTEST_SESSION <= seconds <= LONGEST_SESSION:
+        raise KernelError(
+            f"--session-limit {seconds / 60:g} min: a session takes "
+            f"{SHORTEST_SESSION / 60:g} min to {LONGEST_SESSION / 3600:g} h"
+        )
 
 
 def shard_tasks(task: KernelTask, shards: int) -> list[KernelTask]:

@@ -23,6 +23,7 @@ from fkd_kaggle.kernel.events import (
     KernelPushed,
     KernelStateChanged,
     KernelWaiting,
+    KernelWarning,
 )
 
 _REPEAT: Final = 300.0
@@ -70,6 +71,8 @@ class KernelDisplay:
             self._print(Text(f"kernel {event.kernel}, version {event.version}, {how}{where}"))
         elif isinstance(event, KernelStateChanged):
             self._show_state(event)
+        elif isinstance(event, KernelWarning):
+            self._print(Text(f"kernel {event.kernel}: warning: {event.text}"))
         else:
             self._show_wait(event)
 

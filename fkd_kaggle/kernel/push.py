@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +94,13 @@ class KernelPusher:
             kernel without one of its inputs.
         """
         draft, scripts = self._build(kernel)
-        found = self._find_on_kaggle(draft.kernel, scripts)
-        if found is not None:
+        before = self.find_record(kernel)
+        lost = before is not None and before.state == "pushing"  # killed during the push
+        find = partial(self._find_after_failure, kernel) if lost else self._find_on_kaggle
+        found = find(draft.kernel, scripts)
+        # A version that is complete on Kaggle can be of no use here, see ``shard_check``.
+        unusable = before.version if before is not None and before.state == "failed" else None
+        if found is not None and found["version"] != unusable:
             return self._resume(draft, found)
         records.write_record(self.runs_dir, draft)
         folder = self._build_folder(draft)
@@ -115,7 +122,7 @@ class KernelPusher:
             url=version.url,
             state="failed" if version.refused else "pushed",
         )
-        self._write(record, instead_of=draft)
+        record = self._write(self._with_image(record), instead_of=draft)
         self.report(record, resumed=False)
         if version.refused:
             raise KernelError(
@@ -155,7 +162,8 @@ class KernelPusher:
             earlier=self._earlier_versions(self.address(kernel)),
         )
         folder = self._build_folder(draft)
-        build.build_kernel_folder(kernel, folder, self.competition.user, self.job.accelerator)
+        image = self._image_of_shards() if kernel.task.shard is not None else ""
+        build.build_kernel_folder(kernel, self.job, folder, self.competition.user, image)
         draft = replace(draft, script=script_digest(build.read_script(folder)))
         return draft, {draft.script, before.script} if before else {draft.script}
 
@@ -169,6 +177,29 @@ class KernelPusher:
         earlier = tuple(one for one in record.earlier if one.version != record.version)
         record = self._write(replace(record, earlier=earlier), instead_of=draft)
         self.report(record, resumed=True)
+        return record
+
+    def _image_of_shards(self) -> str:
+        """Return the image of the run's first shard whose image Kaggle tells; empty if unknown.
+
+        Shards that are pushed on different days would otherwise run in different images.
+        """
+        shards = [one for one in self.own_records() if one.run == self.run_name]
+        for record in sorted(shards, key=lambda one: one.state == "failed"):
+            if record.shard is not None and record.version:
+                known = record if record.docker_image else self._with_image(record)
+                if known.docker_image:
+                    records.write_record(self.runs_dir, known)
+                    return known.docker_image
+        return ""
+
+    def _with_image(self, record: KernelRecord) -> KernelRecord:
+        """Return a record with the image of its version, if Kaggle tells it."""
+        if record.shard is None:
+            return record
+        with suppress(CompetitionError):
+            stored = self.competition.kernel_stored(record.kernel, record.version)
+            return replace(record, docker_image=stored.docker_image if stored else "")
         return record
 
     def _write(self, record: KernelRecord, instead_of: KernelRecord) -> KernelRecord:

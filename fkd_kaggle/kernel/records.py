@@ -22,6 +22,7 @@ from typing import Any, Final, Literal
 from fkd_kaggle import files
 from fkd_kaggle.errors import KernelError, RecipeError
 from fkd_kaggle.kernel.job import KernelJob
+from fkd_kaggle.kernel.machines import uses_gpu
 
 FOLDER: Final = ".kernels"
 """Folder of the records within the folder of the runs."""
@@ -83,6 +84,11 @@ class KernelRecord:
     (github.com/Kaggle/kaggle-cli/issues/1070)."""
 
     @property
+    def is_newest(self) -> bool:
+        """Return whether the record is about the newest version that was pushed from here."""
+        return all(one.version != self.version for one in self.earlier)
+
+    @property
     def versions(self) -> tuple[EarlierVersion, ...]:
         """Return all versions whose numbers are known, oldest first."""
         newest = EarlierVersion(self.version, self.run, self.state, self.pushed)
@@ -97,7 +103,7 @@ class KernelRecord:
     def uses_gpu(self) -> bool:
         """Return whether the kernel uses GPU quota; a blend of shards does not."""
         blends = self.shard is None and self.shards > 1
-        return not blends and self.job.accelerator.startswith("Nvidia")
+        return not blends and uses_gpu(self.job.accelerator)
 
     @property
     def digest(self) -> str:

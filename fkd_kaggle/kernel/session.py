@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from fkd_kaggle.errors import KernelError
+from fkd_kaggle.errors import CompetitionError, KernelError
 from fkd_kaggle.formatting import format_duration
 from fkd_kaggle.kaggle_api.competition import Competition
 from fkd_kaggle.kaggle_api.errors import GpuSessionsTakenError
@@ -25,12 +25,14 @@ from fkd_kaggle.kernel.events import (
     KernelEvent,
     KernelStateChanged,
     KernelWaiting,
+    KernelWarning,
     OnKernelEvent,
 )
 from fkd_kaggle.kernel.follow import KernelEnded, KernelFollower
 from fkd_kaggle.kernel.job import KernelJob
 from fkd_kaggle.kernel.push import KernelPusher
 from fkd_kaggle.kernel.records import KernelRecord
+from fkd_kaggle.kernel.shard_check import check_ended_shard
 
 _RETRY_PUSH: Final = 60.0
 """Seconds until the next attempt to push after Kaggle had no free GPU session."""
@@ -79,7 +81,7 @@ class JobSession:
         run_name: str,
         poll: float | None = None,
     ) -> None:
-        self._runs_dir, self._on_event = runs_dir, on_event
+        self._competition, self._runs_dir, self._on_event = competition, runs_dir, on_event
         self.shards, self.last = build.planned_kernels(job, run_name, competition.user)
         self.pusher = KernelPusher(competition, job, runs_dir, run_name, on_event)
         self._follower = KernelFollower(competition, self._record_start, poll)
@@ -157,7 +159,15 @@ class JobSession:
             except GpuSessionsTakenError as error:
                 # Kaggle runs two GPU sessions per user at once; other jobs of the user count too.
                 address = self.pusher.address(to_push[0])
-                self._on_event(KernelWaiting(address, str(error)))
+                reason = str(error)
+                if not self._follower.busy:
+                    # github.com/Kaggle/kaggle-cli/issues/473
+                    reason += (
+                        ". None of this job's kernels runs: other kernels of yours may, or a "
+                        "finished session is still shown as active; look at “View Active Events” "
+                        "at the bottom left of kaggle.com and stop it there"
+                    )
+                self._on_event(KernelWaiting(address, reason))
                 pause = _PRACTICE_RETRY_PUSH if self.pusher.practice else _RETRY_PUSH
                 return time.monotonic() + pause
             to_push.popleft()
@@ -193,6 +203,8 @@ class JobSession:
                 self._runs_dir, replace(record, state="complete" if complete else "failed")
             )
         if complete:
+            if record.shard is not None and record.state == "pushed":
+                self._check_shard(replace(record, state="complete"))
             return
         line = failures.explain_failure(
             ended.kernel, ended.status, ended.lines, format_duration(ended.seconds)
@@ -204,6 +216,25 @@ class JobSession:
                 "push the failed kernel again"
             )
         raise KernelError(line + advice)
+
+    def _check_shard(self, record: KernelRecord) -> None:
+        """Check that an ended shard can be blended with the shards that have ended before.
+
+        Raises
+        ------
+        KernelError
+            It cannot; it is pushed again when the command is repeated.
+        """
+        others = [one for one in self.pusher.own_records() if one.run == record.run]
+        try:
+            warning = check_ended_shard(self._competition, record, others, self._runs_dir)
+        except KernelError:
+            records.write_record(self._runs_dir, replace(record, state="failed"))
+            raise
+        except CompetitionError as error:
+            warning = f"its versions could not be checked: {error}"
+        if warning:
+            self._on_event(KernelWarning(record.kernel, warning))
 
     def _record_of(self, kernel: str) -> KernelRecord:
         """Return the record of the kernel "owner/slug"."""

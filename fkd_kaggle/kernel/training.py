@@ -170,6 +170,10 @@ def describe_kernel(competition: Competition, record: KernelRecord) -> list[str]
         started = datetime.fromisoformat(record.running_since)
         since = f" for {format_duration((datetime.now(UTC) - started).total_seconds())}"
     line = f"{record.kernel}, version {record.version}, run {record.run}: {state}{since}"
+    if len(record.versions) > 1:
+        line += "; versions pushed from here: " + ", ".join(
+            f"{one.version} ({one.state})" for one in record.versions
+        )
     if status.state != "error":
         return [line]
     log = [

@@ -50,6 +50,7 @@ KINDS: Final = {
     "phone": "pushing a kernel with GPU or internet needs a verified phone number",
     "gpu-quota": "the weekly GPU hours are used up",
     "stuck-queue": "kernels that are not running yet stay in the queue",
+    "new-image": "kernels that name no image get another one than before",
     "old-mounts": "the input of kernels is mounted at Kaggle's old path, /kaggle/input/NAME",
     "cut-log": "the connection breaks after=EVENTS of a kernel's log stream",
     "slow": "each response takes seconds=SECONDS longer",
@@ -66,6 +67,7 @@ _LASTING: Final = (
     "phone",
     "gpu-quota",
     "stuck-queue",
+    "new-image",
     "old-mounts",
     "slow",
 )

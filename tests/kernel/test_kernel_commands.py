@@ -17,13 +17,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from conftest import Command, CommandResult, assert_one_line_error
 from rich.console import Console
 
-from fkd_kaggle import files
+from fkd_kaggle import files, formatting
 from fkd_kaggle.display.console import INTERRUPTED
 from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.kaggle_api.competition import Competition
@@ -41,6 +42,8 @@ from fkd_kaggle.kernel.events import (
 )
 from fkd_kaggle.kernel.follow import KernelEnded, KernelFollower
 from fkd_kaggle.kernel.job import KernelJob
+from fkd_kaggle.practice.kernels import push as practice_push
+from fkd_kaggle.practice.kernels.host import PushRefusedError
 from fkd_kaggle.practice.server import PracticeKaggle
 from fkd_kaggle.recipes import plans
 from fkd_kaggle.runs.folder import Run
@@ -580,14 +583,180 @@ def test_push_status_logs_output_know_the_newest_kernel(
     assert versions(practice) == ["fkd-mine/1"]
 
 
-@pytest.mark.parametrize(("accelerator", "gpu"), [("None", False), ("NvidiaTeslaP100", True)])
+@pytest.mark.parametrize(
+    ("accelerator", "machine", "gpu", "warning"),
+    [
+        ("None", "None", False, ""),
+        ("Gpu", "Gpu", True, ""),
+        ("NvidiaL4X1", "NvidiaL4X1", True, ""),
+        ("NvidiaTeslaP100", "NvidiaTeslaT4", True, "P100 is retired: Kaggle runs the session on"),
+        ("NvidiaB300", "NvidiaB300", True, "NvidiaB300 is a machine that this version does not"),
+        ("NvidiaTeslaT5", "NvidiaTeslaT5", True, "did you mean NvidiaTeslaT4?"),
+    ],
+)
 def test_the_accelerator_selects_the_machine(
-    fkd: Command, practice: PracticeKaggle, way: KernelScript, accelerator: str, gpu: bool
-) -> None:
-    assert fkd("kernel", "push", *PLAN, "--accelerator", accelerator).code == 0
+    fkd: Command, practice: PracticeKaggle, way: KernelScript,
+    accelerator: str, machine: str, gpu: bool, warning: str,
+) -> None:  # fmt: skip
+    result = fkd("kernel", "push", *PLAN, "--accelerator", accelerator)
+    assert result.code == 0, result.all
+    assert ("warning: " in result.out) == bool(warning)
+    assert warning in result.out
     (version,) = practice.kernels.versions.all()
-    assert (version.machine_shape, version.gpu) == (accelerator, gpu)
+    assert (version.machine_shape, version.gpu) == (machine, gpu)
     assert ("GPU time" in fkd("submit", "smoke-1", "--via", "kernel").out) == gpu
+
+
+@pytest.mark.parametrize("name", ["TpuV5E8", "TpuV6E8", "TpuV38", "Tpu1VmV38", "TpuV232", "tpuv7"])
+def test_tpus_are_refused_before_quota_is_used(fkd: Command, name: str) -> None:
+    assert_one_line_error(fkd("kernel", "push", *PLAN, "--accelerator", name), name, "TPU quota")
+
+
+def test_the_session_limit_is_planned_and_sent(
+    fkd: Command, practice: PracticeKaggle, way: KernelScript
+) -> None:
+    push = ("kernel", "push", *PLAN, "--accelerator", "None")
+    fkd(*push)
+    fkd(*push, "--session-limit", "11h")
+    result = fkd(*push, "--time-limit", "1h")
+    assert "warning" not in result.out
+    limits = [one.limit / 3600 for one in practice.kernels.versions.all()[::-1]]
+    assert limits == [9.0, 11.0, 2.0]
+    result = fkd(*push, "--time-limit", "10h")
+    assert "planned for 9:00 h, so the training ends after 8:55 h" in result.out
+    for limit in ("13h", "1m"):
+        command = fkd(*push, "--session-limit", limit)
+        assert_one_line_error(command, "--session-limit", "10 min to 12 h")
+
+
+IMAGES = """
+import json, os, pathlib, time
+import numpy
+time.sleep(0.3)
+if SHARD is None:
+    exec(TRAINS)
+else:
+    run = pathlib.Path(RUN)
+    run.mkdir()
+    (run / "run.json").write_text(INFO)
+    image = os.environ["KAGGLE_DOCKER_IMAGE"]
+    odd = image != os.environ.get("EXPECTED", image) or SHARD == ODD
+    numpy.save(run / "folds.npy", numpy.array([0, 1, int(odd)]))
+    versions = {"keras": "3.13.2" if SHARD != NEWER else "3.14.0"}
+    machine = {"python": "3.12.13", "versions": versions, "image": image, "gpus": 2}
+    (run / "machine.json").write_text(json.dumps(machine))
+"""
+
+
+def images(odd: int = -1, newer: int = -1) -> str:
+    """Return a script whose shard ``odd`` has other folds, and ``newer`` another Keras."""
+    return f"ODD, NEWER, TRAINS = {odd}, {newer}, {TRAINS!r}\n{IMAGES}"
+
+
+def test_shards_are_pinned_to_the_image_of_the_first(
+    submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
+) -> None:
+    push = practice.kernels.push
+
+    def push_and_release(request: Any) -> Any:
+        version = push(request)
+        practice.faults.add("new-image")  # Kaggle releases an image after the first push
+        return version
+
+    way(images())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(practice.kernels, "push", push_and_release)
+        result = submit("--shards", "3", *PLAN)
+    assert result.code == 0, result.all
+    *shards, blend = practice.kernels.versions.all()[::-1]
+    assert len({one.docker_image for one in shards}) == 1
+    assert "kaggle-gpu-images" in shards[0].docker_image
+    assert "kaggle-images" in blend.docker_image  # the blend has no GPU
+    assert "warning" not in result.out
+
+
+def test_a_shard_with_other_folds_is_refused_when_it_ends_and_pushed_again(
+    submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
+) -> None:
+    way(images(odd=1, newer=1))
+    result = submit("--shards", "2", *PLAN)
+    assert_one_line_error(
+        result, "split the faces differently", "keras 3.1", "repeat the command", "pushes shard"
+    )
+    assert {one.slug for one in practice.kernels.versions.all()} == {
+        "fkd-smoke-1-shard-1", "fkd-smoke-1-shard-2"
+    }  # fmt: skip
+    way(images())
+    result = submit("--shards", "2", *PLAN)
+    assert result.code == 0, result.all
+    assert sorted(versions(practice))[0] == "fkd-smoke-1-shard-1/1"
+    assert len(versions(practice)) == 4
+
+
+def test_another_image_with_the_same_folds_is_a_warning(
+    submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
+) -> None:
+    way(images(newer=1))
+    result = submit("--shards", "2", *PLAN)
+    assert result.code == 0, result.all
+    assert "warning: shards" in result.out and "their folds agree" in result.out
+    assert "keras 3.13.2 and 3.14.0" in result.out or "keras 3.14.0 and 3.13.2" in result.out
+
+
+def test_slots_that_stay_taken_name_a_finished_session_as_a_possibility(
+    submit: Callable[..., CommandResult], practice: PracticeKaggle, way: KernelScript
+) -> None:
+    refused, push = [False], practice.kernels.push
+
+    def refuse_once(request: Any) -> Any:
+        if not refused[0]:
+            refused[0] = True
+            raise PushRefusedError("Maximum batch GPU session count of 2 reached.")
+        return push(request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(practice.kernels, "push", refuse_once)
+        result = submit()
+    assert result.code == 0, result.all
+    assert "a finished session is still shown as active" in result.out
+    assert "View Active Events" in result.out
+
+
+def test_earlier_versions_stay_known_and_are_asked_for_by_number(
+    submit: Callable[..., CommandResult], fkd: Command, way: KernelScript, practice: PracticeKaggle
+) -> None:
+    way("print('the first')\nopen('part.txt', 'w').write('1')\nraise SystemExit(1)")
+    assert submit().code == 2
+    way("print('the second')\n" + TRAINS)
+    assert submit("--dry-run", *PLAN).code == 0
+    status = fkd("kernel", "status").out
+    assert "version 2, run smoke-1: complete" in status
+    assert "versions pushed from here: 1 (failed), 2 (collected)" in status
+    assert "version 1, run smoke-1: error" in fkd("kernel", "status", "smoke-1/1").out
+    for extra in ((), ("--follow",)):
+        log = fkd("kernel", "logs", "fkd-smoke-1/1", *extra).out
+        assert "the first" in log and "the second" not in log
+    assert "the second" in fkd("kernel", "logs", "smoke-1/2").out
+    assert fkd("kernel", "output", "smoke-1/1", "--folder", "first").code == 0
+    assert Path("first/part.txt").read_text() == "1"
+    assert_one_line_error(fkd("kernel", "output", "smoke-1/1"), "not the newest", "--folder")
+    assert_one_line_error(fkd("kernel", "status", "smoke-1/7"), "version 7", "known are 1, 2")
+
+
+def test_a_name_that_kaggle_derives_otherwise_is_read_back(
+    fkd: Command, way: KernelScript, practice: PracticeKaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a good answer, and after a lost one."""
+    other = SimpleNamespace(slug=lambda text: f"{formatting.slug(text)}-x")
+    monkeypatch.setattr(practice_push, "formatting", other)
+    result = fkd("kernel", "push", *PLAN, "--title", "FKD Ünïcode Gesichter", "--run", "t1")
+    assert result.code == 0, result.all
+    assert "practice/fkd-unicode-gesichter-x, version 1" in fkd("kernel", "status", "t1").out
+    practice.faults.add("lost-answer:path=SaveKernel")
+    result = fkd("kernel", "push", *PLAN, "--title", "人脸 关键点", "--run", "t2")
+    assert result.code == 0, result.all
+    assert fkd("kernel", "status", "t2").code == 0
+    assert len(versions(practice)) == 2
 
 
 def test_stop_names_the_page_of_the_kernel(

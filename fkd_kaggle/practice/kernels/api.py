@@ -210,7 +210,7 @@ def _get(kernels: KernelHost) -> flask.Response:
     answer.metadata = _metadata(version)
     answer.blob = types.ApiKernelBlob()
     answer.blob.source = kernels.versions.source(version)
-    answer.blob.language, answer.blob.kernel_type = "python", "script"
+    answer.blob.language, answer.blob.kernel_type = "python", _kernel_type(version)
     answer.blob.slug = version.slug
     return write_response(answer)
 
@@ -236,7 +236,7 @@ def _metadata(version: KernelVersion) -> Any:
     answer.id, answer.ref = version.kernel_id, version.ref
     answer.title, answer.slug, answer.author = version.title, version.slug, version.owner
     answer.last_run_time = to_datetime(version.started or version.pushed)
-    answer.language, answer.kernel_type = "python", "script"
+    answer.language, answer.kernel_type = "python", _kernel_type(version)
     answer.is_private = version.private
     answer.enable_gpu, answer.enable_tpu = version.gpu, version.machine_shape.startswith("Tpu")
     answer.enable_internet = version.internet
@@ -246,6 +246,10 @@ def _metadata(version: KernelVersion) -> Any:
     answer.current_version_number = version.version
     answer.docker_image, answer.machine_shape = version.docker_image, version.machine_shape
     return answer
+
+
+def _kernel_type(version: KernelVersion) -> str:
+    return "notebook" if version.notebook else "script"
 
 
 def _quota(kernels: KernelHost) -> flask.Response:

@@ -7,6 +7,7 @@ which ends with the practice Kaggle.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import subprocess
 import sys
@@ -53,6 +54,23 @@ _POLL: Final = 0.1
 """Seconds between two checks of a stuck queue."""
 
 
+def image_name(*, gpu: bool, newer: bool = False) -> str:
+    """Return the name of the practice Kaggle's image.
+
+    All images contain the same packages; only their names differ.
+
+    Parameters
+    ----------
+    gpu
+        Whether it is the image for machines with GPU.
+    newer
+        Whether Kaggle has released another image since (the fault "new-image").
+    """
+    repository = "kaggle-gpu-images" if gpu else "kaggle-images"
+    digest = hashlib.sha256(f"{sys.version} {newer}".encode()).hexdigest()
+    return f"gcr.io/{repository}/python@sha256:{digest}"
+
+
 class PushRefusedError(Exception):
     """A push that Kaggle refuses by an error message in its response, not by an HTTP status."""
 
@@ -65,12 +83,17 @@ class PushRequest:
     slug: str
     title: str
     text: str
-    """The script."""
+    """The script or the notebook."""
     gpu: bool
     internet: bool
     private: bool
     machine_shape: str
     docker_image: str
+    """Image to run in; empty for the newest."""
+    keeps_image: bool
+    """Whether, without ``docker_image``, the image of the kernel's first version is kept."""
+    notebook: bool
+    """Whether ``text`` is a notebook."""
     limit: float
     """Maximum duration in seconds; 0 for Kaggle's maximum."""
     tags: tuple[str, ...]
@@ -132,7 +155,8 @@ class KernelHost:
                 internet=push.internet,
                 private=push.private,
                 machine_shape=push.machine_shape,
-                docker_image=push.docker_image,
+                docker_image=self._image_of(push),
+                notebook=push.notebook,
                 tags=push.tags,
                 competitions=push.competitions,
                 kernels=push.kernels,
@@ -231,6 +255,15 @@ class KernelHost:
         """Whether ``close`` was called."""
         return self._closed
 
+    def _image_of(self, push: PushRequest) -> str:
+        """Return the image in which a pushed version runs."""
+        if push.docker_image:
+            return push.docker_image
+        earlier = self.versions.of(push.owner, push.slug)
+        if push.keeps_image and earlier and earlier[-1].docker_image:
+            return earlier[-1].docker_image
+        return image_name(gpu=push.gpu, newer=self._faults.has("new-image"))
+
     def _check_limits(self, push: PushRequest) -> None:
         kind, most = ("GPU", GPU_SESSIONS) if push.gpu else ("CPU", CPU_SESSIONS)
         mine = [
@@ -270,6 +303,7 @@ class KernelHost:
                 internet=version.internet,
                 gpu=version.gpu,
                 session=version.session,
+                image=version.docker_image,
             )
             job |= {"limit": version.limit, "log": str(self.versions.log_file(version))}
             files.write_json(folder / runner.JOB, job)

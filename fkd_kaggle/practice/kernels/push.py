@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Final
 
@@ -22,22 +23,21 @@ from fkd_kaggle.practice.kernels.host import (
 )
 from fkd_kaggle.practice.wire_format import read_request, refuse, refuse_field, write_response
 
-_MACHINE_SHAPES: Final = (
-    "None",
-    "NvidiaTeslaT4",
-    "NvidiaTeslaT4Highmem",
-    "NvidiaTeslaP100",
-    "NvidiaL4",
-    "NvidiaL4X1",
-    "NvidiaTeslaA100",
-    "NvidiaH100",
-    "NvidiaRtxPro6000",
-    "TpuV38",
-    "Tpu1VmV38",
-    "TpuV5E8",
-    "TpuV6E8",
-)
-"""Machines as of February 2026 (Kaggle/kaggle-cli, docs/kernels.md); "None" has no GPU."""
+_MACHINE_SHAPE: Final = re.compile(r"None|Gpu|Nvidia[A-Za-z0-9]+|Tpu[A-Za-z0-9]+", re.ASCII)
+"""Names of machines: "None" has no GPU. Kaggle adds and retires names."""
+
+_RETIRED: Final = {
+    "nvidiateslap100": "NvidiaTeslaT4",
+    "tpuv38": "TpuV5E8",
+    "tpu1vmv38": "TpuV5E8",
+    "tpuv232": "None",
+    "tpuv2256": "None",
+}
+"""Retired machine in lower case → the machine that Kaggle uses instead, without a message
+(Kaggle/kaggle-cli 2.2.5, verified in November 2026)."""
+
+_IMAGE: Final = re.compile(r"gcr\.io/[a-z0-9/_-]+@sha256:[0-9a-f]{64}", re.ASCII)
+"""An image of Kaggle's, as kagglesdk documents it."""
 
 _REF: Final = re.compile(r"([\w-]+)/([\w-]+)(?:/(\d+))?", re.ASCII)
 """``owner/slug`` or ``owner/slug/version``."""
@@ -78,12 +78,17 @@ def save_kernel(kernels: KernelHost) -> flask.Response:
 
 def _validate(kernels: KernelHost, request: Any, answer: Any) -> PushRequest:
     """Return the validated request, without the sources that ``answer`` lists as invalid."""
-    if (request.language, request.kernel_type) != ("python", "script"):
-        raise PushRefusedError("A practice Kaggle runs Python scripts only")
+    if request.language != "python" or request.kernel_type not in ("script", "notebook"):
+        raise PushRefusedError("A practice Kaggle runs Python scripts and notebooks only")
     if not request.text.strip():
         raise PushRefusedError("The kernel source must not be empty.")
-    if request.machine_shape and request.machine_shape not in _MACHINE_SHAPES:
+    if request.machine_shape and not _MACHINE_SHAPE.fullmatch(request.machine_shape):
         raise PushRefusedError(f"Invalid machine shape: {request.machine_shape}")
+    if request.docker_image and not _IMAGE.fullmatch(request.docker_image):
+        raise PushRefusedError(f"Invalid docker image: {request.docker_image}")
+    notebook = request.kernel_type == "notebook"
+    if notebook:
+        _check_notebook(request.text)
     owner, slug, title = _resolve_name(kernels, request)
     return PushRequest(
         owner=owner,
@@ -93,8 +98,10 @@ def _validate(kernels: KernelHost, request: Any, answer: Any) -> PushRequest:
         gpu=_wants_gpu(request),
         internet=request.enable_internet,
         private=request.is_private,
-        machine_shape=request.machine_shape,
+        machine_shape=_RETIRED.get(request.machine_shape.lower(), request.machine_shape),
         docker_image=request.docker_image,
+        keeps_image=request.docker_image_pinning_type == "original",
+        notebook=notebook,
         limit=float(max(0, request.session_timeout_seconds)),
         tags=tuple(request.category_ids),
         competitions=_without(request.competition_data_sources, answer.invalid_competition_sources),
@@ -126,8 +133,25 @@ def _resolve_name(kernels: KernelHost, request: Any) -> tuple[str, str, str]:
 
 def _wants_gpu(request: Any) -> bool:
     """Tell whether the request is for a GPU; ``machine_shape`` overrides ``enable_gpu``."""
-    shape: str = request.machine_shape
-    return shape.startswith("Nvidia") if shape else bool(request.enable_gpu)
+    shape = _RETIRED.get(request.machine_shape.lower(), request.machine_shape)
+    return shape.startswith(("Nvidia", "Gpu")) if shape else bool(request.enable_gpu)
+
+
+def _check_notebook(text: str) -> None:
+    """Check that a text is a notebook with cells.
+
+    Raises
+    ------
+    PushRefusedError
+        It is not.
+    """
+    try:
+        cells = json.loads(text)["cells"]
+        whole = all(isinstance(cell["source"], str) for cell in cells)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        whole = False
+    if not whole:
+        raise PushRefusedError("The notebook is not valid JSON of a Jupyter notebook.")
 
 
 def _is_source(kernels: KernelHost, ref: str) -> bool:

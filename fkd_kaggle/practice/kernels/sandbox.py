@@ -172,6 +172,7 @@ def kernel_command(
     internet: bool,
     gpu: bool,
     session: int,
+    image: str,
 ) -> dict[str, Any]:
     """Return the kernel's command, working directory and environment, as ``runner`` reads them.
 
@@ -191,6 +192,8 @@ def kernel_command(
         Whether it may see GPUs.
     session
         Number of the run.
+    image
+        Name of the image.
     """
     kaggle = Path("/kaggle") if isolated else folder / "kaggle"
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
@@ -205,6 +208,7 @@ def kernel_command(
         "MPLBACKEND": "agg",
         "KAGGLE_KERNEL_RUN_TYPE": "Batch",
         "KAGGLE_CONTAINER_NAME": f"kaggle-{session}",
+        "KAGGLE_DOCKER_IMAGE": image,
     }
     if not gpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""

@@ -54,6 +54,8 @@ class KernelVersion:
     private: bool = True
     machine_shape: str = ""
     docker_image: str = ""
+    notebook: bool = False
+    """Whether it is a notebook instead of a script."""
     tags: tuple[str, ...] = ()
     competitions: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()

@@ -436,9 +436,10 @@ def test_a_log_is_streamed_while_it_grows_and_read_again_from_its_beginning(
     [
         ({}, "#" * 1_000_000, "The kernel source must be less than 1 megabytes in size."),
         ({}, "", "must not be empty"),
-        ({"language": "r"}, "1", "runs Python scripts only"),
+        ({"language": "r"}, "1", "runs Python scripts and notebooks only"),
         ({"id": "somebody/hello"}, "1", "Notebook not found"),
-        ({"machine_shape": "NvidiaH9000"}, "1", "Invalid machine shape"),
+        ({"machine_shape": "Abacus"}, "1", "Invalid machine shape"),
+        ({"docker_image": "python:3.12"}, "1", "Invalid docker image"),
     ],
 )
 def test_a_refused_push_shows_kaggles_message(
