@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 from fkd_kaggle import user_code
 from fkd_kaggle.cli import (
+    annotation,
     crash_report,
     data,
     kernel,
@@ -80,7 +81,7 @@ for command in (
     runs.recipes,
     runs.runs,
     photos.evaluate,
-    photos.annotate,
+    annotation.annotate,
     photos.train_photos,
 ):
     app.command()(command)

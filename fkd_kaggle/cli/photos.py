@@ -1,4 +1,4 @@
-"""The commands for photos: ``evaluate``, ``annotate`` and ``train-photos``."""
+"""The commands ``evaluate`` and ``train-photos``; ``annotate`` is in ``cli.annotation``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from fkd_kaggle.photos.annotations.types import SkippedInput
-    from fkd_kaggle.photos.auto_annotation import AnnotationResult
     from fkd_kaggle.photos.training import PhotoEpochEnded
     from fkd_kaggle.recipes.schema import Recipe
 
@@ -83,49 +82,6 @@ EvaluationFolder = Annotated[
     ),
 ]
 
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        metavar="NAME",
-        help="run: one of your runs, after face detection; mtcnn: the five points of the face "
-        "detector; mediapipe: Google's face landmarks, if installed.",
-    ),
-]
-
-ModelFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--model-file",
-        metavar="TASK",
-        help="The file face_landmarker.task, for versions of MediaPipe that do not include it.",
-    ),
-]
-
-Points = Annotated[
-    str | None,
-    typer.Option(
-        "--points",
-        metavar="NAMES",
-        show_default="five, if the model has them",
-        help="five (eye centres, nose tip, mouth corners), all (of the model), or names of "
-        "keypoints separated by commas.",
-    ),
-]
-
-TableOutput = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="CSV",
-        show_default="FOLDER/face_keypoints.csv",
-        help="File to write the points to.",
-    ),
-]
-
-Replace = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
-
 TableFile = Annotated[
     Path,
     typer.Argument(
@@ -186,46 +142,12 @@ def evaluate(
             found,
             crop=crop,
             label=label,
-            on_progress=_show_photo_progress(status),
+            on_progress=show_photo_progress(status),
         )
-    _print_skipped(console, result.skipped)
+    print_skipped(console, result.skipped)
     summary = evaluation_page.summarize_evaluation(result)
     console.print(tables.evaluation_table(summary, 100 * evaluation_results.FAILURE_NME))
     print_line(console, f"figures: {target / 'index.html'}")
-
-
-def annotate(
-    photos: Photos,
-    model: Model = "run",
-    run: RunOption = None,
-    points: Points = None,
-    output: TableOutput = None,
-    force: Replace = False,
-    model_file: ModelFile = None,
-    runs_dir: options.RunsDir = options.RUNS,
-) -> None:
-    """Predict points on photos and write a CSV file."""
-    from fkd_kaggle.photos import auto_annotation, references
-    from fkd_kaggle.photos.annotations import point_table
-
-    console = make_console()
-    target = output or photos / point_table.FILE_NAME
-    found = references.find_any_run(run, runs_dir) if model == "run" else None
-    with console.status("loading…") as status:
-        reference = references.load_reference(model, found, model_file)
-        result = auto_annotation.annotate_photos(
-            photos,
-            reference,
-            references.parse_point_names(points, reference.point_names),
-            target,
-            model_id=f"{model} {found}",
-            replace=force,
-            on_progress=_show_photo_progress(status),
-        )
-    _print_skipped(console, result.skipped)
-    _print_annotation_result(console, result, target)
-    folder = "" if target.parent == photos else f" --photos {photos}"
-    print_line(console, f"next: fkd-kaggle train-photos {target}{folder}")
 
 
 def train_photos(
@@ -262,9 +184,9 @@ def train_photos(
             points,
             photos or table.parent,
             photo_set.input_side(photo_recipe),
-            _show_photo_progress(status),
+            show_photo_progress(status),
         )
-        _print_skipped(console, album.skipped)
+        print_skipped(console, album.skipped)
         print_line(
             console,
             f"{len(album.names)} photos with {len(points.point_names)} points each; "
@@ -294,7 +216,7 @@ def _photo_recipe(name: str, epochs: int | None, batch_size: int | None) -> Reci
     return member.recipe
 
 
-def _show_photo_progress(status: Status) -> Callable[[int, int], None]:
+def show_photo_progress(status: Status) -> Callable[[int, int], None]:
     """Return a function that shows the number of the current photo."""
     return lambda done, count: status.update(f"photo {done} of {count}…")
 
@@ -309,18 +231,9 @@ def _print_epoch(console: Console, status: Status, event: PhotoEpochEnded) -> No
     status.update(f"training, {line}")
 
 
-def _print_skipped(console: Console, skipped: Sequence[SkippedInput]) -> None:
+def print_skipped(console: Console, skipped: Sequence[SkippedInput]) -> None:
     """Print which inputs were skipped and why, at most 20 of them."""
     for item in skipped[:_MAX_SKIPPED_LINES]:
         print_line(console, f"skipped {item}")
     if len(skipped) > _MAX_SKIPPED_LINES:
         print_line(console, f"skipped {len(skipped) - _MAX_SKIPPED_LINES} more: see skipped.csv")
-
-
-def _print_annotation_result(console: Console, result: AnnotationResult, target: Path) -> None:
-    """Print the meaning of the numbered points, the number of faces and the written files."""
-    names = zip(result.table.point_names, result.model_point_names, strict=True)
-    meanings = [f"{number} is {name}" for number, name in names if number != name]
-    print_line(console, ", ".join(meanings))
-    print_line(console, f"{result.found} of {len(result.table.image_names)} photos have a face")
-    print_line(console, f"wrote {target}; figure: {result.picture}")

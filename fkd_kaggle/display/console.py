@@ -16,12 +16,19 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells define it."""
 
 
-def make_console() -> Console:
-    """Return the console: as wide as the terminal, or 160 columns for a log or a pipe."""
+def make_console(*, stderr: bool = False) -> Console:
+    """Return the console: as wide as the terminal, or 160 columns for a log or a pipe.
+
+    Parameters
+    ----------
+    stderr
+        Print on standard error, because standard output has a result that a program reads.
+    """
     from fkd_kaggle.display.plain_console import PlainConsole
 
-    is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return PlainConsole(width=None if is_terminal else 160)
+    stream = sys.stderr if stderr else sys.stdout
+    is_terminal = stream is not None and stream.isatty()
+    return PlainConsole(width=None if is_terminal else 160, stderr=stderr)
 
 
 def print_line(console: Console, line: str) -> None:

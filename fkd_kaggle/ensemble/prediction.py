@@ -17,12 +17,12 @@ from fkd_kaggle.ensemble.member_predictions import (
     usable_members,
 )
 from fkd_kaggle.errors import RunError
-from fkd_kaggle.keypoints import COMPLETE
+from fkd_kaggle.keypoints import ANNOTATORS, COMPLETE
 from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.predictions import has_blend, load_blend
-from fkd_kaggle.training.inference import predict_keypoints
+from fkd_kaggle.training.inference import flip_disagreement, predict_keypoints
 
 
 def predict_run(
@@ -127,6 +127,38 @@ class Predictor:
             ]
         )
         return _apply_blend(self.run, self.members, predictions, annotators)
+
+    def disagreement(
+        self, images: np.ndarray, annotators: np.ndarray, *, fold: int | None = None
+    ) -> np.ndarray | None:
+        """Return the flip disagreement of faces, root mean square over the networks.
+
+        Parameters
+        ----------
+        images
+            (N, 96, 96) uint8.
+        annotators
+            (N,) uint8, annotator of each face. Networks that are trained for the other annotator
+            only are left out.
+        fold
+            Use only the networks that did not see this fold. Default: all networks.
+
+        Returns
+        -------
+        (N,) float64 pixels; None if no network predicts mirror images.
+        """
+        total, count = np.zeros(len(images)), np.zeros(len(images))
+        for network, member in zip(self.networks, self.members, strict=True):
+            if fold is not None and member.fold != fold:
+                continue
+            found = flip_disagreement(network, member.recipe, images)
+            if found is None:
+                continue
+            rows = member.recipe.rows
+            used = np.array([rows in ("all", ANNOTATORS[code]) for code in annotators], bool)
+            total += np.where(used, np.square(found, dtype=np.float64), 0.0)
+            count += used
+        return np.sqrt(total / np.maximum(count, 1)) if count.any() else None
 
 
 def _apply_blend(

@@ -1,16 +1,22 @@
-"""Automatic annotation: a folder of photos → ``face_keypoints.csv``, by a reference model.
+"""Automatic annotation: photos → tables of points, by a reference model.
 
-Each row is written as soon as it is known to a partial file beside the target, so that an
-interrupted annotation can be continued. A photo without a face becomes a row of -1. Files that
-cannot be read are reported and get no row.
+Results are written as soon as they are known to a partial file beside the first target, so that an
+interrupted annotation can be continued. Files that cannot be read are reported.
+
+=============  =====================================================================================
+table          one row for each photo, its largest face; -1 for a photo without a face
+csv, json      every face with box, points and expected error (``face_files``)
+draw           the photos with the faces drawn on them (``face_drawing``)
+=============  =====================================================================================
 """
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +24,16 @@ from PIL import Image
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import DataError, FkdError
+from fkd_kaggle.photos import face_files
 from fkd_kaggle.photos.annotations import point_table
 from fkd_kaggle.photos.annotations.point_table import PointTable
 from fkd_kaggle.photos.annotations.types import SkippedInput
-from fkd_kaggle.photos.images import list_photos, read_photo
-from fkd_kaggle.photos.references import ReferenceModel, select_points
+from fkd_kaggle.photos.face_drawing import DrawingFolder
+from fkd_kaggle.photos.face_files import STANDARD_OUTPUT
+from fkd_kaggle.photos.found_faces import PhotoFace
+from fkd_kaggle.photos.images import read_photo
+from fkd_kaggle.photos.photo_inputs import PhotoInputs, collect_inputs
+from fkd_kaggle.photos.references import ReferenceModel, find_faces, select_points
 from fkd_kaggle.report.tiles import make_sheet, make_tile
 
 _BATCH_SIZE = 16
@@ -33,173 +44,284 @@ _MAX_TILES = 60
 
 
 @dataclass(frozen=True)
+class Targets:
+    """The files to write; None for those that are not wanted."""
+
+    table: Path | None = None
+    csv: Path | None = None
+    json: Path | None = None
+    draw: Path | None = None
+    """A folder."""
+
+    def check(self, *, replace: bool) -> None:
+        """Refuse to replace files that exist, unless requested.
+
+        Raises
+        ------
+        FkdError
+            A file exists, or two targets are the same.
+        """
+        targets = [path for path in (self.table, self.csv, self.json) if path is not None]
+        targets = [path for path in targets if path != STANDARD_OUTPUT]
+        if len(set(targets)) < len(targets):
+            raise FkdError(f"{max(targets, key=targets.count)} is named for two files")
+        for path in targets:
+            if path.is_dir():
+                raise FkdError(f"{path} is a folder: name a file")
+            if path.exists() and not replace:
+                raise FkdError(
+                    f"{path} is there already: --force replaces it, another name keeps both"
+                )
+
+    def partial_file(self, key: str) -> Path | None:
+        """Return the file of partial results; None if nothing is written."""
+        for path in (self.table, self.csv, self.json, self.draw):
+            if path is not None and path != STANDARD_OUTPUT:
+                digest = hashlib.sha256(key.encode()).hexdigest()[:8]
+                return path.with_name(f".{path.name}.{digest}.partial")
+        return None
+
+
+@dataclass(frozen=True)
 class AnnotationResult:
     """The outcome of an annotation."""
 
-    table: PointTable
-    """The table as written."""
+    faces: dict[str, list[PhotoFace]]
+    """The faces of each photo that could be read."""
     skipped: tuple[SkippedInput, ...]
     """Files that could not be read and photos without a face, sorted by name."""
-    picture: Path
-    """A PNG of some photos with their points."""
+    table: PointTable
+    """The table of the largest faces, as written."""
+    picture: Path | None
+    """A PNG of some photos with their points; None without a table."""
     model_point_names: tuple[str, ...]
     """The model's names of the table's points."""
 
     @property
     def found(self) -> int:
         """Return the number of photos with a face."""
-        return len(self.table.complete_rows().image_names)
+        return sum(bool(faces) for faces in self.faces.values())
 
 
 def annotate_photos(
-    folder: Path,
+    photos: Path | PhotoInputs,
     model: ReferenceModel,
     point_names: Sequence[str],
-    target: Path,
+    targets: Path | Targets,
     *,
     model_id: str,
+    face_point_names: Sequence[str] | None = None,
     replace: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> AnnotationResult:
-    """Write a table of the photos in a folder with the points that a model predicts.
+    """Find the faces in photos and write the files that are wanted.
 
     Parameters
     ----------
-    folder
-        Folder of the photos, subfolders included.
+    photos
+        A folder of photos, subfolders included, or ``photo_inputs.collect_inputs``.
     model
         Predicts the points.
     point_names
-        Which of the model's points to write.
-    target
-        The CSV file.
+        Which of the model's points to write into the table.
+    targets
+        The files to write, or the path of the table alone.
     model_id
         Text that identifies the model. An interrupted annotation to the same target by the same
         model is continued.
+    face_point_names
+        Which of the model's points to write and draw for each face. Default: all.
     replace
-        Whether to replace an existing target.
+        Whether to replace existing files.
     on_progress
         Called with the number of photos done and the number of photos.
 
     Raises
     ------
     DataError
-        The folder contains no photo, or no photo contains a face.
+        There is no photo, no photo contains a face, or the only photo cannot be read.
     FkdError
-        The target exists, or cannot be written.
+        A target exists, or cannot be written.
     """
-    if target.exists() and not replace:
-        raise FkdError(f"{target} is there already: --force replaces it, --output writes another")
-    paths = list_photos(folder)
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    digest = hashlib.sha256(f"{model_id} {' '.join(point_names)}".encode()).hexdigest()[:8]
-    partial = target.with_name(f".{target.name}.{digest}.partial")
+    inputs = photos if isinstance(photos, PhotoInputs) else collect_inputs([photos])
+    targets = targets if isinstance(targets, Targets) else Targets(table=targets)
+    targets.check(replace=replace)
+    face_points = tuple(face_point_names or model.point_names)
+    partial = targets.partial_file(f"{model_id} {' '.join(model.point_names)}")
+    continued = partial is not None and partial.exists()
+    folder = _drawing_folder(targets.draw, inputs, replace=replace or continued)
+    annotator = _Annotator(inputs.photos, model, face_points, partial, folder)
     with files.disk_full_as(FkdError(f"disk full while writing {partial}: free some space")):
-        points, skipped = _annotate_remaining(
-            dict(zip(names, paths, strict=True)), model, point_names, partial, on_progress
-        )
-    # Photos deleted since an interrupted annotation are in the partial file, but not in ``names``.
-    annotated = [name for name in names if name in points]
-    skipped += [SkippedInput(name, "no face found") for name in annotated if points[name] is None]
-    if all(points[name] is None for name in annotated):
+        annotator.run(on_progress)
+    # Photos deleted since an interrupted annotation are in the partial file, but not here.
+    faces = {name: annotator.faces[name] for name in inputs.photos if name in annotator.faces}
+    if not any(faces.values()):
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        raise _no_face(annotator.skipped, inputs)
+    nothing = [SkippedInput(name, "no face found") for name, found in faces.items() if not found]
+    table = _make_table(select_face_points(faces, model.point_names, point_names), point_names)
+    faces = select_face_points(faces, model.point_names, face_points)
+    picture = None
+    if targets.table is not None:
+        point_table.write_table(targets.table, table)
+        picture = targets.table.with_suffix(".png")
+        _draw_sheet(inputs.photos, table, picture)
+    if targets.csv is not None:
+        face_files.write_faces_csv(targets.csv, faces, face_points)
+    if targets.json is not None:
+        reasons = {item.name: item.reason for item in annotator.skipped}
+        face_files.write_faces_json(targets.json, faces, face_points, reasons)
+    if partial is not None:
         partial.unlink(missing_ok=True)
-        raise DataError(f"no face in any of the {len(paths)} photos of {folder}: nothing written")
-    table = _make_table({name: points[name] for name in annotated}, len(point_names))
-    point_table.write_table(target, table)
-    partial.unlink(missing_ok=True)
-    picture = target.with_suffix(".png")
-    _draw_sheet(folder, table, picture)
-    by_name = tuple(sorted(skipped, key=lambda item: item.name))
-    return AnnotationResult(table, by_name, picture, tuple(point_names))
+    skipped = tuple(sorted([*annotator.skipped, *nothing], key=lambda item: item.name))
+    return AnnotationResult(faces, skipped, table, picture, tuple(point_names))
 
 
-def _annotate_remaining(
-    paths: dict[str, Path],
-    model: ReferenceModel,
-    point_names: Sequence[str],
-    partial: Path,
-    on_progress: Callable[[int, int], None] | None,
-) -> tuple[dict[str, np.ndarray | None], list[SkippedInput]]:
-    """Annotate the photos that the partial file does not contain, and append them to it.
+def select_face_points(
+    faces: dict[str, list[PhotoFace]], names: Sequence[str], selected: Sequence[str]
+) -> dict[str, list[PhotoFace]]:
+    """Return faces with the selected points only.
 
-    Returns
-    -------
-    By photo, the partial file's photos included: (K, 2) photo pixels, or None if there is no face.
-    And the files that could not be read.
+    Parameters
+    ----------
+    faces
+        Faces by photo.
+    names
+        Names of their points.
+    selected
+        Names of the points to keep.
     """
-    count = len(point_names)
-    points = _read_partial(partial, count)
-    skipped: list[SkippedInput] = []
-    remaining = [name for name in paths if name not in points]
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("a", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        if not points:
-            stream.truncate(0)
-            writer.writerow(point_table.table_columns(_numbered_names(count)))
+
+    def select(face: PhotoFace) -> PhotoFace:
+        points = select_points(face.points, names, selected)
+        assert points is not None
+        return dataclasses.replace(face, points=points)
+
+    return {name: [select(face) for face in found] for name, found in faces.items()}
+
+
+@dataclass
+class _Annotator:
+    """Annotates the photos that the partial file does not contain, and appends them to it."""
+
+    photos: dict[str, Path]
+    model: ReferenceModel
+    drawn_points: tuple[str, ...]
+    """Names of the points that are drawn."""
+    partial: Path | None
+    drawings: DrawingFolder | None
+    faces: dict[str, list[PhotoFace]] = field(default_factory=dict)
+    """Results by photo, the partial file's photos included."""
+    skipped: list[SkippedInput] = field(default_factory=list)
+
+    def run(self, on_progress: Callable[[int, int], None] | None) -> None:
+        """Annotate all photos."""
+        if self.drawings:
+            self.drawings.create()
+        self.faces = self._read_partial()
+        remaining = [name for name in self.photos if name not in self.faces]
+        if self.partial is not None:
+            self.partial.parent.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(remaining), _BATCH_SIZE):
             if on_progress:
-                on_progress(len(points) + len(skipped), len(paths))
-            batch = remaining[start : start + _BATCH_SIZE]
-            photos = _read_photos(((name, paths[name]) for name in batch), skipped)
-            predictions = model(list(photos.values()))
-            for name, prediction in zip(photos, predictions, strict=True):
-                points[name] = select_points(prediction, model.point_names, point_names)
-                writer.writerow(point_table.table_row(name, points[name], count))
-            stream.flush()
-    if on_progress:
-        on_progress(len(paths), len(paths))
-    return points, skipped
+                on_progress(len(self.faces) + len(self.skipped), len(self.photos))
+            photos = self._read_photos(remaining[start : start + _BATCH_SIZE])
+            found = dict(zip(photos, find_faces(self.model, list(photos.values())), strict=True))
+            self._store(photos, found)
+        if on_progress:
+            on_progress(len(self.photos), len(self.photos))
 
+    def _store(self, photos: dict[str, np.ndarray], found: dict[str, list[PhotoFace]]) -> None:
+        """Keep the results of a batch, draw them and append them to the partial file."""
+        if self.drawings:
+            drawn = select_face_points(found, self.model.point_names, self.drawn_points)
+            for name, faces in drawn.items():
+                self.drawings.save(name, photos[name], faces)
+        self.faces.update(found)
+        if self.partial is None:
+            return
+        with self.partial.open("a", encoding="utf-8") as stream:
+            for name, faces in found.items():
+                values = [face.to_json(self.model.point_names) for face in faces]
+                record = {"name": name, "file": _stamp(self.photos[name]), "faces": values}
+                stream.write(json.dumps(record) + "\n")
 
-def _make_table(points: dict[str, np.ndarray | None], count: int) -> PointTable:
-    """Return a table of (K, 2) points by photo; NaN for photos without a face."""
-    missing = np.full((count, 2), np.nan)
-    rows = [missing if row is None else row for row in points.values()]
-    return PointTable(tuple(points), np.array(rows), _numbered_names(count))
-
-
-def _read_partial(path: Path, count: int) -> dict[str, np.ndarray | None]:
-    """Return the points of an interrupted annotation by photo, None for photos without a face."""
-    try:
-        table = point_table.read_table(path)
-    except DataError:
-        return {}
-    if table.point_names != _numbered_names(count):
-        return {}
-    return {
-        name: points if np.isfinite(points).any() else None
-        for name, points in zip(table.image_names, table.points, strict=True)
-    }
-
-
-def _read_photos(
-    paths: Iterable[tuple[str, Path]], skipped: list[SkippedInput]
-) -> dict[str, np.ndarray]:
-    """Return the photos by name; append those that cannot be read to ``skipped``."""
-    photos = {}
-    for name, path in paths:
+    def _read_partial(self) -> dict[str, list[PhotoFace]]:
+        """Return the results of an interrupted annotation for photos that have not changed."""
         try:
-            photos[name] = read_photo(path)
-        except DataError as error:
-            skipped.append(SkippedInput(name, str(error).removeprefix(f"{path}: ")))
-    return photos
+            lines = self.partial.read_text(encoding="utf-8").splitlines() if self.partial else []
+        except (OSError, ValueError):
+            return {}
+        faces = {}
+        for line in lines:
+            try:
+                record = json.loads(line)
+                name = record["name"]
+                if record["file"] == _stamp(self.photos[name]):
+                    faces[name] = [PhotoFace.from_json(values) for values in record["faces"]]
+            except (ValueError, KeyError, TypeError, OSError):
+                continue  # a line that was cut, or a photo that is gone: annotate it again
+        return faces
+
+    def _read_photos(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the photos by name; note those that cannot be read."""
+        photos = {}
+        for name in names:
+            path = self.photos[name]
+            try:
+                photos[name] = read_photo(path)
+            except DataError as error:
+                reason = str(error).removeprefix(f"{path}: ")
+                self.skipped.append(SkippedInput(name, reason))
+        return photos
 
 
-def _numbered_names(count: int) -> tuple[str, ...]:
-    """Return point_1 to point_K, the names of the points in the file."""
-    return tuple(f"point_{number}" for number in range(1, count + 1))
+def _stamp(path: Path) -> list[int]:
+    """Return size and time of a file, which change if the file is replaced."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
 
 
-def _draw_sheet(folder: Path, table: PointTable, target: Path) -> None:
+def _drawing_folder(
+    path: Path | None, inputs: PhotoInputs, *, replace: bool
+) -> DrawingFolder | None:
+    """Return the folder of drawn photos, checked."""
+    if path is None:
+        return None
+    folders = {photo.parent for photo in inputs.photos.values()}
+    return DrawingFolder(path, sorted(folders), replace=replace)
+
+
+def _no_face(skipped: Sequence[SkippedInput], inputs: PhotoInputs) -> DataError:
+    """Return the error that no photo contains a face."""
+    count = len(inputs.photos)
+    if count == 1 and skipped:
+        return DataError(str(skipped[0]))
+    if count == 1 and inputs.folder is None:
+        return DataError(f"{next(iter(inputs.photos.values()))}: no face found, nothing written")
+    return DataError(
+        f"no face in any of the {count} photos of {inputs.describe()}: nothing written"
+    )
+
+
+def _make_table(faces: dict[str, list[PhotoFace]], point_names: Sequence[str]) -> PointTable:
+    """Return a table of the largest face of each photo; NaN for photos without a face."""
+    missing = np.full((len(point_names), 2), np.nan)
+    rows = [found[0].points if found else missing for found in faces.values()]
+    numbered = tuple(f"point_{number}" for number in range(1, len(point_names) + 1))
+    return PointTable(tuple(faces), np.array(rows), numbered)
+
+
+def _draw_sheet(paths: dict[str, Path], table: PointTable, target: Path) -> None:
     """Draw up to 60 photos, evenly spaced in the table, with their points."""
     count = len(table.image_names)
     tiles: list[Image.Image] = []
     for index in np.unique(np.linspace(0, count - 1, min(_MAX_TILES, count)).astype(int)):
-        points = table.points[index]
+        name, points = table.image_names[index], table.points[index]
         known = points[np.isfinite(points).all(1)]
-        photo = read_photo(folder / table.image_names[index])
-        caption = table.image_names[index] + ("" if len(known) else ": no face")
+        photo = read_photo(paths[name])
+        caption = name + ("" if len(known) else ": no face")
         tiles.append(make_tile(photo, known if len(known) else None, None, caption))
     with files.atomic_path(target) as path:
         make_sheet(tiles).save(path)

@@ -7,6 +7,7 @@ file ``face_landmarker.task``, which Google offers for download.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.keypoints import KEYPOINT_NAMES
 from fkd_kaggle.nn import backend
+from fkd_kaggle.photos.found_faces import PhotoFace, box_of_points
 
 _VERTICES: Final[dict[str, tuple[int, ...]]] = {
     "left_eye_center": (473,),
@@ -93,18 +95,25 @@ class MediaPipeReference:
         photos
             (H, W, 3) uint8 RGB photos.
         """
-        return [self._predict(photo) for photo in photos]
+        return [faces[0].points if faces else None for faces in self.find_faces(photos)]
 
-    def _predict(self, photo: np.ndarray) -> np.ndarray | None:
-        """Return (15, 2) photo pixels for the largest face of one photo."""
+    def find_faces(self, photos: Sequence[np.ndarray]) -> list[list[PhotoFace]]:
+        """Return the faces in (H, W, 3) uint8 RGB photos, the largest first."""
+        return [self._find(photo) for photo in photos]
+
+    def _find(self, photo: np.ndarray) -> list[PhotoFace]:
+        """Return the faces of one photo."""
         with backend.suppress_stderr():
             meshes = self.find_meshes(np.ascontiguousarray(photo))
-        if not meshes:
-            return None
-        largest = max(meshes, key=lambda mesh: float(np.ptp(mesh, axis=0).prod()))
-        points = np.array([largest[list(_VERTICES[name])].mean(0) for name in KEYPOINT_NAMES])
-        # Normalized coordinates start at the photo's edge, pixels at the first pixel's centre.
-        return points * photo.shape[1::-1] - 0.5
+        faces = []
+        for number, mesh in enumerate(
+            sorted(meshes, key=lambda mesh: -float(np.ptp(mesh, axis=0).prod())), start=1
+        ):
+            # Normalized coordinates start at the photo's edge, pixels at the first pixel's centre.
+            vertices = mesh * photo.shape[1::-1] - 0.5
+            points = np.array([vertices[list(_VERTICES[name])].mean(0) for name in KEYPOINT_NAMES])
+            faces.append(PhotoFace(number, box_of_points(vertices), points, math.nan, math.nan))
+        return faces
 
 
 def _load_solution(mediapipe: Any) -> FindMeshes:

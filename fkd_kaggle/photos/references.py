@@ -1,4 +1,4 @@
-"""Reference models: models by name that predict the points of the largest face in a photo.
+"""Reference models: models by name that predict the points of faces in photos.
 
 ==========  ==================================================================================
 run         a run's networks behind the face detector, or a network of ``train-photos``
@@ -11,23 +11,21 @@ Except for networks of ``train-photos``, points have the names in ``keypoints.KE
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from fkd_kaggle.ensemble.prediction import Predictor
 from fkd_kaggle.errors import FkdError, unknown_name
 from fkd_kaggle.keypoints import KEYPOINT_NAMES
 from fkd_kaggle.nn import backend
-from fkd_kaggle.photos.crops import crop_aligned
 from fkd_kaggle.photos.detection import DETECTED_KEYPOINTS, detect_faces
-from fkd_kaggle.photos.images import to_grey
-from fkd_kaggle.photos.localization import Predict, locate_keypoints
-from fkd_kaggle.photos.mean_face import MeanFace, load_mean_face
+from fkd_kaggle.photos.found_faces import PhotoFace, box_of_points
 from fkd_kaggle.photos.mediapipe import MediaPipeReference
+from fkd_kaggle.photos.prediction import PhotoModel
 from fkd_kaggle.runs.folder import Run, find_run
 from fkd_kaggle.runs.photo_run import is_photo_run, open_photo_run
 
@@ -58,45 +56,64 @@ class ReferenceModel(Protocol):
         """
 
 
+@runtime_checkable
+class FaceFinder(Protocol):
+    """A reference model that finds all faces of a photo."""
+
+    def find_faces(self, photos: Sequence[np.ndarray]) -> list[list[PhotoFace]]:
+        """Return the faces in each photo, the largest first."""
+
+
+def find_faces(model: ReferenceModel, photos: Sequence[np.ndarray]) -> list[list[PhotoFace]]:
+    """Return the faces that a reference model finds in photos, the largest first.
+
+    Parameters
+    ----------
+    model
+        A reference model. One that is no ``FaceFinder`` finds at most one face in a photo.
+    photos
+        (H, W, 3) uint8 RGB photos.
+    """
+    if isinstance(model, FaceFinder):
+        return model.find_faces(photos)
+    return [
+        [] if points is None else [PhotoFace(1, box_of_points(points), points, math.nan, math.nan)]
+        for points in model(photos)
+    ]
+
+
 @dataclass(frozen=True)
 class RunReference:
     """A run's networks behind the face detector."""
 
-    predict: Predict
-    mean_face: MeanFace
+    model: PhotoModel
     point_names: tuple[str, ...] = KEYPOINT_NAMES
 
     @classmethod
-    def open(cls, run: Run) -> RunReference:
+    def open(cls, run: Run, data_dir: Path | None = None) -> RunReference:
         """Load a run's networks.
+
+        Parameters
+        ----------
+        run
+            The run.
+        data_dir
+            Folder of its data set, to calibrate expected errors; see ``PhotoModel.open``.
 
         Raises
         ------
         RunError
             The run cannot predict all 15 keypoints.
         """
-        return cls(Predictor(run), load_mean_face(run))
+        return cls(PhotoModel.open(run, data_dir=data_dir))
+
+    def find_faces(self, photos: Sequence[np.ndarray]) -> list[list[PhotoFace]]:
+        """Return the faces in (H, W, 3) uint8 RGB photos, the largest first."""
+        return self.model.find_faces(photos)
 
     def __call__(self, photos: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-        """Return (15, 2) photo pixels for each photo's largest face, None if there is no face.
-
-        Parameters
-        ----------
-        photos
-            (H, W, 3) uint8 RGB photos.
-        """
-        result: list[np.ndarray | None] = [None] * len(photos)
-        with_face, crops = [], []
-        for index, photo in enumerate(photos):
-            faces = detect_faces(photo)
-            if faces:
-                with_face.append(index)
-                crops.append(crop_aligned(faces[0].points, self.mean_face, DETECTED_KEYPOINTS))
-        greys = [to_grey(photos[index]) for index in with_face]
-        located = locate_keypoints(greys, crops, self.predict, self.mean_face)
-        for index, face in zip(with_face, located, strict=True):
-            result[index] = face.points
-        return result
+        """Return (15, 2) photo pixels for each photo's largest face, None if there is no face."""
+        return [faces[0].points if faces else None for faces in self.find_faces(photos)]
 
 
 @dataclass(frozen=True)
@@ -113,11 +130,22 @@ class DetectorReference:
         photos
             (H, W, 3) uint8 RGB photos.
         """
-        detections = [detect_faces(photo) for photo in photos]
-        return [faces[0].points if faces else None for faces in detections]
+        return [faces[0].points if faces else None for faces in self.find_faces(photos)]
+
+    def find_faces(self, photos: Sequence[np.ndarray]) -> list[list[PhotoFace]]:
+        """Return the faces in (H, W, 3) uint8 RGB photos, the largest first."""
+        return [
+            [
+                PhotoFace(number, face.box, face.points, math.nan, face.confidence)
+                for number, face in enumerate(detect_faces(photo), start=1)
+            ]
+            for photo in photos
+        ]
 
 
-def load_reference(name: str, run: Path | None, model_file: Path | None) -> ReferenceModel:
+def load_reference(
+    name: str, run: Path | None, model_file: Path | None, data_dir: Path | None = None
+) -> ReferenceModel:
     """Load a reference model by name.
 
     Parameters
@@ -128,6 +156,8 @@ def load_reference(name: str, run: Path | None, model_file: Path | None) -> Refe
         Folder of a run or of a photo run. Needed for "run".
     model_file
         A ``face_landmarker.task``. Optional, for "mediapipe".
+    data_dir
+        Folder of the run's data set, to calibrate expected errors. Optional, for "run".
 
     Raises
     ------
@@ -148,7 +178,7 @@ def load_reference(name: str, run: Path | None, model_file: Path | None) -> Refe
         from fkd_kaggle.photos.photo_network import PhotoRunReference
 
         return PhotoRunReference.open(photo_run)
-    return RunReference.open(Run.open(run))
+    return RunReference.open(Run.open(run), data_dir)
 
 
 def find_any_run(name: str | None, runs_dir: Path) -> Path:

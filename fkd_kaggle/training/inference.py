@@ -56,3 +56,24 @@ def predict_keypoints(
     predict = predict_with_crop_search if crop_search else predict_points
     points = predict(network, images, flip_averaging_order(recipe))
     return to_keypoints(points, recipe, annotators)
+
+
+def flip_disagreement(
+    network: keras.Model, recipe: Recipe, images: np.ndarray
+) -> np.ndarray | None:
+    """Return how far the predictions for faces and for their mirror images differ.
+
+    Parameters
+    ----------
+    network, recipe, images
+        As for ``predict_keypoints``.
+
+    Returns
+    -------
+    (N,) float32 pixels, root mean square over the coordinates; None if the recipe does not train on
+    mirrored faces.
+    """
+    from fkd_kaggle.training.forward import predict_with_flip_disagreement
+
+    flip = flip_averaging_order(recipe)
+    return None if flip is None else predict_with_flip_disagreement(network, images, flip)[1]

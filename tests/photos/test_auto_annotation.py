@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +15,10 @@ from PIL import Image
 
 from fkd_kaggle.errors import DataError, FkdError
 from fkd_kaggle.photos.annotations.point_table import read_table
-from fkd_kaggle.photos.auto_annotation import annotate_photos
+from fkd_kaggle.photos.auto_annotation import Targets, annotate_photos
+from fkd_kaggle.photos.face_drawing import drawing_name
+from fkd_kaggle.photos.found_faces import PhotoFace
+from fkd_kaggle.photos.photo_inputs import collect_inputs
 
 
 class CornerModel:
@@ -61,6 +67,7 @@ def test_photos_without_a_face_are_minus_one_and_damaged_photos_reported(tmp_pat
         "torn.jpg: not an image that can be read",
     ]
     assert result.found == 2
+    assert result.picture is not None
     assert Image.open(result.picture).size[0] > 100
     assert sorted(path.name for path in target.parent.iterdir()) == ["points.csv", "points.png"]
 
@@ -91,6 +98,106 @@ def test_an_existing_table_is_replaced_only_on_request(tmp_path: Path) -> None:
     assert target.read_text().startswith("image_name")
 
 
+class TwoFaceModel(CornerModel):
+    """Finds two faces in each photo that is not black."""
+
+    def find_faces(self, photos: Sequence[np.ndarray]) -> list[list[PhotoFace]]:
+        self.photos += len(photos)
+        points = np.array([[4.0, 5], [9, 5]])
+        large = PhotoFace(1, (2.0, 3, 10, 12), points, 0.5, 0.99)
+        small = PhotoFace(2, (15.0, 3, 8, 9), points + 12, float("nan"), 0.95)
+        return [[large, small] if photo.any() else [] for photo in photos]
+
+
+def test_all_faces_of_a_photo_are_written_with_box_and_expected_error(tmp_path: Path) -> None:
+    write_photo(tmp_path / "in/a.jpg")
+    write_photo(tmp_path / "in/black.png", grey=0)
+    targets = Targets(
+        tmp_path / "table.csv", tmp_path / "faces.csv", tmp_path / "faces.json", tmp_path / "drawn"
+    )
+    result = annotate_photos(
+        tmp_path / "in", TwoFaceModel(), ("upper_right",), targets, model_id="two"
+    )
+    assert [face.number for face in result.faces["a.jpg"]] == [1, 2]
+    assert (tmp_path / "table.csv").read_text().splitlines()[1:] == [
+        "a.jpg,9.00,5.00",
+        "black.png,-1,-1",
+    ]
+    header, *rows = csv.reader((tmp_path / "faces.csv").open())
+    assert header[:8] == [
+        *("image_name", "face", "left", "top", "width", "height"),
+        *("expected_error", "confidence"),
+    ]
+    assert header[8:] == ["upper_left_x", "upper_left_y", "upper_right_x", "upper_right_y"]
+    assert rows[0][:8] == ["a.jpg", "1", "2.00", "3.00", "10.00", "12.00", "0.50", "0.9900"]
+    assert rows[1][1:7] == ["2", "15.00", "3.00", "8.00", "9.00", ""]
+    photos = json.loads((tmp_path / "faces.json").read_text())["photos"]
+    assert photos["black.png"] == []
+    assert photos["a.jpg"][1]["points"]["upper_right"] == [21.0, 17.0]
+    assert photos["a.jpg"][1]["expected_error"] is None
+    with Image.open(tmp_path / "drawn/a.jpg") as drawn, Image.open(tmp_path / "in/a.jpg") as photo:
+        assert drawn.size == photo.size
+        assert np.abs(np.asarray(drawn, int) - np.asarray(photo, int)).max() > 50
+
+
+def test_drawings_and_copies_of_notebooks_are_not_annotated_again(tmp_path: Path) -> None:
+    write_photo(tmp_path / "in/a.jpg")
+    write_photo(tmp_path / "in/.ipynb_checkpoints/a-checkpoint.jpg")
+    write_photo(tmp_path / "in/__MACOSX/._a.jpg")
+    targets = Targets(tmp_path / "in/my_points.csv", draw=tmp_path / "in/drawn")
+    for _ in range(2):
+        annotate_photos(
+            tmp_path / "in", CornerModel(), ("upper_left",), targets, model_id="", replace=True
+        )
+        assert read_table(tmp_path / "in/my_points.csv").image_names == ("a.jpg",)
+    assert (tmp_path / "in/my_points.png").exists()
+
+
+def test_a_picture_with_the_name_of_another_table_is_annotated(tmp_path: Path) -> None:
+    write_photo(tmp_path / "in/face.png")
+    (tmp_path / "in/face.csv").write_text("name,age\nada,36\n")
+    assert list(collect_inputs([tmp_path / "in"]).photos) == ["face.png"]
+
+
+def test_files_and_folders_are_annotated_together_and_each_file_once(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg")
+    write_photo(tmp_path / "in/b.jpg")
+    found = collect_inputs([tmp_path / "a.jpg", tmp_path / "in", tmp_path / "in/b.jpg"])
+    assert [path.name for path in found.photos.values()] == ["a.jpg", "b.jpg"]
+    with pytest.raises(DataError, match=r"c\.jpg: there is no such photo"):
+        collect_inputs([tmp_path / "c.jpg"])
+
+
+def test_a_photo_that_changed_after_an_interruption_is_annotated_again(tmp_path: Path) -> None:
+    for number in range(20):
+        write_photo(tmp_path / f"in/{number:02}.png")
+    target, names = tmp_path / "points.csv", CornerModel.point_names
+    with pytest.raises(KeyboardInterrupt):
+        annotate_photos(tmp_path / "in", CornerModel(16), names, target, model_id="")
+    write_photo(tmp_path / "in/03.png", size=(80, 20))
+    model = CornerModel()
+    annotate_photos(tmp_path / "in", model, names, target, model_id="")
+    assert model.photos == 5
+    assert read_table(target).points[3, 1, 0] == 79
+
+
+def test_drawings_never_replace_photos(tmp_path: Path) -> None:
+    write_photo(tmp_path / "in/a.jpg")
+    before = (tmp_path / "in/a.jpg").read_bytes()
+    for folder in (tmp_path / "in", tmp_path):
+        with pytest.raises(FkdError, match="--draw"):
+            annotate_photos(
+                tmp_path / "in",
+                CornerModel(),
+                ("upper_left",),
+                Targets(draw=folder),
+                model_id="",
+                replace=True,
+            )
+    assert (tmp_path / "in/a.jpg").read_bytes() == before
+    assert drawing_name("../../etc/a.png") == "etc/a.png.jpg"
+
+
 def test_nothing_is_written_if_no_photo_contains_a_face(tmp_path: Path) -> None:
     write_photo(tmp_path / "in/black.png", grey=0)
     with pytest.raises(DataError, match="no face in any of the 1 photos"):
@@ -102,6 +209,20 @@ def test_nothing_is_written_if_no_photo_contains_a_face(tmp_path: Path) -> None:
             model_id="",
         )
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_single_photo_is_annotated_and_printed(fkd: Command, portrait: Path) -> None:
+    face = Image.open(portrait).convert("RGB")
+    double = Image.new("RGB", (2 * face.width, face.height))
+    double.paste(face, (0, 0))
+    double.paste(face, (face.width, 0))
+    double.save("two.png")
+    result = fkd("annotate", "two.png", "--model", "mtcnn", "--csv", "-")
+    assert result.code == 0, result.err
+    rows = list(csv.DictReader(io.StringIO(result.out)))
+    assert [row["face"] for row in rows] == ["1", "2"]
+    assert abs(float(rows[0]["nose_tip_x"]) - float(rows[1]["nose_tip_x"])) > face.width / 2
+    assert sorted(path.name for path in Path().iterdir() if path.is_file()) == ["two.png"]
 
 
 def test_the_face_detector_annotates_a_real_face(fkd: Command, portrait: Path) -> None:

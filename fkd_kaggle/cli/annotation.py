@@ -1,0 +1,236 @@
+"""The command ``annotate``: points on photos and videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from fkd_kaggle.cli import options
+from fkd_kaggle.cli.photos import RunOption, print_skipped, show_photo_progress
+from fkd_kaggle.display.console import make_console, print_line
+from fkd_kaggle.errors import FkdError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fkd_kaggle.photos.auto_annotation import AnnotationResult, Targets
+    from fkd_kaggle.photos.photo_inputs import PhotoInputs
+    from fkd_kaggle.photos.references import ReferenceModel
+
+_MAX_FACE_LINES = 40
+
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PHOTO|FOLDER|VIDEO...",
+        show_default=False,
+        help="Photos, videos and folders, subfolders included.",
+    ),
+]
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="run: one of your runs, after face detection; mtcnn: the five points of the face "
+        "detector; mediapipe: Google's face landmarks, if installed.",
+    ),
+]
+
+ModelFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--model-file",
+        metavar="TASK",
+        help="The file face_landmarker.task, for versions of MediaPipe that do not include it.",
+    ),
+]
+
+Points = Annotated[
+    str | None,
+    typer.Option(
+        "--points",
+        metavar="NAMES",
+        show_default="five in the table of a folder, otherwise all",
+        help="five (eye centres, nose tip, mouth corners), all (of the model), or names of "
+        "keypoints separated by commas.",
+    ),
+]
+
+TableOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="CSV",
+        show_default="FOLDER/face_keypoints.csv, for a folder",
+        help="Table with one row for each photo, as `train-photos` reads it.",
+    ),
+]
+
+FacesCsv = Annotated[
+    Path | None,
+    typer.Option(
+        "--csv", metavar="FILE", help="Write one row for each face, with its box; '-' prints them."
+    ),
+]
+
+FacesJson = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write all faces as JSON; '-' prints them."),
+]
+
+Draw = Annotated[
+    Path | None,
+    typer.Option("--draw", metavar="FOLDER", help="Draw the faces on the whole photos and videos."),
+]
+
+DataDir = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir",
+        metavar="FOLDER",
+        help="The data of the run's training: the first call with it measures the run's expected "
+        "errors on out-of-fold faces.",
+    ),
+]
+
+Replace = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
+
+
+def annotate(
+    inputs: Inputs,
+    model: Model = "run",
+    run: RunOption = None,
+    points: Points = None,
+    output: TableOutput = None,
+    csv: FacesCsv = None,
+    json: FacesJson = None,
+    draw: Draw = None,
+    force: Replace = False,
+    model_file: ModelFile = None,
+    data_dir: DataDir = options.DATA,
+    runs_dir: options.RunsDir = options.RUNS,
+) -> None:
+    """Find the faces in photos and videos and predict their points.
+
+    A folder gets a table with one row for each photo (its largest face). --csv, --json and --draw
+    contain all faces, each with its box, its points and the error that is expected for it.
+    """
+    from fkd_kaggle.photos import photo_inputs, references
+
+    found = photo_inputs.collect_inputs(inputs)
+    targets = _targets(found, output, csv, json, draw, replace=force)
+    # A printed result must be the only text on standard output.
+    console = make_console(stderr=Path("-") in (csv, json))
+    path = references.find_any_run(run, runs_dir) if model == "run" else None
+    with console.status("loading…"):
+        reference = references.load_reference(model, path, model_file, data_dir)
+        known = reference.point_names
+        selected = _Points(
+            references.parse_point_names(points, known),
+            references.parse_point_names(points or "all", known),
+        )
+    if found.photos:
+        _annotate_photos(console, found, reference, selected, targets, f"{model} {path}", force)
+    if found.videos:
+        raise FkdError("videos need the next version")
+
+
+class _Points(NamedTuple):
+    """Names of the points to write."""
+
+    table: tuple[str, ...]
+    """Into the table of photos."""
+    faces: tuple[str, ...]
+    """Into files with all faces, and on drawings."""
+
+
+def _targets(
+    found: PhotoInputs,
+    output: Path | None,
+    csv: Path | None,
+    json: Path | None,
+    draw: Path | None,
+    *,
+    replace: bool,
+) -> Targets:
+    """Return the files to write, after checking that they can be written."""
+    from fkd_kaggle.photos.annotations import point_table
+    from fkd_kaggle.photos.auto_annotation import Targets
+
+    if output is None and found.folder is not None and found.photos:
+        output = found.folder / point_table.FILE_NAME
+        if output.exists() and not replace and (csv or json or draw):
+            output = None  # Keep the table: other files were asked for.
+    targets = Targets(output, csv, json, draw)
+    targets.check(replace=replace)
+    return targets
+
+
+def _annotate_photos(
+    console: Console,
+    found: PhotoInputs,
+    reference: ReferenceModel,
+    points: _Points,
+    targets: Targets,
+    model_id: str,
+    replace: bool,
+) -> None:
+    """Annotate the photos and print the result."""
+    from fkd_kaggle.photos import auto_annotation
+
+    with console.status("photos…") as status:
+        result = auto_annotation.annotate_photos(
+            found,
+            reference,
+            points.table,
+            targets,
+            model_id=model_id,
+            face_point_names=points.faces,
+            replace=replace,
+            on_progress=show_photo_progress(status),
+        )
+    print_skipped(console, result.skipped)
+    _print_result(console, result, targets)
+    if targets.table is not None and found.folder is not None:
+        folder = found.folder
+        option = "" if targets.table.parent == folder else f" --photos {folder}"
+        print_line(console, f"next: fkd-kaggle train-photos {targets.table}{option}")
+
+
+def _print_result(console: Console, result: AnnotationResult, targets: Targets) -> None:
+    """Print the meaning of the numbered points, the faces and the written files."""
+    if targets.table is not None:
+        names = zip(result.table.point_names, result.model_point_names, strict=True)
+        meanings = [f"{number} is {name}" for number, name in names if number != name]
+        print_line(console, ", ".join(meanings))
+    count = sum(len(faces) for faces in result.faces.values())
+    if count <= _MAX_FACE_LINES and targets.table is None:
+        _print_faces(console, result)
+    print_line(
+        console,
+        f"{result.found} of {len(result.faces)} photos have a face; {count} "
+        f"{'face' if count == 1 else 'faces'} in all",
+    )
+    if targets.table is not None:
+        print_line(console, f"wrote {targets.table}; figure: {result.picture}")
+    for path in (targets.csv, targets.json, targets.draw):
+        if path is not None and path != Path("-"):
+            print_line(console, f"wrote {path}")
+    if not any((targets.table, targets.csv, targets.json, targets.draw)):
+        print_line(console, "to keep the points: --csv FILE, --json FILE or --draw FOLDER")
+
+
+def _print_faces(console: Console, result: AnnotationResult) -> None:
+    """Print a line for each face."""
+    for name, faces in result.faces.items():
+        for face in faces:
+            left, top, width, height = (round(value) for value in face.box)
+            line = f"{name}, face {face.number}: {width}×{height} at ({left}, {top})"
+            if face.expected_error == face.expected_error:
+                line += f", expected error {face.expected_error:.2f} px"
+            print_line(console, line)

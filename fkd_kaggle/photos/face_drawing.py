@@ -1,0 +1,146 @@
+"""Faces drawn on whole photos and video frames: box, number, points and expected error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fkd_kaggle import files
+from fkd_kaggle.errors import FkdError
+from fkd_kaggle.photos.found_faces import PhotoFace
+from fkd_kaggle.photos.photo_inputs import DRAWN_MARKER
+
+_RED: Final = (255, 40, 40)
+_WHITE: Final = (255, 255, 255)
+_BLACK: Final = (0, 0, 0)
+_COLOURS: Final = (
+    (255, 200, 0),
+    (0, 200, 255),
+    (120, 255, 90),
+    (255, 120, 220),
+    (255, 140, 60),
+    (170, 150, 255),
+)
+"""Colours of boxes, by the number of the face."""
+
+
+def draw_faces(photo: np.ndarray, faces: Sequence[PhotoFace]) -> Image.Image:
+    """Return a photo with its faces.
+
+    Parameters
+    ----------
+    photo
+        (H, W, 3) uint8 RGB.
+    faces
+        The faces to draw. Points outside of the photo are left out.
+
+    Returns
+    -------
+    RGB image of the size of the photo.
+    """
+    image = Image.fromarray(np.ascontiguousarray(photo))
+    draw = ImageDraw.Draw(image)
+    line = max(1, round(min(image.size) / 400))
+    for face in faces:
+        colour = _COLOURS[(face.number - 1) % len(_COLOURS)]
+        left, top, width, height = face.box
+        draw.rectangle(_ordered(left, top, width, height), outline=colour, width=line)
+        radius = max(1.0, width / 80)
+        for x, y in face.points:
+            if not (math.isfinite(x) and math.isfinite(y)):
+                continue
+            # Pillow's coordinates start at the corner of pixel 0, whose centre is at 0.5.
+            centre_x, centre_y = x + 0.5, y + 0.5
+            corners = (centre_x - radius, centre_y - radius, centre_x + radius, centre_y + radius)
+            draw.ellipse(corners, fill=_RED, outline=_WHITE if radius > 2 else None)
+        _write_label(draw, image.size, face, colour)
+    return image
+
+
+def drawing_name(name: str) -> str:
+    """Return the relative path of the drawn photo for a photo's name, without ``..``."""
+    parts = [part for part in PurePosixPath(name).parts if part not in ("..", "/", ".")]
+    path = PurePosixPath(*parts)
+    suffix = "" if path.suffix.lower() in (".jpg", ".jpeg") else ".jpg"
+    return f"{path}{suffix}"
+
+
+class DrawingFolder:
+    """A folder of drawn photos, marked so that its pictures are not annotated themselves.
+
+    Parameters
+    ----------
+    path
+        The folder; created if it does not exist.
+    inputs
+        Folders of the photos, none of which ``path`` may be.
+    replace
+        Whether to replace drawn photos of an earlier call.
+
+    Raises
+    ------
+    FkdError
+        The folder contains the photos themselves, or other files.
+    """
+
+    def __init__(self, path: Path, inputs: Sequence[Path], *, replace: bool) -> None:
+        self.path, self.count = path, 0
+        if path.exists() and not path.is_dir():
+            raise FkdError(f"--draw {path} is a file: give a folder for the drawn photos")
+        if any(path.resolve() == folder.resolve() for folder in inputs):
+            raise FkdError(f"--draw {path} is the folder of the photos: give another folder")
+        if path.is_dir() and any(path.iterdir()):
+            if not (path / DRAWN_MARKER).exists():
+                raise FkdError(f"--draw {path} contains other files: give another folder")
+            if not replace:
+                raise FkdError(f"--draw {path} contains drawn photos: --force replaces them")
+
+    def create(self) -> None:
+        """Create the folder and its marker."""
+        files.write_text(self.path / DRAWN_MARKER, "Photos with drawn points; not annotated.\n")
+
+    def save(self, name: str, photo: np.ndarray, faces: Sequence[PhotoFace]) -> None:
+        """Draw a photo and write it as JPEG.
+
+        Parameters
+        ----------
+        name
+            Name of the photo.
+        photo, faces
+            As for ``draw_faces``.
+        """
+        with files.atomic_path(self.path / drawing_name(name)) as path:
+            draw_faces(photo, faces).save(path, format="JPEG", quality=92)
+        self.count += 1
+
+
+def _ordered(left: float, top: float, width: float, height: float) -> tuple[float, ...]:
+    """Return the corners of a box as Pillow needs them."""
+    return left, top, left + max(width, 0), top + max(height, 0)
+
+
+def _write_label(
+    draw: ImageDraw.ImageDraw,
+    size: tuple[int, int],
+    face: PhotoFace,
+    colour: tuple[int, int, int],
+) -> None:
+    """Write number and expected error above the box, or in it at the upper edge of the photo."""
+    text = f"{face.number}"
+    if not math.isnan(face.expected_error):
+        text += f"  ±{face.expected_error:.1f} px"
+    left, top, width, _ = face.box
+    font = ImageFont.load_default(size=float(np.clip(width / 9, 11, max(12, size[0] / 25))))
+    box = draw.textbbox((0, 0), text, font=font)
+    text_width, text_height = box[2] - box[0], box[3] - box[1]
+    x = min(max(left, 0), max(0, size[0] - text_width - 6))
+    y = top - text_height - 8
+    if y < 0:
+        y = max(top, 0)
+    draw.rectangle((x, y, x + text_width + 6, y + text_height + 6), fill=colour)
+    draw.text((x + 3 - box[0], y + 3 - box[1]), text, font=font, fill=_BLACK)
