@@ -20,10 +20,12 @@ class PlainConsole(Console):
     ----------
     width
         Columns; None for the width of the terminal.
+    stderr
+        Print on standard error.
     """
 
-    def __init__(self, width: int | None = None) -> None:
-        super().__init__(width=width, markup=False, emoji=False)
+    def __init__(self, width: int | None = None, *, stderr: bool = False) -> None:
+        super().__init__(width=width, stderr=stderr, markup=False, emoji=False)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
