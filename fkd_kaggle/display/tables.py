@@ -14,6 +14,7 @@ from rich.text import Text
 
 from fkd_kaggle.data.metrics import metric_unit
 from fkd_kaggle.formatting import format_pixels, format_short
+from fkd_kaggle.recipes.keys import Key, shipped_parameters
 
 if TYPE_CHECKING:
     from fkd_kaggle.data.dataset import DataSummary
@@ -170,7 +171,7 @@ def recipes_table(items: Iterable[Recipe | Ensemble]) -> Table:
     for item in items:
         members = getattr(item, "members", ())
         recipes = [member.recipe for member in members] or [item]
-        parameters = sum(recipe.parameters for recipe in recipes)
+        counts = [shipped_parameters().get(recipe.name) for recipe in recipes]
         description = Text(f"ensemble of {len(members)}: " if members else "")
         description.append(item.description)
         if item.publication:
@@ -179,11 +180,19 @@ def recipes_table(items: Iterable[Recipe | Ensemble]) -> Table:
         table.add_row(
             Text(item.name, "bold"),
             description,
-            f"{parameters:,}" if all(recipe.parameters for recipe in recipes) else "–",
+            f"{sum(filter(None, counts)):,}" if all(counts) else "–",
             _cost(item),
             format_pixels(item.reached.get("rmse")),
             ", ".join(f"{value:g} {metric_unit(name)}" for name, value in published.items()),
         )
+    return table
+
+
+def keys_table(keys: Iterable[Key]) -> Table:
+    """Return keys of recipe files with their defaults and effects."""
+    table = _empty_table("key", "default", "effect and allowed values")
+    for key in keys:
+        table.add_row(Text(key.name, "bold"), Text(key.default), Text(key.comment))
     return table
 
 

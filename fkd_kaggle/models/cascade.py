@@ -47,7 +47,7 @@ def build_model(
     width, blocks, depth, map_size, dropout
         Options of the second network, as for ``heatmap``.
     coarse_width
-        ``width`` of the first network, whose input is the image at half size.
+        Width of the first network, whose input is the image at half size.
     zoom
         Size of the face in the frame relative to the mean face.
     jitter

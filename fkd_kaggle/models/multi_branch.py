@@ -37,8 +37,10 @@ def build_model(
         Number of branches.
     filters
         Channels of the 3×3 convolutions of a branch, each followed by a 2×2 max-pooling.
-    normalise, slope
-        As for ``nn.convolutions.conv_stack``.
+    normalise
+        Batch normalisation "before" or "after" the activation, or "none".
+    slope
+        Slope of the leaky ReLU below zero; 0 is ReLU.
     dense, dropout
         Units of the ReLU layers of a branch, and the dropout rate after each.
     target_scale

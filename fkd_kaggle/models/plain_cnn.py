@@ -53,8 +53,17 @@ def build_model(
     poolings
         Number of 2×2 max-poolings, at most 7: one after every second convolution, or evenly spread
         if there are more. Ignored if ``pool_after`` is given.
-    kernel, pool_after, normalise, slope, drop_after_pool
-        As for ``nn.convolutions.conv_stack``.
+    kernel
+        Height and width of the filters.
+    pool_after
+        Positions, from 1, of the convolutions that are followed by a pooling; replaces
+        ``poolings``.
+    normalise
+        Batch normalisation "before" or "after" the activation, or "none".
+    slope
+        Slope of the leaky ReLU below zero; 0 is ReLU.
+    drop_after_pool
+        Dropout rate after each pooling; poolings beyond its length have no dropout.
     dense
         Units of each ReLU layer between the convolutions and the output layer.
     dropout

@@ -76,8 +76,7 @@ def load_recipe(name: str) -> Recipe | Ensemble:
     if changes is not None:
         where = f"recipe {name}"
         values = to_new(_with_changes(values, changes, where, is_ensemble, _folder(stem)))
-        for measured in ("parameters", "reached"):
-            values.pop(measured, None)  # measured with the unchanged recipe
+        values.pop("reached", None)  # measured with the unchanged recipe
         # Not formatting.file_stem, which joins hyphens: names of members must not change.
         title = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{title}-{changes}").strip("-")
     if is_ensemble:

@@ -25,6 +25,9 @@ RECIPE_KEYS: Final = {
 }
 """Old key of a recipe → new key."""
 
+REMOVED_KEYS: Final = ("parameters",)
+"""Keys of a recipe that no longer exist and never affected training."""
+
 AUGMENTATION_KEYS: Final = {
     "far": "zoom_out",
     "shade": "lighting_gradient",
@@ -45,8 +48,12 @@ Values = Mapping[str, Any]
 
 
 def recipe_to_new(values: Values) -> dict[str, Any]:
-    """Return the keys and values of a recipe, its augmentation included, under new names."""
-    return _translate_recipe(values, RECIPE_KEYS, AUGMENTATION_KEYS, VALUES)
+    """Return the keys and values of a recipe, its augmentation included, under new names.
+
+    Keys that no longer exist are left out.
+    """
+    translated = _translate_recipe(values, RECIPE_KEYS, AUGMENTATION_KEYS, VALUES)
+    return {key: value for key, value in translated.items() if key not in REMOVED_KEYS}
 
 
 def recipe_to_old(values: Values) -> dict[str, Any]:

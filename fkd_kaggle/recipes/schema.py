@@ -39,7 +39,6 @@ _DESCRIPTIVE: Final = (
     "publication",
     "published_metric",
     "published",
-    "parameters",
     "reached",
 )
 """Fields that do not affect training and are not part of ``Recipe.digest``."""
@@ -54,8 +53,10 @@ class Augmentation:
     """
 
     distribution: str = "normal"
+    """Distribution of the five strengths below: "normal", whose standard deviations they are, or
+    "uniform", whose half-ranges they are."""
     rotation: float = 10.0
-    """Degrees."""
+    """Rotation in degrees."""
     scale: float = 0.10
     """Logarithm of the zoom factor."""
     stretch: float = 0.0
@@ -63,7 +64,7 @@ class Augmentation:
     shear: float = 0.0
     """Horizontal shear factor."""
     shift: float = 4.0
-    """Pixels, along each axis."""
+    """Shift in pixels along each axis."""
     flip: float = 0.5
     """Probability of a mirrored view."""
     zoom_out: float = 0.0
@@ -134,12 +135,13 @@ class Recipe:
 
     name: str
     description: str = ""
+    """One line for the list of recipes."""
     publication: str = ""
     """The paper, notebook or system that the recipe comes from."""
     architecture: str = "heatmap"
-    """A module of ``models``, or ``FILE.py:FUNCTION`` for a function of your own."""
+    """The kind of network, or ``FILE.py:FUNCTION`` for a function of your own."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the architecture's ``build_model``."""
+    """Table with the options of the architecture."""
     region: str = "all"
     """The keypoints that the network predicts: "all", "eyes-nose" or "mouth-eyebrows"."""
     annotator_outputs: str = "separate"
@@ -173,7 +175,9 @@ class Recipe:
     """"adamw", or "muon": orthogonalised momentum for kernels of hidden layers and Adam for the
     other weights (``nn.muon``)."""
     learning_rate: float = 2e-3
+    """Largest step size of the optimizer; with "muon" that of both parts."""
     weight_decay: float = 1e-4
+    """Share of each weight that a step of learning rate 1 removes (decoupled weight decay)."""
     clip_norm: float = 1.0
     """Largest norm of the gradient of each weight; 0 for no limit."""
     schedule: str = "cosine"
@@ -182,8 +186,11 @@ class Recipe:
     patience: int = 0
     """Epochs without a better validation score after which training stops; 0 for never."""
     epochs: int = 60
+    """Largest number of passes over the training faces; a time limit can end training earlier."""
     batch_size: int = 64
+    """Number of faces in a training step."""
     augmentation: Augmentation = field(default_factory=Augmentation)
+    """Random views and changes of pixels: the name of a set, or a table of strengths."""
     split: str = "grouped"
     """How faces are split where the recipe is trained alone and without ``--folds``: "grouped"
     keeps near-duplicates together; "random" does not; "after-augmentation" splits randomly after
@@ -198,8 +205,6 @@ class Recipe:
     """The publication's main metric (``data.metrics``), or ``FILE.py:FUNCTION``."""
     published: Mapping[str, float] = field(default_factory=dict)
     """Values that the publication reports, by metric."""
-    parameters: int = 0
-    """Number of weights of the network; 0 where not counted."""
     reached: Mapping[str, Any] = field(default_factory=dict)
     """Our measurement: rmse, minutes, machine, command."""
     code: Mapping[str, str] = field(default_factory=dict)
@@ -243,9 +248,11 @@ class EnsembleMember:
     """A recipe of an ensemble, its share of the time and its number of random seeds."""
 
     recipe: Recipe
+    """Name of a recipe or path of a recipe file, with changes: "cascade:epochs=40"."""
     share: float = 1.0
     """Weight in the division of the time limit between members."""
     seeds: int = 1
+    """Number of networks that differ in their random seed, on each fold."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +261,9 @@ class Ensemble:
 
     name: str
     members: tuple[EnsembleMember, ...]
+    """The recipes: names of recipes or paths of recipe files, with share and seeds."""
     description: str = ""
+    """One line for the list of recipes."""
     publication: str = ""
     """The paper, notebook or system that the ensemble comes from."""
     folds: int = 5

@@ -18,6 +18,7 @@ from fkd_kaggle.keypoints import REGIONS, TARGET_SCALES
 from fkd_kaggle.nn.losses import LOSSES
 from fkd_kaggle.recipes.schema import (
     ANNOTATOR_OUTPUTS,
+    BLENDS,
     DISTRIBUTIONS,
     OPTIMIZERS,
     ROWS,
@@ -29,7 +30,7 @@ from fkd_kaggle.recipes.schema import (
 
 _POSITIVE: Final = ("epochs", "batch_size", "learning_rate", "loss_width")
 
-_NOT_NEGATIVE: Final = ("weight_decay", "clip_norm", "patience", "heatmap_loss", "parameters")
+_NOT_NEGATIVE: Final = ("weight_decay", "clip_norm", "patience", "heatmap_loss")
 
 _PROBABILITIES: Final = ("flip", "random_erasing", "zoom_out", "blur")
 """Keys of an augmentation."""
@@ -61,7 +62,8 @@ _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     "architecture": ("heads",),
     "loss": ("errors", "width"),
     "imputation": ("labels",),
-    "metric": ("predictions", "labels"),
+    "published_metric": ("predictions", "labels"),
+    "published": ("predictions", "labels"),
 }
 """Keys that can name a function of the user's own, and its positional arguments."""
 
@@ -133,20 +135,32 @@ def check_keys(values: Mapping[str, Any], kind: type, where: str) -> None:
             raise RecipeError(f"{where}: {key} must be {text}, not {value}")
 
 
+def allowed_values() -> dict[str, tuple[str, ...]]:
+    """Return the names that a key accepts, for the keys that accept only certain names."""
+    return {
+        "architecture": tuple(models.architecture_names()),
+        "region": tuple(REGIONS),
+        "loss": tuple(LOSSES),
+        "optimizer": OPTIMIZERS,
+        "schedule": SCHEDULES,
+        "annotator_outputs": ANNOTATOR_OUTPUTS,
+        "rows": ROWS,
+        "target_scale": tuple(TARGET_SCALES),
+        "imputation": IMPUTATIONS,
+        "split": SPLITS,
+        "blend": BLENDS,
+        "distribution": DISTRIBUTIONS,
+        "published_metric": tuple(METRICS),
+    }
+
+
 def _check_names(recipe: Recipe, where: str) -> None:
+    names = allowed_values()
+    given = {key: getattr(recipe, key) for key in names if hasattr(recipe, key)}
     for key, value, known in (
-        ("architecture", recipe.architecture, models.architecture_names()),
-        ("region", recipe.region, REGIONS),
-        ("loss", recipe.loss, LOSSES),
-        ("optimizer", recipe.optimizer, OPTIMIZERS),
-        ("schedule", recipe.schedule, SCHEDULES),
-        ("annotator_outputs", recipe.annotator_outputs, ANNOTATOR_OUTPUTS),
-        ("rows", recipe.rows, ROWS),
-        ("target_scale", recipe.target_scale, TARGET_SCALES),
-        ("imputation", recipe.imputation, IMPUTATIONS),
-        ("split", recipe.split, SPLITS),
+        *((key, value, names[key]) for key, value in given.items()),
         ("distribution", recipe.augmentation.distribution, DISTRIBUTIONS),
-        *(("metric", metric, METRICS) for metric in recipe.metrics),
+        *(("published", metric, METRICS) for metric in recipe.published),
     ):
         if isinstance(value, str) and key in _PARAMETERS and user_code.is_reference(value):
             user_code.check_function(value, recipe.code, _PARAMETERS[key], where)
