@@ -60,7 +60,7 @@ def _print_keys() -> None:
     ]
     console = make_console()
     for title, group in groups:
-        console.print(f"\n[bold]Keys of {title}[/]")
+        console.print(f"\nKeys of {title}", style="bold")
         console.print(tables.keys_table(group))
 
 
