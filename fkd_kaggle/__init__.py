@@ -23,6 +23,7 @@ _MODULES = {
     "draw": "drawing",
     "load": "model",
     "load_faces": "faces",
+    "make_faces": "faces",
     "train": "training",
 }
 """The module of ``fkd_kaggle.api`` in which each public name is defined."""
@@ -35,6 +36,7 @@ __all__ = [
     "draw",
     "load",
     "load_faces",
+    "make_faces",
     "train",
 ]
 

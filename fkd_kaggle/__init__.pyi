@@ -2,6 +2,7 @@ from fkd_kaggle.api.drawing import draw as draw
 from fkd_kaggle.api.estimator import KeypointRegressor as KeypointRegressor
 from fkd_kaggle.api.faces import FaceSet as FaceSet
 from fkd_kaggle.api.faces import load_faces as load_faces
+from fkd_kaggle.api.faces import make_faces as make_faces
 from fkd_kaggle.api.model import Model as Model
 from fkd_kaggle.api.model import load as load
 from fkd_kaggle.api.training import train as train
@@ -15,5 +16,6 @@ __all__ = [
     "draw",
     "load",
     "load_faces",
+    "make_faces",
     "train",
 ]

@@ -177,13 +177,17 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/architecture.md", "docs/experiments.md", "kernels/README.md"]
+    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "kernels/README.md"]
 )
 def test_links_of_pages_point_to_existing_files(page: str) -> None:
     path = ROOT / page
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
         if "://" not in target:
             assert (path.parent / target).exists(), target
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 def test_architecture_page_names_existing_files() -> None:

@@ -94,6 +94,32 @@ def load_faces(folder: str | Path = "data", *, test: bool = False) -> FaceSet:
     return FaceSet(faces.images, faces.keypoints, faces.annotators, faces.ids, folder)
 
 
+def make_faces(count: int = 600, *, seed: int = 0) -> FaceSet:
+    """Draw synthetic faces, to try the package without the competition's data.
+
+    They have the properties of the competition: two annotators with different conventions, missing
+    labels, near-duplicates and a few wrong labels.
+
+    Parameters
+    ----------
+    count
+        Number of faces; 30 % have labels of all 15 keypoints, the others of 4.
+    seed
+        Random seed.
+
+    Examples
+    --------
+    >>> faces = fkd.make_faces(600)
+    >>> model = fkd.train(faces, recipe="smoke", time_limit="1m")
+    """
+    from fkd_kaggle.practice.synthetic_dataset import make_training_faces
+
+    if count < 1:
+        raise DataError(f"count must be at least 1, not {count}")
+    faces = make_training_faces(count, seed)
+    return FaceSet(faces.images, faces.keypoints, faces.annotators, faces.ids)
+
+
 def as_images(images: ArrayLike | FaceSet) -> np.ndarray:
     """Return images as (N, 96, 96) uint8.
 

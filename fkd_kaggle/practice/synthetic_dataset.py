@@ -48,7 +48,7 @@ def write_competition(
     Paths of ``facial-keypoints-detection.zip`` and of ``solution.csv`` (RowId,Location).
     """
     rng = np.random.default_rng(seed)
-    training_faces = _label(rng, training, seed + 1, label_noise=0.4, repeats=0.05)
+    training_faces = _draw_training_faces(rng, training, seed)
     # The solution is as noisy as the labels, as in the original.
     test_faces = _label(rng, test, seed + 2, label_noise=0.4, repeats=0.0)
     lookup, solution = _lookup_table(test_faces)
@@ -57,6 +57,23 @@ def write_competition(
     locations = [f"{value:.4f}" for value in solution]
     files.write_text(solution_path, submission_text(lookup.row_ids, locations))
     return target, solution_path
+
+
+def make_training_faces(count: int, seed: int = 0) -> Faces:
+    """Return the training faces of ``write_competition``, without writing files.
+
+    Parameters
+    ----------
+    count
+        Number of faces; 30 % have labels of all 15 keypoints, the others of 4.
+    seed
+        Random seed.
+    """
+    return _draw_training_faces(np.random.default_rng(seed), count, seed)
+
+
+def _draw_training_faces(rng: np.random.Generator, count: int, seed: int) -> Faces:
+    return _label(rng, count, seed + 1, label_noise=0.4, repeats=0.05)
 
 
 def _write_archive(target: Path, training: Faces, test: Faces, lookup: Lookup) -> None:

@@ -86,3 +86,22 @@ def test_faces_need_keypoints() -> None:
         as_faces(np.zeros((2, 96, 96)), None)
     with pytest.raises(DataError, match="no face"):
         as_faces(np.zeros((0, 96, 96)), np.zeros((0, 30)))
+
+
+def test_synthetic_faces_are_those_of_the_practice_kaggle(tmp_path: Path) -> None:
+    import zipfile
+
+    from fkd_kaggle.practice.synthetic_dataset import write_competition
+
+    faces = fkd.make_faces(20, seed=3)
+    assert (faces.annotators == 0).sum() == 6
+    archive, _ = write_competition(tmp_path / "zip", training=20, test=5, seed=3)
+    with zipfile.ZipFile(archive) as outer:
+        outer.extract("training.zip", tmp_path)
+    with zipfile.ZipFile(tmp_path / "training.zip") as inner:
+        inner.extract("training.csv", tmp_path)
+    read = fkd.load_faces(tmp_path)
+    np.testing.assert_array_equal(read.images, faces.images)
+    np.testing.assert_array_equal(read.keypoints, faces.keypoints)
+    with pytest.raises(DataError, match="at least 1"):
+        fkd.make_faces(0)
