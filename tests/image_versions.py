@@ -127,7 +127,7 @@ def install(folder: Path, image: Image) -> Path:
     subprocess.run([find_python(image.python), "-m", "venv", folder], check=True)
     print(f"== installing {' '.join(wanted)}", flush=True)
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, *wanted], check=True)
+    subprocess.run([*map(str, pip), *wanted], check=True)
     marker.write_text("\n".join(wanted))
     return python
 

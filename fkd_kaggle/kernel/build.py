@@ -1,12 +1,11 @@
 """Building kernels: folders that ``kaggle kernels push`` accepts.
 
-A folder contains the metadata and a script, which in turn contains the kernel's task and the
-package. Pushes nothing.
+A folder contains the metadata and a script or a notebook, which in turn contains the kernel's task
+and the package (``script``, ``notebook``). Pushes nothing.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ from fkd_kaggle.errors import KernelError
 from fkd_kaggle.kernel.job import KernelJob, KernelTask, blend_task, shard_tasks
 from fkd_kaggle.kernel.machines import ACCELERATOR, uses_gpu
 from fkd_kaggle.kernel.names import check_names, slug_for, title_for
-from fkd_kaggle.kernel.packing import pack_package
-from fkd_kaggle.settings import __version__
+from fkd_kaggle.kernel.notebook import make_notebook
+from fkd_kaggle.kernel.script import make_script
 
 MAX_SOURCE_BYTES: Final = 1_000_000
-"""Kaggle refuses kernels whose script is larger."""
+"""Kaggle refuses kernels whose script or notebook is not smaller than 1 MB ("The kernel source must
+be less than 1 megabytes in size")."""
 
 _METADATA: Final = "kernel-metadata.json"
 
@@ -114,6 +114,7 @@ def build_kernel_folder(
         title=kernel.title,
         accelerator=job.accelerator,
         docker_image=docker_image,
+        notebook=job.notebook,
     )
 
 
@@ -128,6 +129,7 @@ def write_kernel(
     private: bool = True,
     kernel_sources: Sequence[str] = (),
     docker_image: str = "",
+    notebook: bool = False,
 ) -> Path:
     """Write a kernel's script and metadata to ``folder`` and return the folder.
 
@@ -150,6 +152,8 @@ def write_kernel(
     docker_image
         Image in which the kernel must run, as Kaggle names it; empty for Kaggle's newest. A shard
         without an image keeps the one of its first version.
+    notebook
+        Whether to write a notebook instead of a script.
 
     Raises
     ------
@@ -159,9 +163,15 @@ def write_kernel(
     check_names(owner, slug, title)
     template = _templates() / "train-ensemble"
     metadata = json.loads((template / _METADATA).read_text(encoding="utf-8"))
-    script = _fill_template((template / metadata["code_file"]).read_text(encoding="utf-8"), task)
+    if notebook:
+        metadata["code_file"] = Path(metadata["code_file"]).with_suffix(".ipynb").name
+        metadata["kernel_type"] = "notebook"
+        script = make_notebook(task)
+    else:
+        text = (template / metadata["code_file"]).read_text(encoding="utf-8")
+        script = make_script(text, task)
     size = len(script.encode())
-    if size > MAX_SOURCE_BYTES:
+    if size >= MAX_SOURCE_BYTES:
         raise KernelError(
             f"the kernel's script has {size:,} bytes, Kaggle takes {MAX_SOURCE_BYTES:,}: it "
             "contains the package and the recipes; remove files that you added to them"
@@ -184,7 +194,7 @@ def write_kernel(
 
 
 def read_script(folder: Path) -> str:
-    """Return the text of the script in a built folder."""
+    """Return the text of the script or of the notebook in a built folder."""
     metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
     return (folder / metadata["code_file"]).read_text(encoding="utf-8")
 
@@ -216,20 +226,3 @@ def _machine(accelerator: str) -> dict[str, Any]:
         "enable_gpu": uses_gpu(accelerator),
         "enable_tpu": False,
     }
-
-
-def _fill_template(script: str, task: KernelTask) -> str:
-    """Return the template with the task and the package filled in."""
-    origin = f"Made by `fkd-kaggle kernel build`, version {__version__}, for run {task.run_name}."
-    encoded = base64.encodebytes(pack_package()).decode("ascii")
-    for placeholder, filled in (
-        ("Made by `fkd-kaggle kernel build`.", origin),
-        ('TASK = r"""{}"""', f'TASK = r"""{task.to_json()}"""'),
-        ('PACKAGE = """"""', f'PACKAGE = """\n{encoded}"""'),
-    ):
-        if script.count(placeholder) != 1:
-            raise KernelError(
-                f"the kernel's template has no line {placeholder!r}: reinstall the package"
-            )
-        script = script.replace(placeholder, filled)
-    return script

@@ -1,7 +1,8 @@
-"""Entry point of a kernel: find the data, train or blend, write the submission and the report.
+"""Entry point of a kernel: its steps, which the kernel's script or notebook calls one by one.
 
-The kernel's script unpacks the package and calls :func:`main`. Prints plain lines, because the log
-of a kernel is no terminal, and writes only to the working folder and to a temporary folder.
+A kernel unpacks the package, opens a :class:`KernelRun` and calls its steps. The steps print plain
+lines, because the log of a kernel is no terminal, and write only to the working folder and to a
+temporary folder.
 
 The environment variable ``FKD_KAGGLE_ROOT`` replaces the folder ``/kaggle``, so that a script can
 run on another machine.
@@ -14,9 +15,11 @@ import platform
 import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
 
 from fkd_kaggle import files, user_code
 from fkd_kaggle.ensemble.shards import merge_shards
@@ -33,123 +36,218 @@ if TYPE_CHECKING:
     from fkd_kaggle.runs.folder import Run
     from fkd_kaggle.runs.scores import Scores
 
-_INTERRUPTED = 130
+_INTERRUPTED: Final = 130
 """Exit code after an interruption."""
 
 
-def main(task_json: str) -> int:
-    """Run the task of a kernel.
+class KernelRun:
+    """The steps of a kernel, as a context manager that turns errors into one line.
+
+    Call ``check_machine``, ``find_data``, ``train`` (or ``blend``), ``write_submission``,
+    ``write_report`` and ``print_scores`` in this order.
 
     Parameters
     ----------
     task_json
         The task, as ``KernelTask.to_json`` wrote it.
 
-    Returns
-    -------
-    int
-        Exit code: 0; the error's ``exit_code`` after an error, which is printed as one line; 130
-        after an interruption.
+    Attributes
+    ----------
+    task : KernelTask
+        What the kernel does.
+    exit_code : int
+        0; the error's ``exit_code`` after an error, which is printed as one line; 130 after an
+        interruption.
     """
-    began = time.monotonic()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    # SIGTERM has the effect of Ctrl-C: the members trained so far are blended.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    root = Path(os.environ.get("FKD_KAGGLE_ROOT", "/kaggle"))
-    try:
+
+    def __init__(self, task_json: str) -> None:
+        self._began = time.monotonic()
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+        if threading.current_thread() is threading.main_thread():
+            # SIGTERM has the effect of Ctrl-C: the members trained so far are blended.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        self._root = Path(os.environ.get("FKD_KAGGLE_ROOT", "/kaggle"))
+        self._temporary = tempfile.TemporaryDirectory(prefix="fkd-data-")
+        self._data_dir = Path(self._temporary.name) / "data"
+        self._console = _plain_console()
+        self._machine: Machine | None = None
+        self._run: Run | None = None
+        self._scores: Scores | None = None
+        self.exit_code = 0
+        self.task = KernelTask.from_json(task_json)
+        for line in self.task.plan.ensemble.members:
+            # The user has packed the files that the recipes name, with this script.
+            user_code.trust(line.recipe.code)
+
+    @property
+    def run(self) -> Run:
+        """Return the run in the working folder.
+
+        Raises
+        ------
+        FkdError
+            Neither ``train`` nor ``blend`` was called.
+        """
+        if self._run is None:
+            raise FkdError("no network is trained yet: call train() or blend() first")
+        return self._run
+
+    @property
+    def scores(self) -> Scores:
+        """Return the run's cross-validated scores.
+
+        Raises
+        ------
+        FkdError
+            Neither ``train`` nor ``blend`` was called.
+        """
+        if self._scores is None:
+            raise FkdError("no network is trained yet: call train() or blend() first")
+        return self._scores
+
+    def check_machine(self) -> None:
+        """Print versions and GPUs; raise KernelError if the image is too old."""
         versions, gpus = environment.check_versions(), devices.list_gpus()
-        print(
+        image = os.environ.get("KAGGLE_DOCKER_IMAGE", "")
+        self._machine = Machine(platform.python_version(), versions, image, len(gpus))
+        self._print(
             f"fkd-kaggle {__version__}, Keras {versions['keras']}, "
-            f"TensorFlow {versions['tensorflow']}, GPUs: {len(gpus) or 'none'}",
-            flush=True,
+            f"TensorFlow {versions['tensorflow']}, GPUs: {len(gpus) or 'none'}"
         )
-        machine = Machine(
-            platform.python_version(),
-            versions,
-            os.environ.get("KAGGLE_DOCKER_IMAGE", ""),
-            len(gpus),
+
+    def find_data(self) -> None:
+        """Find the competition's files among the inputs; raise DataError if they are missing."""
+        environment.link_competition_files(self._root / "input", self._data_dir)
+
+    def train(self) -> None:
+        """Train the task's members within the time; a kernel without shards blends them."""
+        from fkd_kaggle import pipeline
+        from fkd_kaggle.display.training import TrainingDisplay
+
+        task = self.task
+        run = pipeline.create_run(task.plan, self._data_dir, self._root / "working", task.run_name)
+        self._run = run
+        only = None if task.shard is None else [member.name for member in task.members]
+        with TrainingDisplay(self._console) as display:
+            self._scores = pipeline.train(
+                run, self._data_dir, time_limit=self._time_limit(), only=only, on_event=display
+            )
+        self._write_machine()
+
+    def blend(self) -> None:
+        """Merge the members that other kernels have trained, and blend them."""
+        from fkd_kaggle.ensemble import fitting
+
+        task = self.task
+        run = fitting.start_run(self._root / "working", task.run_name, task.plan, self._data_dir)
+        self._run = run
+        shards = environment.find_input_runs(self._root / "input", task.run_name)
+        missing = merge_shards(shards, run)
+        count = len(task.members)
+        self._print(
+            f"run {run.name}: {count - len(missing)} of {count} members "
+            f"from {len(shards)} of {len(task.gather)} kernels"
         )
-        with tempfile.TemporaryDirectory(prefix="fkd-data-") as temporary:
-            task = KernelTask.from_json(task_json)
-            return _run_task(task, root, Path(temporary), machine, began)
-    except FkdError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr, flush=True)
-        return _INTERRUPTED
+        if missing:
+            self._print(f"not trained, the blend goes without them: {', '.join(missing)}")
+        endings = [shard.status for shard in shards if shard.status != "finished"]
+        status = endings[0] if endings else "failures" if missing else "finished"
+        self._scores = fitting.blend_run(run, self._data_dir, status=status)
+        self._write_machine()
+
+    def write_submission(self) -> None:
+        """Predict the test faces and write ``submission.csv``."""
+        target = self._root / "working" / "submission.csv"
+        _write_submission(self.run, self._data_dir, target)
+        self._print(f"wrote {target}")
+
+    def write_report(self) -> list[Path]:
+        """Write the run's page and figures; return the figures that people read on Kaggle.
+
+        A failure is printed instead of raised, to keep the trained run.
+        """
+        try:
+            from fkd_kaggle.report.run import write_run_page
+
+            page = write_run_page(self.run, self._data_dir)
+        except Exception as error:
+            self._print(f"no report ({type(error).__name__}: {error})")
+            return []
+        self._print(f"report: {page}")
+        names = ("curves.png", "keypoints.png", "faces.png", "doubtful.png")
+        return [page.parent / name for name in names if (page.parent / name).exists()]
+
+    def print_scores(self) -> None:
+        """Print the table of scores with the expected score."""
+        from fkd_kaggle.display import tables
+
+        self._console.print(tables.scores_table(self.scores))
+
+    def close(self) -> None:
+        """Print how the run has ended, and remove the temporary files."""
+        if self._run is not None and self.exit_code == 0:
+            status = self._run.status
+            self._print(f"{self._run.name}: {status} after {time.monotonic() - self._began:.0f} s")
+            self.exit_code = _INTERRUPTED if status == "interrupted" else 0
+        self._temporary.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Print an error of this package as one line; other exceptions keep their traceback."""
+        if isinstance(error, FkdError):
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            self.exit_code = error.exit_code
+        elif isinstance(error, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr, flush=True)
+            self.exit_code = _INTERRUPTED
+        self.close()
+        return isinstance(error, FkdError | KeyboardInterrupt)
+
+    def _time_limit(self) -> float:
+        """Return the seconds for training: the plan's limit, or less if the session ends."""
+        left = training_time(self.task.session_limit) - (time.monotonic() - self._began)
+        return min(left, self.task.plan.time_limit or left)
+
+    def _write_machine(self) -> None:
+        if self._machine is not None:
+            write_machine(self.run.path, self._machine)
+
+    def _print(self, line: str) -> None:
+        """Print a line without markup and without line breaks."""
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def _run_task(task: KernelTask, root: Path, temporary: Path, machine: Machine, began: float) -> int:
-    """Run a task with Kaggle's folders in ``root`` and return the exit code."""
+def main(task_json: str) -> int:
+    """Run all steps of a kernel's task and return the exit code, see :class:`KernelRun`."""
+    with KernelRun(task_json) as kernel:
+        kernel.check_machine()
+        kernel.find_data()
+        if kernel.task.gather:
+            kernel.blend()
+        else:
+            kernel.train()
+        if kernel.task.submits:
+            kernel.write_submission()
+            kernel.write_report()
+            kernel.print_scores()
+    return kernel.exit_code
+
+
+def _plain_console() -> Console:
     from rich.console import Console
 
-    console = Console(force_terminal=False, no_color=True, width=120)
-    working = root / "working"
-    for line in task.plan.ensemble.members:
-        # The person who pushed the kernel named this code; nobody else's reaches its script.
-        user_code.trust(line.recipe.code)
-    data_dir = environment.link_competition_files(root / "input", temporary / "data")
-    if task.gather:
-        run, scores = _blend_shards(task, root, data_dir, console)
-    else:
-        run, scores = _train(task, root, data_dir, console, began)
-    write_machine(run.path, machine)
-    status = run.status
-    if task.submits:
-        _write_submission(run, data_dir, working / "submission.csv", console)
-        _write_report(run, data_dir, console)
-        _print_scores(scores, console)
-    _print(console, f"{run.name}: {status} after {time.monotonic() - began:.0f} s")
-    return _INTERRUPTED if status == "interrupted" else 0
+    return Console(force_terminal=False, force_jupyter=False, no_color=True, width=120)
 
 
-def _train(
-    task: KernelTask, root: Path, data_dir: Path, console: Console, began: float
-) -> tuple[Run, Scores]:
-    """Train the task's members within the time limit; without shards, also blend the members."""
-    from fkd_kaggle import pipeline
-    from fkd_kaggle.display.training import TrainingDisplay
-
-    run = pipeline.create_run(task.plan, data_dir, root / "working", task.run_name)
-    only = None if task.shard is None else [member.name for member in task.members]
-    with TrainingDisplay(console) as display:
-        scores = pipeline.train(
-            run, data_dir, time_limit=_time_limit(task, began), only=only, on_event=display
-        )
-    return run, scores
-
-
-def _blend_shards(
-    task: KernelTask, root: Path, data_dir: Path, console: Console
-) -> tuple[Run, Scores]:
-    """Merge the members of the shards into one run and blend them."""
-    from fkd_kaggle.ensemble import fitting
-
-    run = fitting.start_run(root / "working", task.run_name, task.plan, data_dir)
-    shards = environment.find_input_runs(root / "input", task.run_name)
-    missing = merge_shards(shards, run)
-    count = len(task.members)
-    _print(
-        console,
-        f"run {run.name}: {count - len(missing)} of {count} members "
-        f"from {len(shards)} of {len(task.gather)} kernels",
-    )
-    if missing:
-        _print(console, f"not trained, the blend goes without them: {', '.join(missing)}")
-    endings = [shard.status for shard in shards if shard.status != "finished"]
-    status = endings[0] if endings else "failures" if missing else "finished"
-    return run, fitting.blend_run(run, data_dir, status=status)
-
-
-def _time_limit(task: KernelTask, began: float) -> float:
-    """Return the seconds for training: the plan's limit, or less if the session ends earlier."""
-    left = training_time(task.session_limit) - (time.monotonic() - began)
-    return min(left, task.plan.time_limit or left)
-
-
-def _write_submission(run: Run, data_dir: Path, target: Path, console: Console) -> None:
+def _write_submission(run: Run, data_dir: Path, target: Path) -> None:
     """Predict the test faces and write the submission to ``target``.
 
     Does not use ``pipeline.write_run_submission``: its file names need python-slugify, which the
@@ -164,28 +262,3 @@ def _write_submission(run: Run, data_dir: Path, target: Path, console: Console) 
     submission.validate_submission(built, lookup)
     text = submission.submission_text(built.row_ids.tolist(), built.locations.tolist())
     files.write_text(target, text)
-    _print(console, f"wrote {target}")
-
-
-def _write_report(run: Run, data_dir: Path, console: Console) -> None:
-    """Write the run's page; print a failure instead of raising it, to keep the trained run."""
-    try:
-        from fkd_kaggle.report.run import write_run_page
-
-        page = write_run_page(run, data_dir)
-    except Exception as error:
-        _print(console, f"no report ({type(error).__name__}: {error})")
-    else:
-        _print(console, f"report: {page}")
-
-
-def _print_scores(scores: Scores, console: Console) -> None:
-    """Print the table of scores."""
-    from fkd_kaggle.display import tables
-
-    console.print(tables.scores_table(scores))
-
-
-def _print(console: Console, line: str) -> None:
-    """Print a line without markup and without line breaks."""
-    console.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -10,11 +10,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fkd_kaggle import errors
 from fkd_kaggle.kaggle_api.kernels import KernelStatus
 
 _TRACEBACK: Final = "Traceback (most recent call last)"
 
 _FRAME: Final = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<name>\S+))?')
+
+_NOTEBOOK_FRAME: Final = re.compile(
+    r"^\s*File (?P<file>\S+\.py):(?P<line>\d+)(?:, in (?P<name>[\w.<>]+))?"
+)
+"""A frame as IPython prints it."""
+
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
+"""Control codes in the tracebacks of notebooks."""
+
+_OWN_ERRORS: Final = frozenset(
+    name
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, errors.FkdError)
+)
+"""Names of this package's exceptions; IPython prints them without their module."""
 
 _EXCEPTION: Final = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<what>.*))?$")
 
@@ -49,6 +65,7 @@ def find_failure(lines: Sequence[str]) -> Failure:
     lines
         Lines of the log.
     """
+    lines = [_COLOURS.sub("", line) for line in lines]
     starts = [number for number, line in enumerate(lines) if _TRACEBACK in line]
     if not starts:
         errors = [line.strip() for line in lines if line.strip().lower().startswith("error:")]
@@ -56,7 +73,9 @@ def find_failure(lines: Sequence[str]) -> Failure:
         return Failure(reason[:_LONGEST], "", tuple(line for line in lines if line.strip())[-8:])
     after = lines[starts[-1] + 1 :]
     block = _traceback_block(after)
-    frames = [match for match in map(_FRAME.match, block) if match]
+    frames = [
+        match for line in block if (match := _FRAME.match(line) or _NOTEBOOK_FRAME.match(line))
+    ]
     own = [match for match in frames if _OWN_FILE.search(match["file"])]
     ending = next((line.strip() for line in reversed(block) if _is_exception(line)), "")
     if _WRAPPED in ending:
@@ -122,7 +141,7 @@ def _reason(ending: str) -> str:
         return ending[:_LONGEST]
     kind = match["kind"].rsplit(".", 1)[-1]
     what = (match["what"] or "").strip()
-    if match["kind"].startswith("fkd_kaggle.") and what:
+    if (match["kind"].startswith("fkd_kaggle.") or kind in _OWN_ERRORS) and what:
         return what[:_LONGEST]  # Messages of this package are written for users.
     return f"{kind}: {what}"[:_LONGEST] if what else kind
 

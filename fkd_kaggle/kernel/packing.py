@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Final
 
 NOT_PACKED: Final = ("__main__.py", "_kernels", "api", "cli", "export", "photos", "practice")
@@ -28,7 +29,8 @@ def pack_package() -> bytes:
     """Return a zip of this package as it is installed; the same bytes for the same files."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, content in sorted((*_package_files(), *_dependency_files())):
+        packed = (*_package_files(), *_dependency_files(), *_licence())
+        for name, content in sorted(packed):
             entry = zipfile.ZipInfo(name)  # Its default time is constant: 1980-01-01.
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
@@ -50,6 +52,15 @@ def _walk(item: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
             yield from _walk(child, f"{name}/{child.name}")
     elif item.is_file() and item.name.endswith(SUFFIXES):
         yield name, item.read_bytes()
+
+
+def _licence() -> Iterator[tuple[str, bytes]]:
+    """Yield this package's licence, from an installed package or from a checkout."""
+    root = resources.files("fkd_kaggle")
+    installed = root / "_kernels" / "LICENSE"
+    path = installed if installed.is_file() else Path(str(root)).parent / "LICENSE"
+    if path.is_file():
+        yield "fkd_kaggle/LICENSE", path.read_bytes()
 
 
 def _dependency_files() -> Iterator[tuple[str, bytes]]:

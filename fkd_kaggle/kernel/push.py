@@ -8,6 +8,7 @@ Kaggle.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -264,7 +265,16 @@ class KernelPusher:
 
 
 def script_digest(text: str) -> str:
-    """Return the SHA-256 of a script without trailing spaces; Kaggle may change line endings."""
+    """Return the SHA-256 of a script without trailing spaces; Kaggle may change line endings.
+
+    Of a notebook, only the cells' types and texts count: Kaggle's client rewrites the JSON.
+    """
+    try:
+        cells = json.loads(text)["cells"] if text.lstrip().startswith("{") else None
+        if cells is not None:
+            text = "\n".join(f"{cell['cell_type']}\n{''.join(cell['source'])}" for cell in cells)
+    except (ValueError, TypeError, KeyError):
+        pass  # a script
     lines = [line.rstrip() for line in text.strip().splitlines()]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

@@ -1,9 +1,19 @@
-"""Train an ensemble for Kaggle's Facial Keypoints Detection, predict, write submission.csv.
+"""Kaggle's Facial Keypoints Detection: SUMMARY_TITLE
 
-Made by `fkd-kaggle kernel build`.
-Steps: 1. unpack the fkd_kaggle package from PACKAGE, 2. check the image's versions, 3. link the
-competition's files, 4. train the members, or blend those of other kernels, within the session's
-time, 5. predict the test faces and write submission.csv and the run's report.
+SUMMARY_LINES
+
+Steps (see `main`)
+    1. unpack the package fkd_kaggle from PACKAGE, at the end of this script
+    2. check the machine: versions of packages, GPUs
+    3. find the competition's files among the inputs
+    4. train the networks within the session's time, or blend those of other kernels
+    5. predict the test faces and write submission.csv
+    6. write the report: learning curves, errors by keypoint, faces; print the scores
+
+Source: PACKAGE is a zip of the complete source code, SUMMARY_VERSION.
+    `python train_ensemble.py --unpack FOLDER` unpacks it.
+    Made by `fkd-kaggle kernel build`.
+Licence: MIT, Copyright (c) 2026 The fkd-kaggle founders; see fkd_kaggle/LICENSE in PACKAGE.
 """
 
 import base64
@@ -14,21 +24,40 @@ import zipfile
 
 
 def main() -> int:
-    """Unpack the package, put it on Python's path and do the task."""
+    """Do the steps in their order; an error of the package ends the kernel with one line."""
     with tempfile.TemporaryDirectory(prefix="fkd-kaggle-") as folder:
-        with zipfile.ZipFile(io.BytesIO(base64.b64decode(PACKAGE))) as package:
-            package.extractall(folder)
+        unpack(folder)
         sys.path.insert(0, folder)
         from fkd_kaggle.kernel import entry_point
 
-        return entry_point.main(TASK)  # steps 2 to 5
+        with entry_point.KernelRun(TASK) as kernel:
+            kernel.check_machine()
+            kernel.find_data()
+            if kernel.task.gather:
+                kernel.blend()  # the networks that other kernels have trained
+            else:
+                kernel.train()
+            if kernel.task.submits:  # a shard leaves its networks to the kernel that blends
+                kernel.write_submission()
+                kernel.write_report()
+                kernel.print_scores()
+        return kernel.exit_code
 
 
-# What this kernel does, as JSON: recipes, folds, epochs, time limit, shard.
+def unpack(folder: str) -> None:
+    """Unpack the package's source code into a folder."""
+    with zipfile.ZipFile(io.BytesIO(base64.b64decode(PACKAGE))) as package:
+        package.extractall(folder)
+
+
+# What this kernel does, as JSON: recipes with all their options, folds, time limit, shard.
 TASK = r"""{}"""
 
-# A zip of the package's files, base64.
+# The source code of the package: a zip, as base64. Nothing else follows.
 PACKAGE = """"""
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] == ["--unpack"]:
+        unpack(sys.argv[2])
+    else:
+        sys.exit(main())

@@ -17,6 +17,7 @@ from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus
 from fkd_kaggle.practice import fault_injection
 from fkd_kaggle.practice.kernels import push
 from fkd_kaggle.practice.kernels.host import WEEKLY_GPU_SECONDS, KernelHost
+from fkd_kaggle.practice.kernels.sandbox import EXECUTED
 from fkd_kaggle.practice.kernels.store import KernelVersion
 from fkd_kaggle.practice.wire_format import (
     paginate,
@@ -74,6 +75,14 @@ def blueprint(kernels: KernelHost) -> flask.Blueprint:
         if path is None:
             refuse(404, "Not found")
         return fault_injection.send_file(path, path.name)
+
+    @routes.get("/storage/notebooks/<int:session>.ipynb")
+    def executed_notebook(session: int) -> flask.Response:
+        version = kernels.versions.session(session)
+        path = kernels.versions.folder(version) / EXECUTED if version else None
+        if path is None or not path.is_file():
+            refuse(404, "Not found")
+        return flask.send_file(path, as_attachment=True, download_name=EXECUTED)
 
     return routes
 

@@ -294,7 +294,9 @@ class KernelHost:
                 self._python = sandbox.prepare_image(self._folder / "image")
             mounts = self._mounts(version)
             text = self.versions.source(version)
-            sandbox.prepare_folders(folder, text, mounts, isolated=isolated)
+            sandbox.prepare_folders(
+                folder, text, mounts, isolated=isolated, notebook=version.notebook
+            )
             job = sandbox.kernel_command(
                 folder,
                 self._python,
@@ -304,6 +306,7 @@ class KernelHost:
                 gpu=version.gpu,
                 session=version.session,
                 image=version.docker_image,
+                notebook=version.notebook,
             )
             job |= {"limit": version.limit, "log": str(self.versions.log_file(version))}
             files.write_json(folder / runner.JOB, job)
@@ -339,7 +342,11 @@ class KernelHost:
 
     def _finish(self, version: KernelVersion, status: str, failure: str) -> None:
         """Store the final status of a version and remove its temporary folders."""
-        sandbox.clean_up(self.versions.folder(version))
+        folder = self.versions.folder(version)
+        executed = self.versions.working(version) / sandbox.EXECUTED
+        if version.notebook and executed.is_file() and not executed.is_symlink():
+            executed.replace(folder / sandbox.EXECUTED)  # not among the output files
+        sandbox.clean_up(folder)
         with contextlib.suppress(FkdError):  # a full disk must not prevent the end
             self.versions.change(version.session, status=status, failure=failure, ended=self.now())
 

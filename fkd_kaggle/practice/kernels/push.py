@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from typing import Any, Final
@@ -35,6 +36,9 @@ _RETIRED: Final = {
 }
 """Retired machine in lower case → the machine that Kaggle uses instead, without a message
 (Kaggle/kaggle-cli 2.2.5, verified in November 2026)."""
+
+_NOTEBOOK_PACKAGES: Final = ("nbclient", "nbformat", "ipykernel")
+"""Packages that execute notebooks; Kaggle's image has them."""
 
 _IMAGE: Final = re.compile(r"gcr\.io/[a-z0-9/_-]+@sha256:[0-9a-f]{64}", re.ASCII)
 """An image of Kaggle's, as kagglesdk documents it."""
@@ -89,6 +93,12 @@ def _validate(kernels: KernelHost, request: Any, answer: Any) -> PushRequest:
     notebook = request.kernel_type == "notebook"
     if notebook:
         _check_notebook(request.text)
+        missing = [name for name in _NOTEBOOK_PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise PushRefusedError(
+                f"A practice Kaggle needs {', '.join(missing)} to run notebooks: "
+                "pip install 'fkd-kaggle[notebook]'"
+            )
     owner, slug, title = _resolve_name(kernels, request)
     return PushRequest(
         owner=owner,

@@ -26,6 +26,15 @@ from typing import Any, Final
 ROOT_VARIABLE: Final = "FKD_KAGGLE_ROOT"
 """Environment variable with the folder that replaces ``/kaggle``."""
 
+SCRIPT: Final = "script.py"
+"""Name of a kernel's script in ``/kaggle/src``."""
+
+NOTEBOOK: Final = "notebook.ipynb"
+"""Name of a kernel's notebook in ``/kaggle/src``."""
+
+EXECUTED: Final = "__notebook__.ipynb"
+"""Name of the executed notebook in ``/kaggle/working``, as on Kaggle."""
+
 _FOLDERS: Final = ("input", "working", "src", "temp", "home")
 
 _PACKAGE: Final = "fkd_kaggle"
@@ -135,7 +144,9 @@ def is_isolated() -> bool:
         return done.returncode == 0 and (Path(name) / "kaggle" / "working" / "created").exists()
 
 
-def prepare_folders(folder: Path, text: str, mounts: Iterable[Mount], *, isolated: bool) -> None:
+def prepare_folders(
+    folder: Path, text: str, mounts: Iterable[Mount], *, isolated: bool, notebook: bool = False
+) -> None:
     """Create Kaggle's folders with a kernel's script and input under ``folder/kaggle``.
 
     Parameters
@@ -143,17 +154,20 @@ def prepare_folders(folder: Path, text: str, mounts: Iterable[Mount], *, isolate
     folder
         The version's folder.
     text
-        The script.
+        The script or the notebook.
     mounts
         Its input. With namespaces it is mounted later; otherwise it is copied.
     isolated
         Whether the kernel has its own namespaces.
+    notebook
+        Whether ``text`` is a notebook.
     """
     kaggle = folder / "kaggle"
     for name in _FOLDERS:
         (kaggle / name).mkdir(parents=True, exist_ok=True)
     (folder / "root").mkdir(exist_ok=True)
-    (kaggle / "src" / "script.py").write_text(text, encoding="utf-8", newline="")
+    name = NOTEBOOK if notebook else SCRIPT
+    (kaggle / "src" / name).write_text(text, encoding="utf-8", newline="")
     for mount in mounts:
         target = kaggle / "input" / mount.target
         if isolated:
@@ -173,6 +187,7 @@ def kernel_command(
     gpu: bool,
     session: int,
     image: str,
+    notebook: bool = False,
 ) -> dict[str, Any]:
     """Return the kernel's command, working directory and environment, as ``runner`` reads them.
 
@@ -194,6 +209,8 @@ def kernel_command(
         Number of the run.
     image
         Name of the image.
+    notebook
+        Whether it is a notebook instead of a script.
     """
     kaggle = Path("/kaggle") if isolated else folder / "kaggle"
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
@@ -212,13 +229,17 @@ def kernel_command(
     }
     if not gpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
-    script = str(kaggle / "src" / "script.py")
+    if notebook:
+        source, executed = kaggle / "src" / NOTEBOOK, kaggle / "working" / EXECUTED
+        program = [str(Path(__file__).with_name("notebook_runner.py")), str(source), str(executed)]
+    else:
+        program = [str(kaggle / "src" / SCRIPT)]
     if isolated:
         command = _namespace_command(folder, mounts, internet=internet, python=str(python))
-        return {"command": [*command, script], "cwd": str(folder), "environment": environment}
+        return {"command": [*command, *program], "cwd": str(folder), "environment": environment}
     environment[ROOT_VARIABLE] = str(kaggle)
     return {
-        "command": [str(python), script],
+        "command": [str(python), *program],
         "cwd": str(kaggle / "working"),
         "environment": environment,
     }
