@@ -9,7 +9,6 @@ import typer
 
 from fkd_kaggle.cli import options
 from fkd_kaggle.display.console import INTERRUPTED, make_console, print_line
-from fkd_kaggle.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +35,8 @@ AnnotationFile = Annotated[
         "-a",
         metavar="XML",
         show_default="FOLDER/annotations.xml",
-        help="Annotations in CVAT's format 'for images 1.1': 15 points per face, in any order.",
+        help="Annotations in CVAT's format 'for images 1.1', plain or packed: 15 points per face, "
+        "in any order.",
     ),
 ]
 
@@ -128,10 +128,6 @@ def evaluate(
     from fkd_kaggle.runs.folder import find_run
 
     console = make_console()
-    if annotations is None:
-        annotations = photos / "annotations.xml"
-        if not annotations.exists():
-            raise DataError(f"{annotations} does not exist: name the file with --annotations")
     found = find_run(run, runs_dir)
     target = output or EVALUATIONS / f"{found.name}-{crop}"
     with console.status("loading…") as status:
@@ -145,6 +141,7 @@ def evaluate(
             on_progress=show_photo_progress(status),
         )
     print_skipped(console, result.skipped)
+    _print_adjusted(console, result.adjusted)
     summary = evaluation_page.summarize_evaluation(result)
     console.print(tables.evaluation_table(summary, 100 * evaluation_results.FAILURE_NME))
     print_line(console, f"figures: {target / 'index.html'}")
@@ -237,3 +234,10 @@ def print_skipped(console: Console, skipped: Sequence[SkippedInput]) -> None:
         print_line(console, f"skipped {item}")
     if len(skipped) > _MAX_SKIPPED_LINES:
         print_line(console, f"skipped {len(skipped) - _MAX_SKIPPED_LINES} more: see skipped.csv")
+
+
+def _print_adjusted(console: Console, adjusted: Sequence[SkippedInput]) -> None:
+    """Print how many photos have another size or orientation than annotated, and one of them."""
+    if adjusted:
+        count = f"{len(adjusted)} photo{'s' if len(adjusted) > 1 else ''}"
+        print_line(console, f"mapped the points of {count}, see adjusted.csv: {adjusted[0]}")

@@ -31,7 +31,7 @@ from fkd_kaggle.photos.annotations.types import SkippedInput
 from fkd_kaggle.photos.face_drawing import DrawingFolder
 from fkd_kaggle.photos.face_files import STANDARD_OUTPUT
 from fkd_kaggle.photos.found_faces import PhotoFace
-from fkd_kaggle.photos.images import read_photo
+from fkd_kaggle.photos.images import read_photo, save_picture
 from fkd_kaggle.photos.photo_inputs import PhotoInputs, collect_inputs
 from fkd_kaggle.photos.references import ReferenceModel, find_faces, select_points
 from fkd_kaggle.report.tiles import make_sheet, make_tile
@@ -174,7 +174,8 @@ def annotate_photos(
         face_files.write_faces_json(targets.json, faces, face_points, reasons)
     if partial is not None:
         partial.unlink(missing_ok=True)
-    skipped = tuple(sorted([*annotator.skipped, *nothing], key=lambda item: item.name))
+    unused = [*annotator.skipped, *nothing, *inputs.skipped]
+    skipped = tuple(sorted(unused, key=lambda item: item.name))
     return AnnotationResult(faces, skipped, table, picture, tuple(point_names))
 
 
@@ -323,5 +324,4 @@ def _draw_sheet(paths: dict[str, Path], table: PointTable, target: Path) -> None
         photo = read_photo(paths[name])
         caption = name + ("" if len(known) else ": no face")
         tiles.append(make_tile(photo, known if len(known) else None, None, caption))
-    with files.atomic_path(target) as path:
-        make_sheet(tiles).save(path)
+    save_picture(make_sheet(tiles), target)

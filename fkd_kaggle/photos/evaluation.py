@@ -17,13 +17,16 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from fkd_kaggle.errors import DataError, FkdError, unknown_name
-from fkd_kaggle.photos.annotations.types import AnnotatedPhoto, Annotations, SkippedInput
+from fkd_kaggle.photos import photo_folder
+from fkd_kaggle.photos.annotated_photos import PlacedPhoto, match_files, place_faces
+from fkd_kaggle.photos.annotations.types import AnnotatedPhoto, Annotations
 from fkd_kaggle.photos.crops import Crop, crop_aligned, crop_around
 from fkd_kaggle.photos.detection import DETECTED_KEYPOINTS, Detection, detect_faces
 from fkd_kaggle.photos.evaluation_results import Evaluation, FaceResult
-from fkd_kaggle.photos.images import read_photo, to_grey
+from fkd_kaggle.photos.images import load_photo, to_grey
 from fkd_kaggle.photos.localization import BATCH_SIZE, Predict, locate_keypoints
 from fkd_kaggle.photos.mean_face import MeanFace, point_radius
+from fkd_kaggle.photos.skipped_inputs import SkippedInput, by_relevance, summarize_reasons
 
 CROPS = ("annotated", "detect")
 """Where a face's first crop comes from: the annotated points, or the face detector."""
@@ -47,8 +50,7 @@ def evaluate_photos(
     Parameters
     ----------
     folder
-        Folder of the photos. Their names in the annotation file are tried with and without their
-        leading folders.
+        Folder of the photos; see ``photo_names`` for how their names are matched.
     annotations
         The annotated photos.
     predict
@@ -71,20 +73,25 @@ def evaluate_photos(
     """
     if crop not in CROPS:
         raise FkdError(unknown_name("crop", crop, CROPS))
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder of photos")
+    paths = match_files(photo_folder.scan_folder(folder), annotations.photos)
     omitted = _Omitted(list(annotations.skipped))
+    adjusted: list[SkippedInput] = []
     results: list[FaceResult] = []
     pending: list[_FaceTask] = []
-    for number, photo in enumerate(annotations.photos):
+    for number, (photo, path) in enumerate(zip(annotations.photos, paths, strict=True)):
         if on_progress:
             on_progress(number, len(annotations.photos))
-        try:
-            pixels = _read_as_annotated(_find_photo(folder, photo.name), photo.size)
-        except DataError as error:
-            omitted.add(photo.name, str(error).split(": ", 1)[-1])
+        if isinstance(path, str):
+            omitted.add(photo.name, path)
             continue
-        pending += _face_tasks(photo, pixels, mean_face, crop, omitted)
+        try:
+            placed = place_faces(photo, load_photo(path), mean_face)
+        except DataError as error:
+            omitted.add(photo.name, str(error).removeprefix(f"{path}: "))
+            continue
+        if placed.adjustment:
+            adjusted.append(SkippedInput(photo.name, placed.adjustment))
+        pending += _face_tasks(photo, placed, mean_face, crop, omitted)
         if len(pending) >= BATCH_SIZE:
             results += _score(pending, predict, mean_face, on_face)
             pending = []
@@ -92,8 +99,10 @@ def evaluate_photos(
     if on_progress:
         on_progress(len(annotations.photos), len(annotations.photos))
     if not results:
-        raise DataError(f"no face in {folder} could be evaluated ({omitted.reasons()})")
-    return Evaluation(tuple(results), tuple(omitted.skipped), crop, omitted.missed)
+        reasons = summarize_reasons(omitted.skipped)
+        raise DataError(f"no face in {folder} could be evaluated ({reasons})")
+    skipped = tuple(by_relevance(omitted.skipped))
+    return Evaluation(tuple(results), skipped, crop, omitted.missed, tuple(adjusted))
 
 
 def match_points(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarray:
@@ -146,48 +155,22 @@ class _Omitted:
         self.missed += 1
         self.add(photo, f"face {face} was not found by the face detector")
 
-    def reasons(self) -> str:
-        """Return the first three entries as text."""
-        more = f" and {len(self.skipped) - 3} more" if len(self.skipped) > 3 else ""
-        return "; ".join(map(str, self.skipped[:3])) + more
-
-
-def _find_photo(folder: Path, name: str) -> Path:
-    """Return the path of a photo whose name may begin with folders of another machine."""
-    parts = Path(name.replace("\\", "/")).parts
-    for start in range(len(parts)):
-        path = folder.joinpath(*parts[start:])
-        if path.is_file():
-            return path
-    raise DataError(f"{folder / name}: there is no such photo")
-
-
-def _read_as_annotated(path: Path, size: tuple[int, int] | None) -> np.ndarray:
-    """Return a photo in the orientation in which it was annotated.
-
-    Photos are rotated as their EXIF orientation says, except if only the stored pixels have the
-    annotated width and height.
-    """
-    pixels = read_photo(path)
-    if size not in (None, pixels.shape[1::-1]):
-        stored = read_photo(path, upright=False)
-        if stored.shape[1::-1] == size:
-            return stored
-    return pixels
-
 
 def _face_tasks(
-    photo: AnnotatedPhoto, pixels: np.ndarray, mean_face: MeanFace, crop: str, omitted: _Omitted
+    photo: AnnotatedPhoto,
+    placed: PlacedPhoto,
+    mean_face: MeanFace,
+    crop: str,
+    omitted: _Omitted,
 ) -> Iterator[_FaceTask]:
     """Yield the photo's annotated faces with their first crops."""
+    pixels = placed.pixels
     height, width = pixels.shape[:2]
     faces = []
-    for number, points in enumerate(photo.faces, start=1):
+    for number, points in enumerate(placed.faces, start=1):
         centre = points.mean(0)
         if (centre < 0).any() or (centre > (width, height)).any():
-            other = f"; annotated at {photo.size[0]}×{photo.size[1]}" if photo.size else ""
-            reason = f"face {number} lies outside the photo ({width}×{height}{other})"
-            omitted.add(photo.name, reason)
+            omitted.add(photo.name, f"face {number} lies outside the photo ({width}×{height})")
         else:
             faces.append((number, points))
     if crop == "annotated":

@@ -3,6 +3,7 @@
     photos.csv      one row per face: errors in crop and photo pixels, NME, spread of the views
     points.csv      one row per point: annotated and predicted
     skipped.csv     photos and faces that were not scored, and why
+    adjusted.csv    photos of another size or orientation than annotated, and how they were mapped
     summary.json    the errors over all faces
     faces/          a picture of every face
     sheet-1.png …   the pictures of all faces, the largest errors first
@@ -27,7 +28,9 @@ from fkd_kaggle.keypoints import KEYPOINT_NAMES
 from fkd_kaggle.photos.annotations import cvat
 from fkd_kaggle.photos.evaluation import evaluate_photos
 from fkd_kaggle.photos.evaluation_results import FAILURE_NME, Evaluation, FaceResult
+from fkd_kaggle.photos.images import save_picture
 from fkd_kaggle.photos.mean_face import load_mean_face
+from fkd_kaggle.photos.photo_archive import unpacked_folder
 from fkd_kaggle.report import html
 from fkd_kaggle.report.tiles import make_sheet, make_tile
 from fkd_kaggle.runs.folder import Run
@@ -63,7 +66,7 @@ _POINT_COLUMNS = (
 def write_evaluation(
     target: Path,
     folder: Path,
-    annotations: Path,
+    annotations: Path | None,
     run: Run,
     *,
     crop: str = "annotated",
@@ -77,9 +80,9 @@ def write_evaluation(
     target
         The folder to write. An earlier evaluation there is replaced.
     folder
-        Folder of the photos.
+        Folder of the photos, or a zip of it.
     annotations
-        The annotation file, in the CVAT format "for images 1.1".
+        The annotation file, in the CVAT format "for images 1.1". Default: the one in the folder.
     run
         The run that predicts.
     crop
@@ -95,30 +98,32 @@ def write_evaluation(
         The annotations cannot be read, the run cannot predict, no face could be scored, or
         ``target`` contains other files.
     """
-    annotated = cvat.read_cvat(annotations, label)
-    predict, mean_face = Predictor(run), load_mean_face(run)
-    with files.atomic_folder(target, SUMMARY) as new:
-        pictures = _FacePictures(new)
-        evaluation = evaluate_photos(
-            folder,
-            annotated,
-            predict,
-            mean_face,
-            crop=crop,
-            on_face=pictures.add,
-            on_progress=on_progress,
-        )
-        summary = {
-            "run": run.name,
-            "photos": str(folder),
-            "annotations": str(annotations),
-            "label": annotated.label,
-            **summarize_evaluation(evaluation),
-        }
-        files.write_json(new / SUMMARY, summary)
-        _write_tables(new, evaluation, pictures.names)
-        title = f"{run.name} on {folder.name}"
-        _write_page(new, title, summary, evaluation, pictures.write_sheets(evaluation.faces))
+    with unpacked_folder(folder) as place:
+        source = annotations or cvat.find_annotations(place)
+        annotated = cvat.read_cvat(source, label)
+        predict, mean_face = Predictor(run), load_mean_face(run)
+        with files.atomic_folder(target, SUMMARY) as new:
+            pictures = _FacePictures(new)
+            evaluation = evaluate_photos(
+                place,
+                annotated,
+                predict,
+                mean_face,
+                crop=crop,
+                on_face=pictures.add,
+                on_progress=on_progress,
+            )
+            summary = {
+                "run": run.name,
+                "photos": str(folder),
+                "annotations": str(annotations or folder / source.name),
+                "label": annotated.label,
+                **summarize_evaluation(evaluation),
+            }
+            files.write_json(new / SUMMARY, summary)
+            _write_tables(new, evaluation, pictures.names)
+            title = f"{run.name} on {folder.name}"
+            _write_page(new, title, summary, evaluation, pictures.write_sheets(evaluation.faces))
     return evaluation
 
 
@@ -133,6 +138,7 @@ def summarize_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "faces": len(faces),
         "photos_evaluated": len({face.photo for face in faces}),
         "skipped": len(evaluation.skipped),
+        "adjusted": len(evaluation.adjusted),
         "missed_by_detector": evaluation.missed,
         "rmse_96": evaluation.crop_rmse,
         "mse_96": evaluation.crop_rmse**2,
@@ -161,7 +167,7 @@ class _FacePictures:
         caption = f"{result.photo} · {result.crop_rmse:.2f} px · {100 * result.nme:.1f} %"
         tile = make_tile(photo, result.located.points, result.annotated, caption)
         name = f"faces/{_file_name(len(self.names) + 1, result)}"
-        tile.save(self.folder / name)
+        save_picture(tile, self.folder / name)
         self.names.append(name)
         half = (tile.width // 2, tile.height // 2)
         self.tiles.append(tile.resize(half, Image.Resampling.LANCZOS))
@@ -173,7 +179,8 @@ class _FacePictures:
         captions = {}
         for number, start in enumerate(range(0, len(tiles), _TILES_PER_SHEET), start=1):
             name = f"sheet-{number}.png"
-            make_sheet(tiles[start : start + _TILES_PER_SHEET]).save(self.folder / name)
+            sheet = make_sheet(tiles[start : start + _TILES_PER_SHEET])
+            save_picture(sheet, self.folder / name)
             captions[name] = "Annotated (green) and predicted (red), the largest errors first."
         return captions
 
@@ -191,6 +198,8 @@ def _write_tables(folder: Path, evaluation: Evaluation, pictures: Sequence[str])
     files.write_csv(folder / "points.csv", _POINT_COLUMNS, _point_rows(faces))
     skipped = [(item.name, item.reason) for item in evaluation.skipped]
     files.write_csv(folder / "skipped.csv", ("name", "why"), skipped)
+    adjusted = [(item.name, item.reason) for item in evaluation.adjusted]
+    files.write_csv(folder / "adjusted.csv", ("name", "how"), adjusted)
 
 
 def _face_row(face: FaceResult, picture: str) -> tuple[Any, ...]:
@@ -231,6 +240,7 @@ def _write_page(
         for key, value in summary.items()
     ]
     rows += [(f"not scored: {item.name}", item.reason) for item in evaluation.skipped]
+    rows += [(f"mapped: {item.name}", item.reason) for item in evaluation.adjusted]
     html.write_page(
         folder / "index.html",
         "evaluation.html",

@@ -68,6 +68,8 @@ class Evaluation:
     """One of ``evaluation.CROPS``."""
     missed: int
     """Number of annotated faces that the detector did not find; they are among ``skipped``."""
+    adjusted: tuple[SkippedInput, ...] = ()
+    """Photos of another size or orientation than annotated, and how their points were mapped."""
 
     @property
     def crop_rmse(self) -> float:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fkd_kaggle import files
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.photos.found_faces import PhotoFace
-from fkd_kaggle.photos.photo_inputs import DRAWN_MARKER
+from fkd_kaggle.photos.photo_folder import DRAWN_MARKER
 
 _RED: Final = (255, 40, 40)
 _WHITE: Final = (255, 255, 255)

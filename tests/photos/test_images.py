@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from fkd_kaggle.errors import DataError
-from fkd_kaggle.photos.images import list_photos, read_photo
+from fkd_kaggle.photos.images import read_photo
+from fkd_kaggle.photos.photo_folder import list_photos
 
 
 def ramp(width: int = 20, height: int = 12) -> np.ndarray:

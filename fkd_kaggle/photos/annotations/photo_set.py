@@ -16,7 +16,9 @@ from fkd_kaggle.errors import DataError
 from fkd_kaggle.models import transfer
 from fkd_kaggle.photos.annotations.point_table import PointTable
 from fkd_kaggle.photos.annotations.types import SkippedInput
-from fkd_kaggle.photos.images import read_photo
+from fkd_kaggle.photos.images import read_photo, read_sizes
+from fkd_kaggle.photos.photo_folder import scan_folder
+from fkd_kaggle.photos.photo_names import PhotoName, find_photos
 from fkd_kaggle.recipes.schema import Recipe
 
 _MIN_PHOTOS = 20
@@ -79,15 +81,25 @@ def load_photo_set(
     complete, is_normalized = table.complete_rows(), table.is_normalized
     names, images, points = [], [], []
     skipped = list(table.skipped)
-    rows = zip(complete.image_names, complete.points, strict=True)
-    for number, (name, photo_points) in enumerate(rows):
+    wanted = [PhotoName(name) for name in complete.image_names]
+    paths = find_photos(scan_folder(folder), wanted, read_sizes)
+    rows = zip(complete.image_names, paths, complete.points, strict=True)
+    for number, (name, path, photo_points) in enumerate(rows):
         if on_progress and number % 50 == 0:
             on_progress(number, len(complete.image_names))
-        path = folder / name
+        if isinstance(path, str):
+            skipped.append(SkippedInput(name, path))
+            continue
         try:
             photo = read_photo(path)
         except DataError as error:
             skipped.append(SkippedInput(name, str(error).removeprefix(f"{path}: ")))
+            continue
+        if not is_normalized and _is_outside(photo_points, photo):
+            height, width = photo.shape[:2]
+            skipped.append(
+                SkippedInput(name, f"its points lie outside the photo ({width}×{height})")
+            )
             continue
         names.append(name)
         images.append(resize_to_input(photo, side))
@@ -159,3 +171,9 @@ def split_photos(count: int, recipe: Recipe, seed: int) -> PhotoSplit:
 def _normalize(points: np.ndarray, photo: np.ndarray) -> np.ndarray:
     """Return (K, 2) points in pixels of an (H, W, 3) photo as normalized coordinates."""
     return (points + 0.5) / photo.shape[1::-1]
+
+
+def _is_outside(points: np.ndarray, photo: np.ndarray) -> bool:
+    """Say whether the centre of (K, 2) points lies outside of an (H, W, 3) photo."""
+    centre = points.mean(0)
+    return bool((centre < 0).any() or (centre > photo.shape[1::-1]).any())

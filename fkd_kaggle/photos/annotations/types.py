@@ -6,18 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fkd_kaggle.photos.skipped_inputs import SkippedInput
 
-@dataclass(frozen=True)
-class SkippedInput:
-    """A photo, face or row of the input that is not used."""
-
-    name: str
-    """The photo's name, or the position in the file."""
-    reason: str
-    """Why it is not used."""
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
+__all__ = ["AnnotatedPhoto", "Annotations", "SkippedInput"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +21,8 @@ class AnnotatedPhoto:
     """Width and height in pixels as written in the annotation file; None if not written."""
     faces: tuple[np.ndarray, ...]
     """One (15, 2) float64 array per face: photo pixels, keypoints in any order."""
+    subset: str = ""
+    """Subset of a CVAT project that the photo belongs to; empty without."""
 
 
 @dataclass(frozen=True)
@@ -41,4 +34,4 @@ class Annotations:
     skipped: tuple[SkippedInput, ...]
     """Photos and shapes that are not used."""
     label: str
-    """The label of the shapes that are used."""
+    """The label of the shapes that are used; empty if faces are assembled from several labels."""
