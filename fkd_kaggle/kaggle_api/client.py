@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import io
 import itertools
-import sys
 import threading
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
 
-from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.kaggle_api import credentials, errors, responses
+from fkd_kaggle.errors import CompetitionError, NoteWarning
+from fkd_kaggle.kaggle_api import answers, credentials, errors, responses, transport
 from fkd_kaggle.kaggle_api.endpoint import ENVIRONMENT, point_client_to, practice_url
 from fkd_kaggle.kaggle_api.errors import Action
 from fkd_kaggle.kaggle_api.output_capture import captured_output
 from fkd_kaggle.kaggle_api.retry import RetryPolicy
 
 T = TypeVar("T")
+
+_STREAM_TIMEOUT: Final = 300.0
+"""Seconds of silence after which a stream counts as broken; Kaggle's logs can be silent long."""
 
 # sys.stdout and the client's endpoints are global, so only one thread may use them at a time.
 _client_lock = threading.RLock()
@@ -37,6 +40,10 @@ class Client:
     practice_url: str | None
     """Address of the practice Kaggle; None for Kaggle itself."""
     retry_policy: RetryPolicy
+    practice_user: str | None = None
+    """Name of the user on the practice Kaggle; None for Kaggle itself."""
+    source: str = field(default="as found by the Kaggle client", kw_only=True)
+    """Where the credentials come from, for messages."""
 
     @property
     def user(self) -> str:
@@ -91,28 +98,53 @@ class Client:
                 return recovered
         raise AssertionError("unreachable")
 
+    def stream(self, call: Callable[[Any], Iterable[T]]) -> Iterator[T]:
+        """Yield the items of ``call(api)``, which sends requests while it is iterated.
+
+        Does not capture output and does not repeat requests. Exceptions of the client are raised.
+        """
+        with self._connected(_STREAM_TIMEOUT):
+            items = iter(call(self.api))
+        while True:
+            try:
+                with self._connected(_STREAM_TIMEOUT):
+                    item = next(items)
+            except StopIteration:
+                return
+            yield item
+
     def explain(self, error: Exception, action: Action) -> CompetitionError:
         """Return the error for users, with a one-line message, for an exception of the client."""
-        source = credentials.credentials_source(self.api)
-        action = replace(action, practice_url=self.practice_url, credentials=source)
+        if isinstance(error, CompetitionError):
+            return error
+        action = replace(action, practice_url=self.practice_url, credentials=self.source)
         return errors.explain_error(error, action)
 
     @contextmanager
     def quietly(self) -> Iterator[io.StringIO]:
-        """Set the client's address and capture its output; yield the captured text."""
-        with _client_lock, captured_output() as captured:
-            self.point()
+        """Set the rules for requests and capture the client's output; yield the captured text."""
+        with (
+            _client_lock,
+            captured_output() as captured,
+            self._connected(self.retry_policy.timeout),
+        ):
             yield captured
 
-    def point(self) -> None:
-        """Set the client's address, a global setting of the process, to the practice Kaggle."""
+    @contextmanager
+    def _connected(self, timeout: float) -> Iterator[None]:
+        """Set the client's address, a global setting of the process, and rules for requests."""
         if self.practice_url is not None:
             point_client_to(self.practice_url)
+        rules = transport.ConnectionRules(timeout, self.practice_user)
+        with transport.connection_rules(rules):
+            yield
 
     def _wait_after(self, attempt: int, error: Exception) -> float | None:
         """Return the seconds to wait after a failed attempt; None to give up."""
         if self.practice_url is not None and responses.is_connection_refused(error):
             return None  # A stopped practice Kaggle does not start by itself.
+        if responses.is_timeout(error) and attempt >= self.retry_policy.silent_attempts:
+            return None
         return self.retry_policy.wait_after(attempt, error)
 
 
@@ -131,29 +163,40 @@ def connect(retry_policy: RetryPolicy) -> Client:
         unknown or remote practice Kaggle.
     """
     url = practice_url()
-    with _client_lock, captured_output():
-        api, authenticated = _import_client(url)
-    client = Client(api, url, retry_policy)
-    if not authenticated:
-        client.request(
-            Action("authenticating", slug=""),
-            lambda api: credentials.authenticate(api, practice=url is not None),
-        )
-    credentials.check_credentials(api)
+    if url is not None:
+        return _connect_practice(url, retry_policy)
+    transport.check_certificates()
+    found = credentials.find_credentials()
+    if found is None:
+        raise errors.missing_credentials_error()
+    client = Client(_import_client(None), None, retry_policy, source=found.source)
+    client.request(
+        Action("authenticating", slug=""), lambda api: credentials.authenticate(api, found)
+    )
     return client
 
 
-def _import_client(practice_url: str | None) -> tuple[Any, bool]:
-    """Import the client; return an API object and whether the import has authenticated it."""
-    first = "kaggle" not in sys.modules
-    variables: dict[str, str] = {}
-    if practice_url is not None:
-        point_client_to(practice_url)
-        # The import authenticates. For a practice Kaggle, it must not contact kaggle.com.
-        variables = {ENVIRONMENT: "LOCALHOST", **credentials.PRACTICE_CREDENTIALS}
+def _connect_practice(url: str, retry_policy: RetryPolicy) -> Client:
+    """Return a client for a practice Kaggle, which gets no credentials; sends no request."""
+    user, note = credentials.practice_user()
+    if note:
+        warnings.warn(note, NoteWarning, stacklevel=3)
+    client = Client(_import_client(url), url, retry_policy, user, source=f"user name and key of {user}")
+    with client.quietly():
+        credentials.use_practice_credentials(client.api, user)
+    return client
+
+
+def _import_client(practice_url: str | None) -> Any:
+    """Import the client without a request; return an API object that is not authenticated."""
+    variables = {} if practice_url is None else {ENVIRONMENT: "LOCALHOST"}
     try:
-        with credentials.environment_variables(variables):
-            import kaggle
+        with (
+            _client_lock,
+            captured_output(),
+            credentials.environment_variables(variables),
+            credentials.offline_import(),
+        ):
             from kaggle.api.kaggle_api_extended import KaggleApi
     except OSError as error:
         # The import creates the client's settings folder (github.com/Kaggle/kaggle-cli/issues/288).
@@ -161,10 +204,9 @@ def _import_client(practice_url: str | None) -> tuple[Any, bool]:
             f"the Kaggle client cannot make its settings folder ({error.strerror}): set "
             "KAGGLE_CONFIG_DIR to a folder that can be written"
         ) from error
-    method = kaggle.api.get_config_value(KaggleApi.CONFIG_NAME_AUTH_METHOD)
-    authenticated = first and practice_url is None and method is not None
-    api = kaggle.api if authenticated else KaggleApi()
+    answers.install()
+    api = KaggleApi()
     # Also removes --verbose (VERBOSE=1), which prints the Authorization header.
     api.args = ["--local"] if practice_url is not None else []
     api.already_printed_version_warning = True
-    return api, authenticated
+    return api

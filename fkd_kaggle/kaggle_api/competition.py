@@ -205,7 +205,9 @@ class Competition:
                 break
             request.page_token = page.next_page_token
         return [
-            LeaderboardRow(rank, row.team_name, parse_score(row.score), to_utc(row.submission_date))
+            LeaderboardRow(
+                rank, row.team_name or "", parse_score(row.score), to_utc(row.submission_date)
+            )
             for rank, row in enumerate(rows[:limit], start=1)
         ]
 

@@ -1,65 +1,106 @@
-"""Credentials for Kaggle: how the official client finds them, and where they come from.
+"""Credentials for Kaggle: where they lie, and how they are given to the official client.
 
-Never returns or prints the credentials themselves.
+This module finds credentials as the client does (same places, same order), because the client
+ignores files that it cannot read and sends tokens as they are. Never prints credentials.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+from fkd_kaggle.errors import CompetitionError, register_secret
 from fkd_kaggle.kaggle_api import errors
+from fkd_kaggle.kaggle_api.text_file import read_text
 
 PRACTICE_USER: Final = "practice"
-"""User name and key on a practice Kaggle for users without credentials."""
+"""User name on a practice Kaggle for users without a name, and everybody's key there."""
 
-PRACTICE_CREDENTIALS: Final = {"KAGGLE_USERNAME": PRACTICE_USER, "KAGGLE_KEY": PRACTICE_USER}
-"""Environment variables with the credentials of that user."""
+NO_TOKEN: Final = {"KAGGLE_API_TOKEN": os.devnull, "KAGGLE_API_V1_TOKEN": ""}
+"""Environment variables with which the client finds no token: the file that it names is empty."""
 
-
-def authenticate(api: Any, *, practice: bool) -> None:
-    """Make the client find credentials; on a practice Kaggle, use its user's if there are none."""
-    config = api.read_config_environment(api.read_config_file(quiet=True))
-    known = config.get(api.CONFIG_NAME_USER) and config.get(api.CONFIG_NAME_KEY)
-    # With a name and a key, the client does not use the credentials of `kaggle auth login`, which
-    # it would renew or delete according to the practice Kaggle's answers.
-    variables = PRACTICE_CREDENTIALS if practice and not known else {}
-    with environment_variables(variables), suppress(SystemExit):  # It exits without credentials.
-        api.authenticate()
+_PLACEHOLDERS: Final = {**NO_TOKEN, "KAGGLE_USERNAME": "x", "KAGGLE_KEY": "x"}
+"""Environment variables with which importing the client sends no request."""
 
 
-def check_credentials(api: Any) -> None:
-    """Check that the client has found credentials.
+@dataclass(frozen=True)
+class Credentials:
+    """What identifies the user. ``repr`` shows no secret."""
+
+    source: str
+    """Where they come from, for messages."""
+    variables: Mapping[str, str]
+    """Environment variables from which the client reads them."""
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.source!r})"
+
+
+def find_credentials() -> Credentials | None:
+    """Return the credentials in the environment or in the client's files; None without any.
 
     Raises
     ------
     CompetitionError
-        There are none, or Kaggle has rejected the token.
+        Credentials are there, but cannot be read or sent. The message names place and problem.
     """
-    from kagglesdk import get_access_token_from_env
+    return _find_token() or _find_key() or _find_login()
 
+
+def practice_user() -> tuple[str, str]:
+    """Return the user's name for a practice Kaggle, and a note; both can be the default.
+
+    The name is the only part of the credentials that a practice Kaggle gets. The note says which
+    credentials are unreadable.
+    """
+    try:
+        found = _find_key()
+        name = found.variables["KAGGLE_USERNAME"] if found else ""
+        find_credentials()
+    except CompetitionError as error:
+        return PRACTICE_USER, f"{error} (a practice Kaggle needs none)"
+    return name.replace(":", "") or PRACTICE_USER, ""
+
+
+@contextmanager
+def offline_import() -> Iterator[None]:
+    """Let the import of the client find placeholders, because it authenticates."""
+    with environment_variables(_PLACEHOLDERS):
+        yield
+
+
+def authenticate(api: Any, found: Credentials) -> None:
+    """Make the client use credentials; asks Kaggle whether a token is valid.
+
+    Raises
+    ------
+    CompetitionError
+        Kaggle does not accept a token.
+    """
+    api.config = os.devnull  # the variables contain everything that kaggle.json contains
+    with environment_variables(found.variables):
+        try:
+            api.authenticate()
+        except SystemExit:  # It exits without credentials.
+            raise errors.rejected_credentials_error(found.source) from None
     method = api.get_config_value(api.CONFIG_NAME_AUTH_METHOD)
-    if method != "ACCESS_TOKEN" and get_access_token_from_env()[0]:
-        # Kaggle reports that the token is not active, but the client would send it nevertheless.
-        raise errors.rejected_credentials_error(credentials_source(api))
-    names = (api.CONFIG_NAME_USER, api.CONFIG_NAME_KEY)
-    empty = not all(api.get_config_value(name) for name in names)
-    if method is None or (method == "LEGACY_API_KEY" and empty):
-        raise errors.missing_credentials_error()
+    is_token = "KAGGLE_USERNAME" not in found.variables
+    if method is None or (is_token and method == "LEGACY_API_KEY"):
+        raise errors.rejected_credentials_error(found.source)
 
 
-def credentials_source(api: Any) -> str:
-    """Return where the credentials come from; the client prefers a token to name and key."""
-    from kagglesdk import get_access_token_from_env
-
-    token, source = get_access_token_from_env()
-    if token:
-        return f"the token in {'~/.kaggle/access_token' if source == 'access_token' else source}"
-    if api.get_config_value(api.CONFIG_NAME_AUTH_METHOD) == "OAUTH":
-        return "from `kaggle auth login`"
-    return f"user name and key of {api.get_config_value(api.CONFIG_NAME_USER)}"
+def use_practice_credentials(api: Any, user: str) -> None:
+    """Make the client use a name and a key that is no secret; sends no request."""
+    api.config = os.devnull
+    variables = {**NO_TOKEN, "KAGGLE_USERNAME": user, "KAGGLE_KEY": PRACTICE_USER}
+    with environment_variables(variables):
+        api.authenticate()
 
 
 @contextmanager
@@ -75,3 +116,164 @@ def environment_variables(variables: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _find_token() -> Credentials | None:
+    """Return the access token: of a Kaggle notebook, of the environment, or of a file."""
+    notebook = os.environ.get("KAGGLE_API_V1_TOKEN")
+    if notebook and os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):
+        return _token(read_text(Path(notebook)), "the token of this notebook")
+    given = (os.environ.get("KAGGLE_API_TOKEN") or "").strip()
+    if given:
+        path = _as_path(given)
+        if path is None:
+            return _token(given, "the token in KAGGLE_API_TOKEN")
+        return _token(read_text(path), f"the token in {path} (KAGGLE_API_TOKEN)")
+    for name in ("access_token", "access_token.txt"):
+        path = Path.home() / ".kaggle" / name
+        if path.exists():
+            found = _token(read_text(path), f"the token in ~/.kaggle/{name}")
+            if found is not None:
+                return found
+    return None
+
+
+def _find_key() -> Credentials | None:
+    """Return user name and key: of the environment, completed by kaggle.json."""
+    name = (os.environ.get("KAGGLE_USERNAME") or "").strip()
+    key = (os.environ.get("KAGGLE_KEY") or "").strip()
+    source = "KAGGLE_USERNAME and KAGGLE_KEY"
+    path = config_folder() / "kaggle.json"
+    if not (name and key) and path.exists():
+        stored = _read_kaggle_json(path)
+        name, key = name or stored["username"], key or stored["key"]
+        source = f"user name and key in {path}"
+    if not (name and key):
+        return None
+    for what, value in (("user name", name), ("key", key)):
+        if not (value.isascii() and value.isprintable()):
+            raise CompetitionError(
+                f"the {what} in {source} contains a character that Kaggle does not use: copy it "
+                f"again from {errors.SETTINGS}/api"
+            )
+    register_secret(key)
+    return Credentials(source, {**NO_TOKEN, "KAGGLE_USERNAME": name, "KAGGLE_KEY": key})
+
+
+def _find_login() -> Credentials | None:
+    """Return the login of ``kaggle auth login``, which the client reads itself."""
+    path = Path.home() / ".kaggle" / "credentials.json"
+    if not path.exists():
+        _check_misnamed_files()
+        return None
+    stored = _read_json_object(path)
+    if not stored.get("refresh_token"):
+        raise CompetitionError(f"{path} contains no login: run `kaggle auth login` again")
+    for name in ("refresh_token", "access_token"):
+        register_secret(str(stored.get(name) or ""))
+    return Credentials("the login of `kaggle auth login`", NO_TOKEN)
+
+
+def config_folder() -> Path:
+    """Return the folder in which the client looks for kaggle.json.
+
+    Raises
+    ------
+    CompetitionError
+        KAGGLE_CONFIG_DIR names a file.
+    """
+    chosen = os.environ.get("KAGGLE_CONFIG_DIR")
+    if chosen:
+        if Path(chosen).is_file():
+            raise CompetitionError(
+                f"KAGGLE_CONFIG_DIR names the file {chosen}: set it to the folder of kaggle.json"
+            )
+        return Path(chosen)
+    folder = Path.home() / ".kaggle"
+    if sys.platform.startswith("linux") and not folder.exists():
+        return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kaggle"
+    return folder
+
+
+def _check_misnamed_files() -> None:
+    """Raise an error for a file of credentials with a name that browsers and editors make."""
+    for folder in dict.fromkeys((config_folder(), Path.home() / ".kaggle")):
+        for pattern in ("kaggle.json.*", "kaggle (*).json", "kaggle.txt", "access_token.*"):
+            for path in sorted(folder.glob(pattern)):
+                if path.is_file() and path.stat().st_size and path.name != "access_token.txt":
+                    right = "kaggle.json" if "kaggle" in path.name else "access_token"
+                    raise CompetitionError(
+                        f"no Kaggle credentials found, but {path} is there: rename it to {right}"
+                    )
+
+
+def _token(text: str, source: str) -> Credentials | None:
+    """Return a token's credentials; None for an empty file."""
+    token = text.strip().strip("\"'").strip()
+    if not token:
+        return None
+    register_secret(token)
+    for part in token.split():
+        register_secret(part)
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise CompetitionError(
+            f"{source} contains a character that cannot be sent (a space, a line break or a letter "
+            f"outside ASCII): create a new token at {errors.SETTINGS}/api and copy it alone"
+        )
+    return Credentials(source, {"KAGGLE_API_TOKEN": token, "KAGGLE_API_V1_TOKEN": ""})
+
+
+def _as_path(text: str) -> Path | None:
+    """Return the file that KAGGLE_API_TOKEN names; None if the value is the token itself."""
+    try:
+        path = Path(text).expanduser()
+        if path.exists():
+            return path
+    except (OSError, ValueError, RuntimeError):
+        return None
+    if len(text) < 200 and text.startswith(("/", "~", "./", "../")):
+        raise CompetitionError(
+            "KAGGLE_API_TOKEN names a file that does not exist: correct the path or set the token"
+        )
+    return None
+
+
+def _read_kaggle_json(path: Path) -> dict[str, str]:
+    """Return user name and key in kaggle.json."""
+    stored = _read_json_object(path)
+    if not stored:
+        return {"username": "", "key": ""}  # an empty object, as the client writes it
+    missing = [
+        name
+        for name, variable in (("username", "KAGGLE_USERNAME"), ("key", "KAGGLE_KEY"))
+        if not (isinstance(stored.get(name), str) and stored[name].strip())
+        and not os.environ.get(variable)
+    ]
+    if missing and not {"username", "key"}.isdisjoint(stored):
+        raise CompetitionError(
+            f"{path} is there, but has no text for {' and '.join(missing)}: create a new token at "
+            f"{errors.SETTINGS}/api"
+        )
+    values = {name: stored.get(name) for name in ("username", "key")}
+    return {name: v.strip() if isinstance(v, str) else "" for name, v in values.items()}
+
+
+def _read_json_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; empty for an empty file."""
+    text = read_text(path)
+    if not text.strip():
+        return {}
+    try:
+        stored = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise CompetitionError(
+            f"{path} is there, but is not JSON ({type(error).__name__}{line}): download it again "
+            f"from {errors.SETTINGS}/api"
+        ) from None
+    if not isinstance(stored, dict):
+        raise CompetitionError(
+            f"{path} is there, but is not a JSON object with username and key: download it again "
+            f"from {errors.SETTINGS}/api"
+        )
+    return stored

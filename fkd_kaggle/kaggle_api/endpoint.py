@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,14 +18,19 @@ PRACTICE_ENDPOINTS: Final = {"TEST": "http://localhost:7777", "LOCALHOST": "http
 PRACTICE_URL: Final = "FKD_PRACTICE_URL"
 """Environment variable for another address of the practice Kaggle: http://localhost:PORT."""
 
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
 
 def practice_url() -> str | None:
     """Return the address of the practice Kaggle that the environment selects; None for Kaggle.
 
+    The address is composed of the parsed host and port, so that no library can read another host
+    in it.
+
     Raises
     ------
     CompetitionError
-        The environment selects neither, or another machine.
+        The environment selects neither, or the address is invalid or of another machine.
     """
     environment = os.environ.get(ENVIRONMENT) or "PROD"
     if environment == "PROD":
@@ -34,13 +40,23 @@ def practice_url() -> str | None:
             f"{ENVIRONMENT}={environment} is unknown: use TEST for a practice Kaggle, or unset it "
             "for Kaggle itself"
         )
-    url = os.environ.get(PRACTICE_URL) or PRACTICE_ENDPOINTS[environment]
-    # Credentials are sent unencrypted, and a practice Kaggle binds loopback only.
-    if urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"):
+    text = os.environ.get(PRACTICE_URL) or PRACTICE_ENDPOINTS[environment]
+    host, port = _parse(text)
+    # A practice Kaggle binds loopback only, and its requests are not encrypted.
+    if host not in _LOOPBACK:
         raise CompetitionError(
-            f"{PRACTICE_URL}={url} is not on this machine: give it as http://localhost:PORT"
+            f"{PRACTICE_URL}={text} is not on this machine: give it as http://localhost:PORT"
         )
-    return url.rstrip("/")
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}" if port is None else f"http://{name}:{port}"
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether a URL is an address of this machine."""
+    try:
+        return (urlsplit(url).hostname or "") in _LOOPBACK
+    except ValueError:
+        return False
 
 
 def point_client_to(practice_url: str) -> None:
@@ -54,3 +70,21 @@ def point_client_to(practice_url: str) -> None:
 
     for environment in (kaggle_env.KaggleEnv.LOCAL, kaggle_env.KaggleEnv.TEST):
         kaggle_env._env_to_endpoint[environment] = practice_url
+
+
+def _parse(text: str) -> tuple[str, int | None]:
+    """Return host and port of the practice Kaggle's address."""
+    invalid = CompetitionError(
+        f"{PRACTICE_URL} is no valid address: give it as http://localhost:PORT"
+    )
+    # Libraries disagree about backslashes, user names and control characters in addresses.
+    if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+/?", text):
+        raise invalid
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise invalid from None
+    if parts.scheme != "http" or not host:
+        raise invalid
+    return host, port

@@ -16,7 +16,8 @@ from typing import Final
 import requests
 import urllib3
 
-from fkd_kaggle.errors import CompetitionError
+from fkd_kaggle.errors import CompetitionError, redact
+from fkd_kaggle.formatting import one_line
 from fkd_kaggle.kaggle_api.responses import (
     CONNECTION_ERRORS,
     TRANSIENT_STATUSES,
@@ -24,7 +25,9 @@ from fkd_kaggle.kaggle_api.responses import (
     causes_of,
     http_status,
     is_connection_refused,
+    is_timeout,
     is_unreadable_answer,
+    is_untrusted,
     kaggle_message,
     retry_after,
 )
@@ -77,7 +80,7 @@ def explain_error(error: Exception, action: Action) -> CompetitionError:
     status = http_status(error)
     if status is not None:
         return CompetitionError(_explain_status(status, error, action), status)
-    if isinstance(error, CONNECTION_ERRORS):
+    if isinstance(error, CONNECTION_ERRORS) or is_untrusted(error):
         return CompetitionError(_explain_connection(error, action))
     if is_unreadable_answer(error):
         return CompetitionError(
@@ -86,7 +89,7 @@ def explain_error(error: Exception, action: Action) -> CompetitionError:
             "in between?"
         )
     # The client's checks of its arguments, such as a kernel's title, have clear messages.
-    return CompetitionError(f"{_one_line(str(error))} (while {action.what})")
+    return CompetitionError(f"{_one_line(redact(str(error)))} (while {action.what})")
 
 
 def time_until_reset(now: datetime | None = None) -> str:
@@ -225,7 +228,7 @@ def _explain_connection(error: Exception, action: Action) -> str:
             f"no practice Kaggle answers at {action.practice_url}: start it with "
             "`fkd-kaggle practice` in another terminal"
         )
-    if any(isinstance(cause, requests.exceptions.SSLError) for cause in causes):
+    if is_untrusted(error):
         return (
             "Kaggle's certificate is not trusted on this machine, so nothing was sent: a proxy "
             "may be in between (set REQUESTS_CA_BUNDLE to its certificate) or the clock is wrong"
@@ -243,16 +246,20 @@ def _explain_connection(error: Exception, action: Action) -> str:
             f"{action.server}'s storage refuses the upload while {action.what}{times}: nothing "
             "was submitted, try again later"
         )
-    kind = "timed out" if isinstance(error, requests.Timeout) else "was cut"
+    if is_timeout(error):
+        return (
+            f"the connection to {action.server} timed out while {action.what}{times}, without an "
+            "answer: run the command again later, finished steps are kept"
+        )
     return (
-        f"the connection to {action.server} {kind} while {action.what}{times}: "
+        f"the connection to {action.server} was cut while {action.what}{times}: "
         "run the command again, finished steps are kept"
     )
 
 
 def _one_line(text: str) -> str:
-    """Return a text on one line, cut to 300 characters."""
-    return " ".join(text.split())[:300]
+    """Return a text of a server on one line, cut to 300 characters."""
+    return one_line(text, 300)
 
 
 def _phrase(status: int) -> str:

@@ -65,8 +65,8 @@ def follow_log(client: Client, action: Action, ref: KernelRef) -> Iterator[Kerne
     while True:
         before = seen
         try:
-            client.point()
-            for event in _skip(client.api.kernels_logs_stream(_stream_name(ref)), seen):
+            stream = client.stream(lambda api: api.kernels_logs_stream(_stream_name(ref)))
+            for event in _skip(stream, seen):
                 seen += 1
                 yield _line(event)
             return
@@ -152,11 +152,13 @@ def _output_pages(client: Client, action: Action, ref: KernelRef) -> Iterator[An
         with api.build_kaggle_client() as kaggle:
             return kaggle.kernels.kernels_api_client.list_kernel_session_output(request)
 
+    tokens: set[str] = set()
     while True:
         page = client.request(action, one_page)
         yield page
-        if not page.next_page_token:
+        if not page.next_page_token or page.next_page_token in tokens:
             return
+        tokens.add(page.next_page_token)
         request.page_token = page.next_page_token
 
 

@@ -5,6 +5,7 @@ The messages for users are in ``errors``. Sends no requests.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -13,8 +14,22 @@ from typing import Final
 import requests
 import urllib3
 
-CLIENT_ERRORS: Final = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError)
-"""Exceptions of the official client: network errors, Kaggle's errors, invalid arguments."""
+CLIENT_ERRORS: Final = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    ssl.SSLError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""Exceptions of the official client: network errors, Kaggle's errors, invalid arguments.
+
+kagglesdk reads answers without checks, so an unexpected answer raises an exception of any of the
+other types.
+"""
 
 CONNECTION_ERRORS: Final = (
     requests.ConnectionError,
@@ -41,8 +56,8 @@ class UploadFailedError(requests.ConnectionError):
         super().__init__("upload failed")
         self.disconnected = bool(printed.strip())
         """Whether the connection broke; otherwise the storage refused the upload."""
-        self.retried = "Max retries exceeded" in printed
-        """Whether the client's ``upload_complete`` has used its ten attempts (six minutes)."""
+        self.timed_out = "timed out" in printed
+        """Whether the storage did not answer."""
 
 
 def is_transient(error: Exception) -> bool:
@@ -50,11 +65,23 @@ def is_transient(error: Exception) -> bool:
     status = http_status(error)
     if status is not None:
         return status in TRANSIENT_STATUSES
-    if isinstance(error, UploadFailedError):
-        return not error.retried
-    return isinstance(error, CONNECTION_ERRORS) and not isinstance(
-        error, requests.exceptions.SSLError
+    return isinstance(error, CONNECTION_ERRORS) and not is_untrusted(error)
+
+
+def is_untrusted(error: Exception) -> bool:
+    """Return whether the encrypted connection failed, which another attempt does not change."""
+    return any(
+        isinstance(cause, requests.exceptions.SSLError | urllib3.exceptions.SSLError | ssl.SSLError)
+        for cause in causes_of(error)
     )
+
+
+def is_timeout(error: Exception) -> bool:
+    """Return whether the server did not answer in time."""
+    if isinstance(error, UploadFailedError):
+        return error.timed_out
+    kinds = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
+    return any(isinstance(cause, kinds) for cause in causes_of(error))
 
 
 def is_unreadable_answer(error: Exception) -> bool:
@@ -107,15 +134,16 @@ def kaggle_message(error: Exception) -> str:
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception and all exceptions that it was raised from or wraps."""
     seen: set[int] = set()
-    waiting = [error]
+    waiting = [error] if error is not None else []
     while waiting:
         cause = waiting.pop(0)
-        if cause is None or id(cause) in seen:
+        if id(cause) in seen:
             continue
         seen.add(id(cause))
         yield cause
-        waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None)]
-        waiting += [arg for arg in cause.args if isinstance(arg, BaseException)]
+        # ``reason`` is an exception in urllib3, but a text in UnicodeError and ssl.SSLError.
+        linked = [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
+        waiting += [one for one in linked if isinstance(one, BaseException)]
 
 
 def _header(error: Exception, name: str) -> str | None:
@@ -130,5 +158,5 @@ def _read_body(response: requests.Response) -> tuple[int, str]:
         body = response.json()
         body = body.get("error", body)  # Kaggle sends the error with or without this key.
         return int(body.get("code", response.status_code)), str(body.get("message", ""))
-    except (requests.RequestException, ValueError, AttributeError, RuntimeError):
+    except (requests.RequestException, ValueError, TypeError, AttributeError, RuntimeError):
         return response.status_code, ""

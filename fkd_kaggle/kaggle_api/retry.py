@@ -21,6 +21,10 @@ class RetryPolicy:
     """Seconds."""
     longest_retry_after: float = 300.0
     """Seconds. If Kaggle asks for a longer wait, the request fails at once."""
+    timeout: float = 30.0
+    """Seconds without an answer after which an attempt fails."""
+    silent_attempts: int = 3
+    """Attempts without an answer after which the request fails."""
     sleep: Callable[[float], None] = time.sleep
     """Called with the seconds to wait."""
     on_wait: Callable[[str, float], None] = lambda reason, seconds: None

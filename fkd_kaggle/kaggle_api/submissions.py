@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class SubmissionRecord:
     message: str
     submitted: datetime | None
     """Time zone UTC."""
-    status: Literal["pending", "complete", "error"]
+    status: str
+    """Kaggle's name in lower case: "complete", "error", or another one, which means pending."""
     error: str
     """Why Kaggle could not score the submission; empty otherwise."""
     public_score: float | None
@@ -38,11 +39,11 @@ class LeaderboardRow:
 def submission_record(submission: Any) -> SubmissionRecord:
     """Return the record of a submission in the client's answer."""
     return SubmissionRecord(
-        ref=submission.ref,
+        ref=submission.ref or 0,
         file_name=submission.file_name or "",
         message=submission.description or "",
         submitted=to_utc(submission.date),
-        status=submission.status.name.lower(),
+        status=str(getattr(submission.status, "name", None) or "pending").lower(),
         error=submission.error_description or "",
         public_score=parse_score(submission.public_score),
         private_score=parse_score(submission.private_score),
