@@ -30,7 +30,7 @@ class FakeKaggle:
                 self.end_headers()
                 self.wfile.write(answer)
 
-            do_GET = do_PUT = do_POST
+            do_GET = do_PUT = do_POST  # noqa: N815 - names of the standard library
 
             def log_message(self, *_: Any) -> None:
                 return

@@ -28,7 +28,7 @@ def fake_kaggle(no_credentials: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     from kagglesdk import kaggle_env
 
     fake = FakeKaggle()
-    threading.Thread(target=fake.server.serve_forever, daemon=True).start()
+    threading.Thread(target=fake.server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, fake.url)
     yield fake
     fake.server.shutdown()
