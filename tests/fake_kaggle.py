@@ -42,7 +42,7 @@ class FakeKaggle:
         """Return the body of the answer to a request."""
         if "IntrospectToken" in path and "IntrospectToken" not in self.answers:
             return json.dumps({"active": True, "username": USER}).encode()
-        value = next((value for part, value in self.answers.items() if part in path), {})
+        value: Any = next((value for part, value in self.answers.items() if part in path), {})
         if callable(value):
             value = value()
         return value if isinstance(value, bytes) else json.dumps(value).encode()

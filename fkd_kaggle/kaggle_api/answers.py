@@ -85,6 +85,8 @@ def _checked_value(name: str, kind: Any, value: Any) -> Any:
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
     wrong = isinstance(value, bool) and kind is not bool
+    if kind is int and isinstance(value, int):
+        wrong = wrong or abs(value) >= 1 << 63
     if wrong or (isinstance(kind, type) and not isinstance(value, kind)):
         raise UnexpectedAnswerError(f"{name} is {_kind(value)}")
     return value

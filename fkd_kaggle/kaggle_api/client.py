@@ -181,7 +181,9 @@ def _connect_practice(url: str, retry_policy: RetryPolicy) -> Client:
     user, note = credentials.practice_user()
     if note:
         warnings.warn(note, NoteWarning, stacklevel=3)
-    client = Client(_import_client(url), url, retry_policy, user, source=f"user name and key of {user}")
+    client = Client(
+        _import_client(url), url, retry_policy, user, source=f"user name and key of {user}"
+    )
     with client.quietly():
         credentials.use_practice_credentials(client.api, user)
     return client

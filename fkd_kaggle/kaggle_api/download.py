@@ -152,6 +152,8 @@ def _fetch_staged(
     def attempt(api: Any) -> Exception | None:
         try:
             download(api, staged)
+            if not staged.exists():
+                raise ValueError("was not sent")
             check(staged)
         except (*responses.CONNECTION_ERRORS, ValueError) as problem:
             return problem

@@ -149,26 +149,25 @@ def get_kernel(client: Client, action: Action, ref: KernelRef) -> StoredKernel |
         The kernel; without a version, the newest version is returned.
     """
 
-    def get(api: Any) -> Any:
+    def get(api: Any) -> StoredKernel:
         from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
 
         request = _about(ApiGetKernelRequest(), ref)
         with api.build_kaggle_client() as kaggle:
-            return kaggle.kernels.kernels_api_client.get_kernel(request)
+            answer = kaggle.kernels.kernels_api_client.get_kernel(request)
+        return StoredKernel(
+            answer.metadata.current_version_number or 0,
+            (answer.blob.source or "") if answer.blob is not None else "",
+            answer.metadata.docker_image or "",
+        )
 
     try:
-        answer = client.request(action, get)
+        return client.request(action, get)
     except CompetitionError as error:
         # Kaggle answers 403 both for a name that does not exist and for another user's kernel.
         if error.status in (403, 404):
             return None
         raise
-    metadata = answer.metadata
-    return StoredKernel(
-        metadata.current_version_number or 0,
-        (answer.blob.source or "") if answer.blob is not None else "",
-        metadata.docker_image or "",
-    )
 
 
 def get_status(client: Client, action: Action, ref: KernelRef) -> KernelStatus:

@@ -163,7 +163,21 @@ def test_any_json_value_instead_of_an_answer_is_one_line(
 def test_any_value_in_a_field_is_one_line(
     session: Competition, fake_kaggle: FakeKaggle, tmp_path: Path, method: str
 ) -> None:
-    wrong = (None, 5, -1.5, 10**400, True, "text", "nul\0", [], [None], [5], {}, [{}], {"a": 1})
+    wrong: tuple[Any, ...] = (
+        None,
+        5,
+        -1.5,
+        10**400,
+        True,
+        "text",
+        "nul\0",
+        [],
+        [None],
+        [5],
+        {},
+        [{}],
+        {"a": 1},
+    )
     for place, value in itertools.product(_places(ANSWERS[method]), wrong):
         changed = json.loads(json.dumps(ANSWERS[method]))
         _set(changed, place, value)
