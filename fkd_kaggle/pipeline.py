@@ -6,23 +6,31 @@ the ``Competition`` that a function receives. Nothing is printed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fkd_kaggle.data import archive, dataset, submission
+from fkd_kaggle.data.corrections import read_corrections
 from fkd_kaggle.data.dataset import DataSummary, check_data_folder, read_test_and_lookup
 from fkd_kaggle.data.faces import Lookup
 from fkd_kaggle.data.submission import Submission
 from fkd_kaggle.ensemble import fitting, prediction
+from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.recipes.plans import Plan
+from fkd_kaggle.runs.corrections import store_corrections
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.members import is_finished
+from fkd_kaggle.runs.predictions import load_blended_out_of_fold, store_reference_predictions
 from fkd_kaggle.runs.scores import Scores
+from fkd_kaggle.runs.sessions import describe_session, write_session
 from fkd_kaggle.training.events import OnEvent, ignore_events
 from fkd_kaggle.workers import local
+from fkd_kaggle.workers.devices import inspect_machine
 
 if TYPE_CHECKING:
     from fkd_kaggle.kaggle_api.competition import Competition
@@ -72,7 +80,15 @@ def fetch_data(
     return check_data_folder(data_dir)
 
 
-def create_run(plan: Plan, data_dir: Path, runs_dir: Path, name: str | None = None) -> Run:
+def create_run(
+    plan: Plan,
+    data_dir: Path,
+    runs_dir: Path,
+    name: str | None = None,
+    *,
+    corrections: Path | None = None,
+    predictions_from: Run | None = None,
+) -> Run:
     """Create a run for a plan; see ``ensemble.fitting.start_run``.
 
     Parameters
@@ -85,15 +101,38 @@ def create_run(plan: Plan, data_dir: Path, runs_dir: Path, name: str | None = No
         Folder of the runs.
     name
         Name of the run. Default: the ensemble's name and the first free number.
+    corrections
+        corrections.csv to train with; the run keeps a copy. training.csv is not changed.
+    predictions_from
+        An earlier run of the same data, for recipes with ``outlier_deviations``.
 
     Raises
     ------
     DataError
-        training.csv is missing.
+        training.csv is missing, or the corrections do not fit it.
+    RecipeError
+        A recipe needs ``predictions_from``.
     RunError
-        A run of this name exists, or the name is not valid for a folder.
+        A run of this name exists, the name is not valid for a folder, or ``predictions_from`` was
+        made on other data or was not blended.
     """
-    return fitting.start_run(runs_dir, name, plan, data_dir)
+    needing = [one.recipe.name for one in plan.ensemble.members if one.recipe.outlier_deviations]
+    if needing and predictions_from is None:
+        raise RecipeError(
+            f"recipe {needing[0]} has outlier_deviations, which needs predictions: name an earlier "
+            "run of the same data with --predictions-from"
+        )
+    training = dataset.read_training(data_dir)
+    found = () if corrections is None else read_corrections(corrections, training)
+    if predictions_from is not None:
+        predictions_from.check_data(dataset.fingerprint(data_dir))
+        load_blended_out_of_fold(predictions_from)  # refuse before a folder is created
+    run = fitting.start_run(runs_dir, name, plan, data_dir)
+    if found:
+        store_corrections(run, found, training)
+    if predictions_from is not None:
+        store_reference_predictions(run, predictions_from)
+    return run
 
 
 def train(
@@ -105,6 +144,7 @@ def train(
     workers: int | None = None,
     tensorboard: bool = False,
     on_event: OnEvent = ignore_events,
+    command: str = "",
 ) -> Scores:
     """Train the members of a run that are not finished, on all devices, and blend them.
 
@@ -124,6 +164,8 @@ def train(
         Whether to write logs for TensorBoard.
     on_event
         Called with each event of the training.
+    command
+        The command line, for the report; without secrets.
 
     Returns
     -------
@@ -144,15 +186,16 @@ def train(
     start_workers = local.workers_for_run(
         run, data_dir, count, workers=workers, tensorboard=tensorboard
     )
-    return fitting.train_run(
-        run,
-        data_dir,
-        time_limit=time_limit,
-        only=only,
-        on_event=on_event,
-        tensorboard=tensorboard,
-        start_workers=start_workers,
-    )
+    with _recorded_session(run, command):
+        return fitting.train_run(
+            run,
+            data_dir,
+            time_limit=time_limit,
+            only=only,
+            on_event=on_event,
+            tensorboard=tensorboard,
+            start_workers=start_workers,
+        )
 
 
 def write_run_submission(
@@ -281,6 +324,19 @@ def upload_submission(
         path, ref=ref, public_score=record.public_score, private_score=record.private_score
     )
     return record
+
+
+@contextmanager
+def _recorded_session(run: Run, command: str) -> Iterator[None]:
+    """Record command, machine, versions and duration of a training in the run's folder."""
+    machine = inspect_machine()
+    session = describe_session(command, machine.cores, len(machine.gpus))
+    write_session(run, session)
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        write_session(run, replace(session, seconds=round(time.monotonic() - began, 1)))
 
 
 def _write_submission(built: Submission, lookup: Lookup, run: Run, submissions_dir: Path) -> Path:

@@ -12,7 +12,7 @@ import typer
 
 from fkd_kaggle.cli import connection, options
 from fkd_kaggle.display.console import INTERRUPTED, make_console, print_line
-from fkd_kaggle.errors import CompetitionError, KernelError, RunError
+from fkd_kaggle.errors import CompetitionError, FkdError, KernelError, RunError
 from fkd_kaggle.formatting import format_duration
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fkd_kaggle.kernel.job import KernelJob
     from fkd_kaggle.kernel.records import KernelRecord
     from fkd_kaggle.recipes.plans import TrainingOptions
+    from fkd_kaggle.runs.folder import Run
 
 KERNEL: Final = Path("kernel")
 
@@ -387,7 +388,25 @@ def _adopt_submission(console: Console, collected: CollectedRun, folders: Folder
     path = collect.adopt_submission(collected, folders.runs, folders.data, folders.submissions)
     for written in (collected.run.path, collected.log, path):
         print_line(console, f"wrote {written}")
+    _write_report(console, collected.run, folders)
     return path
+
+
+def _write_report(console: Console, run: Run, folders: Folders) -> None:
+    """Write the page of a collected run, unless an interrupted call has written it.
+
+    A kernel carries no scripts for the page. A failure is printed: the submission goes on.
+    """
+    from fkd_kaggle.report.run import PAGE, write_run_page
+
+    page = run.path / PAGE
+    try:
+        if not page.exists():
+            page = write_run_page(run, folders.data, folders.submissions)
+    except FkdError as error:
+        print_line(console, f"no report: {error}")
+    else:
+        print_line(console, f"report: {page}")
 
 
 def _ensure_data(console: Console, competition: Competition, data_dir: Path) -> None:

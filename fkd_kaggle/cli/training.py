@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +17,9 @@ from fkd_kaggle.errors import FkdError
 
 if TYPE_CHECKING:
     from fkd_kaggle.recipes.plans import TrainingOptions
+    from fkd_kaggle.report.mlflow_log import MlflowLogger
     from fkd_kaggle.runs.folder import Run
+    from fkd_kaggle.training.events import Event, OnEvent
 
 DEFAULT_BUDGET = 600.0
 """Training time of a compared recipe in seconds, if neither time nor epochs are given."""
@@ -30,6 +36,46 @@ Resume = Annotated[
 
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Write logs for TensorBoard to the run's folder.")
+]
+
+Corrections = Annotated[
+    Path | None,
+    typer.Option(
+        "--corrections",
+        metavar="CSV",
+        show_default=False,
+        help="Train with corrected labels: corrections.csv, which the page of a run saves. "
+        "training.csv is not changed, and scores use its labels.",
+    ),
+]
+
+PredictionsFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--predictions-from",
+        metavar="RUN",
+        autocompletion=options.complete_run,
+        help="Earlier run whose out-of-fold predictions find outliers, for recipes with the key "
+        "outlier_deviations.",
+    ),
+]
+
+Live = Annotated[
+    bool,
+    typer.Option(
+        "--live", help="Serve a page of the training on this machine; its address is printed."
+    ),
+]
+
+MlflowUri = Annotated[
+    str | None,
+    typer.Option(
+        "--mlflow",
+        metavar="URI",
+        show_default=False,
+        help="Log parameters, metrics and the report to MLflow: a server or file:FOLDER. Needs "
+        "fkd-kaggle[mlflow].",
+    ),
 ]
 
 ComparedNames = Annotated[
@@ -86,6 +132,10 @@ def train_ensemble(
     resume: Resume = None,
     workers: options.Workers = None,
     tensorboard: TensorBoard = False,
+    corrections: Corrections = None,
+    predictions_from: PredictionsFrom = None,
+    live: Live = False,
+    mlflow: MlflowUri = None,
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
@@ -93,16 +143,32 @@ def train_ensemble(
     from fkd_kaggle import pipeline
     from fkd_kaggle.runs.folder import find_run
 
+    logger = _connect_mlflow(mlflow)
     if resume is None:
-        run = pipeline.create_run(options.plan_from(training), data_dir, runs_dir, name)
+        run = pipeline.create_run(
+            options.plan_from(training),
+            data_dir,
+            runs_dir,
+            name,
+            corrections=corrections,
+            predictions_from=find_run(predictions_from, runs_dir) if predictions_from else None,
+        )
     else:
-        given = options.given_training_options(training) + (["--run"] if name else [])
+        given = options.given_training_options(training) + [
+            option
+            for option, value in (
+                ("--run", name),
+                ("--corrections", corrections),
+                ("--predictions-from", predictions_from),
+            )
+            if value is not None
+        ]
         if extra := [option for option in given if option != "--time-limit"]:
             raise FkdError(
                 f"--resume continues with the run's own options: omit {', '.join(extra)}"
             )
         run = find_run(resume, runs_dir)
-    _train(run, data_dir, training.time_limit, workers, tensorboard)
+    _train(run, data_dir, training.time_limit, workers, tensorboard, live=live, logger=logger)
 
 
 def compare(
@@ -160,24 +226,50 @@ def compare(
         raise typer.Exit(INTERRUPTED)
 
 
+def _connect_mlflow(uri: str | None) -> MlflowLogger | None:
+    """Return a connection to MLflow, so that a wrong address is refused before the training."""
+    if uri is None:
+        return None
+    from fkd_kaggle.report.mlflow_log import connect_mlflow
+
+    return connect_mlflow(uri)
+
+
 def _train(
-    run: Run, data_dir: Path, time_limit: float | None, workers: int | None, tensorboard: bool
+    run: Run,
+    data_dir: Path,
+    time_limit: float | None,
+    workers: int | None,
+    tensorboard: bool,
+    *,
+    live: bool = False,
+    logger: MlflowLogger | None = None,
 ) -> None:
     """Train the unfinished members of a run and print scores, report and the next command."""
     from fkd_kaggle import pipeline
     from fkd_kaggle.display import tables
     from fkd_kaggle.display.training import TrainingDisplay
     from fkd_kaggle.report.run import write_run_page
+    from fkd_kaggle.runs.predictions import has_blended_out_of_fold
 
     console = make_console()
-    with TrainingDisplay(console) as display:
+    with ExitStack() as stack:
+        listeners: list[OnEvent] = []
+        if live:
+            from fkd_kaggle.report.live import serve_live_page
+
+            page = stack.enter_context(serve_live_page(run))
+            print_line(console, f"live page: {page.url}")
+            listeners.append(page.on_event)
+        listeners.append(stack.enter_context(TrainingDisplay(console)))
         scores = pipeline.train(
             run,
             data_dir,
             time_limit=time_limit,
             workers=workers,
             tensorboard=tensorboard,
-            on_event=display,
+            on_event=_to_all(listeners),
+            command=shlex.join(["fkd-kaggle", *sys.argv[1:]]),
         )
     console.print(tables.scores_table(scores))
     if scores.published_metrics:
@@ -188,8 +280,23 @@ def _train(
             "the split is random, as in the publication: near-duplicates of training faces are "
             "held out, so the score is too good; --folds 5 keeps near-duplicates together",
         )
-    print_line(console, f"report: {write_run_page(run, data_dir)}")
+    if has_blended_out_of_fold(run):
+        with console.status("writing the report…"):
+            report = write_run_page(run, data_dir, options.SUBMISSIONS)
+        print_line(console, f"report: {report}")
+        if logger is not None:
+            print_line(console, f"{run.name} is run {logger.log_run(run)} in MLflow")
     _print_next_commands(run)
+
+
+def _to_all(listeners: Sequence[OnEvent]) -> OnEvent:
+    """Return a function that passes each event to all listeners."""
+
+    def on_event(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return on_event
 
 
 def _print_next_commands(run: Run) -> None:

@@ -46,7 +46,7 @@ def near_duplicate_groups(faces: Faces, similarity: float = SIMILARITY) -> np.nd
     similarity
         Cosine similarity above which two faces are joined.
     """
-    patches = _patches(faces)
+    patches = face_patches(faces)
     count = len(patches)
     rows, columns = [], []
     # In blocks: all 7,049 squared similarities at once would take 200 MB.
@@ -145,8 +145,11 @@ def hold_out_rows(
     return chosen
 
 
-def _patches(faces: Faces) -> np.ndarray:
-    """Return (N, P·P) float32 aligned patches with zero mean and unit norm."""
+def face_patches(faces: Faces) -> np.ndarray:
+    """Return (N, P·P) float32 aligned patches with zero mean and unit norm.
+
+    The product of two patches is the similarity of the faces, at most 1.
+    """
     matrices = _alignments(faces.keypoints[:, PARTIAL_KEYPOINTS])
     axis = (np.arange(_PATCH, dtype=np.float32) + 0.5) / _PATCH
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)

@@ -21,6 +21,9 @@ _KEPT: Final = 0.9
 _MIN_FACES: Final = 20
 """Faces required to fit a regression."""
 
+_RAYLEIGH_MEDIAN: Final = 1.1774
+"""Median distance of points with standard deviation 1 along x and y."""
+
 _MIN_OTHERS: Final = 3
 """Other labels required to judge a label: two always fit some position, scale and rotation."""
 
@@ -60,6 +63,59 @@ def expected_labels(keypoints: np.ndarray, annotators: np.ndarray) -> tuple[np.n
                 expected[rows, point] = geometry.to_points(guess[same_pattern])
                 distances[rows, point] = distance[same_pattern]
     return expected, distances
+
+
+def prediction_deviations(
+    keypoints: np.ndarray, annotators: np.ndarray, predictions: np.ndarray
+) -> np.ndarray:
+    """Return how far labels are from predictions, in standard deviations.
+
+    The standard deviation of each keypoint and annotator is robust, so that wrong labels do not
+    widen it: the median distance, divided by the median of a Rayleigh distribution of scale 1.
+
+    Parameters
+    ----------
+    keypoints
+        (N, 15, 2) pixels, NaN where unlabelled.
+    annotators
+        (N,) uint8 annotator of each face.
+    predictions
+        (N, 15, 2) pixels, out of fold; NaN where missing.
+
+    Returns
+    -------
+    (N, 15) float64; NaN without a label, without a prediction, or with fewer than 20 of both.
+    """
+    distances = np.linalg.norm(predictions.astype(np.float64) - keypoints, axis=-1)
+    deviations = np.full_like(distances, np.nan)
+    for annotator in np.unique(annotators):
+        rows = annotators == annotator
+        for point in range(NUM_KEYPOINTS):
+            known = rows & np.isfinite(distances[:, point])
+            if known.sum() < _MIN_FACES:
+                continue
+            # A hundredth of a pixel, so that exact predictions do not divide by zero.
+            scale = max(float(np.median(distances[known, point])) / _RAYLEIGH_MEDIAN, 0.01)
+            deviations[known, point] = distances[known, point] / scale
+    return deviations
+
+
+def label_deviations(
+    keypoints: np.ndarray, annotators: np.ndarray, predictions: np.ndarray
+) -> np.ndarray:
+    """Return the smaller deviation of each label from the other labels and from the prediction.
+
+    Parameters
+    ----------
+    keypoints, annotators, predictions
+        As for ``prediction_deviations``.
+
+    Returns
+    -------
+    (N, 15) float64 standard deviations; NaN where one of the two is unknown.
+    """
+    _, from_shape = expected_labels(keypoints, annotators)
+    return np.minimum(from_shape, prediction_deviations(keypoints, annotators, predictions))
 
 
 def _expect_point(points: np.ndarray, column: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fkd_kaggle import user_code
-from fkd_kaggle.data import dataset, metrics
+from fkd_kaggle.data import corrections, dataset, metrics
 from fkd_kaggle.data.dataset import count_queries
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble import blending, stacking
@@ -27,6 +27,7 @@ from fkd_kaggle.ensemble.member_predictions import (
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL
 from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member, Plan
+from fkd_kaggle.runs.corrections import load_run_corrections
 from fkd_kaggle.runs.folder import Run, load_folds
 from fkd_kaggle.runs.members import is_finished
 from fkd_kaggle.runs.predictions import (
@@ -175,6 +176,8 @@ def blend_run(run: Run, data_dir: Path, *, status: str = "finished", expect: boo
         No member is usable yet.
     """
     training = dataset.read_training(data_dir)
+    found = load_run_corrections(run, training)
+    corrected = corrections.apply_corrections(training, found) if found else training
     members = usable_members(run)
     recipes = recipe_names(members)
     for member in members:
@@ -183,7 +186,9 @@ def blend_run(run: Run, data_dir: Path, *, status: str = "finished", expect: boo
     stacked = np.stack(
         [load_out_of_fold(run, members, recipe, len(training.images)) for recipe in recipes]
     )
-    blend, predictions = stacking.fit_by_name(run.plan.ensemble.blend, stacked, training)
+    # The blend is fitted to the corrected labels and scored on those of training.csv, so that the
+    # scores of runs with and without corrections can be compared.
+    blend, predictions = stacking.fit_by_name(run.plan.ensemble.blend, stacked, corrected)
     store_blend(run, recipes, blend.arrays())
     store_blended_out_of_fold(run, training.ids, predictions)
     query_counts = count_queries(data_dir, training)

@@ -163,20 +163,18 @@ class KernelRun:
         self._print(f"wrote {target}")
 
     def write_report(self) -> list[Path]:
-        """Write the run's page and figures; return the figures that people read on Kaggle.
+        """Write the run's figures and return their paths.
 
+        The page ``report.html`` is written where the run is collected: its scripts are not packed.
         A failure is printed instead of raised, to keep the trained run.
         """
         try:
-            from fkd_kaggle.report.run import write_run_page
+            from fkd_kaggle.report.run_figures import write_run_figures
 
-            page = write_run_page(self.run, self._data_dir)
+            return write_run_figures(self.run, self._data_dir)
         except Exception as error:
-            self._print(f"no report ({type(error).__name__}: {error})")
+            self._print(f"no figures ({type(error).__name__}: {error})")
             return []
-        self._print(f"report: {page}")
-        names = ("curves.png", "keypoints.png", "faces.png", "doubtful.png")
-        return [page.parent / name for name in names if (page.parent / name).exists()]
 
     def print_scores(self) -> None:
         """Print the table of scores with the expected score."""

@@ -149,7 +149,9 @@ def _result_cells() -> list[dict[str, Any]]:
             "row for each coordinate that the lookup table asks for."
         ),
         _code("kernel.write_submission()\n"),
-        _text("## 6. Figures\n\nThe same figures are in the run's page, `report.html`."),
+        _text(
+            "## 6. Figures\n\n`fkd-kaggle kernel output` downloads the run and writes its page, `report.html`."
+        ),
         _code(
             "from IPython.display import Image, display\n\n"
             "figures = {path.name: path for path in kernel.write_report()}\n"

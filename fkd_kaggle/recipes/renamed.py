@@ -38,6 +38,10 @@ AUGMENTATION_KEYS: Final = {
 ENSEMBLE_KEYS: Final = {"source": "publication"}
 """Old key of an ensemble → new key."""
 
+ADDED_RECIPE_KEYS: Final = {"outlier_deviations": 0.0}
+"""Keys of a recipe that version 0.1.0 did not have, with the value that changes nothing. Digests
+leave out a key with this value."""
+
 VALUES: Final = {
     "architecture": {"ladder": "plain-cnn"},
     "split": {"enlarged-first": "after-augmentation"},
@@ -57,10 +61,16 @@ def recipe_to_new(values: Values) -> dict[str, Any]:
 
 
 def recipe_to_old(values: Values) -> dict[str, Any]:
-    """Return the keys and values of a recipe, its augmentation included, under old names."""
-    return _translate_recipe(
-        values, _inverse(RECIPE_KEYS), _inverse(AUGMENTATION_KEYS), _OLD_VALUES
-    )
+    """Return the keys and values of a recipe, its augmentation included, under old names.
+
+    Keys of ``ADDED_RECIPE_KEYS`` that change nothing are left out.
+    """
+    known = {
+        key: value
+        for key, value in values.items()
+        if key not in ADDED_RECIPE_KEYS or value != ADDED_RECIPE_KEYS[key]
+    }
+    return _translate_recipe(known, _inverse(RECIPE_KEYS), _inverse(AUGMENTATION_KEYS), _OLD_VALUES)
 
 
 def ensemble_to_new(values: Values) -> dict[str, Any]:

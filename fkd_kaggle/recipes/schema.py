@@ -161,6 +161,11 @@ class Recipe:
     """What happens to missing labels: "mask" leaves them out of the loss; "ffill", "mean" and "knn"
     fill them in; "drop" leaves incomplete faces out (``data.imputation``); or
     ``FILE.py:FUNCTION``."""
+    outlier_deviations: float = 0.0
+    """Labels that are more than this number of standard deviations from both the position expected
+    from the face's other labels and the out-of-fold prediction of an earlier run are left out of
+    the loss (``data.outliers.label_deviations``); 0 keeps all labels. Needs
+    ``train-ensemble --predictions-from RUN``."""
     offline_augmentation: tuple[OfflineCopy, ...] = ()
     """Copies of each completely labelled training face that are added before training."""
     loss: str = "smooth-l1"

@@ -30,7 +30,13 @@ from fkd_kaggle.recipes.schema import (
 
 _POSITIVE: Final = ("epochs", "batch_size", "learning_rate", "loss_width")
 
-_NOT_NEGATIVE: Final = ("weight_decay", "clip_norm", "patience", "heatmap_loss")
+_NOT_NEGATIVE: Final = (
+    "weight_decay",
+    "clip_norm",
+    "patience",
+    "heatmap_loss",
+    "outlier_deviations",
+)
 
 _PROBABILITIES: Final = ("flip", "random_erasing", "zoom_out", "blur")
 """Keys of an augmentation."""

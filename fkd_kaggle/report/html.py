@@ -1,18 +1,24 @@
-"""HTML pages: a title, a text, a table and figures, from the Jinja2 templates in ``templates/``.
+"""HTML pages from the Jinja2 templates in ``templates/``, complete in one file.
 
-A page embeds its figures and loads nothing, so that the file can be sent alone. Knows neither runs
-nor data sets: each kind of page is a template that extends ``base.html``.
+A page contains its style, scripts, figures and data and loads nothing, so that the file can be sent
+alone. All texts are escaped. A content security policy also forbids every request and every script
+whose digest the page does not name, so that a text that became markup could not run. Knows neither
+runs nor data sets.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from fkd_kaggle import files
 
@@ -27,14 +33,14 @@ def write_page(
     header: Sequence[str] = (),
     **values: Any,
 ) -> None:
-    """Write a page; all texts are escaped.
+    """Write a page with a table and figures; all texts are escaped.
 
     Parameters
     ----------
     target
         Path of the page.
     template
-        File name of a template that extends ``base.html``.
+        File name of a template that extends ``figures.html``.
     title
         Title and heading.
     rows
@@ -50,12 +56,81 @@ def write_page(
         (base64.b64encode((target.parent / name).read_bytes()).decode("ascii"), caption)
         for name, caption in figures.items()
     ]
+    text = render_page(template, title=title, rows=rows, figures=embedded, header=header, **values)
+    files.write_text(target, text)
+
+
+def render_page(
+    template: str, *, title: str, scripts: Sequence[str] = (), connects: bool = False, **values: Any
+) -> str:
+    """Return the text of a page.
+
+    Parameters
+    ----------
+    template
+        File name of a template that extends ``base.html``.
+    title
+        Title and heading.
+    scripts
+        Names of files in ``static/``, embedded in this order.
+    connects
+        Whether the page may request data from the server that it comes from.
+    values
+        Variables of the template.
+    """
+    sources = [_static(name) for name in scripts]
     text = (
         _environment()
         .get_template(template)
-        .render(title=title, rows=rows, figures=embedded, header=header, **values)
+        .render(
+            title=title,
+            style=Markup(_static("style.css")),  # our own file, not a text from outside
+            scripts=[Markup(source) for source in sources],
+            policy=_policy(sources, connects),
+            **values,
+        )
     )
-    files.write_text(target, text + "\n")
+    return text + "\n"
+
+
+def json_for_page(value: Any) -> Markup:
+    """Return a JSON value for a ``<script type="application/json">``.
+
+    The characters that could end the element or start markup are escaped.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def template_folder() -> str:
+    """Return the folder of the templates, for servers that extend ``base.html``."""
+    return str(resources.files(str(__package__)) / "templates")
+
+
+def _policy(sources: Sequence[str], connects: bool) -> str:
+    """Return the content security policy of a page with these scripts."""
+    digests = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+        for source in sources
+    ]
+    # Vega compiles the expressions of our own chart specifications.
+    allowed = " ".join((*digests, "'unsafe-eval'")) if digests else "'none'"
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
+        f"img-src data: blob:; connect-src {chr(39)}{'self' if connects else 'none'}{chr(39)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _static(name: str) -> str:
+    """Return the text of a file in ``static/``, safe inside a script or style element."""
+    text = (resources.files(str(__package__)) / "static" / name).read_text(encoding="utf-8")
+    if "</script" in text.lower() or "</style" in text.lower():
+        raise ValueError(f"{name} would end its element")
+    return text
 
 
 @cache

@@ -1,40 +1,54 @@
-"""Report of a run: learning curves, predictions, errors by keypoint, implausible labels, a page.
+"""Report of a run: report.html, one file that answers how good the run is and why.
 
-Draws what ``runs`` reads; the run must have been blended.
+Puts what ``run_data`` computes on a page, with the faces and the predictions. The page corrects
+labels and saves corrections.csv. report.json, beside the page, has the numbers.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from fkd_kaggle.data import dataset
-from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.data.metrics import face_rmse, masked_means, rank_by_rmse
-from fkd_kaggle.formatting import format_pixels
-from fkd_kaggle.keypoints import ANNOTATORS, KEYPOINT_NAMES
-from fkd_kaggle.report import drawing, html
+from fkd_kaggle import files
+from fkd_kaggle.formatting import format_duration, format_pixels
+from fkd_kaggle.report import answers, html, packed
+from fkd_kaggle.report.run_comparison import collect_comparison_data, measure_corrections
+from fkd_kaggle.report.run_data import RunData, collect_run_data
 from fkd_kaggle.runs.folder import Run
-from fkd_kaggle.runs.history import read_histories
-from fkd_kaggle.runs.predictions import load_blended_out_of_fold
-from fkd_kaggle.runs.scores import Scores
 
-_FIGURES: Final = {
-    "curves.png": "Learning curves: loss, and RMSE in pixels on each member's held-out faces.",
-    "faces.png": "Held-out faces: labels (green) and out-of-fold predictions (red).",
-    "keypoints.png": "Out-of-fold RMSE of each keypoint, by annotator.",
-    "doubtful.png": "Faces where labels and predictions differ most: these labels may be wrong.",
-}
+PAGE: Final = "report.html"
+
+SCRIPTS: Final = (
+    "vega.min.js",
+    "vega-lite.min.js",
+    "data.js",
+    "charts.js",
+    "faces.js",
+    "review.js",
+    "viewer.js",
+    "page.js",
+)
+"""Scripts of the page, in order of execution."""
+
+MAX_FACES: Final = 8000
+"""Faces whose images are on a page; the others are grey there. Keeps pages of larger data sets
+below about 12 MB."""
+
+_LABEL_STEP, _POINT_STEP, _MEMBER_STEP = 0.01, 0.05, 0.1
+"""Resolution of labels, of predictions and of members' differences from the blend, in pixels."""
 
 
-def write_run_page(run: Run, data_dir: Path) -> Path:
-    """Draw a run's figures into its folder and write the page ``report.html``.
+def write_run_page(
+    run: Run,
+    data_dir: Path,
+    submissions_dir: Path | None = None,
+    *,
+    target: Path | None = None,
+) -> Path:
+    """Write a run's page ``report.html`` and its numbers, report.json, into the run's folder.
 
     Parameters
     ----------
@@ -42,6 +56,10 @@ def write_run_page(run: Run, data_dir: Path) -> Path:
         A blended run.
     data_dir
         Holds the training.csv that the run was trained on.
+    submissions_dir
+        Folder of the submission files, whose scores the page shows; None for none.
+    target
+        Path of the page. Default: report.html in the run's folder.
 
     Returns
     -------
@@ -51,136 +69,132 @@ def write_run_page(run: Run, data_dir: Path) -> Path:
     ------
     DataError
         training.csv is missing or not in the competition's format.
+    RunError
+        The run was made on another data set, or was not blended.
     """
-    training = dataset.read_training(data_dir)
-    predictions = load_blended_out_of_fold(run)
-    draw_learning_curves(read_histories(run), run.path / "curves.png")
-    ranking = rank_by_rmse(predictions, training.keypoints)
-    # Typical faces: from the 5th to the 95th percentile of the RMSE.
-    typical = np.linspace(0.05, 0.95, 12) * (len(ranking) - 1)
-    draw_faces(training, predictions, ranking[typical.astype(int)], run.path / "faces.png")
-    draw_keypoints(training, predictions, run.path / "keypoints.png")
-    draw_faces(training, predictions, ranking[::-1][:18], run.path / "doubtful.png")
-    page = run.path / "report.html"
-    html.write_page(
-        page,
-        "run.html",
-        title=f"run {run.name}",
-        rows=_score_rows(run.scores),
-        figures=_FIGURES,
-        status=run.status,
-        created=run.created,
-    )
+    data = collect_run_data(run, data_dir, submissions_dir)
+    effect = measure_corrections(run, data)
+    if effect:
+        data.summary["corrections_effect"] = effect
+    page = target or run.path / PAGE
+    files.write_text(page, render_run_page(data, f"Run {run.name}"))
+    files.write_json(run.path / "report.json", data.summary)
     return page
 
 
-def draw_learning_curves(histories: Mapping[str, Mapping[str, np.ndarray]], target: Path) -> None:
-    """Draw loss and held-out RMSE over epochs, a line for each member, a colour for each recipe.
+def write_comparison_of_runs(
+    runs: Sequence[Run], data_dir: Path, target: Path, submissions_dir: Path | None = None
+) -> RunData:
+    """Write the page that compares runs, and return its data.
 
     Parameters
     ----------
-    histories
-        Columns of each member's history, (E,) float64, by member name; see ``runs.history``.
+    runs, data_dir, submissions_dir
+        As for ``collect_comparison_data``.
     target
-        Path of the PNG.
+        Path of the page.
     """
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    loss, score = figure.subplots(1, 2)
-    recipes = list(dict.fromkeys(_recipe_name(member) for member in histories))
-    labelled: set[str] = set()
-    for member, history in histories.items():
-        recipe = _recipe_name(member)
-        style = {
-            "color": f"C{recipes.index(recipe) % 10}",
-            "marker": ".",
-            "markersize": 4,
-            "linewidth": 1,
-            "label": None if recipe in labelled else recipe,
-        }
-        labelled.add(recipe)
-        loss.plot(history["epoch"], history["loss"], **style)
-        evaluated = np.isfinite(history["rmse"])
-        score.plot(history["epoch"][evaluated], history["rmse"][evaluated], **style)
-    loss.set_title("training loss (not comparable between recipes)")
-    score.set_title("RMSE on held-out faces, pixels")
-    for axes in (loss, score):
-        drawing.use_log_axis(axes)
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3, which="both")
-    if histories:
-        score.legend(fontsize=8)
-    drawing.save_figure(figure, target)
+    data = collect_comparison_data(runs, data_dir, submissions_dir)
+    title = "Comparison of " + ", ".join(run.name for run in runs)
+    files.write_text(target, render_run_page(data, title))
+    return data
 
 
-def draw_faces(training: Faces, predictions: np.ndarray, rows: np.ndarray, target: Path) -> None:
-    """Draw faces with labels in green and predictions in red, with row and RMSE as titles.
+def render_run_page(data: RunData, title: str) -> str:
+    """Return the page for a run's data, or for the data of several runs.
 
     Parameters
     ----------
-    training
-        N faces with their labels.
-    predictions
-        (N, 15, 2) float32 pixels.
-    rows
-        (K,) positions of the faces to draw.
-    target
-        Path of the PNG.
+    data
+        The data.
+    title
+        Title and heading.
     """
-    labels = training.keypoints[rows]
-    errors = face_rmse(predictions[rows], labels)
-    drawing.draw_faces(
-        training.images[rows],
-        [
-            f"row {number}: {error:.2f} px"
-            for number, error in zip(training.ids[rows], errors, strict=True)
-        ],
-        target,
-        [drawing.prediction_marks(predictions[rows]), drawing.label_marks(labels)],
+    summary = {**data.summary, "run_corrections": _listed_corrections(data)}
+    worst = answers.worst_keypoint(summary)
+    return html.render_page(
+        "run.html",
+        title=title,
+        scripts=SCRIPTS,
+        data=summary,
+        answers=answers.answer_questions(summary),
+        worst=worst["keypoint"] if worst else "",
+        predictors=list(data.predictors),
+        summary_json=html.json_for_page(summary),
+        arrays_json=html.json_for_page(_pack_arrays(data)),
+        sheets=packed.pack_sheets(_images_on_page(data)),
+        pixels=format_pixels,
+        duration=format_duration,
+        words=lambda name: name.replace("_", " "),
     )
 
 
-def draw_keypoints(training: Faces, predictions: np.ndarray, target: Path) -> None:
-    """Draw the RMSE of each keypoint in pixels, a bar for each annotator.
-
-    Parameters
-    ----------
-    training
-        N faces with their labels.
-    predictions
-        (N, 15, 2) float32 pixels.
-    target
-        Path of the PNG.
-    """
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots()
-    squares = np.square(predictions - training.keypoints)
-    positions = np.arange(len(KEYPOINT_NAMES))
-    for annotator, name in enumerate(ANNOTATORS):
-        rmse = np.sqrt(masked_means(squares[training.annotators == annotator], (0, 2)))
-        axes.barh(positions + 0.4 * annotator - 0.2, rmse, height=0.4, label=f"{name} annotator")
-    axes.set_yticks(positions, [name.replace("_", " ") for name in KEYPOINT_NAMES])
-    axes.invert_yaxis()
-    axes.set_xlabel("RMSE, pixels")
-    axes.grid(alpha=0.3, axis="x")
-    axes.legend()
-    drawing.save_figure(figure, target)
-
-
-def _recipe_name(member: str) -> str:
-    """Return the recipe of a member, whose name is <recipe>-f<fold>[-s<seed>]."""
-    return re.sub(r"-f\d+(-s\d+)?$", "", member)
+def _pack_arrays(data: RunData) -> dict[str, Any]:
+    """Return the arrays that the page's script decodes."""
+    training = data.training
+    plain = {
+        "labels": (training.keypoints, _LABEL_STEP),
+        "annotators": (training.annotators, 1.0),
+        "groups": (_shared_groups(data.groups), 1.0),
+        "expected": (data.evidence.expected, _POINT_STEP),
+        "shape": (data.evidence.shape, 0.1),
+        "disagreement": (data.disagreement, 0.01),
+        "spread": (data.spread, 0.01),
+    }
+    predictors = []
+    first = next(iter(data.predictors))
+    base = _rounded(data.predictors[first], _POINT_STEP)
+    labelled = np.isfinite(training.keypoints)
+    for name, values in data.predictors.items():
+        if name == first:
+            entry = packed.pack_points(values, _POINT_STEP)
+        else:
+            # Differences from the blend are small and compress well; only where they are compared.
+            entry = packed.pack_points(np.where(labelled, values - base, np.nan), _MEMBER_STEP)
+            entry["relative"] = first
+        predictors.append({**entry, "name": name})
+    packed_plain = {name: packed.pack_points(*one) for name, one in plain.items()}
+    return {"plain": packed_plain, "predictors": predictors}
 
 
-def _score_rows(scores: Scores | None) -> list[tuple[str, str]]:
-    """Return names and formatted values of the scores."""
-    if scores is None:
-        return []
-    rows = [
-        ("complete annotator", scores.complete),
-        ("partial annotator", scores.partial),
-        ("both, weighted as the lookup table queries them", scores.combined),
-        ("expected on the leaderboard", scores.expected),
-        *((f"{name} alone", value) for name, value in scores.by_member.items()),
+def _images_on_page(data: RunData) -> np.ndarray:
+    """Return (N, 96, 96) uint8 images; grey for the least suspicious of too many faces."""
+    images = data.training.images
+    if len(images) <= MAX_FACES:
+        return images
+    distances = np.linalg.norm(data.evidence.predictions - data.training.keypoints, axis=-1)
+    largest = np.nan_to_num(distances, nan=-1.0).max(1)
+    listed = [one["row"] - 1 for one in data.summary["review"]]
+    listed += [row - 1 for one in data.summary["review"] for row in one["duplicates"]]
+    largest[listed] = np.inf
+    shown = np.full_like(images, 119)
+    chosen = np.argsort(-largest, kind="stable")[:MAX_FACES]
+    shown[chosen] = images[chosen]
+    return shown
+
+
+def _listed_corrections(data: RunData) -> list[dict[str, Any]]:
+    """Return the corrections that the run was trained with, for the page to start from."""
+    return [
+        {
+            "row": one.row,
+            "keypoint": one.keypoint,
+            "action": one.action,
+            "x": None if one.action == "dropped" else round(one.x, 2),
+            "y": None if one.action == "dropped" else round(one.y, 2),
+        }
+        for one in data.corrections
     ]
-    return [(name, format_pixels(value)) for name, value in rows]
+
+
+def _shared_groups(groups: np.ndarray) -> np.ndarray:
+    """Return (N,) group numbers that fit int16: NaN for a face without near-duplicates."""
+    _, position, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    shared = np.flatnonzero(counts > 1)
+    number = np.full(len(counts), np.nan)
+    number[shared] = np.arange(len(shared))
+    return np.asarray(number[position])
+
+
+def _rounded(values: np.ndarray, step: float) -> np.ndarray:
+    return np.asarray(np.rint(values / step) * step)

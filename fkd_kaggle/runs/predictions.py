@@ -18,8 +18,16 @@ from fkd_kaggle.keypoints import NUM_KEYPOINTS
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
 
+_REFERENCE = "reference_predictions.npz"
 
-def store_out_of_fold(run: Run, member: Member, ids: np.ndarray, predictions: np.ndarray) -> None:
+
+def store_out_of_fold(
+    run: Run,
+    member: Member,
+    ids: np.ndarray,
+    predictions: np.ndarray,
+    flip_disagreement: np.ndarray | None = None,
+) -> None:
     """Store a member's predictions for the faces of its held-out fold.
 
     Parameters
@@ -30,11 +38,13 @@ def store_out_of_fold(run: Run, member: Member, ids: np.ndarray, predictions: np
         (N,) int64, ids of the faces.
     predictions
         (N, 15, 2) float32 pixels.
+    flip_disagreement
+        (N,) float32 pixels, if known.
     """
-    _write_arrays(
-        run.member_folder(member.name) / "out_of_fold.npz",
-        {"ids": ids, "predictions": predictions},
-    )
+    arrays = {"ids": ids, "predictions": predictions}
+    if flip_disagreement is not None:
+        arrays["flip_disagreement"] = flip_disagreement
+    _write_arrays(run.member_folder(member.name) / "out_of_fold.npz", arrays)
 
 
 def has_out_of_fold(run: Run, member: Member) -> bool:
@@ -52,6 +62,32 @@ def load_member_out_of_fold(run: Run, member: Member) -> tuple[np.ndarray, np.nd
     """
     stored = _read_arrays(run.member_folder(member.name) / "out_of_fold.npz")
     return stored["ids"] - 1, stored["predictions"]  # training ids are 1-based row numbers
+
+
+def load_flip_disagreement(run: Run, members: Sequence[Member], count: int) -> np.ndarray:
+    """Return the flip disagreement of each training face, a mean over members that held it out.
+
+    Parameters
+    ----------
+    run
+        The run.
+    members
+        The members to average.
+    count
+        Number of training faces N.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N,) float64 pixels; NaN where no member stored it, as before version 0.2.
+    """
+    total, times = np.zeros(count), np.zeros(count)
+    for member in members:
+        stored = _read_arrays(run.member_folder(member.name) / "out_of_fold.npz")
+        if "flip_disagreement" in stored:
+            total[stored["ids"] - 1] += stored["flip_disagreement"]
+            times[stored["ids"] - 1] += 1
+    return np.where(times > 0, total / np.maximum(times, 1), np.nan)
 
 
 def load_out_of_fold(run: Run, members: Sequence[Member], recipe: str, count: int) -> np.ndarray:
@@ -121,6 +157,11 @@ def load_test_predictions(run: Run, member: Member, digest: str) -> np.ndarray |
         return None
 
 
+def has_test_predictions(run: Run, member: Member) -> bool:
+    """Return whether a member's predictions for test faces are stored."""
+    return (run.member_folder(member.name) / "test.npz").exists()
+
+
 def faces_digest(faces: Faces, annotators: np.ndarray) -> str:
     """Return the hex SHA-256 of the images and annotators of faces."""
     return hashlib.sha256(faces.images.tobytes() + annotators.tobytes()).hexdigest()
@@ -148,6 +189,30 @@ def load_blended_out_of_fold(run: Run) -> np.ndarray:
         return _read_arrays(run.path / "out_of_fold.npz")["predictions"]
     except KeyError as error:
         raise RunError(f"{run.path / 'out_of_fold.npz'} is damaged (KeyError)") from error
+
+
+def store_reference_predictions(run: Run, earlier: Run) -> None:
+    """Copy the out-of-fold predictions of an earlier run, for recipes that leave out outliers.
+
+    Raises
+    ------
+    RunError
+        The earlier run was made on other data, or was not blended.
+    """
+    earlier.check_data(run.data)
+    _write_arrays(run.path / _REFERENCE, {"predictions": load_blended_out_of_fold(earlier)})
+
+
+def load_reference_predictions(run: Run) -> np.ndarray | None:
+    """Return (N, 15, 2) float32 pixels that ``store_reference_predictions`` stored, or None.
+
+    Raises
+    ------
+    RunError
+        The file is damaged.
+    """
+    path = run.path / _REFERENCE
+    return _read_arrays(path)["predictions"] if path.exists() else None
 
 
 def has_blend(run: Run) -> bool:

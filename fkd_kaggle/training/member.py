@@ -13,16 +13,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fkd_kaggle.data import dataset, metrics
+from fkd_kaggle.data import corrections, dataset, metrics, outliers
 from fkd_kaggle.data.dataset import count_queries, read_test_if_present
 from fkd_kaggle.data.faces import Faces
+from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.recipes.plans import Member
+from fkd_kaggle.runs.corrections import load_run_corrections
 from fkd_kaggle.runs.folder import Run, load_folds
 from fkd_kaggle.runs.members import member_progress
-from fkd_kaggle.runs.predictions import store_out_of_fold, store_test_predictions
+from fkd_kaggle.runs.predictions import (
+    load_reference_predictions,
+    store_out_of_fold,
+    store_test_predictions,
+)
 from fkd_kaggle.training import preprocessing, published_metrics
 from fkd_kaggle.training.events import MemberEnded, OnEvent
-from fkd_kaggle.training.inference import predict_keypoints
+from fkd_kaggle.training.inference import flip_disagreement, predict_keypoints
 
 if TYPE_CHECKING:
     import keras
@@ -33,13 +39,19 @@ class TrainingData:
     """The faces that the members of a run are trained and scored on."""
 
     training: Faces
-    """N training faces."""
+    """N training faces with the labels of training.csv: members are scored on these."""
     held_out: np.ndarray
     """(N,) int64: the fold in which each training face is held out."""
     test: tuple[Faces, np.ndarray] | None
     """The test faces and their annotators; None without a test set."""
     query_counts: np.ndarray
     """(2, 15): how often the lookup table queries each keypoint, by annotator."""
+    corrected: Faces | None = None
+    """The training faces with the run's corrections of labels, on which members are trained; None
+    without corrections."""
+    label_deviations: np.ndarray | None = None
+    """(N, 15) from ``outliers.label_deviations``, for recipes with ``outlier_deviations``; None
+    without predictions of an earlier run."""
 
 
 def read_training_data(run: Run, data_dir: Path) -> TrainingData:
@@ -61,11 +73,17 @@ def read_training_data(run: Run, data_dir: Path) -> TrainingData:
     """
     run.check_data(dataset.fingerprint(data_dir))
     training = dataset.read_training(data_dir)
+    found = load_run_corrections(run, training)
+    reference = load_reference_predictions(run)
     return TrainingData(
         training,
         load_folds(run, training),
         read_test_if_present(data_dir),
         count_queries(data_dir, training),
+        corrections.apply_corrections(training, found) if found else None,
+        None
+        if reference is None
+        else outliers.label_deviations(training.keypoints, training.annotators, reference),
     )
 
 
@@ -110,7 +128,7 @@ def train_member(
     """
     started, before = time.monotonic(), member_progress(run, member).seconds
     held_out = data.training.take(np.nonzero(data.held_out == member.fold)[0])
-    others = data.training.take(np.nonzero(data.held_out != member.fold)[0])
+    others = _trained_labels(data, member).take(np.nonzero(data.held_out != member.fold)[0])
     prepared = preprocessing.prepare_faces(
         member.recipe, others, run.plan.ensemble.split, member.seed
     )
@@ -135,6 +153,30 @@ def train_member(
     rmse = _score(predictions, held_out, data.query_counts)
     on_event(MemberEnded(member.name, rmse, seconds, progress.stopped))
     return seconds - (progress.seconds - before)
+
+
+def _trained_labels(data: TrainingData, member: Member) -> Faces:
+    """Return the faces with the labels that a member is trained on.
+
+    Raises
+    ------
+    RecipeError
+        The recipe leaves out outliers, and the run has no predictions of an earlier run.
+    """
+    faces = data.corrected or data.training
+    limit = member.recipe.outlier_deviations
+    if not limit:
+        return faces
+    if data.label_deviations is None:
+        raise RecipeError(
+            f"recipe {member.recipe.name} has outlier_deviations, which needs predictions: name an "
+            "earlier run of the same data with --predictions-from"
+        )
+    # A moved label is right although the original is an outlier.
+    same = (faces.keypoints == data.training.keypoints).all(-1)
+    outlying = same & (np.nan_to_num(data.label_deviations) > limit)
+    keypoints = np.where(outlying[..., None], np.nan, faces.keypoints)
+    return Faces(faces.images, keypoints.astype(np.float32), faces.ids)
 
 
 def _score(predictions: np.ndarray, faces: Faces, query_counts: np.ndarray) -> float:
@@ -170,7 +212,8 @@ def _store_predictions(
             published_metrics.store_published_metrics(
                 run, member, name, predict(faces, faces.annotators), faces.keypoints
             )
-    store_out_of_fold(run, member, held_out.ids, predictions)
+    disagreement = flip_disagreement(network, member.recipe, held_out.images)
+    store_out_of_fold(run, member, held_out.ids, predictions, disagreement)
     if test is not None:
         # While the network is compiled: the predict command then only reads stored predictions.
         store_test_predictions(run, member, *test, predict(*test))

@@ -129,7 +129,7 @@ def test_a_notebook_trains_and_shows_its_figures_on_the_practice_kaggle(
     out = tmp_path / "out"
     kaggle("kernels", "output", "ada/fkd-tiny-1", "-p", str(out))
     assert (out / "submission.csv").read_text().startswith("RowId,Location")
-    assert (out / "tiny-1" / "report.html").exists()
+    assert (out / "tiny-1" / "curves.png").exists()
     url = f"{practice.url}/storage/notebooks/{version.session}.ipynb"
     executed = requests.get(url, timeout=10).json()
     shown = pictures(executed)

@@ -48,7 +48,8 @@ def test_the_page_has_counts_figures_and_a_wrong_label(tmp_path: Path) -> None:
     assert {path.stem for path in path.parent.glob("*.png")} == FIGURES
     page = path.read_text()
     assert page.count("data:image/png") == len(FIGURES)
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page
     assert (statistics.outliers[0].row, statistics.outliers[0].keypoint) == (13, "nose_tip")
     assert statistics.outliers[0].distance == pytest.approx(17, abs=5)
     with (tmp_path / "out" / "suspicious.csv").open(newline="") as stream:

@@ -34,4 +34,4 @@ def test_all_texts_are_escaped(tmp_path: Path) -> None:
 
 def test_a_missing_variable_of_a_template_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UndefinedError):
-        html.write_page(tmp_path / "page.html", "run.html", title="run", rows=[], figures={})
+        html.write_page(tmp_path / "page.html", "comparison.html", title="run", rows=[], figures={})

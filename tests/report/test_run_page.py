@@ -1,109 +1,148 @@
-"""Report of a run: figures drawn from its files, embedded in one page."""
+"""The report of a run: its data, its answers and its page."""
 
 from __future__ import annotations
 
+import json
 import re
-from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_faces, write_competition
-from matplotlib.image import imread
 
 from fkd_kaggle.data import dataset
-from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.recipes import plans
-from fkd_kaggle.report.run import (
-    draw_faces,
-    draw_keypoints,
-    draw_learning_curves,
-    write_run_page,
-)
+from fkd_kaggle.data.corrections import Correction
+from fkd_kaggle.errors import RunError
+from fkd_kaggle.report.answers import answer_questions
+from fkd_kaggle.report.label_review import describe_review, list_suspicious_labels, weigh_labels
+from fkd_kaggle.report.run import render_run_page, write_run_page
+from fkd_kaggle.report.run_data import RunData, collect_run_data
+from fkd_kaggle.runs.corrections import store_corrections
 from fkd_kaggle.runs.folder import Run
-from fkd_kaggle.runs.history import read_history
-from fkd_kaggle.runs.scores import Scores
-
-FACES = make_faces(30, seed=4)
-
-HISTORY = "epoch,loss,rmse,learning_rate,images_per_second,seconds\n"
 
 
-def shifted_predictions(faces: Faces, pixels: float = 1.0) -> np.ndarray:
-    """Return predictions ``pixels`` to the right of every label."""
-    points = np.nan_to_num(faces.keypoints, nan=48.0)
-    points[..., 0] += pixels
-    return points.astype(np.float32)
+@pytest.fixture(scope="module")
+def data(report_run: Run, report_data: Path) -> RunData:
+    """The data of ``report_run``."""
+    return collect_run_data(report_run, report_data)
 
 
-def write_histories(folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Write and return three members' histories, one of them not evaluated in each epoch."""
-    texts = {
-        "deep15-f0": "1,9.0,5.0,0.001,300,1\n2,7.0,4.0,0.001,300,2\n",
-        "deep15-f1": "1,9.5,5.5,0.001,300,1\n2,7.5,4.5,0.001,300,2\n",
-        "heatmap-f0": "1,3.0,,0.001,300,1\n2,2.0,1.5,0.001,300,2\n",
-    }
-    histories = {}
-    for name, text in texts.items():
-        path = folder / "members" / name / "history.csv"
-        path.parent.mkdir(parents=True)
-        path.write_text(HISTORY + text)
-        histories[name] = read_history(path)
-    return histories
+def test_the_data_is_json_and_complete(data: RunData, report_run: Run) -> None:
+    summary = json.loads(json.dumps(data.summary, allow_nan=False))
+    assert summary["run"]["name"] == report_run.name
+    assert summary["counts"]["faces"] == summary["counts"]["predicted"] == 150
+    scores = report_run.scores
+    assert scores is not None
+    for name in ("combined", "complete", "partial"):
+        found = summary["scores"][name]
+        assert found["value"] == pytest.approx(getattr(scores, name), abs=1e-4)
+        assert found["low"] < found["value"] < found["high"]
+    assert len(summary["members"]) == 4
+    assert {one["predictor"] for one in summary["errors"]} == {"blend", "heatmap-small", "deep15"}
+    assert len(summary["curves"]) == 8
+    assert [one["signal"] for one in summary["calibration"]] == [
+        "flip disagreement",
+        "member spread",
+    ]
+    assert summary["calibration"][0]["rank_correlation"] > 0.5
 
 
-def test_figures_depend_on_the_data(tmp_path: Path) -> None:
-    histories = write_histories(tmp_path)
-    draw_learning_curves(histories, tmp_path / "three.png")
-    first_two = dict(list(histories.items())[:2])
-    draw_learning_curves(first_two, tmp_path / "two.png")
-    draw_learning_curves({}, tmp_path / "none.png")  # interrupted before the first epoch
-    rows = np.arange(8)
-    draw_faces(FACES, shifted_predictions(FACES), rows, tmp_path / "near.png")
-    draw_faces(FACES, shifted_predictions(FACES, 9.0), rows, tmp_path / "far.png")
-    draw_keypoints(FACES, shifted_predictions(FACES), tmp_path / "keypoints.png")
-    figures = {path.stem: imread(path) for path in tmp_path.glob("*.png")}
-    assert set(figures) == {"three", "two", "none", "near", "far", "keypoints"}
-    for one, other in (("three", "two"), ("near", "far"), ("two", "none")):
-        assert figures[one].shape == figures[other].shape
-        assert np.abs(figures[one] - figures[other]).max() > 0.5
-
-
-def test_labels_are_drawn_at_their_positions(tmp_path: Path) -> None:
-    black = Faces(np.zeros_like(FACES.images), FACES.keypoints, FACES.ids)
-    nowhere = np.full_like(FACES.keypoints, np.nan)
-    nowhere[0, 0] = (-50, -50)  # outside the image, so that only labels are visible
-    draw_faces(black, nowhere, np.array([0]), tmp_path / "one.png")
-    picture = imread(tmp_path / "one.png")[..., :3]
-    frame = picture.max(-1) < 0.1
-    frame &= frame.sum(1, keepdims=True) > 60  # a line of the black face, not of the title
-    top, left = (positions.min() for positions in np.nonzero(frame))
-    size = np.nonzero(frame)[1].max() - left + 1
-    rows, columns = np.nonzero((picture[..., 1] > 0.9) & (picture[..., 0] < 0.3))
-    x = (columns.mean() - left) / size * 96 - 0.5
-    y = (rows.mean() - top) / size * 96 - 0.5
-    labels = FACES.keypoints[0]
-    assert (x, y) == pytest.approx(tuple(labels.mean(0)), abs=1.5)
-
-
-def test_the_page_has_scores_and_embedded_figures_only(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    write_competition(data)
-    training = dataset.read_training(data)
-    run = Run.create(
-        tmp_path / "runs",
-        "one",
-        plans.make_plan(plans.TrainingOptions(["smoke"])),
-        dataset.fingerprint(data),
+def test_the_better_recipe_is_worth_more(data: RunData) -> None:
+    value = {one["recipe"]: one for one in data.summary["value"]["recipes"]}
+    assert value["heatmap-small"]["change"] > value["deep15"]["change"]
+    assert value["heatmap-small"]["alone"] < value["deep15"]["alone"]
+    assert len(data.summary["value"]["networks"]) == 4
+    weights = [one for one in data.summary["value"]["weights"] if one["keypoint"] == "nose_tip"]
+    assert sum(one["weight"] for one in weights if one["annotator"] == "partial") == pytest.approx(
+        1
     )
-    write_histories(run.path)
-    np.savez(run.path / "out_of_fold.npz", predictions=shifted_predictions(training))
-    run.update(scores=Scores(1.25, 1.5, 1.375, 1.125, {"deep15": 2.0}))
-    page = write_run_page(run, data).read_text()
-    for text in ("run one", "1.250", "1.500", "1.375", "1.125", "deep15 alone"):
-        assert text in page
-    figures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    assert len(figures) == 4
-    assert all(b64decode(one).startswith(b"\x89PNG") for one in figures)
-    assert not re.findall(r'(?:src|href)="(?!data:)', page)
-    assert "http" not in page
+
+
+def test_the_answers_agree_with_the_data(data: RunData) -> None:
+    answers = {one.question: one for one in answer_questions(data.summary)}
+    errors = [one for one in data.summary["errors"] if one["predictor"] == "blend"]
+    worst = max(errors, key=lambda one: one["value"])
+    assert answers["Which keypoint is worst?"].answer == worst["keypoint"].replace("_", " ")
+    assert "trained without corrections" in answers["Did corrections help?"].answer
+    assert len(answers["Which labels not to trust?"].labels) <= 5
+
+
+def test_a_wrong_label_is_the_most_suspicious(report_data: Path) -> None:
+    faces = dataset.read_training(report_data)
+    keypoints = np.array(faces.keypoints)
+    row = int(np.flatnonzero(np.isfinite(keypoints).all((1, 2)))[3])
+    random = np.random.default_rng(0)
+    predictions = keypoints + random.normal(0, 0.5, keypoints.shape)
+    keypoints[row, 10] += 15
+    wrong = replace(faces, keypoints=keypoints)
+    first = list_suspicious_labels(wrong, weigh_labels(wrong, predictions))[0]
+    assert (first.position, first.keypoint, first.verdict) == (row, 10, "label")
+
+
+def test_errors_of_the_model_are_recognized(report_data: Path) -> None:
+    faces = dataset.read_training(report_data)
+    random = np.random.default_rng(0)
+    predictions = faces.keypoints + random.normal(0, 0.3, faces.keypoints.shape)
+    bad = random.permutation(len(predictions))[:60]
+    predictions[bad] += random.normal(0, 15, (len(bad), 15, 2))
+    reviewed = list_suspicious_labels(faces, weigh_labels(faces, predictions))[:50]
+    assert sum(one.verdict == "model" for one in reviewed) > 25
+    assert describe_review(reviewed).startswith("Most of the listed labels are likely errors of")
+
+
+def test_the_page_is_complete_in_one_file(report_run: Run, report_data: Path) -> None:
+    page = write_run_page(report_run, report_data)
+    text = page.read_text(encoding="utf-8")
+    assert page == report_run.path / "report.html"
+    assert json.loads((report_run.path / "report.json").read_text())["format"] == 1
+    without_scripts = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"(?!data:|#)", text)
+    assert not re.findall(r"https?:", without_scripts)
+    assert "default-src 'none'" in text
+    assert "connect-src 'none'" in text
+
+
+def test_names_cannot_become_markup(data: RunData) -> None:
+    attack = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028"
+    summary = json.loads(json.dumps(data.summary))
+    summary["run"]["name"] = summary["run"]["status"] = attack
+    summary["sessions"] = [
+        {
+            "command": attack,
+            "started": attack,
+            "machine": attack,
+            "versions": {attack: attack},
+            "seconds": 1.0,
+        }
+    ]
+    summary["recipes"][0]["text"] = attack
+    summary["submissions"] = [
+        {"file": attack, "created": attack, "expected": 1.0, "public": 1.0, "private": None}
+    ]
+    summary["members"][0]["stopped"] = attack
+    hostile = replace(data, summary=summary, predictors={attack: data.predictors["blend"]})
+    text = render_run_page(hostile, attack)
+    clean = render_run_page(data, "title")
+    assert "<img" not in text
+    assert text.count("<script") == clean.count("<script")
+    assert text.count("</script") == clean.count("</script")
+    assert "\u2028" not in re.findall(r'id="summary-data">(.*?)</script>', text, re.DOTALL)[0]
+
+
+def test_another_data_set_is_refused(
+    report_run: Run, competition_dir: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match="another data set"):
+        write_run_page(report_run, competition_dir)
+
+
+def test_corrections_of_the_run_are_on_the_page(report_data: Path, tmp_path: Path) -> None:
+    from report_runs import make_run
+
+    run = make_run(report_data, tmp_path, "one", noise=1.0)
+    training = dataset.read_training(report_data)
+    make_run(report_data, tmp_path, "plain", noise=1.5, seed=1)
+    store_corrections(run, [Correction(1, 0, "moved", 40.0, 41.0)], training)
+    page = write_run_page(run, report_data).read_text(encoding="utf-8")
+    assert "1 labels moved, 0 dropped" in page
+    assert "yes, better by" in page

@@ -1,0 +1,109 @@
+"""Runs with stored predictions, for the report: nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fkd_kaggle.data import archive, dataset, metrics
+from fkd_kaggle.data.faces import Faces
+from fkd_kaggle.ensemble import fitting
+from fkd_kaggle.practice import synthetic_dataset
+from fkd_kaggle.recipes import plans
+from fkd_kaggle.runs.folder import Run, load_folds
+from fkd_kaggle.runs.history import write_history
+from fkd_kaggle.runs.members import Progress, weights_path, write_progress
+from fkd_kaggle.runs.predictions import store_out_of_fold, store_test_predictions
+
+RECIPES = ("heatmap-small", "deep15")
+
+
+@pytest.fixture(scope="session")
+def report_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The competition's files for 150 synthetic training faces and 40 test faces; read only."""
+    folder = tmp_path_factory.mktemp("report")
+    zipped, _ = synthetic_dataset.write_competition(folder, training=150, test=40, seed=3)
+    archive.unpack(zipped, folder / "data")
+    return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def report_run(report_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A blended run of two recipes and two folds on ``report_data``; read only, but for its page.
+
+    The first recipe is better. One label of row 5 is far from where both models expect it.
+    """
+    return make_run(report_data, tmp_path_factory.mktemp("runs"), "one", noise=1.0)
+
+
+def make_run(data_dir: Path, runs_dir: Path, name: str, noise: float, seed: int = 0) -> Run:
+    """Create a blended run whose predictions are the labels with noise.
+
+    Parameters
+    ----------
+    data_dir
+        Folder of the data set.
+    runs_dir
+        Folder of the runs.
+    name
+        Name of the run.
+    noise
+        Standard deviation of the first recipe's errors in pixels; the second recipe's is twice as
+        large.
+    seed
+        Random seed of the errors.
+    """
+    options = plans.TrainingOptions(RECIPES, folds=2, time_limit=60.0)
+    run = Run.create(runs_dir, name, plans.make_plan(options), dataset.fingerprint(data_dir))
+    training = dataset.read_training(data_dir)
+    found = dataset.read_test_if_present(data_dir)
+    assert found is not None
+    random = np.random.default_rng(seed)
+    middle = metrics.masked_means(training.keypoints, 0)
+    truth = np.where(np.isnan(training.keypoints), middle, training.keypoints)
+    held_out = load_folds(run, training)
+    # Some faces are more difficult than others, for all members.
+    difficulty = random.gamma(4, 0.25, (len(truth), 1, 1))
+    for member in run.plan.members:
+        rows = np.flatnonzero(held_out == member.fold)
+        size = noise * (1 + RECIPES.index(member.recipe.name))
+        errors = difficulty[rows] * random.normal(0, size, (len(rows), 15, 2))
+        folder = run.member_folder(member.name)
+        folder.mkdir(parents=True)
+        weights_path(folder).write_bytes(b"")
+        disagreement = np.sqrt(np.square(errors).mean((1, 2))).astype(np.float32)
+        predictions = (truth[rows] + errors).astype(np.float32)
+        store_out_of_fold(run, member, training.ids[rows], predictions, disagreement)
+        _store_test(run, member, found, middle, size, random)
+        write_progress(folder, Progress(2, 3.5, size, 2, 0.001, "finished"))
+        epochs = [
+            {
+                "epoch": number,
+                "loss": 3 / number,
+                "rmse": size + 1 / number,
+                "learning_rate": 0.001,
+                "images_per_second": 300,
+                "seconds": 1.5 * number,
+                "images": 75 * number,
+            }
+            for number in (1, 2)
+        ]
+        write_history(folder, epochs)
+    fitting.blend_run(run, data_dir)
+    return run
+
+
+def _store_test(
+    run: Run,
+    member: plans.Member,
+    found: tuple[Faces, np.ndarray],
+    middle: np.ndarray,
+    size: float,
+    random: np.random.Generator,
+) -> None:
+    """Store predictions for the test faces."""
+    test, annotators = found
+    errors = random.normal(0, size, (len(test.ids), 15, 2))
+    store_test_predictions(run, member, test, annotators, (middle + errors).astype(np.float32))
