@@ -150,7 +150,8 @@ def _result_cells() -> list[dict[str, Any]]:
         ),
         _code("kernel.write_submission()\n"),
         _text(
-            "## 6. Figures\n\n`fkd-kaggle kernel output` downloads the run and writes its page, `report.html`."
+            "## 6. Figures\n\n`fkd-kaggle kernel output` downloads the run and writes its page, "
+            "`report.html`."
         ),
         _code(
             "from IPython.display import Image, display\n\n"

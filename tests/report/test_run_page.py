@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from dataclasses import replace
@@ -98,8 +99,10 @@ def test_the_page_is_complete_in_one_file(report_run: Run, report_data: Path) ->
     without_scripts = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"(?!data:|#)", text)
     assert not re.findall(r"https?:", without_scripts)
-    assert "default-src 'none'" in text
-    assert "connect-src 'none'" in text
+    policy = html.unescape(re.findall(r'Content-Security-Policy" content="([^"]+)"', text)[0])
+    assert "default-src 'none'" in policy
+    assert "connect-src 'none'" in policy
+    assert "'unsafe-inline'" not in policy.split(";")[1]
 
 
 def test_names_cannot_become_markup(data: RunData) -> None:
