@@ -25,6 +25,8 @@ from fkd_kaggle.cli import (
     annotation,
     crash_report,
     data,
+    doctor,
+    examples,
     kernel,
     photos,
     practice,
@@ -33,6 +35,7 @@ from fkd_kaggle.cli import (
     submissions,
     training,
 )
+from fkd_kaggle.cli.quiet import with_quiet
 from fkd_kaggle.display import streams
 from fkd_kaggle.display.console import INTERRUPTED
 from fkd_kaggle.errors import FkdError, NoteWarning, explain_os_error, redact
@@ -40,6 +43,21 @@ from fkd_kaggle.formatting import escape_text, one_line
 from fkd_kaggle.settings import DEBUG, __version__
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
+_LONG_COMMANDS = (
+    data.fetch,
+    data.explore,
+    training.train_ensemble,
+    training.compare,
+    submissions.submit,
+    submissions.predict,
+    practice.rehearse,
+    photos.evaluate,
+    annotation.annotate,
+    photos.train_photos,
+)
+"""Commands that get the option ``--quiet``."""
 
 
 class _CommandFailedError(Exception):
@@ -81,13 +99,15 @@ for command in (
     practice.practice,
     practice.rehearse,
     runs.recipes,
-    runs.runs,
     photos.evaluate,
     annotation.annotate,
     photos.train_photos,
+    doctor.doctor,
 ):
-    app.command()(command)
+    app.command()(with_quiet(command) if command in _LONG_COMMANDS else command)
+app.add_typer(runs.app)
 app.add_typer(kernel.app)
+examples.add_examples(app)
 
 
 @app.callback(invoke_without_command=True)

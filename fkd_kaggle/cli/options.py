@@ -123,6 +123,12 @@ Workers = Annotated[
 ]
 
 
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document instead; docs/json.md lists the fields."),
+]
+
+
 class Via(StrEnum):
     """Where networks are trained, if not on this machine."""
 

@@ -120,14 +120,15 @@ def evaluate(
     crop: CropOption = "annotated",
     label: Label = None,
     output: EvaluationFolder = None,
+    json: options.Json = False,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
     """Compare the predictions of a run with annotated photos."""
-    from fkd_kaggle.display import tables
+    from fkd_kaggle.display import json_output, tables
     from fkd_kaggle.photos import evaluation_page, evaluation_results
     from fkd_kaggle.runs.folder import find_run
 
-    console = make_console()
+    console = make_console(stderr=json)
     found = find_run(run, runs_dir)
     target = output or EVALUATIONS / f"{found.name}-{crop}"
     with console.status("loading…") as status:
@@ -143,6 +144,10 @@ def evaluate(
     print_skipped(console, result.skipped)
     _print_adjusted(console, result.adjusted)
     summary = evaluation_page.summarize_evaluation(result)
+    if json:
+        page = target / "index.html"
+        typer.echo(json_output.to_json({"run": found.name, **summary, "page": page}))
+        return
     console.print(tables.evaluation_table(summary, 100 * evaluation_results.FAILURE_NME))
     print_line(console, f"figures: {target / 'index.html'}")
 

@@ -96,28 +96,39 @@ def predict(
 
 
 def submissions(
-    local: Local = False, submissions_dir: options.SubmissionsDir = options.SUBMISSIONS
+    local: Local = False,
+    json: options.Json = False,
+    submissions_dir: options.SubmissionsDir = options.SUBMISSIONS,
 ) -> None:
     """List submissions and their scores.
 
     Lists the local submission files and the submissions on Kaggle.
     """
     from fkd_kaggle.data import submission
-    from fkd_kaggle.display import tables
+    from fkd_kaggle.display import json_output, tables
 
-    console = make_console()
+    console = make_console(stderr=json)
     remote = None if local else connection.connect_competition(console).submissions()
-    table = tables.submissions_table(submission.list_submissions(submissions_dir), remote)
+    files = submission.list_submissions(submissions_dir)
+    if json:
+        typer.echo(json_output.to_json(json_output.submissions_document(files, remote)))
+        return
+    table = tables.submissions_table(files, remote)
     console.print(table if table.row_count else "no submissions yet: fkd-kaggle submit")
 
 
-def leaderboard(rows: Rows = 20) -> None:
+def leaderboard(rows: Rows = 20, json: options.Json = False) -> None:
     """Show the top of the leaderboard."""
-    from fkd_kaggle.display import tables
+    from fkd_kaggle.display import json_output, tables
 
-    console = make_console()
+    console = make_console(stderr=json)
     competition = connection.connect_competition(console)
-    table = tables.leaderboard_table(competition.leaderboard(rows), competition.user)
+    teams = competition.leaderboard(rows)
+    if json:
+        document = json_output.leaderboard_document(teams, competition.user)
+        typer.echo(json_output.to_json(document))
+        return
+    table = tables.leaderboard_table(teams, competition.user)
     console.print(table if table.row_count else "the leaderboard is empty")
 
 

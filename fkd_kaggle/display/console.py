@@ -7,6 +7,8 @@ messages come from files and servers. Use ``rich.text.Text`` for styles.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells define it."""
+
+_quiet = False
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -28,7 +32,18 @@ def make_console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     is_terminal = stream is not None and stream.isatty()
-    return PlainConsole(width=None if is_terminal else 160, stderr=stderr)
+    return PlainConsole(width=None if is_terminal else 160, stderr=stderr, quiet=_quiet)
+
+
+@contextmanager
+def silence_output(quiet: bool = True) -> Iterator[None]:
+    """Make the consoles that are created within the context print nothing, if ``quiet``."""
+    global _quiet
+    before, _quiet = _quiet, quiet
+    try:
+        yield
+    finally:
+        _quiet = before
 
 
 def print_line(console: Console, line: str) -> None:

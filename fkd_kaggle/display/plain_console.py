@@ -22,10 +22,14 @@ class PlainConsole(Console):
         Columns; None for the width of the terminal.
     stderr
         Print on standard error.
+    quiet
+        Print nothing.
     """
 
-    def __init__(self, width: int | None = None, *, stderr: bool = False) -> None:
-        super().__init__(width=width, stderr=stderr, markup=False, emoji=False)
+    def __init__(
+        self, width: int | None = None, *, stderr: bool = False, quiet: bool = False
+    ) -> None:
+        super().__init__(width=width, stderr=stderr, markup=False, emoji=False, quiet=quiet)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fkd_kaggle.errors import NoteWarning
 from fkd_kaggle.nn import backend
 
 _SIMULATED: Final = "FKD_SIMULATED_GPUS"
@@ -113,7 +115,22 @@ def list_gpus() -> list[str]:
     if simulated := os.environ.get(_SIMULATED):
         return [str(number) for number in range(int(simulated))]
     gpus = _visible_gpus()
-    return gpus if gpus and backend.sees_gpus() else []
+    if not gpus or backend.sees_gpus():
+        return gpus
+    if hint := unseen_gpus_hint():
+        warnings.warn(hint, NoteWarning, stacklevel=2)
+    return []
+
+
+def unseen_gpus_hint() -> str | None:
+    """Return a line about NVIDIA cards that TensorFlow does not see, and what to do.
+
+    None if TensorFlow sees them, if there are none, or if CUDA_VISIBLE_DEVICES hides them.
+    """
+    if not _visible_gpus() or not (cards := _driver_gpus()) or backend.sees_gpus():
+        return None
+    count = "a GPU" if len(cards) == 1 else f"{len(cards)} GPUs"
+    return f"this machine has {count} that TensorFlow does not see: pip install 'fkd-kaggle[cuda]'"
 
 
 def gpu_slots(gpus: Sequence[str], members: int, workers: int | None = None) -> list[Slot]:
@@ -160,6 +177,11 @@ def _visible_gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [gpu for gpu in visible.split(",") if gpu and gpu != "-1"]
+    return _driver_gpus()
+
+
+def _driver_gpus() -> list[str]:
+    """Return the numbers of the GPUs that NVIDIA's driver lists."""
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         listing = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

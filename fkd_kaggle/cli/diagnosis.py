@@ -1,0 +1,240 @@
+"""The checks of ``fkd-kaggle doctor``: what this machine has, and what to do about each problem.
+
+Each check returns findings and raises nothing. Credentials are located, never shown.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from fkd_kaggle.errors import FkdError, NoteWarning, explain_os_error, redact
+from fkd_kaggle.settings import __version__
+
+State = Literal["ok", "note", "problem"]
+
+_PACKAGES: Final = ("keras", "tensorflow", "numpy", "kaggle")
+
+_MIN_FREE: Final = 2e9
+"""Bytes. The data with its cache take 0.4 GB, a run of `winning` 0.5 GB."""
+
+_MIN_TEMPORARY: Final = 1e8
+
+_WORKER_MEMORY: Final = 3e9
+"""Bytes of memory that a worker needs (``workers.devices``)."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of a check."""
+
+    name: str
+    state: State
+    text: str
+    remedy: str = ""
+    """What to do; empty for "ok"."""
+
+
+Check = Callable[[], Iterator[Finding]]
+
+
+def diagnose(data_dir: Path, runs_dir: Path, *, offline: bool) -> Iterator[Finding]:
+    """Yield the findings of all checks.
+
+    Parameters
+    ----------
+    data_dir, runs_dir
+        Folders of the competition's files and of the runs.
+    offline
+        Whether to skip the checks that contact Kaggle.
+    """
+    yield from check_versions()
+    yield from check_devices()
+    yield from check_memory()
+    yield from check_disk((data_dir, runs_dir))
+    yield from check_data(data_dir)
+    yield from check_kaggle(offline=offline)
+    yield from check_practice()
+
+
+def check_versions() -> Iterator[Finding]:
+    """Check Python, this package, and the packages that matter most."""
+    python, system = sys.version.split()[0], platform.platform(terse=True)
+    if (3, 11) <= sys.version_info < (3, 14):
+        yield Finding("python", "ok", f"{python} on {system}")
+    else:
+        text = f"{python} on {system} is not tested"
+        yield Finding("python", "problem", text, "use Python 3.11, 3.12 or 3.13")
+    versions = [f"fkd-kaggle {__version__}"]
+    for name in _PACKAGES:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("packages", "problem", f"{name} is missing", f"pip install {name}")
+    yield Finding("packages", "ok", ", ".join(versions))
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend not in ("tensorflow", "jax"):
+        text = f"KERAS_BACKEND={backend} is not supported"
+        yield Finding("backend", "problem", text, "unset KERAS_BACKEND, or set it to tensorflow")
+    else:
+        yield Finding("backend", "ok", backend)
+
+
+def check_devices() -> Iterator[Finding]:
+    """Check GPUs and cores."""
+    from fkd_kaggle.workers import devices
+
+    try:
+        hint = devices.unseen_gpus_hint()
+        with warnings.catch_warnings(action="ignore", category=NoteWarning):
+            machine = devices.inspect_machine()
+    except (FkdError, ImportError, OSError) as error:
+        text = f"TensorFlow cannot be imported: {_line(error)}"
+        yield Finding("devices", "problem", text, "pip install --force-reinstall tensorflow")
+        return
+    if hint is not None:
+        problem, remedy = hint.split(": ", 1)
+        yield Finding("GPUs", "problem", problem, remedy)
+    elif machine.gpus:
+        yield Finding("GPUs", "ok", f"{len(machine.gpus)}: {', '.join(machine.gpus)}")
+    else:
+        yield Finding("GPUs", "ok", "none; training uses the CPU")
+    count = len(machine.slots(sys.maxsize))
+    networks = "1 network is" if count == 1 else f"{count} networks are"
+    text = f"{machine.cores} cores; by default {networks} trained at a time"
+    yield Finding("CPU", "ok", text)
+
+
+def check_memory() -> Iterator[Finding]:
+    """Check the memory that is available now."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        sizes = {line.split(":")[0]: 1024 * int(line.split()[1]) for line in lines if " kB" in line}
+        total, free = sizes["MemTotal"], sizes["MemAvailable"]
+    except (OSError, KeyError, ValueError):
+        yield Finding("memory", "ok", "the system does not report it")
+        return
+    text = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB available"
+    if free < _WORKER_MEMORY:
+        remedy = "close other programs, or train with --workers 1"
+        yield Finding("memory", "note", f"{text}; a worker needs about 3 GB", remedy)
+    else:
+        yield Finding("memory", "ok", text)
+
+
+def check_disk(folders: tuple[Path, ...]) -> Iterator[Finding]:
+    """Check free space and permission of the folders that commands write to."""
+    temporary = Path(tempfile.gettempdir())
+    wanted = {_existing(folder): _MIN_FREE for folder in folders}
+    for folder, least in {temporary: _MIN_TEMPORARY, **wanted}.items():
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError as error:
+            remedy = f"make {folder} readable, or choose another folder"
+            yield Finding("disk", "problem", explain_os_error(error), remedy)
+            continue
+        text = f"{free / 1e9:.1f} GB free in {folder}"
+        if not os.access(folder, os.W_OK | os.X_OK):
+            remedy = f"make it writable (chmod u+w {folder}), or use --data-dir and --runs-dir"
+            yield Finding("disk", "problem", f"{folder} cannot be written", remedy)
+        elif free < least:
+            remedy = "free some space, or use --data-dir and --runs-dir on another disk"
+            if folder == temporary:
+                remedy = "free some space, or set TMPDIR to a folder on another disk"
+            yield Finding("disk", "problem", f"{text}; {least / 1e9:g} GB are needed", remedy)
+        else:
+            yield Finding("disk", "ok", text)
+
+
+def check_data(data_dir: Path) -> Iterator[Finding]:
+    """Check whether the competition's files are there."""
+    from fkd_kaggle import pipeline
+
+    if pipeline.is_fetched(data_dir):
+        yield Finding("data", "ok", f"{data_dir} contains the competition's files")
+    else:
+        text = f"{data_dir} does not contain the competition's files"
+        yield Finding("data", "note", text, "fkd-kaggle fetch")
+
+
+def check_kaggle(*, offline: bool) -> Iterator[Finding]:
+    """Check where credentials come from, and whether Kaggle answers and accepts them."""
+    from fkd_kaggle.kaggle_api.competition import Competition
+    from fkd_kaggle.kaggle_api.retry import RetryPolicy
+
+    yield from _file_permissions()
+    try:
+        competition = Competition.open(retry_policy=RetryPolicy(attempts=1))
+    except (FkdError, OSError, ValueError) as error:
+        yield Finding("credentials", "problem", *_split(error))
+        return
+    where = competition.practice_url or "Kaggle"
+    yield Finding("credentials", "ok", f"{competition.credentials_source}, for {where}")
+    if offline:
+        yield Finding("connection", "note", "not checked (--offline)", "omit --offline")
+        return
+    try:
+        left = competition.submissions_left()
+    except (FkdError, OSError) as error:
+        yield Finding("connection", "problem", *_split(error))
+        return
+    text = "answers" if left is None else f"answers; submissions left today: {left}"
+    yield Finding("connection", "ok", f"{where} {text}")
+
+
+def check_practice() -> Iterator[Finding]:
+    """Check whether a practice Kaggle runs here, and whether kernels can be isolated."""
+    from fkd_kaggle.practice.kernels.sandbox import is_isolated
+    from fkd_kaggle.practice.server import PORT
+
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        running = probe.connect_ex(("127.0.0.1", PORT)) == 0
+    state = "in use: a practice Kaggle, or another program" if running else "free"
+    yield Finding("practice Kaggle", "ok", f"port {PORT} is {state}")
+    if is_isolated():
+        yield Finding("practice kernels", "ok", "run in namespaces")
+    else:
+        text = "this system does not allow namespaces: kernels are not isolated"
+        yield Finding("practice kernels", "note", text, "run only kernels that you trust")
+
+
+def _file_permissions() -> Iterator[Finding]:
+    """Check that files with credentials are readable by the user only."""
+    home = Path.home() / ".kaggle"
+    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or home)
+    for path in {home / "access_token", folder / "kaggle.json"}:
+        try:
+            shared = os.name != "nt" and path.stat().st_mode & 0o077
+        except OSError:
+            continue
+        if shared:
+            yield Finding("credentials", "note", f"others can read {path}", f"chmod 600 {path}")
+
+
+def _split(error: Exception) -> tuple[str, str]:
+    """Return what is wrong and what to do, from the line of an error."""
+    problem, colon, remedy = _line(error).partition(": ")
+    return (problem, remedy) if colon else (problem, "see docs/troubleshooting.md")
+
+
+def _line(error: Exception) -> str:
+    """Return an error as one line without secrets."""
+    text = explain_os_error(error) if isinstance(error, OSError) else str(error)
+    return redact(text.strip().split("\n", 1)[0])
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or its nearest parent that exists."""
+    folder = folder.absolute()
+    return next((each for each in (folder, *folder.parents) if each.exists()), folder)
