@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fkd_kaggle.recipes.keys import shipped_parameters
+
 if TYPE_CHECKING:
     from fkd_kaggle.data.submission import LocalSubmission
     from fkd_kaggle.kaggle_api.submissions import LeaderboardRow, SubmissionRecord
@@ -109,7 +111,7 @@ def _submission(file: LocalSubmission | None, record: SubmissionRecord | None) -
 def _recipe(item: Recipe | Ensemble) -> dict[str, Any]:
     """Return the entry of a recipe or an ensemble."""
     members = [member.recipe for member in getattr(item, "members", ())]
-    parameters = sum(recipe.parameters for recipe in members or [item])  # type: ignore[union-attr]
+    counts = [shipped_parameters().get(recipe.name, 0) for recipe in members or [item]]
     return {
         "name": item.name,
         "kind": "ensemble" if members else "recipe",
@@ -117,7 +119,7 @@ def _recipe(item: Recipe | Ensemble) -> dict[str, Any]:
         "publication": item.publication or None,
         "architecture": getattr(item, "architecture", None),
         "members": [recipe.name for recipe in members],
-        "parameters": parameters or None,
+        "parameters": sum(counts) if all(counts) else None,
         "folds": getattr(item, "folds", None),
         "minutes": getattr(item, "minutes", None) or None,
         "reached": dict(item.reached),

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 from fkd_kaggle import files
@@ -194,9 +194,8 @@ def _read_manifest(source: Path, archive: zipfile.ZipFile) -> Mapping[str, Any]:
 
 def _check_path(source: Path, name: str) -> None:
     """Raise an error for a path that is not plainly below the run folder."""
-    path = PurePosixPath(name)
     plain = re.fullmatch(r"[A-Za-z0-9._+ -]+(/[A-Za-z0-9._+ -]+)*", name)
-    if not plain or path.is_absolute() or any(set(part) <= {".", " "} for part in path.parts):
+    if not plain or any(set(part) <= {".", " "} for part in name.split("/")):
         raise RunError(f"{source} contains the path {name!r}, which leads out of the run: refused")
 
 

@@ -1,0 +1,129 @@
+"""Tests of ``doctor`` on machines with problems."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import SECRET, Command, PracticeFactory
+
+from fkd_kaggle.cli import diagnosis
+from fkd_kaggle.practice.server import PracticeKaggle
+from fkd_kaggle.workers import devices
+
+
+def checks(fkd: Command, *options: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Return the exit code of ``doctor`` and its last finding by name."""
+    result = fkd("doctor", "--json", *options)
+    document = json.loads(result.out)
+    found = {check["name"]: check for check in document["checks"]}
+    assert all(bool(check["remedy"]) == (check["state"] != "ok") for check in found.values())
+    return result.code, found
+
+
+def test_healthy_machine_has_no_problem(fkd: Command, practice: PracticeKaggle) -> None:
+    fkd("fetch", "-q")
+    result = fkd("doctor")
+    assert result.code == 0, result.all
+    assert "no problem found" in result.out
+    assert f"practice, for {practice.url}" in result.out
+    assert "submissions left today" in result.out
+
+
+def test_missing_credentials_are_a_problem(
+    fkd: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "KAGGLE_API_ENVIRONMENT"):
+        monkeypatch.delenv(name, raising=False)
+    code, found = checks(fkd, "--offline")
+    assert code == 1
+    assert found["credentials"]["state"] == "problem"
+    assert "token" in found["credentials"]["remedy"]
+
+
+def test_credentials_are_named_and_not_shown(
+    fkd: Command, practice: PracticeKaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAGGLE_USERNAME", "ada")
+    monkeypatch.setenv("KAGGLE_KEY", SECRET)
+    result = fkd("doctor")
+    assert "user name and key of ada" in result.out
+    assert SECRET not in result.all
+
+
+def test_stopped_server_is_a_problem(fkd: Command, start_practice: PracticeFactory) -> None:
+    start_practice().stop()
+    code, found = checks(fkd)
+    assert code == 1
+    assert found["connection"]["state"] == "problem"
+
+
+def test_offline_makes_no_request(fkd: Command, start_practice: PracticeFactory) -> None:
+    start_practice().stop()
+    code, found = checks(fkd, "--offline")
+    assert code == 0
+    assert found["connection"]["state"] == "note"
+
+
+def test_full_disk_is_a_problem(
+    fkd: Command, practice: PracticeKaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
+    code, found = checks(fkd)
+    assert code == 1
+    assert "0.0 GB free" in found["disk"]["text"]
+    assert "free some space" in found["disk"]["remedy"]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_folder_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    states = [finding.state for finding in diagnosis.check_disk((tmp_path / "data",))]
+    tmp_path.chmod(0o700)
+    assert "problem" in states
+
+
+def test_readable_key_file_is_a_note(
+    fkd: Command, practice: PracticeKaggle, tmp_path: Path
+) -> None:
+    folder = tmp_path / "home" / ".kaggle"
+    folder.mkdir(exist_ok=True)
+    (folder / "kaggle.json").write_text(json.dumps({"username": "ada", "key": SECRET}))
+    (folder / "kaggle.json").chmod(0o644)
+    result = fkd("doctor")
+    assert f"chmod 600 {folder / 'kaggle.json'}" in result.out
+    assert SECRET not in result.all
+
+
+def test_card_that_tensorflow_does_not_see_names_the_command(
+    fkd: Command, practice: PracticeKaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(devices, "_driver_gpus", lambda: ["0"])
+    code, found = checks(fkd)
+    assert code == 1
+    assert found["GPUs"]["remedy"] == "pip install 'fkd-kaggle[cuda]'"
+    with pytest.warns(UserWarning, match="TensorFlow does not see"):
+        assert devices.list_gpus() == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert devices.unseen_gpus_hint() is None
+
+
+def test_unsupported_backend_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "theano")
+    (finding,) = [each for each in diagnosis.check_versions() if each.name == "backend"]
+    assert finding.state == "problem"
+
+
+def test_little_memory_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "MemTotal: 4000000 kB\nMemAvailable: 1000000 kB\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
+    (finding,) = diagnosis.check_memory()
+    assert finding.state == "note"
+    assert "1.0 of 4.1 GB" in finding.text
