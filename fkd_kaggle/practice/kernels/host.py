@@ -306,6 +306,7 @@ class KernelHost:
                 gpu=version.gpu,
                 session=version.session,
                 image=version.docker_image,
+                hidden=[self._folder.parent],
                 notebook=version.notebook,
             )
             job |= {"limit": version.limit, "log": str(self.versions.log_file(version))}

@@ -8,6 +8,7 @@ the log is on disk by then. Imports the standard library only.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import queue
@@ -34,6 +35,9 @@ _MAX_LINE: Final = 1 << 16
 _DRAIN: Final = 5.0
 """Seconds to wait for the rest of the output after the kernel's end."""
 
+_SET_CHILD_SUBREAPER: Final = 36
+"""Linux' PR_SET_CHILD_SUBREAPER."""
+
 OUT_OF_MEMORY: Final = "Your notebook tried to allocate more memory than is available."
 
 STOPPED: Final = "The practice Kaggle was stopped while the kernel ran."
@@ -52,6 +56,7 @@ def run_kernel(folder: Path) -> None:
     job: dict[str, Any] = json.loads((folder / JOB).read_text(encoding="utf-8"))
     events: queue.Queue[str] = queue.Queue()
     started = time.monotonic()
+    adopts = _adopt_orphans()
     with Path(job["log"]).open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
             job["command"],
@@ -75,6 +80,8 @@ def run_kernel(folder: Path) -> None:
         except queue.Empty:
             event = "late"
         _end(process)
+        if adopts:
+            _end_descendants()
         for reader in readers:
             reader.join(_DRAIN)
     status, failure = _outcome(event, process.returncode)
@@ -126,6 +133,45 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _adopt_orphans() -> bool:
+    """Make the kernel's processes children of this process when their parents end (Linux only).
+
+    Without namespaces, a process in another process group would otherwise outlive the kernel.
+    """
+    try:
+        return ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    except (OSError, AttributeError, TypeError):
+        return False
+
+
+def _end_descendants() -> None:
+    """Kill all processes below this one until none is left."""
+    deadline = time.monotonic() + _DRAIN
+    while time.monotonic() < deadline:
+        children = _children(os.getpid())
+        if not children:
+            return
+        for child in children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(child, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.02)
+
+
+def _children(parent: int) -> list[int]:
+    """Return the ids of the living children of a process."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            # The name of the program, in brackets, can contain spaces.
+            state, owner = stat.read_text().rpartition(")")[2].split()[:2]
+            if int(owner) == parent and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
 
 
 def _in_background(work: Any, *arguments: Any) -> threading.Thread:

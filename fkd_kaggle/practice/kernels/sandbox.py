@@ -2,10 +2,12 @@
 
 A virtual environment replaces Kaggle's image: it links every installed package except this one. On
 Linux a kernel also gets its own namespaces (util-linux's ``unshare`` and ``setpriv``): its files
-are in ``/kaggle``, its input is read-only, and its network is off unless it enables the internet.
-Without namespaces, ``FKD_KAGGLE_ROOT`` names the folder that replaces ``/kaggle``.
+are in ``/kaggle``, its input and the system are read-only and cannot be mounted again, the user's
+home folder (with ``~/.kaggle``), ``/tmp`` and the practice Kaggle's own files are empty, and its
+network is off unless it enables the internet. Without namespaces, ``FKD_KAGGLE_ROOT`` names the
+folder that replaces ``/kaggle``, and a kernel has the user's rights.
 
-This is no security boundary: a kernel is the user's own code and has the user's rights.
+This is no security boundary: a kernel is the user's own code and runs with the user's id.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ NOTEBOOK: Final = "notebook.ipynb"
 EXECUTED: Final = "__notebook__.ipynb"
 """Name of the executed notebook in ``/kaggle/working``, as on Kaggle."""
 
+_NOTEBOOK_RUNNER: Final = "notebook_runner.py"
+
 _FOLDERS: Final = ("input", "working", "src", "temp", "home")
 
 _PACKAGE: Final = "fkd_kaggle"
@@ -48,15 +52,17 @@ _UNSHARE: Final = (
     *("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"),
 )
 
-# Makes a new root with everything of the old root except /kaggle, which is replaced. Arguments: the
-# empty folder that becomes the root, the folder that becomes /kaggle, pairs of a folder and its
-# mount point under /kaggle/input, "--", and the command. Linux does not let a bind mount drop
-# options of its file system; the second attempt therefore keeps nosuid and nodev.
+# Makes a new root with everything of the old root except /kaggle, which is replaced, and except the
+# hidden folders, which are empty apart from the kept folders in them. Arguments: the empty folder
+# that becomes the root, the folder that becomes /kaggle, the hidden folders, "--", the kept
+# folders, "--", pairs of a folder and its mount point under /kaggle/input, "--", and the command.
+# Linux does not let a bind mount drop options of its file system; the second attempt therefore
+# keeps nosuid and nodev.
 _ENTER: Final = """
 set -eu
-read_only() {
-    mount --bind "$1" "$2"
-    mount -o remount,bind,ro "$2" 2>/dev/null || mount -o remount,bind,ro,nosuid,nodev "$2" || :
+make_read_only() {
+    mount -o remount,bind,ro "$1" 2>/dev/null ||
+        mount -o remount,bind,ro,nosuid,nodev "$1" 2>/dev/null || :
 }
 root=$1 kaggle=$2
 shift 2
@@ -65,27 +71,56 @@ for entry in /*; do
     here=$root$entry
     if [ "$entry" = /kaggle ]; then continue
     elif [ -L "$entry" ]; then cp -P "$entry" "$here"
-    elif [ -d "$entry" ]; then mkdir "$here"; mount --rbind "$entry" "$here"
+    elif [ -d "$entry" ]; then
+        mkdir "$here"
+        mount --rbind "$entry" "$here"
+        case $entry in
+            /dev | /proc | /run | /sys | /tmp) ;;
+            *) make_read_only "$here" ;;
+        esac
     else : > "$here"; mount --bind "$entry" "$here"; fi
 done
+while [ "$1" != -- ]; do
+    if [ -d "$root$1" ]; then mount -t tmpfs -o mode=755 none "$root$1"; fi
+    shift
+done
+shift
+while [ "$1" != -- ]; do
+    mkdir -p "$root$1"
+    mount --rbind "$1" "$root$1"
+    make_read_only "$root$1"
+    shift
+done
+shift
 mkdir "$root/kaggle"
 mount --bind "$kaggle" "$root/kaggle"
-read_only "$kaggle/src" "$root/kaggle/src"
-read_only "$kaggle/input" "$root/kaggle/input"
+for part in src input; do
+    mount --bind "$kaggle/$part" "$root/kaggle/$part"
+    make_read_only "$root/kaggle/$part"
+done
 while [ "$1" != -- ]; do
-    read_only "$1" "$root/kaggle/input/$2"
+    mount --bind "$1" "$root/kaggle/input/$2"
+    make_read_only "$root/kaggle/input/$2"
     shift 2
 done
 shift
 exec chroot "$root" "$@"
 """
 
-# The loopback interface of a new network namespace is down, and kernels may need it.
+# The loopback interface of a new network namespace is down, and kernels may need it. Then all
+# capabilities are dropped, also for programs that the kernel starts, so that it cannot mount: in
+# the namespaces that it can still make, Linux locks the options of these mounts.
 _START: Final = """
-import fcntl, os, socket, struct, sys
+import ctypes, fcntl, os, socket, struct, sys
 if sys.argv[1] == "offline":
     with socket.socket() as link:
         fcntl.ioctl(link, 0x8914, struct.pack("16sh", b"lo", 0x1 | 0x40))
+libc = ctypes.CDLL(None, use_errno=True)
+capability = 0
+while libc.prctl(24, capability, 0, 0, 0) == 0:  # PR_CAPBSET_DROP
+    capability += 1
+if capability < 32 or libc.prctl(38, 1, 0, 0, 0) != 0:  # PR_SET_NO_NEW_PRIVS
+    sys.exit("the practice Kaggle cannot drop the capabilities of a kernel")
 os.chdir("/kaggle/working")
 os.environ["PWD"] = "/kaggle/working"
 os.execv(sys.argv[2], sys.argv[2:])
@@ -168,6 +203,9 @@ def prepare_folders(
     (folder / "root").mkdir(exist_ok=True)
     name = NOTEBOOK if notebook else SCRIPT
     (kaggle / "src" / name).write_text(text, encoding="utf-8", newline="")
+    if notebook:
+        runner = Path(__file__).with_name(_NOTEBOOK_RUNNER)
+        shutil.copy(runner, kaggle / "src" / _NOTEBOOK_RUNNER)
     for mount in mounts:
         target = kaggle / "input" / mount.target
         if isolated:
@@ -187,6 +225,7 @@ def kernel_command(
     gpu: bool,
     session: int,
     image: str,
+    hidden: Sequence[Path] = (),
     notebook: bool = False,
 ) -> dict[str, Any]:
     """Return the kernel's command, working directory and environment, as ``runner`` reads them.
@@ -209,6 +248,8 @@ def kernel_command(
         Number of the run.
     image
         Name of the image.
+    hidden
+        Folders whose files the kernel must not see; with namespaces only.
     notebook
         Whether it is a notebook instead of a script.
     """
@@ -231,11 +272,13 @@ def kernel_command(
         environment["CUDA_VISIBLE_DEVICES"] = ""
     if notebook:
         source, executed = kaggle / "src" / NOTEBOOK, kaggle / "working" / EXECUTED
-        program = [str(Path(__file__).with_name("notebook_runner.py")), str(source), str(executed)]
+        program = [str(kaggle / "src" / _NOTEBOOK_RUNNER), str(source), str(executed)]
     else:
         program = [str(kaggle / "src" / SCRIPT)]
     if isolated:
-        command = _namespace_command(folder, mounts, internet=internet, python=str(python))
+        command = _namespace_command(
+            folder, mounts, internet=internet, python=str(python), hidden=hidden
+        )
         return {"command": [*command, *program], "cwd": str(folder), "environment": environment}
     environment[ROOT_VARIABLE] = str(kaggle)
     return {
@@ -254,14 +297,46 @@ def clean_up(folder: Path) -> None:
 
 
 def _namespace_command(
-    folder: Path, mounts: Sequence[Mount], *, internet: bool, python: str
+    folder: Path,
+    mounts: Sequence[Mount],
+    *,
+    internet: bool,
+    python: str,
+    hidden: Sequence[Path] = (),
 ) -> list[str]:
     """Return the beginning of a command line: namespaces, new root, then ``python``."""
+    hide = _hidden_folders(hidden)
+    keep = [one for one in _python_folders(python) if any(one.is_relative_to(h) for h in hide)]
     pairs = [part for mount in mounts for part in (str(mount.source), mount.target)]
     network = [] if internet else ["--net"]
     start = [python, "-I", "-S", "-c", _START, "online" if internet else "offline", python]
     enter = ["sh", "-c", _ENTER, "enter", str(folder / "root"), str(folder / "kaggle")]
-    return [*_UNSHARE, *network, *enter, *pairs, "--", *start]
+    folders = [*map(str, hide), "--", *map(str, keep), "--"]
+    return [*_UNSHARE, *network, *enter, *folders, *pairs, "--", *start]
+
+
+def _hidden_folders(more: Iterable[Path]) -> list[Path]:
+    """Return the folders whose files a kernel must not see, outer folders first."""
+    settings = os.environ.get("KAGGLE_CONFIG_DIR")
+    folders = [Path.home(), Path(tempfile.gettempdir()), *more]
+    folders += [Path(settings)] if settings else []
+    real = {Path(os.path.realpath(folder)) for folder in folders}
+    return sorted((folder for folder in real if folder != Path("/")), key=lambda one: one.parts)
+
+
+def _python_folders(python: str) -> list[Path]:
+    """Return the folders that Python and the installed packages need, outer folders first."""
+    packages = [Path(path) for path in sys.path if Path(path).name.endswith("-packages")]
+    folders = [Path(sys.prefix), Path(sys.base_prefix), Path(python).parent.parent, *packages]
+    for folder in packages:
+        for entry in sorted(folder.glob("*.pth")):
+            lines = entry.read_text(encoding="utf-8", errors="replace").splitlines()
+            folders += [Path(line.strip()) for line in lines if line.startswith(os.sep)]
+    found = {Path(os.path.realpath(folder)) for folder in folders if folder.is_dir()}
+    # A virtual environment refers to its Python by the path that it was created with.
+    found |= {folder.absolute() for folder in folders if folder.is_dir()}
+    outer = [one for one in found if not any(other in one.parents for other in found)]
+    return sorted(outer, key=lambda one: one.parts)
 
 
 def _installed_entries() -> list[Path]:

@@ -173,6 +173,71 @@ def test_a_kernel_sees_kaggles_folders_and_not_this_package(
         assert seen["environment"]["FKD_KAGGLE_ROOT"] == root
 
 
+BREAK_OUT = """
+    import glob, json, os, subprocess
+    from pathlib import Path
+
+    data = Path("/kaggle/input/competitions/facial-keypoints-detection")
+
+    def code(*command):
+        return subprocess.run(command, capture_output=True, text=True).returncode
+
+    def fails(call):
+        try:
+            call()
+        except OSError as error:
+            return type(error).__name__
+
+    remount = ["mount", "-o", "remount,bind,rw", str(data)]
+    Path("seen.json").write_text(json.dumps({{
+        "remount": code(*remount),
+        "remount in a namespace": code("unshare", "--user", "--map-root-user", "--mount", *remount),
+        "umount": code("umount", str(data)),
+        "umount in a namespace": code(
+            "unshare", "--user", "--map-root-user", "--mount", "umount", str(data)
+        ),
+        "change": fails(lambda: (data / "training.csv").write_text("")),
+        "home": [path.name for path in Path({home!r}).glob("*")],
+        "credentials": fails(lambda: Path({home!r}, ".kaggle", "kaggle.json").read_text()),
+        "settings": fails(lambda: Path({settings!r}, "kaggle.json").read_text()),
+        "solution": glob.glob({state!r} + "/**/answers.npy", recursive=True),
+        "system": fails(lambda: Path({here!r}).open("a")),
+        "temporary": fails(lambda: Path("/tmp/x").write_text("x")),
+    }}))
+"""
+
+
+def test_a_kernel_cannot_change_its_input_or_read_the_users_files(
+    start_practice: PracticeFactory, push: Push, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not sandbox.is_isolated():
+        pytest.skip("this system allows no namespaces")
+    home, settings = tmp_path / "home", tmp_path / "settings"
+    for folder in (home / ".kaggle", settings):
+        folder.mkdir(parents=True)
+        (folder / "kaggle.json").write_text(json.dumps({"username": "practice", "key": SECRET}))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(settings))
+    kaggle = start_practice(hold_out=0.25)
+    competition = Competition.open(retry_policy=FAST)
+    state = kaggle.store.folder
+    assert list(state.rglob("answers.npy"))
+    values = {"home": str(home), "settings": str(settings), "state": str(state)}
+    push(competition, BREAK_OUT.format(**values, here=runner.__file__))
+    assert wait(competition).state == "complete", printed(competition)
+    competition.kernel_output(HELLO, tmp_path / "out")
+    seen = json.loads((tmp_path / "out" / "seen.json").read_text())
+    for attempt in ("remount", "remount in a namespace", "umount", "umount in a namespace"):
+        assert seen[attempt] != 0, attempt
+    assert seen["change"] == "OSError"
+    assert ".kaggle" not in seen["home"]
+    assert seen["credentials"] == seen["settings"] == "FileNotFoundError"
+    assert seen["solution"] == []
+    assert seen["system"] == "OSError"
+    assert seen["temporary"] is None
+    assert SECRET not in json.dumps(seen)
+
+
 READ_PART = """
     import os
     from pathlib import Path
@@ -333,20 +398,18 @@ PARENT = """
 
 @pytest.mark.parametrize("how", ["cancel", "time limit", "close", "runner killed"])
 def test_a_kernel_ends_with_all_its_processes(
-    how: str, start_practice: PracticeFactory, push: Push, tmp_path: Path
+    how: str, system: str, start_practice: PracticeFactory, push: Push, tmp_path: Path
 ) -> None:
     kaggle = start_practice()
     competition = Competition.open(retry_policy=FAST)
-    own_group = sandbox.is_isolated()  # without namespaces, another process group is not killed
-    push(
-        competition, PARENT.format(own_group=own_group), timeout=2 if how == "time limit" else 3600
-    )
+    if system == "prefix variable" and how == "runner killed":
+        pytest.skip("without namespaces, the kernel outlives a killed runner")
+    limit = 2 if how == "time limit" else 3600
+    push(competition, PARENT.format(own_group=True), timeout=limit)
     wait_for(lambda: beats(tmp_path))
     if how == "cancel":
         competition.kernel_stop(HELLO, session_of(kaggle, HELLO))
     if how == "runner killed":
-        if not own_group:
-            pytest.skip("this system allows no namespaces")
         os.kill(runner_pid(tmp_path), signal.SIGKILL)
         assert wait(competition).state == "error"
     elif how == "close":
