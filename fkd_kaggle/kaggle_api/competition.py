@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.kaggle_api import credentials, errors, kernel_output, kernels, responses
+from fkd_kaggle.kaggle_api import errors, kernel_output, kernels, responses
 from fkd_kaggle.kaggle_api.client import Client, connect
 from fkd_kaggle.kaggle_api.download import OnProgress, check_space, check_zip, download_file
 from fkd_kaggle.kaggle_api.errors import Action
@@ -74,7 +74,7 @@ class Competition:
     @property
     def credentials_source(self) -> str:
         """Return where the credentials come from, in words; never the credentials."""
-        return credentials.credentials_source(self._client.api)
+        return self._client.source
 
     def download(
         self, data_dir: Path, on_progress: OnProgress | None = None, *, force: bool = False
