@@ -13,7 +13,8 @@ from typing import Any, Final
 from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.kaggle_api import errors, kernel_output, kernels, responses
 from fkd_kaggle.kaggle_api.client import Client, connect
-from fkd_kaggle.kaggle_api.download import OnProgress, check_space, check_zip, download_file
+from fkd_kaggle.kaggle_api.competition_files import download_files
+from fkd_kaggle.kaggle_api.download import OnProgress, check_space
 from fkd_kaggle.kaggle_api.errors import Action
 from fkd_kaggle.kaggle_api.kernel_output import KernelLogLine
 from fkd_kaggle.kaggle_api.kernels import KernelRef, KernelStatus, KernelVersion, StoredKernel
@@ -81,7 +82,8 @@ class Competition:
     ) -> Path:
         """Download the competition's files as one zip and check it.
 
-        An interrupted download is resumed, also by a later call.
+        If Kaggle limits the download of all files (429), they are downloaded one by one. An
+        interrupted download is resumed, also by a later call.
 
         Parameters
         ----------
@@ -102,16 +104,8 @@ class Competition:
             return target
         data_dir.mkdir(parents=True, exist_ok=True)
         check_space(data_dir, self._data_size())
-        download_file(
-            self._client,
-            self._action("downloading the competition's files"),
-            lambda api, staged: api.competition_download_files(
-                self.slug, path=str(staged.parent), quiet=True
-            ),
-            target,
-            check_zip,
-            on_progress,
-        )
+        action = self._action("downloading the competition's files")
+        download_files(self._client, action, target, self._file_names, on_progress)
         return target
 
     def submit(self, csv: Path, message: str) -> int:
@@ -332,11 +326,19 @@ class Competition:
 
     def _data_size(self) -> int:
         """Return the bytes of all data files, which is about the size of their zip."""
+        return sum(file.total_bytes or 0 for file in self._files())
+
+    def _file_names(self) -> list[str]:
+        """Return the names of the data files."""
+        return [str(file.name) for file in self._files()]
+
+    def _files(self) -> list[Any]:
+        """Return Kaggle's description of each data file."""
 
         def files(api: Any) -> Any:
             return api.competition_list_files(self.slug, page_size=_PAGE).files
 
-        return sum(file.total_bytes or 0 for file in self._request("listing the data files", files))
+        return list(self._request("listing the data files", files) or ())
 
     def _competition(self) -> Any:
         from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest

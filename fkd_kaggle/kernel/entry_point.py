@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 _INTERRUPTED: Final = 130
 """Exit code after an interruption."""
 
+_RESULTS: Final = 30.0
+"""Seconds that are kept for the submission and the figures."""
+
 
 class KernelRun:
     """The steps of a kernel, as a context manager that turns errors into one line.
@@ -124,6 +127,8 @@ class KernelRun:
         """Train the task's members within the time; a kernel without shards blends them."""
         from fkd_kaggle import pipeline
         from fkd_kaggle.display.training import TrainingDisplay
+        from fkd_kaggle.ensemble import fitting
+        from fkd_kaggle.runs.scores import NO_SCORES
 
         task = self.task
         run = pipeline.create_run(task.plan, self._data_dir, self._root / "working", task.run_name)
@@ -133,6 +138,9 @@ class KernelRun:
             self._scores = pipeline.train(
                 run, self._data_dir, time_limit=self._time_limit(), only=only, on_event=display
             )
+        if task.submits and self._scores == NO_SCORES:
+            # Training was interrupted before it blended: submit what there is.
+            self._scores = fitting.blend_run(run, self._data_dir, status=run.status)
         self._write_machine()
 
     def blend(self) -> None:
@@ -210,9 +218,15 @@ class KernelRun:
         return isinstance(error, FkdError | KeyboardInterrupt)
 
     def _time_limit(self) -> float:
-        """Return the seconds for training: the plan's limit, or less if the session ends."""
-        left = training_time(self.task.session_limit) - (time.monotonic() - self._began)
-        return min(left, self.task.plan.time_limit or left)
+        """Return the seconds for training and blend, or less if the session ends earlier.
+
+        The plan's limit counts from the kernel's start and includes submission and figures.
+        """
+        limit = training_time(self.task.session_limit)
+        if self.task.plan.time_limit is not None:
+            reserve = min(_RESULTS, 0.1 * self.task.plan.time_limit) if self.task.submits else 0.0
+            limit = min(limit, self.task.plan.time_limit - reserve)
+        return limit - (time.monotonic() - self._began)
 
     def _write_machine(self) -> None:
         if self._machine is not None:

@@ -21,12 +21,14 @@ import pytest
 import requests
 from conftest import PracticeFactory, write_competition
 
+from fkd_kaggle.data import archive as archive_files
 from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.kaggle_api import download, errors, responses
 from fkd_kaggle.kaggle_api.client import connect
 from fkd_kaggle.kaggle_api.competition import COMPETITION, Competition
 from fkd_kaggle.kaggle_api.errors import Action
 from fkd_kaggle.kaggle_api.retry import RetryPolicy
+from fkd_kaggle.practice.dataset import SERVED
 from fkd_kaggle.practice.server import PracticeKaggle
 
 ATTEMPTS = 3
@@ -426,6 +428,37 @@ def test_a_zip_that_stays_damaged_is_refused_and_not_left_behind(
     message = str(refused(lambda: competition.download(tmp_path / "data")))
     assert "is not a whole zip" in message or "has a damaged file in it" in message
     assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_single_files_are_tried_where_kaggle_limits_the_download_of_all(
+    competition: Competition, practice: PracticeKaggle, tmp_path: Path, waits: Waits
+) -> None:
+    """github.com/Kaggle/kaggle-cli/issues/931: 429 for half an hour."""
+    practice.faults.add("429:path=DownloadDataFiles,times=all")
+    downloaded = competition.download(tmp_path)
+    with zipfile.ZipFile(downloaded) as archive:
+        assert archive.testzip() is None
+    found = archive_files.unpack(downloaded, tmp_path / "data")
+    assert {path.name for path in found} >= {"training.csv", "test.csv", "IdLookupTable.csv"}
+    assert len(waits) == ATTEMPTS - 1
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_limited_downloads_are_kept_and_the_advice_is_to_come_back(
+    competition: Competition, practice: PracticeKaggle, tmp_path: Path
+) -> None:
+    practice.faults.add("429:path=DownloadDataFiles,times=all")
+    later = SERVED[-1]
+    practice.faults.add(f"429:path=files/{later},times=all")
+    message = str(refused(lambda: competition.download(tmp_path)))
+    for words in ("429", "half an hour", "is kept", "same command again later"):
+        assert words in message
+    kept = {path.name for path in (tmp_path / ".single-files").iterdir()}
+    assert kept and later not in kept
+    practice.faults.clear()
+    practice.faults.add("429:path=DownloadDataFiles,times=all")
+    practice.faults.add("404:path=files/" + sorted(kept)[0])  # is not requested again
+    assert competition.download(tmp_path).is_file()
 
 
 def test_too_little_disk_space_is_found_before_the_download(
