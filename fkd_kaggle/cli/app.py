@@ -25,8 +25,10 @@ from fkd_kaggle.cli import (
     annotation,
     crash_report,
     data,
+    demo,
     doctor,
     examples,
+    export,
     kernel,
     photos,
     practice,
@@ -56,6 +58,7 @@ _LONG_COMMANDS = (
     photos.evaluate,
     annotation.annotate,
     photos.train_photos,
+    export.export,
 )
 """Commands that get the option ``--quiet``."""
 
@@ -101,6 +104,8 @@ for command in (
     runs.recipes,
     photos.evaluate,
     annotation.annotate,
+    export.export,
+    demo.demo,
     photos.train_photos,
     doctor.doctor,
 ):

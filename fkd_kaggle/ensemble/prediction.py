@@ -22,7 +22,11 @@ from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.predictions import has_blend, load_blend
-from fkd_kaggle.training.inference import flip_disagreement, predict_keypoints
+from fkd_kaggle.training.inference import (
+    flip_disagreement,
+    predict_keypoints,
+    predict_with_disagreement,
+)
 
 
 def predict_run(
@@ -72,6 +76,8 @@ class Predictor:
     ----------
     run
         A blended run.
+    precision
+        Precision of the networks, as for ``backend.start_keras``. Default: that of the training.
 
     Raises
     ------
@@ -79,14 +85,14 @@ class Predictor:
         The run has no usable member or was not blended.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, *, precision: str | None = None) -> None:
         self.run, self.members = run, usable_members(run)
         if not has_blend(run):
             raise RunError(
                 f"run {run.name} was stopped before it was blended: "
                 f"go on with `fkd-kaggle train-ensemble --resume {run.name}`"
             )
-        backend.start_keras(run.plan.precision)
+        backend.start_keras(precision or run.plan.precision)
         from fkd_kaggle.training.network import load_network
 
         self.networks = [
@@ -127,6 +133,36 @@ class Predictor:
             ]
         )
         return _apply_blend(self.run, self.members, predictions, annotators)
+
+    def predict_with_disagreement(
+        self, images: np.ndarray, annotator: int = COMPLETE
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the predictions for faces and their flip disagreement, in one forward pass.
+
+        Parameters
+        ----------
+        images
+            (N, 96, 96) uint8.
+        annotator
+            Annotator whose conventions the predictions follow.
+
+        Returns
+        -------
+        points
+            (N, 15, 2) float32 pixels.
+        disagreement
+            (N,) float64 pixels, root mean square over the networks; zeros if no network predicts
+            mirror images.
+        """
+        annotators = np.full(len(images), annotator, np.uint8)
+        predictions, squares = [], []
+        for network, member in zip(self.networks, self.members, strict=True):
+            points, found = predict_with_disagreement(network, member.recipe, images, annotators)
+            predictions.append(points)
+            if found is not None and member.recipe.rows in ("all", ANNOTATORS[annotator]):
+                squares.append(np.square(found, dtype=np.float64))
+        blended = _apply_blend(self.run, self.members, np.stack(predictions), annotators)
+        return blended, np.sqrt(np.mean(squares, 0)) if squares else np.zeros(len(images))
 
     def disagreement(
         self, images: np.ndarray, annotators: np.ndarray, *, fold: int | None = None

@@ -75,11 +75,8 @@ def build_graph(
     RunError
         The run does not predict all 15 keypoints for the annotator.
     """
-    pairs = [
-        (network, member)
-        for network, member in zip(networks, members, strict=True)
-        if _predicts(member.recipe, annotator) and member.recipe.name in recipes
-    ]
+    used = exported_members(members, recipes, annotator)
+    pairs = [pair for pair in zip(networks, members, strict=True) if pair[1] in used]
     available = _available(recipes, [member for _, member in pairs], annotator)
     if not available.any(0).all():
         raise RunError(
@@ -104,9 +101,15 @@ def build_graph(
     return keras.Model(images, points, name="face_keypoints")
 
 
-def _predicts(recipe: Recipe, annotator: int) -> bool:
-    """Return whether a recipe's networks predict faces of an annotator."""
-    return recipe.rows in ("all", ANNOTATORS[annotator])
+def exported_members(
+    members: Sequence[Member], recipes: Sequence[str], annotator: int
+) -> list[Member]:
+    """Return the members whose networks the model of ``build_graph`` contains."""
+    return [
+        member
+        for member in members
+        if member.recipe.rows in ("all", ANNOTATORS[annotator]) and member.recipe.name in recipes
+    ]
 
 
 def _available(recipes: Sequence[str], members: Sequence[Member], annotator: int) -> np.ndarray:

@@ -63,17 +63,30 @@ def detect_faces(photo: np.ndarray) -> list[Detection]:
     FkdError
         MTCNN is not installed, or Keras uses another backend than TensorFlow.
     """
-    faces = _detect_upright(photo)
+    faces = detect_upright_faces(photo)
     if faces:
         return faces
     candidates = [_detect_rotated(photo, angle) for angle in ROTATIONS]
     return max(candidates, key=lambda faces: max((face.confidence for face in faces), default=0.0))
 
 
-def _detect_upright(photo: np.ndarray) -> list[Detection]:
-    """Return the upright faces, the largest first."""
+def detect_upright_faces(photo: np.ndarray, *, max_side: int = _MAX_SIDE) -> list[Detection]:
+    """Return the upright faces in a photo, the largest first, without trying rotations.
+
+    Parameters
+    ----------
+    photo
+        (H, W, 3) uint8 RGB.
+    max_side
+        Pixels. Larger photos are reduced to this size first.
+
+    Raises
+    ------
+    FkdError
+        As for ``detect_faces``.
+    """
     height, width = photo.shape[:2]
-    scale = min(1.0, _MAX_SIDE / max(height, width))
+    scale = min(1.0, max_side / max(height, width))
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     image = Image.fromarray(np.ascontiguousarray(photo))
     reduced = np.asarray(image.resize(size, Image.Resampling.BOX)) if scale < 1 else photo
@@ -104,7 +117,7 @@ def _detect_rotated(photo: np.ndarray, angle: float) -> list[Detection]:
         return (points - rotated_centre) @ np.array([[cos, sin], [-sin, cos]]) + centre
 
     faces = []
-    for face in _detect_upright(rotated):
+    for face in detect_upright_faces(rotated):
         left, top, width, height = face.box
         corners = np.array([(left + x * width, top + y * height) for x in (0, 1) for y in (0, 1)])
         low, high = to_photo(corners).min(0), to_photo(corners).max(0)
@@ -129,7 +142,7 @@ def _load_mtcnn() -> Any:
         from mtcnn.stages import StageONet, StagePNet, StageRNet
     except ImportError:
         raise FkdError(
-            "the face detector is not installed: pip install mtcnn, "
+            "the face detector is not installed: pip install 'fkd-kaggle[photos]', "
             "or evaluate with --crop annotated"
         ) from None
 

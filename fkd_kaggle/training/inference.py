@@ -73,7 +73,23 @@ def flip_disagreement(
     (N,) float32 pixels, root mean square over the coordinates; None if the recipe does not train on
     mirrored faces.
     """
+    annotators = np.zeros(len(images), np.uint8)
+    return predict_with_disagreement(network, recipe, images, annotators)[1]
+
+
+def predict_with_disagreement(
+    network: keras.Model, recipe: Recipe, images: np.ndarray, annotators: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return ``predict_keypoints`` without crop search, and ``flip_disagreement``.
+
+    Parameters
+    ----------
+    network, recipe, images, annotators
+        As for ``predict_keypoints``.
+    """
     from fkd_kaggle.training.forward import predict_with_flip_disagreement
 
     flip = flip_averaging_order(recipe)
-    return None if flip is None else predict_with_flip_disagreement(network, images, flip)[1]
+    points, disagreement = predict_with_flip_disagreement(network, images, flip)
+    keypoints = to_keypoints(points, recipe, annotators)
+    return keypoints, None if flip is None else disagreement
