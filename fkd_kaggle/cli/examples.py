@@ -60,8 +60,14 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "fkd-kaggle evaluate photos/",
         "fkd-kaggle evaluate photos/ --annotations export.xml --crop detect --json",
     ),
+    "export": (
+        "fkd-kaggle export",
+        "fkd-kaggle export quick-1 --format litert --annotator complete",
+    ),
+    "demo": ("fkd-kaggle demo", "fkd-kaggle demo quick-1 --port 8080 --no-open"),
     "annotate": (
         "fkd-kaggle annotate photos/",
+        "fkd-kaggle annotate party.jpg --csv faces.csv --draw drawn",
         "fkd-kaggle annotate photos/ --points left_eye_center,nose_tip --output eyes.csv",
         "fkd-kaggle annotate photos/ --model mtcnn",
     ),

@@ -20,13 +20,12 @@ from typing import Any, Final
 
 import flask
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from fkd_kaggle.errors import DataError, FkdError
 from fkd_kaggle.photos.found_faces import PhotoFace
-from fkd_kaggle.photos.images import read_photo
+from fkd_kaggle.photos.images import read_photo, read_sizes
 from fkd_kaggle.photos.prediction import PhotoModel
 from fkd_kaggle.photos.tracking import FaceTracker
 
@@ -258,13 +257,7 @@ def _decode(data: bytes) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "picture")
         path.write_bytes(data)
-        try:
-            with Image.open(path) as image:
-                width, height = image.size
-        except Image.DecompressionBombError:
-            raise DataError(f"the picture has more than {MAX_PIXELS // 10**6} megapixels") from None
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-            raise DataError("this is not a picture that can be read: use JPEG or PNG") from None
+        width, height = next(iter(read_sizes(path)), (0, 0))
         if width * height > MAX_PIXELS:
             raise DataError(
                 f"the picture has {width * height / 1e6:.0f} megapixels, more than "
