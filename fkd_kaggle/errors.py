@@ -122,6 +122,12 @@ class KernelError(FkdError):
     """A Kaggle kernel could not be built, pushed, followed or collected."""
 
 
+class TrainingFailedError(FkdError):
+    """Some members of a run could not be trained; the message names the members."""
+
+    exit_code = 1
+
+
 class NoteWarning(UserWarning):
     """Something that the user should know; the message is one line, printed as a note."""
 

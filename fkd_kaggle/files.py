@@ -111,6 +111,24 @@ def disk_full_as(failure: FkdError) -> Iterator[None]:
         raise failure from error
 
 
+def delete_temporary_files(folder: Path) -> None:
+    """Delete files that a killed process has left in a folder; nothing else may write there."""
+    for path in folder.glob(".tmp-*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def reserve_space(path: Path, size: int) -> None:
+    """Raise an OSError now if the disk has less than ``size`` bytes for a new file at ``path``.
+
+    Some libraries, such as HDF5, end with a segmentation fault if a disk is full while they write.
+    """
+    with path.open("wb") as stream:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, size)
+        stream.truncate(0)
+
+
 def write_text(target: Path, text: str) -> None:
     """Write ``text`` to ``target`` atomically, in UTF-8 and without changing its newlines."""
     with atomic_path(target) as temporary:

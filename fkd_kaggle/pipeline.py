@@ -159,7 +159,8 @@ def train(
     only
         Names of the members to train, for a shard, which is not blended. Default: all members.
     workers
-        Number of members trained at the same time. Default: one for each GPU or core.
+        Number of members trained at the same time. Default: one for each GPU or core; 0 to train
+        in this process.
     tensorboard
         Whether to write logs for TensorBoard.
     on_event
@@ -170,7 +171,7 @@ def train(
     Returns
     -------
     Scores
-        The cross-validated scores; after Ctrl-C those of the usable members.
+        The cross-validated scores; see ``ensemble.fitting.train_run``.
 
     Raises
     ------

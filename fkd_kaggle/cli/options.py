@@ -116,9 +116,9 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        min=1,
+        min=0,
         help="Number of networks to train at the same time, each in its own process; default: one "
-        "for each GPU or, without a GPU, for each core.",
+        "for each GPU or, without a GPU, for each core. 0 trains in the command's own process.",
     ),
 ]
 

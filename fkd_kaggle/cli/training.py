@@ -13,9 +13,11 @@ import typer
 
 from fkd_kaggle.cli import options
 from fkd_kaggle.display.console import INTERRUPTED, make_console, print_line
-from fkd_kaggle.errors import FkdError
+from fkd_kaggle.errors import FkdError, TrainingFailedError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from fkd_kaggle.recipes.plans import TrainingOptions
     from fkd_kaggle.report.mlflow_log import MlflowLogger
     from fkd_kaggle.runs.folder import Run
@@ -168,7 +170,12 @@ def train_ensemble(
                 f"--resume continues with the run's own options: omit {', '.join(extra)}"
             )
         run = find_run(resume, runs_dir)
-    _train(run, data_dir, training.time_limit, workers, tensorboard, live=live, logger=logger)
+    try:
+        _train(run, data_dir, training.time_limit, workers, tensorboard, live=live, logger=logger)
+    except KeyboardInterrupt:
+        _explain_interruption(run, data_dir)
+        # A shell then skips the commands after `&&`.
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def compare(
@@ -192,6 +199,8 @@ def compare(
     from fkd_kaggle.ensemble import comparison_results
     from fkd_kaggle.ensemble.comparison import start_comparison, train_comparison
     from fkd_kaggle.report import comparison as page
+    from fkd_kaggle.runs.comparison import open_comparison
+    from fkd_kaggle.runs.members import is_finished
     from fkd_kaggle.workers import devices, local
 
     console = make_console()
@@ -214,16 +223,24 @@ def compare(
     print_line(console, f"{comparison.name}: {page.describe_protocol(comparison)}")
     with TrainingDisplay(console) as display:
         train_comparison(comparison, data_dir, display, start_workers=start_workers)
+    comparison = open_comparison(comparison.path)
+    if comparison.status == "interrupted":
+        finished = sum(
+            is_finished(run, member) for run in comparison.runs for member in run.plan.members
+        )
+        print_line(
+            console, f"interrupted; {finished} networks are kept; the same command continues"
+        )
+        raise typer.Exit(INTERRUPTED)
     measured = comparison_results.measure_runs(comparison, data_dir)
     table = comparison_results.average_over_seeds(measured)
     rows = [page.table_cells(line) for line in table]
     console.print(tables.comparison_table(page.HEADER, rows))
     print_line(console, f"figures: {page.write_comparison_page(comparison, table, measured)}")
     if comparison.status == "failures":
-        raise FkdError("some networks could not be trained, see above; the table has the others")
-    if comparison.status == "interrupted":
-        print_line(console, "interrupted; the same command continues")
-        raise typer.Exit(INTERRUPTED)
+        raise TrainingFailedError(
+            "some networks could not be trained, see above; the table has the others"
+        )
 
 
 def _connect_mlflow(uri: str | None) -> MlflowLogger | None:
@@ -271,6 +288,8 @@ def _train(
             on_event=_to_all(listeners),
             command=shlex.join(["fkd-kaggle", *sys.argv[1:]]),
         )
+    if run.status == "interrupted":
+        raise KeyboardInterrupt
     console.print(tables.scores_table(scores))
     if scores.published_metrics:
         console.print(tables.published_metrics_table(scores))
@@ -286,7 +305,7 @@ def _train(
         print_line(console, f"report: {report}")
         if logger is not None:
             print_line(console, f"{run.name} is run {logger.log_run(run)} in MLflow")
-    _print_next_commands(run)
+    _print_next_commands(console, run, data_dir)
 
 
 def _to_all(listeners: Sequence[OnEvent]) -> OnEvent:
@@ -299,17 +318,56 @@ def _to_all(listeners: Sequence[OnEvent]) -> OnEvent:
     return on_event
 
 
-def _print_next_commands(run: Run) -> None:
-    """Print how to continue or submit a run; exit with the code of Ctrl-C if it was interrupted."""
-    console = make_console()
-    status = run.status
-    if status != "finished":
-        reason = "the time limit" if status == "time limit" else "an interruption"
+def _explain_interruption(run: Run, data_dir: Path) -> None:
+    """Print what an interrupted run keeps and which command continues it."""
+    from fkd_kaggle.runs.members import is_finished, is_usable, member_progress
+
+    console, members = make_console(), run.plan.members
+    finished = sum(is_finished(run, member) for member in members)
+    begun = sum(
+        not is_finished(run, member) and member_progress(run, member).epoch > 0
+        for member in members
+    )
+    partly = f", and the checkpoints of {begun} more" if begun else ""
+    print_line(
+        console,
+        f"stopped by an interruption; run {run.name} keeps {finished} of {len(members)} trained "
+        f"networks{partly}; to continue: {_resume_command(run, data_dir)}",
+    )
+    if any(is_usable(run, member) for member in members):
         print_line(
-            console,
-            f"stopped by {reason}; to continue: fkd-kaggle train-ensemble --resume {run.name}",
+            console, f"to use what is trained: fkd-kaggle predict {_run_argument(run, data_dir)}"
         )
-    print_line(console, f"next: fkd-kaggle submit {run.name}")
-    if status == "interrupted":
-        # A shell then skips the commands after `&&`.
-        raise typer.Exit(INTERRUPTED)
+
+
+def _print_next_commands(console: Console, run: Run, data_dir: Path) -> None:
+    """Print how to continue or submit a run.
+
+    Raises
+    ------
+    TrainingFailedError
+        Members failed; the message names them.
+    """
+    failures = run.failures
+    if failures:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        raise TrainingFailedError(
+            f"{len(failures)} of {len(run.plan.members)} networks could not be trained "
+            f"({reasons}); to continue: {_resume_command(run, data_dir)}"
+        )
+    if run.status == "time limit":
+        print_line(
+            console, f"stopped by the time limit; to continue: {_resume_command(run, data_dir)}"
+        )
+    print_line(console, f"next: fkd-kaggle submit {_run_argument(run, data_dir)}")
+
+
+def _resume_command(run: Run, data_dir: Path) -> str:
+    return f"fkd-kaggle train-ensemble --resume {_run_argument(run, data_dir)}"
+
+
+def _run_argument(run: Run, data_dir: Path) -> str:
+    """Return the run and the data as arguments of a command."""
+    name = run.name if run.path.parent == options.RUNS else shlex.quote(str(run.path))
+    data = "" if data_dir == options.DATA else f" --data-dir {shlex.quote(str(data_dir))}"
+    return f"{name}{data}"

@@ -26,7 +26,9 @@ from fkd_kaggle.training.events import (
     MemberFailed,
     MemberStarted,
     StepEnded,
+    Stopping,
 )
+from fkd_kaggle.training.interruption import ACKNOWLEDGEMENT
 
 MIN_SECONDS_BETWEEN_LINES = 15.0
 """Minimum time between two epoch lines of a member in a log; the first and the last always appear.
@@ -70,6 +72,8 @@ class TrainingDisplay:
             self._print(event)
         elif isinstance(event, MemberStarted) and event.note:
             self._console.print(f"{event.member}{_note(event)}", highlight=False, markup=False)
+        elif isinstance(event, Stopping):
+            self._console.print(_stopping_line(event), highlight=False, markup=False)
         elif isinstance(event, EnsembleEnded):
             self._view.stop()
 
@@ -132,6 +136,8 @@ class TrainingDisplay:
                     f"{self._number(event.member)} {event.member} failed, the blend does not "
                     f"include it: {event.reason}"
                 )
+            case Stopping():
+                return _stopping_line(event)
             case EnsembleEnded():
                 return (
                     f"{event.finished} of {event.members} members in "
@@ -208,6 +214,12 @@ class _RunningMember:
             return 0.0
         elapsed = time.monotonic() - self.start_time
         return elapsed / max(elapsed + latest.seconds_left, 1e-9)
+
+
+def _stopping_line(event: Stopping) -> str:
+    if event.reason == "interrupted":
+        return ACKNOWLEDGEMENT
+    return "the time is over: stopping after this step"
 
 
 def _start_line(event: EnsembleStarted) -> str:

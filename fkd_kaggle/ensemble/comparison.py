@@ -8,7 +8,7 @@ measures the runs, ``runs.comparison`` stores the comparison.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from fkd_kaggle.data import dataset
 from fkd_kaggle.data.folds import assign_folds
 from fkd_kaggle.ensemble import fitting
-from fkd_kaggle.errors import DataError, RecipeError, RunError
+from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member, Plan, TrainingOptions, make_plan
 from fkd_kaggle.runs.comparison import (
@@ -35,26 +35,22 @@ from fkd_kaggle.runs.folder import (
     read_folds,
     write_folds,
 )
+from fkd_kaggle.runs.lock import lock_run
 from fkd_kaggle.runs.members import is_finished, is_usable, member_progress
 from fkd_kaggle.runs.scores import NO_SCORES
 from fkd_kaggle.training.events import (
     EnsembleEnded,
     EnsembleStarted,
     Event,
-    MemberFailed,
     MemberStarted,
     OnEvent,
+    Stopping,
     ignore_events,
-    serialize_events,
 )
 from fkd_kaggle.training.member import TrainingData, train_member
-from fkd_kaggle.workers.schedule import (
-    MemberTrainer,
-    RunsTrainer,
-    StartRunsWorkers,
-    WorkerPool,
-    train_members,
-)
+from fkd_kaggle.workers.in_process import InProcessPool
+from fkd_kaggle.workers.pool import OnTaskEvent, StartRunsPool, Task
+from fkd_kaggle.workers.schedule import train_members
 
 
 def start_comparison(
@@ -118,7 +114,7 @@ def start_comparison(
         held_out=1 if folds is None else folds,
         precision=precision,
         data=dataset.fingerprint(data_dir),
-        workers=workers or default_workers,
+        workers=default_workers if workers is None else workers,
     )
     folder = name or next_run_name(runs_dir, "compare")
     check_run_name(folder)
@@ -131,13 +127,13 @@ def train_comparison(
     data_dir: Path,
     on_event: OnEvent = ignore_events,
     *,
-    start_workers: StartRunsWorkers | None = None,
+    start_workers: StartRunsPool | None = None,
 ) -> None:
     """Train all members that are not finished, seed after seed, and blend the runs.
 
     If a member cannot be trained on this data, an event is sent, the other members are trained,
-    and the comparison's status is "failures". After Ctrl-C it is "interrupted", and runs with
-    usable members are blended.
+    and the comparison's status is "failures". After Ctrl-C it is "interrupted", and nothing is
+    blended.
 
     Parameters
     ----------
@@ -157,68 +153,48 @@ def train_comparison(
         The data or a recipe has changed since the comparison began.
     """
     began = time.monotonic()
-    data = read_comparison_data(comparison, data_dir)
-    runs = [run for seed in range(comparison.seeds) for run in _open_runs(comparison, seed, data)]
-    members = {
-        f"{run.name}/{member.name}": (run, member) for run in runs for member in run.plan.members
-    }
-    todo = [
-        replace(member, name=title)
-        for title, (run, member) in members.items()
-        if not is_finished(run, member)
-    ]
-    notify = serialize_events(on_event)
-    failed: list[str] = []
-    adapt = _member_trainer(comparison, members, failed, notify)
-    start = start_workers if start_workers and todo else _in_process_trainer(comparison, data)
-    with start(runs[0].path, len(todo)) as pool:
-        notify(
-            EnsembleStarted(
-                comparison.name,
-                tuple(members),
-                len(members) - len(todo),
-                len(data.training.images),
-                pool.precision,
-                None,
-            )
-        )
-        status = train_members(todo, pool.adapt(adapt), None, notify)
-    if failed and status == "finished":
-        status = "failures"
-    for run in runs:
-        _blend_if_usable(run, data_dir, status)
-    write_comparison(comparison, status)
-    finished = sum(is_finished(*one) for one in members.values())
-    seconds = time.monotonic() - began
-    notify(EnsembleEnded(NO_SCORES, finished, len(members), seconds, status))
+    with lock_run(comparison.path):
+        data = read_comparison_data(comparison, data_dir)
+        runs = [
+            run for seed in range(comparison.seeds) for run in _open_runs(comparison, seed, data)
+        ]
+        members = {
+            f"{run.name}/{member.name}": (run, member)
+            for run in runs
+            for member in run.plan.members
+        }
+        tasks = [
+            Task(title, run.path, member, _member_budget(comparison, run, member))
+            for title, (run, member) in members.items()
+            if not is_finished(run, member)
+        ]
+        start = start_workers if start_workers and tasks else _in_process_pool(comparison, data)
+        faces = len(data.training.images)
+        with start(runs[0].path, len(tasks)) as pool:
+            names = tuple(members)
+            finished = len(members) - len(tasks)
+            on_event(EnsembleStarted(comparison.name, names, finished, faces, pool.precision, None))
+            outcome = train_members(tasks, pool, _with_titles(list(members), on_event))
+        if outcome.status != "interrupted":
+            for run in runs:
+                _blend_if_usable(run, data_dir, outcome.status)
+        write_comparison(comparison, outcome.status)
+        finished = sum(is_finished(*one) for one in members.values())
+        seconds = time.monotonic() - began
+        on_event(EnsembleEnded(NO_SCORES, finished, len(members), seconds, outcome.status))
 
 
-def _member_trainer(
-    comparison: Comparison,
-    members: Mapping[str, tuple[Run, Member]],
-    failed: list[str],
-    on_event: OnEvent,
-) -> Callable[[RunsTrainer], MemberTrainer]:
-    """Return a function that makes a trainer of runs train members by their name in ``members``.
+def _with_titles(titles: Sequence[str], on_event: OnEvent) -> OnTaskEvent:
+    """Return a callback that passes on events with the members' names in the comparison."""
 
-    Names of members that cannot be trained are appended to ``failed``.
-    """
+    def notify(task: Task, event: Event) -> None:
+        if isinstance(event, MemberStarted):
+            event = replace(event, position=titles.index(task.title))
+        if not isinstance(event, EnsembleStarted | EnsembleEnded | Stopping):
+            event = replace(event, member=task.title)
+        on_event(event)
 
-    def adapt(trainer: RunsTrainer) -> MemberTrainer:
-        def train(member: Member, budget: float | None) -> float:
-            title = member.name
-            run, member = members[title]
-            notify = _rename_members(run.name, tuple(members), on_event)
-            try:
-                return trainer(run.path, member, _member_budget(comparison, run, member), notify)
-            except (DataError, RecipeError) as error:
-                failed.append(title)
-                notify(MemberFailed(member.name, str(error)))
-                return 0.0
-
-        return train
-
-    return adapt
+    return notify
 
 
 def _resume_or_create(new: Comparison, *, by_name: bool, any_workers: bool) -> Comparison:
@@ -256,15 +232,17 @@ def _find_comparison(new: Comparison, *, by_name: bool, any_workers: bool) -> Co
     return None
 
 
-def _in_process_trainer(comparison: Comparison, data: TrainingData) -> StartRunsWorkers:
-    """Return a function that starts a pool with one trainer, in this process."""
+def _in_process_pool(comparison: Comparison, data: TrainingData) -> StartRunsPool:
+    """Return a function that starts a pool with one slot, in this process."""
 
-    def trainer(run: Path, member: Member, budget: float | None, on_event: OnEvent) -> float:
-        return train_member(Run.open(run), member, data, budget, on_event)
+    def train(task: Task, on_event: OnEvent) -> float:
+        return train_member(
+            Run.open(task.run), task.member, data, task.budget, on_event, seconds=task.seconds
+        )
 
     @contextmanager
-    def start(run: Path, members: int) -> Iterator[WorkerPool[RunsTrainer]]:
-        yield WorkerPool([trainer], backend.start_keras(comparison.settings.precision))
+    def start(run: Path, members: int) -> Iterator[InProcessPool]:
+        yield InProcessPool(backend.start_keras(comparison.settings.precision), train)
 
     return start
 
@@ -349,17 +327,3 @@ def _blend_if_usable(run: Run, data_dir: Path, status: str) -> None:
         return
     complete = all(is_finished(run, one) for one in members)
     fitting.blend_run(run, data_dir, status="finished" if complete else status, expect=False)
-
-
-def _rename_members(run: str, titles: Sequence[str], on_event: OnEvent) -> OnEvent:
-    """Return a callback that passes on events with the members' names in the comparison."""
-
-    def notify(event: Event) -> None:
-        if isinstance(event, EnsembleStarted | EnsembleEnded):
-            return  # the comparison sends its own start and end events
-        title = f"{run}/{event.member}"
-        if isinstance(event, MemberStarted):
-            event = replace(event, position=titles.index(title))
-        on_event(replace(event, member=title))
-
-    return notify

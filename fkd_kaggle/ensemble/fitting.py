@@ -24,12 +24,14 @@ from fkd_kaggle.ensemble.member_predictions import (
     recipe_names,
     usable_members,
 )
+from fkd_kaggle.errors import FkdError, RunError, TrainingFailedError
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL
 from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member, Plan
 from fkd_kaggle.runs.corrections import load_run_corrections
 from fkd_kaggle.runs.folder import Run, load_folds
-from fkd_kaggle.runs.members import is_finished
+from fkd_kaggle.runs.lock import lock_run
+from fkd_kaggle.runs.members import is_finished, is_usable, store_failures
 from fkd_kaggle.runs.predictions import (
     has_out_of_fold,
     load_out_of_fold,
@@ -44,18 +46,15 @@ from fkd_kaggle.training.events import (
     EnsembleStarted,
     OnEvent,
     ignore_events,
-    serialize_events,
 )
 from fkd_kaggle.training.member import TrainingData, read_training_data, train_member
-from fkd_kaggle.workers.schedule import (
-    MemberTrainer,
-    StartWorkers,
-    WorkerPool,
-    train_members,
-)
+from fkd_kaggle.workers.in_process import InProcessPool
+from fkd_kaggle.workers.pool import StartPool, Task
+from fkd_kaggle.workers.schedule import Outcome, train_members
 
-_RESERVE = 0.02
-"""Fraction of a time limit that is reserved for the blend."""
+_RESERVED_SECONDS = 5.0
+_RESERVED_FRACTION = 0.03
+"""Part of a time limit that is reserved for the blend and the report."""
 
 
 def start_run(runs_dir: Path, name: str | None, plan: Plan, data_dir: Path) -> Run:
@@ -90,7 +89,7 @@ def train_run(
     only: Collection[str] | None = None,
     on_event: OnEvent = ignore_events,
     tensorboard: bool = False,
-    start_workers: StartWorkers | None = None,
+    start_workers: StartPool | None = None,
 ) -> Scores:
     """Train the members that are not finished, then blend.
 
@@ -115,42 +114,100 @@ def train_run(
     Returns
     -------
     Scores
-        The cross-validated scores; after Ctrl-C, the scores of the usable members. ``NO_SCORES``
-        with ``only``.
+        The cross-validated scores. ``NO_SCORES`` with ``only`` and after Ctrl-C: blending can take
+        longer than a user waits, and ``ensemble.prediction`` blends the run when it is needed.
 
     Raises
     ------
     RunError
-        The run was created on other data, or training ended before any member was usable.
+        The run was created on other data, another process trains it, or the time ended before any
+        member was usable.
+    TrainingFailedError
+        All members failed.
     RecipeError
         A network cannot be built.
     """
     began = time.monotonic()
-    data = read_training_data(run, data_dir)
-    members = [member for member in run.plan.members if only is None or member.name in only]
-    for member in members:
-        user_code.require_trust(member.recipe.code, f"run {run.name}")
-    limit = time_limit if time_limit is not None else run.plan.time_limit
-    run.update(status="training")
-    todo = [member for member in members if not is_finished(run, member)]
-    notify = serialize_events(on_event)
-    start = start_workers or _in_process_trainer(run, todo, data, tensorboard)
-    with start(notify) as pool:
-        faces = len(data.training.images)
-        notify(_started_event(run, members, len(todo), faces, pool.precision, limit))
-        end = None if limit is None else began + limit * (1 - _RESERVE)
-        latest = None if limit is None else began + limit
-        status = train_members(todo, pool, end, notify, latest=latest)
-    if only is not None:
-        run.update(status=status)
-        return NO_SCORES
-    scores = blend_run(run, data_dir, status=status)
-    finished = sum(is_finished(run, member) for member in members)
-    notify(EnsembleEnded(scores, finished, len(members), time.monotonic() - began, status))
+    with lock_run(run.path):
+        data = read_training_data(run, data_dir)
+        members = [member for member in run.plan.members if only is None or member.name in only]
+        for member in members:
+            user_code.require_trust(member.recipe.code, f"run {run.name}")
+        run.update(status="training")
+        limit = time_limit if time_limit is not None else run.plan.time_limit
+        end = None if limit is None else began + limit - _reserved_seconds(limit)
+        try:
+            outcome = _train_members(
+                run, members, data, limit, end, on_event, tensorboard, start_workers
+            )
+            if only is not None or outcome.status == "interrupted":
+                run.update(status=outcome.status)
+                return NO_SCORES
+            if not any(is_usable(run, member) for member in members):
+                run.update(status=outcome.status)
+                raise _nothing_trained(run, outcome)
+            scores = blend_run(run, data_dir, status=outcome.status, finished_only=True)
+        except KeyboardInterrupt:
+            run.update(status="interrupted")
+            raise
+        finished = sum(is_finished(run, member) for member in members)
+        seconds = time.monotonic() - began
+        on_event(EnsembleEnded(scores, finished, len(members), seconds, outcome.status))
     return scores
 
 
-def blend_run(run: Run, data_dir: Path, *, status: str = "finished", expect: bool = True) -> Scores:
+def _train_members(
+    run: Run,
+    members: Sequence[Member],
+    data: TrainingData,
+    limit: float | None,
+    end: float | None,
+    on_event: OnEvent,
+    tensorboard: bool,
+    start_workers: StartPool | None,
+) -> Outcome:
+    """Train the members that are not finished; the predictions are stored by ``end``."""
+    todo = [member for member in members if not is_finished(run, member)]
+    faces = len(data.training.images)
+    start = start_workers or _in_process_pool(run, todo, data, tensorboard)
+    tasks = [Task(member.name, run.path, member) for member in todo]
+    began = time.monotonic()
+    with start() as pool:
+        # What takes long at the start takes long for each member as well.
+        overhead = max(8.0, time.monotonic() - began)
+        on_event(_started_event(run, members, len(todo), faces, pool.precision, limit))
+        outcome = train_members(
+            tasks, pool, lambda _, event: on_event(event), end=end, overhead=overhead
+        )
+    store_failures(run, outcome.failures)
+    return outcome
+
+
+def _reserved_seconds(limit: float) -> float:
+    """Return the seconds of a time limit that are reserved for the blend and the report."""
+    return min(_RESERVED_SECONDS + _RESERVED_FRACTION * limit, 0.3 * limit)
+
+
+def _nothing_trained(run: Run, outcome: Outcome) -> FkdError:
+    """Return the error of a training that left no usable member."""
+    if outcome.failures:
+        names = ", ".join(outcome.failures)
+        first = next(iter(outcome.failures.values()))
+        return TrainingFailedError(f"no network could be trained ({names}): {first}")
+    return RunError(
+        f"run {run.name} has no trained network: the time limit is too short; continue with "
+        f"`fkd-kaggle train-ensemble --resume {run.name} --time-limit 10m`"
+    )
+
+
+def blend_run(
+    run: Run,
+    data_dir: Path,
+    *,
+    status: str = "finished",
+    expect: bool = True,
+    finished_only: bool = False,
+) -> Scores:
     """Fit the blend on the usable members and store blend, predictions, scores and status.
 
     Parameters
@@ -164,6 +221,9 @@ def blend_run(run: Run, data_dir: Path, *, status: str = "finished", expect: boo
     expect
         Whether to estimate the leaderboard score. The estimate needs predictions for the test
         faces.
+    finished_only
+        Whether to blend only the members whose training and predictions are finished, if there are
+        any: then no network is loaded, which takes long.
 
     Returns
     -------
@@ -179,6 +239,8 @@ def blend_run(run: Run, data_dir: Path, *, status: str = "finished", expect: boo
     found = load_run_corrections(run, training)
     corrected = corrections.apply_corrections(training, found) if found else training
     members = usable_members(run)
+    if finished_only:
+        members = [member for member in members if is_finished(run, member)] or members
     recipes = recipe_names(members)
     for member in members:
         if not has_out_of_fold(run, member):
@@ -229,21 +291,29 @@ def _started_event(
     return EnsembleStarted(run.name, names, len(members) - unfinished, faces, precision, limit)
 
 
-def _in_process_trainer(
+def _in_process_pool(
     run: Run, members: Sequence[Member], data: TrainingData, tensorboard: bool
-) -> StartWorkers:
-    """Return a function that starts a pool with one trainer, in this process."""
+) -> StartPool:
+    """Return a function that starts a pool with one slot, in this process."""
 
     @contextmanager
-    def start(on_event: OnEvent) -> Iterator[WorkerPool[MemberTrainer]]:
-        def trainer(member: Member, budget: float | None) -> float:
-            return train_member(run, member, data, budget, on_event, tensorboard=tensorboard)
+    def start() -> Iterator[InProcessPool]:
+        def train(task: Task, on_event: OnEvent) -> float:
+            return train_member(
+                run,
+                task.member,
+                data,
+                task.budget,
+                on_event,
+                seconds=task.seconds,
+                tensorboard=tensorboard,
+            )
 
         policy = backend.start_keras(run.plan.precision)
         from fkd_kaggle.training import network
 
         network.check_networks(member.recipe for member in members)
-        yield WorkerPool([trainer], policy)
+        yield InProcessPool(policy, train)
 
     return start
 

@@ -15,6 +15,9 @@ from fkd_kaggle.recipes.loading import load_recipe, recipe_from_dict
 from fkd_kaggle.recipes.schema import DEFAULT, PRECISIONS, SPLITS, Ensemble, EnsembleMember, Recipe
 from fkd_kaggle.recipes.validation import check_recipe, splits_after_augmentation
 
+SEEDS = 2**32
+"""Number of random seeds: NumPy, scikit-learn and Keras take 0 to 2**32 - 1."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -47,7 +50,7 @@ class Plan:
                 recipe=line.recipe,
                 fold=fold,
                 # Networks of different folds should differ in more than their data.
-                seed=self.seed * 1000 + seed * 100 + fold,
+                seed=(self.seed * 1000 + seed * 100 + fold) % SEEDS,
                 share=line.share,
             )
             for fold in range(folds)
@@ -121,6 +124,8 @@ def make_plan(options: TrainingOptions) -> Plan:
     _check_ensemble(ensemble)
     if options.precision not in PRECISIONS:
         raise RecipeError(unknown_name("precision", options.precision, PRECISIONS))
+    if not 0 <= (options.seed or 0) < SEEDS:
+        raise RecipeError(f"--seed must be 0 to {SEEDS - 1}, not {options.seed}")
     if time_limit is None and ensemble.minutes and options.epochs is None:
         time_limit = ensemble.minutes * 60
     return Plan(ensemble, options.seed or 0, options.precision, time_limit)

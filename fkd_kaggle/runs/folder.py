@@ -182,8 +182,28 @@ class Run:
                 "point --data-dir at the data it was trained on, or train a new run"
             )
 
-    def update(self, *, status: str | None = None, scores: Scores | None = None) -> None:
-        """Write a new status or new scores into run.json; None keeps the value there.
+    @property
+    def failures(self) -> dict[str, str]:
+        """Read from run.json which members failed in the last training, and why.
+
+        Raises
+        ------
+        RunError
+            run.json is missing or damaged.
+        """
+        try:
+            return {str(k): str(v) for k, v in _read_note(self.path).get("failures", {}).items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(self.path, error) from error
+
+    def update(
+        self,
+        *,
+        status: str | None = None,
+        scores: Scores | None = None,
+        failures: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write a new status, scores or failures into run.json; None keeps the value there.
 
         Raises
         ------
@@ -198,6 +218,8 @@ class Run:
             info["status"] = status
         if scores is not None:
             info["scores"] = asdict(scores)
+        if failures is not None:
+            info["failures"] = dict(failures)
         files.write_json(self.path / RUN_FILE, info)
 
 

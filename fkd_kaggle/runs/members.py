@@ -57,6 +57,11 @@ def is_usable(run: Run, member: Member) -> bool:
     return weights_path(run.member_folder(member.name)).exists()
 
 
+def store_failures(run: Run, failures: Mapping[str, Exception]) -> None:
+    """Store why members failed, by member name, in run.json; an empty mapping removes the entry."""
+    run.update(failures={name: str(error) for name, error in failures.items()})
+
+
 def read_progress(folder: Path) -> Progress:
     """Return the progress stored in a member's folder; the initial one without a valid file."""
     try:

@@ -110,6 +110,14 @@ class MemberFailed:
 
 
 @dataclass(frozen=True)
+class Stopping:
+    """All members in training stop at their next checkpoint."""
+
+    reason: str
+    """"interrupted" after Ctrl-C, or "time limit"."""
+
+
+@dataclass(frozen=True)
 class EnsembleEnded:
     """The blend is fitted and the run can be used."""
 
@@ -130,6 +138,7 @@ Event = (
     | EpochEnded
     | MemberEnded
     | MemberFailed
+    | Stopping
     | EnsembleEnded
 )
 

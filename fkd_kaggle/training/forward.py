@@ -15,6 +15,7 @@ from keras import ops
 from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.nn import backend
 from fkd_kaggle.nn.warp import to_grey
+from fkd_kaggle.training import interruption
 from fkd_kaggle.training.label_offset import label_offset_pixels
 
 _BATCH_SIZE = 256
@@ -64,6 +65,7 @@ def predict_with_flip_disagreement(
     result = np.empty((len(images), *network.output.shape[1:]), np.float32)
     disagreement = np.zeros(len(images), np.float32)
     for start in range(0, len(images), _BATCH_SIZE):
+        interruption.check()
         batch = images[start : start + _BATCH_SIZE]
         inputs = batch if flip is None else np.concatenate([batch, batch[:, :, ::-1]])
         if len(batch) < _BATCH_SIZE and (start or backend.uses_xla()):

@@ -6,17 +6,19 @@ module.
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import keras
 
 from fkd_kaggle import files
 from fkd_kaggle.nn import backend
+from fkd_kaggle.training import interruption
+
+_WEIGHTS_OVERHEAD: Final = 1 << 20
+"""Bytes of a file of weights besides the weights."""
 
 
 def fit(
@@ -50,7 +52,8 @@ def fit(
     def attempt() -> None:
         learner.fit(**arguments(), callbacks=[watcher, *callbacks], verbose=0)
 
-    with _interruptible(watcher):
+    with interruption.catch_interrupts():
+        interruption.check()
         try:
             attempt()
         except Exception as error:
@@ -109,44 +112,27 @@ class BestWeights:
         return better
 
     def save(self) -> None:
-        """Save the weights."""
+        """Save the weights.
+
+        Raises
+        ------
+        FkdError
+            The disk is full.
+        """
+        size = sum(4 * math.prod(weight.shape) for weight in self.network.weights)
         with files.atomic_path(self.path) as path:
+            files.reserve_space(path, int(1.1 * size) + _WEIGHTS_OVERHEAD)
             self.network.save_weights(path)
 
 
 class _StepWatcher(keras.callbacks.Callback):
-    """Counts training steps, and ends training after a step if Ctrl-C was pressed."""
+    """Counts training steps, and ends training after a step if it was asked to stop."""
 
     def __init__(self) -> None:
         super().__init__()
         self.steps = 0
-        self.interrupted = False
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Count the step."""
-        if self.interrupted:
-            raise KeyboardInterrupt
+        interruption.check()
         self.steps += 1
-
-
-@contextmanager
-def _interruptible(watcher: _StepWatcher) -> Iterator[None]:
-    """Make sure that Ctrl-C ends ``fit``.
-
-    Python prints and ignores a KeyboardInterrupt that is raised in a finalizer or in a callback
-    from C++. The watcher therefore checks after each step whether Ctrl-C was pressed.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def interrupt(number: int, frame: Any) -> None:
-        watcher.interrupted = True
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -17,6 +17,7 @@ from fkd_kaggle.data import corrections, dataset, metrics, outliers
 from fkd_kaggle.data.dataset import count_queries, read_test_if_present
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import RecipeError
+from fkd_kaggle.files import delete_temporary_files
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.corrections import load_run_corrections
 from fkd_kaggle.runs.folder import Run, load_folds
@@ -94,6 +95,7 @@ def train_member(
     budget: float | None,
     on_event: OnEvent,
     *,
+    seconds: float | None = None,
     tensorboard: bool = False,
 ) -> float:
     """Train one member and store its predictions.
@@ -110,6 +112,9 @@ def train_member(
         Seconds for the training in this call; None for no limit.
     on_event
         Called with the events of this member.
+    seconds
+        Seconds from now until the predictions must be stored; None for no limit. Training ends
+        earlier, by the measured time of the predictions.
     tensorboard
         Whether to write TensorBoard logs into the run folder.
 
@@ -127,6 +132,7 @@ def train_member(
         Training was interrupted; the checkpoint is written.
     """
     started, before = time.monotonic(), member_progress(run, member).seconds
+    delete_temporary_files(run.member_folder(member.name))
     held_out = data.training.take(np.nonzero(data.held_out == member.fold)[0])
     others = _trained_labels(data, member).take(np.nonzero(data.held_out != member.fold)[0])
     prepared = preprocessing.prepare_faces(
@@ -145,14 +151,16 @@ def train_member(
         lambda predictions: _score(predictions, validation, data.query_counts),
         position=run.plan.members.index(member),
         budget=None if budget is None else budget + before,
+        deadline=None if seconds is None else started + seconds,
+        faces_after=len(held_out.images) + (len(data.test[0].images) if data.test else 0),
         on_event=on_event,
         callbacks=_tensorboard_callbacks(run, member) if tensorboard else [],
     )
     predictions = _store_predictions(run, member, network, held_out, prepared.copies, data.test)
-    seconds = time.monotonic() - started
+    duration = time.monotonic() - started
     rmse = _score(predictions, held_out, data.query_counts)
-    on_event(MemberEnded(member.name, rmse, seconds, progress.stopped))
-    return seconds - (progress.seconds - before)
+    on_event(MemberEnded(member.name, rmse, duration, progress.stopped))
+    return duration - (progress.seconds - before)
 
 
 def _trained_labels(data: TrainingData, member: Member) -> Faces:

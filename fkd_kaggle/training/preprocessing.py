@@ -20,6 +20,7 @@ from fkd_kaggle.data import folds, imputation
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import DataError
 from fkd_kaggle.keypoints import ANNOTATORS, FLIP_ORDER, IMAGE_SIZE
+from fkd_kaggle.recipes.plans import SEEDS
 from fkd_kaggle.recipes.schema import OfflineCopy, Recipe
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ def prepare_faces(recipe: Recipe, faces: Faces, split: str, seed: int) -> Prepar
         augmented = augment_offline(faces, recipe, seed)
         training, copies = _split_off(augmented, recipe.held_out, "random", seed)
         if recipe.validation:
-            training, validation = _split_off(training, recipe.validation, "random", seed + 1)
+            training, validation = _split_off(
+                training, recipe.validation, "random", (seed + 1) % SEEDS
+            )
         return PreparedFaces(training, validation, copies)
     if recipe.validation:
         faces, validation = _split_off(faces, recipe.validation, split, seed)

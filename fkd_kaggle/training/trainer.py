@@ -17,6 +17,7 @@ import numpy as np
 
 from fkd_kaggle import models
 from fkd_kaggle.data.faces import Faces
+from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.history import HISTORY
 from fkd_kaggle.runs.members import (
@@ -31,7 +32,7 @@ from fkd_kaggle.training.inference import predict_keypoints
 from fkd_kaggle.training.keras_fit import BestWeights, fit
 from fkd_kaggle.training.learner import Learner, compile_learner, make_learner, shuffled_batches
 from fkd_kaggle.training.network import load_weights
-from fkd_kaggle.training.schedules import Schedule, TimeBudget
+from fkd_kaggle.training.schedules import Schedule, TailEstimate, TimeBudget
 
 RANDOM_PATIENCE = 5
 """Factor on the patience if a pretrained architecture starts from random weights."""
@@ -52,6 +53,8 @@ def fit_member(
     *,
     position: int = 0,
     budget: float | None = None,
+    deadline: float | None = None,
+    faces_after: int = 0,
     on_event: OnEvent,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     clock: Callable[[], float] = time.monotonic,
@@ -73,6 +76,11 @@ def fit_member(
     budget
         Seconds for the training of this member, earlier calls included; None for no limit. The
         schedule covers the recipe's epochs or the budget, whichever ends first.
+    deadline
+        Time, by ``clock``, at which the predictions that follow the training must be stored; None
+        for no limit. Training ends earlier, by the measured time of these predictions.
+    faces_after
+        Number of faces that are predicted after the training.
     on_event
         Called with ``MemberStarted``, ``StepEnded`` and ``EpochEnded``.
     callbacks
@@ -90,7 +98,7 @@ def fit_member(
     Raises
     ------
     RecipeError
-        The network cannot be built.
+        The network cannot be built, or the training diverged before its first validation.
     KeyboardInterrupt
         Training was interrupted; the checkpoint is written.
     """
@@ -102,7 +110,9 @@ def fit_member(
     steps = max(1, len(training.images) // member.recipe.batch_size)
 
     validate = _validator(network, member, validation, score)
-    session = _Session(learner, member, folder, validate, steps, budget, on_event, clock)
+    time_budget = TimeBudget(member.recipe.epochs, budget, clock, deadline)
+    tail = TailEstimate(len(validation.images), faces_after)
+    session = _Session(learner, member, folder, validate, steps, time_budget, tail, on_event, clock)
     if initial.random:
         session.weights.patience *= RANDOM_PATIENCE
     session.restore()
@@ -118,14 +128,20 @@ def _validator(
     member: Member,
     validation: Faces,
     score: Callable[[np.ndarray], float],
-) -> Callable[[], float]:
-    """Return a function that predicts the validation faces and returns their score."""
+) -> Callable[[], float | None]:
+    """Return a function that predicts the validation faces and returns their score.
 
-    def validate() -> float:
+    The function returns infinity for invalid predictions and None for faces without labels.
+    """
+    labelled = bool(np.isfinite(validation.keypoints).any())
+
+    def validate() -> float | None:
         points = predict_keypoints(
             network, member.recipe, validation.images, validation.annotators, crop_search=False
         )
-        return score(points)
+        value = score(points)
+        # Without labels there is no score, but NaN predictions have one: infinity.
+        return (value if math.isfinite(value) else math.inf) if labelled else None
 
     return validate
 
@@ -169,9 +185,10 @@ class _Session(keras.callbacks.Callback):
         learner: Learner,
         member: Member,
         folder: Path,
-        validate: Callable[[], float],
+        validate: Callable[[], float | None],
         steps: int,
-        budget: float | None,
+        budget: TimeBudget,
+        tail: TailEstimate,
         on_event: OnEvent,
         clock: Callable[[], float],
     ) -> None:
@@ -180,7 +197,7 @@ class _Session(keras.callbacks.Callback):
         self.recipe = member.recipe
         self.validate, self.steps, self.on_event, self.clock = validate, steps, on_event, clock
         self.schedule = Schedule(member.recipe)
-        self.budget = TimeBudget(member.recipe.epochs, budget, clock)
+        self.budget, self.tail = budget, tail
         self.weights = BestWeights(
             learner.network,
             weights_path(folder),
@@ -189,8 +206,8 @@ class _Session(keras.callbacks.Callback):
         )
         self.progress = Progress()
         self.history: list[dict[str, Any]] = []
-        self.out_of_time = False
-        self.saved_at = self.reported_at = self.epoch_started = clock()
+        self.out_of_time = self.diverged = False
+        self.saved_at = self.reported_at = self.epoch_started = self.step_ended = clock()
         self.step, self.rate = 0, 0.0
 
     def restore(self) -> None:
@@ -223,16 +240,22 @@ class _Session(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Set the learning rate."""
-        self.epoch_started, self.step = self.clock(), 0
+        self.epoch_started = self.step_ended = self.clock()
+        self.step = 0
         self.rate = self.schedule.rate(epoch, self.budget.fraction(epoch + 0.5))
         self.learner.optimizer.learning_rate = self.rate
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Stop at the time limit and report the step."""
-        self.step = batch + 1  # grows by more than 1 with several steps per execution
+        now = self.clock()
+        steps, self.step = self.step, batch + 1  # more than 1 with several steps per execution
+        self.tail.add_step(now - self.step_ended, (self.step - steps) * self.recipe.batch_size)
+        self.step_ended = now
+        self.budget.tail = self.tail.seconds
         if self.budget.is_exhausted:
             self.out_of_time = self.learner.stop_training = True
-        now = self.clock()
+        if not math.isfinite(_loss(logs)):
+            self.diverged = self.learner.stop_training = True
         if now - self.reported_at < _EVENT_SECONDS:
             return
         self.reported_at = now
@@ -252,7 +275,9 @@ class _Session(keras.callbacks.Callback):
         """Validate, keep the better weights, decide whether to stop, save and report."""
         seconds = self.clock() - self.epoch_started
         last = self.learner.stop_training or epoch + 1 >= self.recipe.epochs
-        rmse = self.validate() if last or self.schedule.validates(epoch) else None
+        rmse = self._validate() if last or self.schedule.validates(epoch) else None
+        if self.diverged:
+            return
         better = self.weights.update(rmse)
         self.schedule.update(self.weights.epochs_since)
         self.progress = Progress(
@@ -284,6 +309,17 @@ class _Session(keras.callbacks.Callback):
             )
         )
 
+    def _validate(self) -> float | None:
+        """Return the score of the validation faces; measure the time and note a divergence."""
+        if self.diverged:
+            return None
+        began = self.clock()
+        rmse = self.validate()
+        self.tail.add_validation(self.clock() - began)
+        if rmse is not None and not math.isfinite(rmse):
+            self.diverged = self.learner.stop_training = True
+        return rmse
+
     def save(self) -> None:
         """Write the checkpoint."""
         save_checkpoint(self.learner, self.folder, self.progress, self.history)
@@ -297,8 +333,24 @@ class _Session(keras.callbacks.Callback):
             self.save()
 
     def finish(self) -> None:
-        """Store why training ended and delete the checkpoint."""
+        """Store why training ended and delete the checkpoint.
+
+        Raises
+        ------
+        RecipeError
+            The training diverged, and there are no earlier weights to use.
+        """
+        if not self.weights.path.exists():
+            if self.diverged:
+                delete_checkpoint(self.folder)
+                raise RecipeError(
+                    f"{self.member.name} diverged in epoch {self.progress.epoch + 1}: its loss or "
+                    "its predictions are not finite; use a smaller learning_rate or set clip_norm"
+                )
+            self.weights.save()  # no epoch had a score
         reason = self.progress.stopped or ("time limit" if self.out_of_time else "finished")
+        if self.diverged:
+            reason = "diverged"
         self.progress = replace(self.progress, stopped=reason)
         write_progress(self.folder, self.progress)
         delete_checkpoint(self.folder)

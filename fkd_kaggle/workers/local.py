@@ -1,39 +1,51 @@
 """Worker processes on this machine: one process for each slot.
 
-A process is needed because TensorFlow cannot divide a GPU or a process between trainings. Starts
-``workers.process``, sends it members and passes on its events. ``workers.schedule`` assigns members
+A process is needed because TensorFlow cannot divide a GPU or a process between trainings, and
+because a crash of TensorFlow or a kill by the system should not end the run. Starts
+``workers.process``, sends it tasks and passes on its events. ``workers.schedule`` assigns members
 and time, ``workers.devices`` lists the devices.
+
+``multiprocessing`` and ``concurrent.futures`` do not suffice: the environment variables of a slot
+must be set before the process starts, because the memory allocator reads them then; the process
+must not run the main module again, which in a kernel is the whole training; and a pool of
+``concurrent.futures`` is broken as a whole when the system kills one of its processes.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
+import queue
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, get_args
 
 from fkd_kaggle.errors import RecipeError, RunError
-from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.training import events
-from fkd_kaggle.training.events import OnEvent, ignore_events
 from fkd_kaggle.workers.devices import Machine, Slot, inspect_machine
-from fkd_kaggle.workers.schedule import (
-    MemberTrainer,
-    RunsTrainer,
-    StartRunsWorkers,
-    StartWorkers,
-    WorkerPool,
+from fkd_kaggle.workers.pool import (
+    Change,
+    OnTaskEvent,
+    Pool,
+    SlotJoined,
+    SlotLost,
+    StartPool,
+    StartRunsPool,
+    Task,
+    TaskEnded,
+    TaskFailed,
+    TaskStopped,
 )
 
-_STOP_SECONDS: Final = 30.0
-"""Time for a stopped worker to write its checkpoint."""
+_END_SECONDS: Final = 5.0
+"""Time for an idle worker to end."""
 
 _EVENTS: Final = {kind.__name__: kind for kind in get_args(events.Event)}
 
@@ -60,7 +72,7 @@ class WorkerOptions:
 
 def workers_for_run(
     run: Run, data_dir: Path, members: int, *, workers: int | None = None, tensorboard: bool = False
-) -> StartWorkers | None:
+) -> StartPool | None:
     """Return a function that starts workers for a run on this machine.
 
     Parameters
@@ -72,26 +84,26 @@ def workers_for_run(
     members
         Number of members to train.
     workers
-        Number of workers; None for as many as the devices allow.
+        Number of workers; None for as many as the devices allow, 0 to train in this process.
     tensorboard
         Whether to write TensorBoard logs.
 
     Returns
     -------
-    None where a worker process has no advantage over training in this process.
+    None if there is nothing to train, or to train in this process.
     """
-    slots = _useful_slots(inspect_machine(), members, workers)
-    if not slots:
+    if workers == 0 or not members:
         return None
-    return worker_factory(run.path, data_dir, slots, tensorboard=tensorboard)
+    slots = inspect_machine().slots(members, workers)
+    return lambda: start_workers(run.path, data_dir, slots, WorkerOptions(tensorboard=tensorboard))
 
 
 def default_worker_count(machine: Machine) -> int:
     """Return how many networks a machine trains at the same time by default."""
-    return max(1, len(_useful_slots(machine, sys.maxsize, None)))
+    return len(machine.slots(sys.maxsize))
 
 
-def workers_for_runs(data_dir: Path, workers: int, machine: Machine) -> StartRunsWorkers | None:
+def workers_for_runs(data_dir: Path, workers: int, machine: Machine) -> StartRunsPool | None:
     """Return a function that starts workers for the runs of a comparison.
 
     All slots are equal and independent of the number of members: otherwise equal time budgets
@@ -102,64 +114,27 @@ def workers_for_runs(data_dir: Path, workers: int, machine: Machine) -> StartRun
     data_dir
         Folder of the competition's files.
     workers
-        Number of workers.
+        Number of workers; 0 to train in this process.
     machine
         This machine.
 
     Returns
     -------
-    None where a worker process has no advantage over training in this process.
+    None to train in this process.
     """
-    slots = _useful_slots(machine, sys.maxsize, workers)
-    if not slots:
+    if workers == 0:
         return None
+    slots = machine.slots(sys.maxsize, workers)
     gpus = min(len(slot.gpus) for slot in slots)
     equal = [replace(slot, gpus=slot.gpus[:gpus]) for slot in slots]
     options = WorkerOptions(test=False, check=False)
-
-    def start(run: Path, members: int) -> AbstractContextManager[WorkerPool[RunsTrainer]]:
-        return start_workers(run, data_dir, equal[: max(1, members)], options)
-
-    return start
-
-
-def worker_factory(
-    run: Path, data_dir: Path, slots: Sequence[Slot], *, tensorboard: bool = False
-) -> StartWorkers:
-    """Return a function that starts a worker in each slot, for ``ensemble.fitting``.
-
-    Parameters
-    ----------
-    run
-        Folder of the run.
-    data_dir
-        Folder of the competition's files.
-    slots
-        The slots. A worker with several GPUs trains each member on all of them together.
-    tensorboard
-        Whether to write TensorBoard logs.
-
-    Returns
-    -------
-    A function of ``on_event``; it returns a context manager. Entering it raises RunError if a
-    worker does not start.
-    """
-
-    @contextmanager
-    def start(on_event: OnEvent) -> Iterator[WorkerPool[MemberTrainer]]:
-        def for_this_run(trainer: RunsTrainer) -> MemberTrainer:
-            return lambda member, budget: trainer(run, member, budget, on_event)
-
-        with start_workers(run, data_dir, slots, WorkerOptions(tensorboard=tensorboard)) as pool:
-            yield pool.adapt(for_this_run)
-
-    return start
+    return lambda run, members: start_workers(run, data_dir, equal[: max(1, members)], options)
 
 
 @contextmanager
 def start_workers(
     run: Path, data_dir: Path, slots: Sequence[Slot], options: WorkerOptions | None = None
-) -> Iterator[WorkerPool[RunsTrainer]]:
+) -> Iterator[Pool]:
     """Start a worker in each slot; the workers end with the context.
 
     Parameters
@@ -169,13 +144,13 @@ def start_workers(
     data_dir
         Folder of the competition's files.
     slots
-        The slots.
+        The slots. A worker with several GPUs trains each member on all of them together.
     options
         What the workers do besides training; the defaults if None.
 
     Yields
     ------
-    The workers.
+    The pool of workers.
 
     Raises
     ------
@@ -183,34 +158,101 @@ def start_workers(
         A worker does not start.
     """
     options = options or WorkerOptions()
+    messages: queue.Queue[tuple[str, dict[str, Any] | None]] = queue.Queue()
     with ExitStack() as stack:
         # Start all processes before waiting: TensorFlow takes seconds to start.
-        workers = [stack.enter_context(_Worker(run, data_dir, slot, options)) for slot in slots]
-        precision = {worker.wait_until_ready() for worker in workers}.pop()
+        workers = {
+            name: stack.enter_context(_Worker(name, run, data_dir, slot, options, messages))
+            for name, slot in ((f"worker {index + 1}", slot) for index, slot in enumerate(slots))
+        }
+        pool = LocalPool(workers, messages)
+        pool.wait_until_ready()
+        yield pool
 
-        def stop() -> None:
-            for worker in workers:
-                worker.interrupt()
 
-        count = f"{len(workers)} × " if len(workers) > 1 else ""
-        gpus = len(slots[0].gpus)
+class LocalPool:
+    """Worker processes as slots; see ``workers.pool.Pool``."""
+
+    may_grow = False
+
+    def __init__(
+        self, workers: dict[str, _Worker], messages: queue.Queue[tuple[str, dict[str, Any] | None]]
+    ) -> None:
+        self._workers, self._messages = workers, messages
+        self._changes: list[Change] = []
+        self.precision = ""
+
+    @property
+    def pids(self) -> list[int]:
+        """Return the process ids of the workers."""
+        return [worker.process.pid for worker in self._workers.values()]
+
+    def wait_until_ready(self) -> None:
+        """Wait until Keras has started in all workers.
+
+        Raises
+        ------
+        RunError, RecipeError
+            A worker does not start, or cannot build a network of the run.
+        """
+        waiting = set(self._workers)
+        policy = ""
+        while waiting:
+            name, message = self._messages.get()
+            if message is None:
+                raise RunError(self._workers[name].exit_message("starting"))
+            if "error" in message:
+                raise RunError(message["error"])
+            policy = message["ready"]
+            waiting.remove(name)
+            self._changes.append(SlotJoined(name))
+        count = f"{len(self._workers)} × " if len(self._workers) > 1 else ""
+        gpus = len(next(iter(self._workers.values())).slot.gpus)
         devices = f" on {gpus} devices each" if gpus > 1 else ""
-        yield WorkerPool([worker.train for worker in workers], f"{count}{precision}{devices}", stop)
+        self.precision = f"{count}{policy}{devices}"
 
+    def start(self, slot: str, task: Task) -> None:
+        """Send a task to a worker."""
+        self._workers[slot].train(task)
 
-def _useful_slots(machine: Machine, members: int, workers: int | None) -> list[Slot]:
-    """Return the slots, or none where training in this process is as good."""
-    if os.name == "nt":  # Windows has no signal that makes a process write its checkpoint
-        return []
-    slots = machine.slots(members, workers)
-    return [] if len(slots) == 1 and len(slots[0].gpus) < 2 else slots
+    def wait(self, seconds: float, on_event: OnTaskEvent) -> Sequence[Change]:
+        """Handle the messages of all workers until something changes or the time is over."""
+        changes, self._changes = self._changes, []
+        until = time.monotonic() + seconds
+        while not changes and (left := until - time.monotonic()) > 0:
+            with suppress(queue.Empty):
+                name, message = self._messages.get(timeout=left)
+                change = self._workers[name].handle(message, on_event)
+                if change is not None:
+                    changes.append(change)
+        return changes
+
+    def interrupt(self) -> None:
+        """Make all workers write their checkpoints and end."""
+        for worker in self._workers.values():
+            worker.stop()
+
+    def kill(self) -> None:
+        """Kill all workers."""
+        for worker in self._workers.values():
+            worker.process.kill()
 
 
 class _Worker:
-    """A worker process and the two pipes to it."""
+    """A worker process, the two pipes to it and the task that it trains."""
 
-    def __init__(self, run: Path, data_dir: Path, slot: Slot, options: WorkerOptions) -> None:
-        self.slot, self.options = slot, options
+    def __init__(
+        self,
+        name: str,
+        run: Path,
+        data_dir: Path,
+        slot: Slot,
+        options: WorkerOptions,
+        messages: queue.Queue[tuple[str, dict[str, Any] | None]],
+    ) -> None:
+        self.name, self.slot, self.options, self.messages = name, slot, options, messages
+        self.task: Task | None = None
+        self.error: str | None = None
         package_parent = Path(__file__).parents[2]
         check = "check" if options.check else ""
         self.process = subprocess.Popen(
@@ -220,67 +262,97 @@ class _Worker:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            start_new_session=True,  # Ctrl-C reaches the worker only through ``interrupt``
+            # Ctrl-C reaches the worker only through ``stop``.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def __enter__(self) -> _Worker:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         """Close stdin, which ends the worker, and kill it if it does not end."""
+        if error:
+            self.process.kill()
         with suppress(OSError):  # the process has ended
             _pipe(self.process.stdin).close()
         try:
-            self.process.wait(_STOP_SECONDS)
+            self.process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._reader.join()
         _pipe(self.process.stdout).close()
 
-    def wait_until_ready(self) -> str:
-        """Wait until Keras has started; return the dtype policy."""
-        return str(self._result("starting", ignore_events)["ready"])
+    def train(self, task: Task) -> None:
+        """Send a task."""
+        self.task = task
+        self._send(
+            {
+                "train": {
+                    "run": str(task.run),
+                    "member": task.member.name,
+                    "budget": task.budget,
+                    "seconds": task.seconds,
+                    "tensorboard": self.options.tensorboard,
+                    "test": self.options.test,
+                }
+            }
+        )
 
-    def train(self, run: Path, member: Member, budget: float | None, on_event: OnEvent) -> float:
-        """Train a member; see ``RunsTrainer``."""
-        request = {
-            "run": str(run),
-            "member": member.name,
-            "budget": budget,
-            "tensorboard": self.options.tensorboard,
-            "test": self.options.test,
-        }
-        try:
-            print(json.dumps(request), file=_pipe(self.process.stdin), flush=True)
-        except OSError:
-            raise RunError(self._exit_message(member.name)) from None
-        return float(self._result(member.name, on_event)["done"])
-
-    def interrupt(self) -> None:
+    def stop(self) -> None:
         """Make the worker write its checkpoint and end."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+        self._send({"stop": True})
 
-    def _result(self, activity: str, on_event: OnEvent) -> dict[str, Any]:
-        """Pass on events until the result of a request arrives; raise the worker's errors."""
-        for line in _pipe(self.process.stdout):
-            message: dict[str, Any] = json.loads(line)
-            if "event" in message:
-                on_event(_EVENTS[message.pop("event")](**message))
-            elif "interrupted" in message:
-                raise KeyboardInterrupt
-            elif "refused" in message:
-                raise RecipeError(message["refused"])
-            elif "error" in message:
-                raise RunError(message["error"])
-            else:
-                return message
-        raise RunError(self._exit_message(activity))
+    def handle(self, message: dict[str, Any] | None, on_event: OnTaskEvent) -> Change | None:
+        """Return the change that a message means; pass on an event. None: the process ended."""
+        if message is None:
+            activity = self.task.title if self.task else "waiting for work"
+            error = self.error or self.exit_message(activity)
+            self.task = None
+            return SlotLost(self.name, RunError(error))
+        if "event" in message:
+            kind = _EVENTS[message.pop("event")]
+            if self.task:
+                on_event(self.task, kind(**message))
+            return None
+        if "error" in message:
+            self.error = message["error"]
+            return None
+        self.task = None
+        if "done" in message:
+            return TaskEnded(self.name, float(message["done"]))
+        if "refused" in message:
+            return TaskFailed(self.name, RecipeError(message["refused"]))
+        return TaskStopped(self.name)
 
-    def _exit_message(self, activity: str) -> str:
+    def exit_message(self, activity: str) -> str:
+        """Return how the process ended, and what helps.
+
+        Parameters
+        ----------
+        activity
+            What the process was doing.
+        """
         code = self.process.wait()
+        if code == -9:
+            return (
+                f"the worker on {self.slot} was killed by signal 9 at {activity}, as the system "
+                "does when memory runs out: train with --workers 1 or a smaller --batch-size"
+            )
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"the worker on {self.slot} ended with {how} at {activity}; see its output above"
+
+    def _send(self, message: dict[str, Any]) -> None:
+        with suppress(OSError, ValueError):  # the process has ended, which ``_read`` reports
+            print(json.dumps(message), file=_pipe(self.process.stdin), flush=True)
+
+    def _read(self) -> None:
+        for line in _pipe(self.process.stdout):
+            self.messages.put((self.name, json.loads(line)))
+        self.messages.put((self.name, None))
 
 
 def _pipe(stream: IO[str] | None) -> IO[str]:

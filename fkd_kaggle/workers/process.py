@@ -1,28 +1,31 @@
 """The worker process: trains members on request.
 
-Reads requests from stdin and writes to stdout, both as one JSON object a line. The first line is
-{"ready": precision}. A request is answered with the events of its training, followed by
-{"done": seconds besides training}, or by {"refused": message} if the member cannot be trained.
-{"error": message} and {"interrupted": true} are the last lines of a worker that ends early. A
-worker ends when stdin is closed.
+Reads requests from stdin and writes to stdout, both as one JSON object a line. The first line that
+it writes is {"ready": precision}. A request {"train": …} is answered with the events of its
+training, followed by {"done": seconds besides training}, by {"refused": message} if the member
+cannot be trained, or by {"stopped": true} after a request {"stop": true}, which makes the training
+write its checkpoint. {"error": message} is the last line of a worker that cannot continue. A worker
+ends when stdin is closed; then nobody would use the results, so it does not finish a training.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import sys
 import threading
-import time
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fkd_kaggle import user_code
+from fkd_kaggle import files, user_code
 from fkd_kaggle.errors import DataError, FkdError, RecipeError
 from fkd_kaggle.nn import backend
+from fkd_kaggle.training import interruption
 from fkd_kaggle.training.events import Event
 
 if TYPE_CHECKING:
@@ -47,24 +50,50 @@ def main(data_dir: str, run: str, check: str) -> int:
     -------
     The exit code.
     """
-    # A shell makes background jobs and their children ignore SIGINT, which stops a worker.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Ctrl-C reaches all processes of a terminal. The process that started this one decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     send = _claim_stdout()
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    requests = _Requests()
     try:
-        _serve(Path(run), Path(data_dir), check == "check", send)
+        _serve(Path(run), Path(data_dir), check == "check", requests, send)
     except FkdError as error:
         send({"error": str(error)})
         return error.exit_code
     except OSError as error:  # a full disk or a deleted folder
         send({"error": f"{error.filename}: {error.strerror}" if error.filename else str(error)})
         return FkdError.exit_code
-    except KeyboardInterrupt:
-        send({"interrupted": True})
     return 0
 
 
-def _serve(path: Path, data_dir: Path, check: bool, send: Send) -> None:
+class _Requests:
+    """The requests from stdin, read in a thread of their own."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._training = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def next(self) -> dict[str, Any] | None:
+        """Wait for the next request; None if the worker shall end."""
+        self._training.clear()
+        request = self._queue.get()
+        self._training.set()
+        return request
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            message = json.loads(line)
+            if "stop" in message:
+                interruption.request()
+                self._queue.put(None)
+            else:
+                self._queue.put(message["train"])
+        if self._training.is_set():
+            os._exit(1)
+        self._queue.put(None)
+
+
+def _serve(path: Path, data_dir: Path, check: bool, requests: _Requests, send: Send) -> None:
     """Start Keras, report the precision and handle requests."""
     from fkd_kaggle.runs.folder import Run
     from fkd_kaggle.training.member import read_training_data, train_member
@@ -81,25 +110,31 @@ def _serve(path: Path, data_dir: Path, check: bool, send: Send) -> None:
 
         check_networks(member.recipe for member in run.plan.members)
     send({"ready": policy})
-    for line in sys.stdin:
-        request = json.loads(line)
+    while (request := requests.next()) is not None:
         if request["run"] != str(run.path):
             run = Run.open(Path(request["run"]))
             _trust(run)
             data = read_training_data(run, data_dir)
         (member,) = (member for member in run.plan.members if member.name == request["member"])
-        used = data if request["test"] else replace(data, test=None)
         try:
             seconds = train_member(
                 run,
                 member,
-                used,
+                data if request["test"] else replace(data, test=None),
                 request["budget"],
                 on_event,
+                seconds=request["seconds"],
                 tensorboard=request["tensorboard"],
             )
+        except KeyboardInterrupt:
+            send({"stopped": True})
+            return
         except (DataError, RecipeError) as error:
             send({"refused": str(error)})
+        except (FkdError, OSError):
+            raise
+        except Exception as error:
+            send({"refused": _record_crash(run, member.name, error)})
         else:
             send({"done": seconds})
 
@@ -110,12 +145,12 @@ def _trust(run: Run) -> None:
         user_code.trust(member.recipe.code)
 
 
-def _exit_with_parent() -> None:
-    """Exit when the parent process has ended, because nobody would use the results."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def _record_crash(run: Any, member: str, error: Exception) -> str:
+    """Write the traceback of an unforeseen error to the member's folder; return its message."""
+    target = run.member_folder(member) / "error.txt"
+    files.write_text(target, "".join(traceback.format_exception(error)))
+    line = str(error).strip().split("\n", 1)[0]
+    return f"{type(error).__name__}: {line[:200]} (traceback: {target})"
 
 
 def _claim_stdout() -> Send:
@@ -125,6 +160,9 @@ def _claim_stdout() -> Send:
     os.dup2(2, 1)
 
     def send(message: dict[str, Any]) -> None:
-        print(json.dumps(message), file=messages, flush=True)
+        try:
+            print(json.dumps(message), file=messages, flush=True)
+        except OSError:
+            os._exit(1)  # nobody reads the results
 
     return send

@@ -1,287 +1,341 @@
-"""The scheduler: which worker trains which member, and for how long.
+"""The scheduler: which slot trains which member, and for how long.
 
-Members are independent, so that several workers can train at the same time. This module assigns
-members to workers and divides the time. It trains nothing and knows nothing about processes or
-devices.
+Members are independent, so that several slots can train at the same time. This module assigns
+members to slots, divides the time, gives the members of lost slots to other slots, and stops all
+trainings after Ctrl-C or at the time limit. It trains nothing and knows nothing about processes or
+machines: ``workers.pool`` is its interface to them. Everything happens in the caller's thread.
 """
 
 from __future__ import annotations
 
-import heapq
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
-from fkd_kaggle.recipes.plans import Member
-from fkd_kaggle.training.events import MemberFailed, OnEvent
+from fkd_kaggle.training.events import EpochEnded, Event, MemberFailed, Stopping
+from fkd_kaggle.training.interruption import Interrupts, catch_interrupts
+from fkd_kaggle.workers.estimates import WorkEstimates
+from fkd_kaggle.workers.planning import next_members, seconds_per_share
+from fkd_kaggle.workers.pool import (
+    Change,
+    OnTaskEvent,
+    Pool,
+    SlotJoined,
+    SlotLost,
+    Task,
+    TaskEnded,
+    TaskFailed,
+    TaskStopped,
+)
 
-_FIRST_OVERHEAD = 8.0
+_FIRST_OVERHEAD: Final = 8.0
 """Assumed seconds that a member takes besides training, before the first is measured."""
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS: Final = 0.2
 
+STOP_SECONDS: Final = 6.0
+"""Time for trainings to write their checkpoints before they are killed."""
 
-class MemberTrainer(Protocol):
-    """Trains one member at a time."""
+_LATE_SECONDS: Final = 2.0
+"""Time after the end at which members in training are stopped. They plan to end in time."""
 
-    def __call__(self, member: Member, budget: float | None) -> float:
-        """Train a member for at most ``budget`` seconds; return the seconds besides training."""
-
-
-class RunsTrainer(Protocol):
-    """Trains one member at a time, of any of several runs."""
-
-    def __call__(self, run: Path, member: Member, budget: float | None, on_event: OnEvent) -> float:
-        """Train a member.
-
-        Parameters
-        ----------
-        run
-            Folder of the run.
-        member
-            A member of the run.
-        budget
-            Seconds for the training; None for no limit.
-        on_event
-            Called with the events of the training.
-
-        Returns
-        -------
-        The seconds besides training.
-
-        Raises
-        ------
-        RecipeError, DataError
-            This member cannot be trained; the trainer can be used for others.
-        """
-
-
-AnyTrainer = TypeVar("AnyTrainer", MemberTrainer, RunsTrainer)
+MAX_LOSSES: Final = 5
+"""A member that was lost this often with its slot has failed: it may be what kills the slots."""
 
 
 @dataclass(frozen=True)
-class WorkerPool(Generic[AnyTrainer]):
-    """Workers that train at the same time."""
+class Outcome:
+    """How the training of members ended."""
 
-    trainers: Sequence[AnyTrainer]
-    """A function for each worker; each is called in a thread of its own."""
-    precision: str
-    """Dtype policy, with the number of workers and devices where there are several."""
-    stop: Callable[[], None] | None = None
-    """Makes all trainers raise KeyboardInterrupt soon. None for a single trainer that works in the
-    caller's thread, where Ctrl-C interrupts it."""
-
-    def adapt(self, wrap: Callable[[AnyTrainer], MemberTrainer]) -> WorkerPool[MemberTrainer]:
-        """Return the same workers with each trainer wrapped."""
-        return WorkerPool([wrap(trainer) for trainer in self.trainers], self.precision, self.stop)
-
-
-StartWorkers = Callable[[OnEvent], AbstractContextManager[WorkerPool[MemberTrainer]]]
-"""Starts workers that send events to the given callback; they end with the context."""
-
-StartRunsWorkers = Callable[[Path, int], AbstractContextManager[WorkerPool[RunsTrainer]]]
-"""Starts workers for runs like the one in the given folder and for the given number of members;
-they end with the context."""
+    status: str
+    """"finished", "time limit", "interrupted" or "failures"."""
+    failures: Mapping[str, Exception]
+    """Error of each failed member by the title of its task."""
+    trained: int
+    """Number of members that were trained."""
 
 
 def train_members(
-    members: Sequence[Member],
-    pool: WorkerPool[MemberTrainer],
-    end: float | None,
-    on_event: OnEvent,
+    tasks: Sequence[Task],
+    pool: Pool,
+    on_event: OnTaskEvent,
     *,
-    latest: float | None = None,
+    end: float | None = None,
+    overhead: float = _FIRST_OVERHEAD,
+    max_losses: int = MAX_LOSSES,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> str:
-    """Train members on the workers of a pool.
+) -> Outcome:
+    """Train members in the slots of a pool.
 
-    With several workers, a failing member is reported as an event, its worker gets no further
-    member, and the other workers continue.
+    A member that cannot be trained is reported as an event and the others are trained. A slot that
+    crashes gets no further member.
 
     Parameters
     ----------
-    members
-        Members to train, in this order.
+    tasks
+        Members to train. With a time limit they are trained in this order; otherwise the longest
+        are trained first.
     pool
-        The workers.
-    end
-        Time by which all members should be trained, by ``clock``; None for no limit.
+        The slots.
     on_event
-        Called with ``MemberFailed``.
-    latest
-        Time at which members in training are stopped, by ``clock``; None for never.
+        Called with the events of the trainings, with ``MemberFailed`` and ``Stopping``.
+    end
+        Time by which all members should be trained and their predictions stored, by ``clock``; None
+        for no limit. Members that are not finished soon after are stopped.
+    overhead
+        Expected seconds that a member takes besides training; measured with each member.
+    max_losses
+        A member that was lost this often with its slot has failed.
     clock
         Returns the time in seconds.
-    sleep
-        Waits for a number of seconds.
 
     Returns
     -------
-    "finished", "time limit", "interrupted" or "failures".
-
-    Raises
-    ------
-    Exception
-        The first error of a worker, if no worker trained any member.
+    Outcome
+        The status, and the errors of the members that failed.
     """
-    queue = _MemberQueue(members, len(pool.trainers), end, clock)
-    if pool.stop is None:
-        try:
-            queue.work(0, pool.trainers[0])
-        except KeyboardInterrupt:
-            return "interrupted"
-        return queue.status
-    _work_in_threads(queue, pool, pool.stop, on_event, latest, clock, sleep)
-    if queue.failures and not queue.trained and queue.status != "interrupted":
-        raise queue.failures[0]
-    if queue.failures and queue.status == "finished":
-        queue.status = "failures"
-    return queue.status
+    scheduler = _Scheduler(tasks, pool, on_event, end, overhead, max_losses, clock)
+
+    def acknowledge() -> None:
+        if tasks:
+            on_event(tasks[0], Stopping("interrupted"))
+
+    with catch_interrupts(acknowledge) as interrupts:
+        scheduler.run(interrupts)
+    return scheduler.outcome()
 
 
-def seconds_per_share(
-    busy: Sequence[float], shares: Sequence[float], seconds: float, overhead: float
-) -> float:
-    """Return the training seconds for each unit of share so that a queue fits into a time.
+@dataclass
+class _Entry:
+    """A task and what is known about it."""
 
-    Parameters
-    ----------
-    busy
-        Seconds until each worker is free.
-    shares
-        Shares of the members in the queue. Each goes to the worker that is free first.
-    seconds
-        Available seconds.
-    overhead
-        Seconds that each member takes besides training.
-
-    Returns
-    -------
-    0 if not even the overheads fit.
-    """
-
-    def last_end(pace: float) -> float:
-        free_at, last = list(busy), 0.0
-        heapq.heapify(free_at)
-        for share in shares:
-            last = max(last, end := free_at[0] + overhead + pace * share)
-            heapq.heapreplace(free_at, end)
-        return last
-
-    low, high = 0.0, max(seconds, 0.0) / max(*shares, 1e-9)
-    if last_end(low) >= seconds:
-        return 0.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if last_end(middle) <= seconds else (low, middle)
-    return low
+    task: Task
+    done: float = 0.0
+    """Fraction of its epochs that were trained."""
+    losses: int = 0
+    """How often it was lost with its slot."""
 
 
-def _work_in_threads(
-    queue: _MemberQueue,
-    pool: WorkerPool[MemberTrainer],
-    stop: Callable[[], None],
-    on_event: OnEvent,
-    latest: float | None,
-    clock: Callable[[], float],
-    sleep: Callable[[float], None],
-) -> None:
-    """Train with a thread for each worker; stop the workers late or after Ctrl-C."""
-    threads = [
-        threading.Thread(target=queue.work_safely, args=(worker, trainer, on_event), daemon=True)
-        for worker, trainer in enumerate(pool.trainers)
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        while any(thread.is_alive() for thread in threads):
-            sleep(_POLL_SECONDS)  # Python handles Ctrl-C between these waits
-            if latest is not None and clock() > latest and not queue.closed:
-                queue.close("time limit")
-                stop()
-    except KeyboardInterrupt:
-        queue.close("interrupted")
-        stop()
-    for thread in threads:
-        thread.join()
+@dataclass
+class _Slot:
+    """A slot and what it does."""
+
+    name: str
+    speed: float
+    entry: _Entry | None = None
+    free_at: float = 0.0
+    """Estimated end of its task, by the clock."""
 
 
-class _MemberQueue:
-    """The members that are not assigned yet; shared by the threads of all workers."""
+class _Scheduler:
+    """The members that are not trained yet, and the slots."""
 
     def __init__(
         self,
-        members: Sequence[Member],
-        workers: int,
+        tasks: Sequence[Task],
+        pool: Pool,
+        on_event: OnTaskEvent,
         end: float | None,
+        overhead: float,
+        max_losses: int,
         clock: Callable[[], float],
     ) -> None:
-        self.members, self.end, self.clock = deque(members), end, clock
-        self.lock = threading.Lock()
-        self.free_at, self.current = [0.0] * workers, [""] * workers
-        # Compiling and predicting; measured with each member.
-        self.overhead = _FIRST_OVERHEAD
-        self.status, self.closed = "finished", False
+        self.tasks, self.queue = tasks, [_Entry(task) for task in tasks]
+        self.pool, self.on_event, self.end, self.clock = pool, on_event, end, clock
+        self.overhead, self.max_losses = overhead, max_losses
+        self.estimates = WorkEstimates()
+        self.slots: dict[str, _Slot] = {}
+        self.failures: dict[str, Exception] = {}
         self.trained = 0
-        self.failures: list[Exception] = []
+        self.status = "finished"
+        self.changed = True
+        self.kill_at: float | None = None
+        """Time at which stopping trainings are killed; None while nothing is being stopped."""
 
-    def work(self, worker: int, trainer: MemberTrainer) -> None:
-        """Train member after member until none is left or the time is over."""
-        while (assignment := self._next(worker)) is not None:
-            overhead = trainer(*assignment)
-            with self.lock:
-                self.overhead, self.trained = overhead, self.trained + 1
+    def run(self, interrupts: Interrupts) -> None:
+        """Train until all members are trained or training is stopped."""
+        joined = False
+        while True:
+            self._assign()
+            working = any(slot.entry for slot in self.slots.values())
+            if not working and (self._is_over() or (joined and not self._may_continue())):
+                return
+            try:
+                changes = self.pool.wait(_POLL_SECONDS, self._pass_on)
+            except KeyboardInterrupt:
+                interrupts.count += 1
+                changes = ()
+            for change in changes:
+                self._apply(change)
+            joined = joined or bool(self.slots)
+            if not self._watch(interrupts):
+                return
 
-    def work_safely(self, worker: int, trainer: MemberTrainer, on_event: OnEvent) -> None:
-        """Do ``work`` in a thread: store the error and report it instead of raising it."""
-        try:
-            self.work(worker, trainer)
-        except KeyboardInterrupt:
-            return
-        except Exception as error:
-            self.failures.append(error)
-            on_event(MemberFailed(self.current[worker], str(error)))
+    def outcome(self) -> Outcome:
+        """Return the outcome."""
+        status = self.status
+        if self.failures and status == "finished":
+            status = "failures"
+        return Outcome(status, self.failures, self.trained)
 
-    def close(self, status: str) -> None:
-        """Assign no further members."""
-        with self.lock:
-            self.status, self.closed = status, True
+    def _is_over(self) -> bool:
+        return not self.queue or self.kill_at is not None or self.status == "time limit"
 
-    def _next(self, worker: int) -> tuple[Member, float | None] | None:
-        """Return the next member and its budget; None if the worker is done."""
-        with self.lock:
-            if self.closed or not self.members:
-                return None
-            budget = None
-            if self.end is not None:
-                budget = self._budget(worker, self.end)
-                if budget <= 0:
-                    self.status = "time limit"
-                    return None
-            member = self.members.popleft()
-            self.current[worker] = member.name
-            return member, budget
+    def _may_continue(self) -> bool:
+        """Return whether the queue can be continued: in a slot of now or of later."""
+        if self.slots or self.pool.may_grow:
+            return True
+        error = next(reversed(self.failures.values()), None)
+        for entry in self.queue:
+            self.failures[entry.task.title] = error or RuntimeError("no slot is left")
+        return False
 
-    def _budget(self, worker: int, end: float) -> float:
-        """Return the training seconds of the next member; 0 if there is no time left."""
+    def _watch(self, interrupts: Interrupts) -> bool:
+        """Stop the trainings where needed; return whether to continue."""
         now = self.clock()
-        self.free_at[worker] = now
-        busy = [max(0.0, free_at - now) for free_at in self.free_at]
-        shares = [member.share for member in self.members]
-        seconds = end - now
-        pace = seconds_per_share(busy, shares, seconds, self.overhead)
+        late = self.end is not None and now > self.end + _LATE_SECONDS
+        if self.kill_at is None and (interrupts.count or late):
+            self._stop("interrupted" if interrupts.count else "time limit")
+        if self.kill_at is not None and (interrupts.count > 1 or now > self.kill_at):
+            self.pool.kill()
+            return False
+        return True
+
+    def _stop(self, status: str) -> None:
+        """Assign nothing more and stop all trainings at a checkpoint."""
+        self.status = status
+        self.kill_at = self.clock() + STOP_SECONDS
+        if status == "time limit" and self.tasks:
+            self.on_event(self.tasks[0], Stopping(status))
+        self.pool.interrupt()
+
+    def _pass_on(self, task: Task, event: Event) -> None:
+        """Learn from an event and pass it on."""
+        for slot in self.slots.values():
+            if slot.entry and slot.entry.task.title == task.title:
+                slot.entry.done = self.estimates.observe(task, event, slot.speed, slot.entry.done)
+                self.changed = self.changed or isinstance(event, EpochEnded)
+        self.on_event(task, event)
+
+    def _apply(self, change: Change) -> None:
+        """Update the state after a change."""
+        self.changed = True
+        if isinstance(change, SlotJoined):
+            self.slots[change.slot] = _Slot(change.slot, change.speed)
+            return
+        slot = self.slots.get(change.slot)
+        if slot is None:
+            return
+        entry, slot.entry = slot.entry, None
+        match change:
+            case TaskEnded():
+                self.overhead, self.trained = change.overhead, self.trained + 1
+            case TaskFailed():
+                self._fail(entry, change.error)
+            case SlotLost():
+                del self.slots[slot.name]
+                self._lose(entry, change)
+            case TaskStopped():
+                del self.slots[slot.name]
+                if self.kill_at is None:  # Ctrl-C in a pool that trains in this thread
+                    self._stop("interrupted")
+
+    def _lose(self, entry: _Entry | None, change: SlotLost) -> None:
+        """Continue the member of a lost slot elsewhere, or report it as failed."""
+        if entry is None or self.kill_at is not None:
+            return
+        entry.losses += 1
+        if change.retry and entry.losses < self.max_losses:
+            self.queue.insert(0, entry)
+        else:
+            self._fail(entry, change.error)
+
+    def _fail(self, entry: _Entry | None, error: Exception) -> None:
+        if entry is not None:
+            self.failures[entry.task.title] = error
+            self.on_event(entry.task, MemberFailed(entry.task.member.name, str(error)))
+
+    def _assign(self) -> None:
+        """Start a member in each free slot."""
+        if not self.changed or self.kill_at is not None:
+            return
+        self.changed = False
+        free = [slot for slot in self.slots.values() if slot.entry is None]
+        if not free or not self.queue:
+            return
+        if self.end is None:
+            self._assign_longest_first()
+        else:
+            for slot in sorted(free, key=lambda slot: -slot.speed):
+                self._assign_in_order(slot, self.end)
+
+    def _assign_longest_first(self) -> None:
+        """Start members so that the last ends as early as possible."""
+        now, slots = self.clock(), list(self.slots.values())
+        busy = [self._seconds_until_free(slot, now) for slot in slots]
+        work = [self.estimates.remaining(entry.task, entry.done) for entry in self.queue]
+        chosen = next_members(work, busy, [slot.speed for slot in slots], self._unknown())
+        for index, member in chosen.items():
+            slot, entry = slots[index], self.queue[member]
+            slot.free_at = now + work[member] / slot.speed
+            self._start(slot, entry, None)
+        started = {id(self.queue[member]) for member in chosen.values()}
+        self.queue = [entry for entry in self.queue if id(entry) not in started]
+
+    def _unknown(self) -> set[int]:
+        """Return the position in the queue of one member of each recipe that is not measured.
+
+        They are started first: shares are rough estimates, and a long member that is recognized
+        late ends late.
+        """
+        running = {slot.entry.task.member.recipe.name for slot in self.slots.values() if slot.entry}
+        found: dict[str, int] = {}
+        for position, entry in enumerate(self.queue):
+            name = entry.task.member.recipe.name
+            if name not in running and not self.estimates.is_measured(entry.task):
+                found.setdefault(name, position)
+        return set(found.values())
+
+    def _seconds_until_free(self, slot: _Slot, now: float) -> float:
+        """Return the estimated seconds until a slot is free; 0 if it is free."""
+        if slot.entry is None:
+            return 0.0
+        # At least a little: an estimate that was too small does not make a busy slot free.
+        return max(
+            slot.free_at - now, 0.05 * self.estimates.remaining(slot.entry.task) / slot.speed
+        )
+
+    def _assign_in_order(self, slot: _Slot, end: float) -> None:
+        """Start the next member in a slot, for its part of the time that is left."""
+        if not self.queue:
+            return
+        seconds = self._member_seconds(slot, end)
+        if seconds <= 0:
+            self.status = "time limit"
+            return
+        slot.free_at = self.clock() + seconds
+        self._start(slot, self.queue.pop(0), seconds)
+
+    def _member_seconds(self, slot: _Slot, end: float) -> float:
+        """Return the seconds for the next member; 0 if there is no time left for it."""
+        now = self.clock()
+        slots = list(self.slots.values())
+        busy = [max(0.0, one.free_at - now) if one.entry else 0.0 for one in slots]
+        speeds = [one.speed for one in slots]
+        shares = [entry.task.member.share for entry in self.queue]
+        left = end - now
+        pace = seconds_per_share(busy, shares, left, self.overhead, speeds)
         if not pace:
             # Too many members for the time: train as many as can train for as long as their
             # overhead.
-            count = len(busy) * int(seconds / (2 * self.overhead))
-            pace = seconds_per_share(busy, shares[:count], seconds, self.overhead) if count else 0.0
-        budget = shares[0] * pace
-        if budget > 0:
-            self.free_at[worker] = now + self.overhead + budget
-        return budget
+            count = max(1, len(slots) * int(left / (2 * self.overhead)))
+            shares = shares[:count]
+            pace = seconds_per_share(busy, shares, left, self.overhead, speeds)
+        if not pace:
+            return 0.0
+        return min(left, (self.overhead + shares[0] * pace) / slot.speed)
+
+    def _start(self, slot: _Slot, entry: _Entry, seconds: float | None) -> None:
+        slot.entry = replace(entry)
+        self.pool.start(slot.name, replace(entry.task, seconds=seconds))

@@ -200,7 +200,9 @@ def test_members_of_an_ensemble_share_the_budget(
 ) -> None:
     budgets: dict[str, float | None] = {}
 
-    def train_member(run: Any, member: Any, material: Any, budget: float | None, tell: Any) -> None:
+    def train_member(
+        run: Any, member: Any, material: Any, budget: float | None, tell: Any, *, seconds: Any
+    ) -> None:
         budgets[f"{run.name}/{member.name}"] = budget
 
     monkeypatch.setattr(ensemble_comparison, "train_member", train_member)
@@ -220,7 +222,9 @@ def test_a_member_that_fails_does_not_stop_the_others(
 ) -> None:
     tried: list[str] = []
 
-    def train_member(run: Any, member: Any, material: Any, budget: float | None, tell: Any) -> None:
+    def train_member(
+        run: Any, member: Any, material: Any, budget: float | None, tell: Any, *, seconds: Any
+    ) -> None:
         tried.append(run.name)
         if member.recipe.name == "whole":
             raise DataError("none of 40 faces is complete")

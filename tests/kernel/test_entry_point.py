@@ -27,7 +27,6 @@ from fkd_kaggle.kernel.environment import link_competition_files
 from fkd_kaggle.kernel.job import KernelTask, blend_task, shard_tasks
 from fkd_kaggle.recipes import plans
 from fkd_kaggle.runs.folder import Run
-from fkd_kaggle.training.events import ignore_events
 from fkd_kaggle.workers import local
 from fkd_kaggle.workers.devices import Slot
 
@@ -266,14 +265,16 @@ def test_a_worker_that_cannot_start_says_why(
     job: KernelTask, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = fitting.start_run(tmp_path, "broken", job.plan, data)
-    start_workers = local.worker_factory(run.path, tmp_path / "no-data", [Slot(gpus=("0",))])
-    with pytest.raises(RunError, match="no-data"), start_workers(ignore_events):
+    slots = [Slot(gpus=("0",))]
+    with (
+        pytest.raises(RunError, match="no-data"),
+        local.start_workers(run.path, tmp_path / "no-data", slots),
+    ):
         pass
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    crashing = local.worker_factory(run.path, data, [Slot(gpus=("0",))])
     with (
         pytest.raises(RunError, match="on GPU 0 ended with exit code 1 at starting"),
-        crashing(ignore_events),
+        local.start_workers(run.path, data, slots),
     ):
         pass
 

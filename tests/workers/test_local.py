@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-import joblib
 import pytest
 from conftest import write_competition
 
 from fkd_kaggle.ensemble import fitting
+from fkd_kaggle.errors import RunError
 from fkd_kaggle.recipes import plans
 from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.lock import lock_run
 from fkd_kaggle.training.events import (
     EnsembleStarted,
     EpochEnded,
     Event,
     MemberEnded,
     MemberStarted,
+    OnEvent,
 )
 from fkd_kaggle.workers import local
 from fkd_kaggle.workers.devices import Machine, Slot
+from fkd_kaggle.workers.pool import Task
+from fkd_kaggle.workers.schedule import Outcome, train_members
 
 TINY = """
 architecture = "heatmap"
@@ -66,16 +73,11 @@ def test_two_workers_train_two_members(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_gpus")
-def test_one_member_or_one_core_needs_no_worker(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_members_are_trained_in_this_process_on_request_only(run: Run, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
-    assert local.workers_for_run(run, data, 1) is None
-    assert local.workers_for_run(run, data, 2, workers=1) is None
-    assert local.workers_for_run(run, data, 2) is not None
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
-    assert local.workers_for_run(run, data, 2) is None
+    assert local.workers_for_run(run, data, 2, workers=0) is None
+    assert local.workers_for_run(run, data, 0) is None
+    assert local.workers_for_run(run, data, 1) is not None
 
 
 def test_the_default_is_one_worker_for_each_gpu_or_core() -> None:
@@ -85,29 +87,72 @@ def test_the_default_is_one_worker_for_each_gpu_or_core() -> None:
     assert local.default_worker_count(Machine((), cores=1, memory=memory)) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("no_gpus")
-def test_workers_of_a_background_job_can_be_stopped(tmp_path: Path) -> None:
-    """A shell makes background jobs and their children ignore SIGINT."""
+@pytest.fixture
+def long_run(tmp_path: Path) -> Run:
+    """A run of two members that train until they are stopped."""
     data = tmp_path / "data"
     write_competition(data, train=40, test=12)
     (tmp_path / "long.toml").write_text(TINY.replace("epochs = 1", "epochs = 100000"))
     plan = plans.make_plan(
         plans.TrainingOptions([str(tmp_path / "long.toml")], folds=2, precision="float32")
     )
-    run = fitting.start_run(tmp_path / "runs", "long", plan, data)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with local.start_workers(run.path, data, [Slot(threads=1)]) as pool:
-            assert pool.stop is not None
-            stop = pool.stop
+    return fitting.start_run(tmp_path / "runs", "long", plan, data)
 
-            def on_event(event: Event) -> None:
-                if isinstance(event, EpochEnded) and event.epoch == 1:
-                    stop()
 
-            with pytest.raises(KeyboardInterrupt):
-                pool.trainers[0](run.path, run.plan.members[0], None, on_event)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert (run.member_folder(run.plan.members[0].name) / "checkpoint.npz").exists()
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_gpus")
+def test_ctrl_c_keeps_checkpoints_and_a_killed_worker_is_named(
+    long_run: Run, tmp_path: Path
+) -> None:
+    """Three trainings of one run: a worker is killed, then Ctrl-C, then both members resume."""
+    data = tmp_path / "data"
+    pids: list[int] = []
+
+    def act_after_an_epoch(act: Callable[[str], None]) -> OnEvent:
+        begun: set[str] = set()
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, EpochEnded) and event.member not in begun:
+                begun.add(event.member)
+                act(event.member)
+
+        return on_event
+
+    def train(workers: int, on_event: OnEvent) -> Outcome:
+        slots = [Slot(threads=1)] * workers
+        tasks = [Task(member.name, long_run.path, member) for member in long_run.plan.members]
+        with local.start_workers(long_run.path, data, slots) as pool:
+            assert isinstance(pool, local.LocalPool)
+            pids[:] = pool.pids
+            return train_members(tasks[:workers], pool, lambda _, event: on_event(event))
+
+    def kill(_: str) -> None:
+        os.kill(pids[0], signal.SIGKILL)
+
+    outcome = train(1, act_after_an_epoch(kill))
+    assert outcome.status == "failures"
+    assert "killed by signal 9" in str(outcome.failures["long-f0"])
+    assert "--workers 1" in str(outcome.failures["long-f0"])
+
+    begun: list[str] = []
+
+    def press_ctrl_c(member: str) -> None:
+        begun.append(member)
+        if len(begun) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    began = time.monotonic()
+    outcome = train(2, act_after_an_epoch(press_ctrl_c))
+    assert outcome == Outcome("interrupted", {}, 0)
+    for member in long_run.plan.members:
+        assert (long_run.member_folder(member.name) / "checkpoint.npz").exists()
+    assert time.monotonic() - began < 120
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(run: Run, tmp_path: Path) -> None:
+    with lock_run(run.path), pytest.raises(RunError, match=f"process {os.getpid()} on"):
+        fitting.train_run(run, tmp_path / "data")
+    with lock_run(run.path):
+        pass  # the lock is free again

@@ -1,47 +1,51 @@
-"""The scheduler: division of the time by shares, failing members, stopping."""
+"""The scheduler: division of the time by shares, failing members, lost slots, stopping."""
 
 from __future__ import annotations
 
-import threading
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from workers.simulated_pool import SimulatedPool, SimulatedSlot
 
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.recipes.schema import Recipe
-from fkd_kaggle.training.events import Event, MemberFailed, ignore_events
-from fkd_kaggle.workers.schedule import WorkerPool, seconds_per_share, train_members
+from fkd_kaggle.training.events import Event, MemberFailed, Stopping
+from fkd_kaggle.workers.planning import next_members, seconds_per_share
+from fkd_kaggle.workers.pool import Task
+from fkd_kaggle.workers.schedule import STOP_SECONDS, Outcome, train_members
 
 SHARES = st.lists(st.floats(0.1, 10), min_size=1, max_size=12)
 
-TIMEOUT = 30
-"""Seconds after which a test fails instead of waiting for another thread."""
+
+def tasks(*shares: float) -> list[Task]:
+    return [
+        Task(f"m{i}", Path("run"), Member(f"m{i}", Recipe("r"), i, i, share))
+        for i, share in enumerate(shares)
+    ]
 
 
-class SimulatedClock:
-    """A clock that advances only while somebody sleeps."""
+def train(
+    pool: SimulatedPool, todo: Sequence[Task], seconds: float | None = None
+) -> tuple[Outcome, list[Event]]:
+    """Train tasks in simulated slots; return the outcome and the scheduler's own events."""
+    events: list[Event] = []
 
-    def __init__(self) -> None:
-        self.now = 1000.0
+    def on_event(_: Task, event: Event) -> None:
+        if isinstance(event, MemberFailed | Stopping):
+            events.append(event)
 
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-def members(*shares: float) -> list[Member]:
-    return [Member(f"m{i}", Recipe("r"), i, i, share) for i, share in enumerate(shares)]
-
-
-def fail_on_stop() -> None:
-    pytest.fail("the workers were stopped")
+    end = None if seconds is None else pool.clock() + seconds
+    outcome = train_members(todo, pool, on_event, end=end, clock=pool.clock)
+    return outcome, events
 
 
 @given(SHARES, st.floats(1, 1e5), st.floats(0, 5))
-def test_one_worker_divides_the_time_by_shares(
+def test_one_slot_divides_the_time_by_shares(
     shares: list[float], seconds: float, overhead: float
 ) -> None:
     expected = max(0.0, (seconds - overhead * len(shares)) / sum(shares))
@@ -50,140 +54,151 @@ def test_one_worker_divides_the_time_by_shares(
     )
 
 
-@given(st.lists(st.floats(0, 50), min_size=1, max_size=4), SHARES, st.floats(60, 1e4))
-def test_several_workers_end_in_time(
-    busy: list[float], shares: list[float], seconds: float
+@given(
+    st.lists(st.tuples(st.floats(0, 50), st.floats(0.5, 2)), min_size=1, max_size=4),
+    SHARES,
+    st.floats(60, 1e4),
+)
+def test_several_slots_of_different_speed_end_in_time(
+    slots: list[tuple[float, float]], shares: list[float], seconds: float
 ) -> None:
-    pace = seconds_per_share(busy, shares, seconds, 1.0)
+    busy, speeds = zip(*slots, strict=True)
+    pace = seconds_per_share(busy, shares, seconds, 1.0, speeds)
     free_at = list(busy)
     for share in shares:
-        worker = free_at.index(min(free_at))
-        free_at[worker] += 1.0 + pace * share
-        assert free_at[worker] <= seconds + 1e-3
-    # All workers together have at least as much time as the busiest one alone.
-    assert pace >= seconds_per_share([max(busy)], shares, seconds, 1.0) - 1e-6
+        ends = [
+            at + (1.0 + pace * share) / speed for at, speed in zip(free_at, speeds, strict=True)
+        ]
+        slot = ends.index(min(ends))
+        free_at[slot] = ends[slot]
+        if pace:
+            assert ends[slot] <= seconds + 1e-3
 
 
-def test_three_members_on_two_workers_get_half_of_the_time_each() -> None:
+def test_three_members_in_two_slots_get_half_of_the_time_each() -> None:
     assert seconds_per_share([0.0, 0.0], [1.0, 1.0, 1.0], 100.0, 0.0) == pytest.approx(50)
 
 
+def test_the_longest_members_are_trained_first() -> None:
+    assert next_members([1.0, 5.0, 3.0], [0.0, 0.0], [1.0, 1.0]) == {0: 1, 1: 2}
+
+
+def test_a_slow_slot_is_left_free_if_a_fast_one_ends_earlier() -> None:
+    assert next_members([10.0], [2.0, 0.0], [1.0, 0.1]) == {}
+
+
 def test_every_member_is_trained_once() -> None:
-    lock, trained = threading.Lock(), list[str]()
-    others_done = threading.Event()
-    todo = members(5, 1, 1, 1, 1)
-
-    def trainer(member: Member, budget: float | None) -> float:
-        assert budget is None
-        if member.share > 1:  # takes as long as all others together
-            assert others_done.wait(TIMEOUT)
-        with lock:
-            trained.append(member.name)
-            if len(trained) == len(todo) - 1:
-                others_done.set()
-        return 0.0
-
-    pool = WorkerPool([trainer] * 2, "float32", fail_on_stop)
-    assert train_members(todo, pool, None, ignore_events) == "finished"
-    assert sorted(trained) == [member.name for member in todo]
-    assert trained[-1] == "m0"
+    pool = SimulatedPool([SimulatedSlot("a"), SimulatedSlot("b")])
+    outcome, events = train(pool, tasks(50, 10, 10, 10, 10))
+    assert outcome == Outcome("finished", {}, 5)
+    assert not events
+    assert sorted(pool.trained) == [f"m{i}" for i in range(5)]
+    assert pool.trained[-1] == "m0"  # as long as all others together, and first
 
 
-def test_a_failing_member_is_reported_and_the_others_are_trained() -> None:
-    events: list[Event] = []
-    trained: list[str] = []
-    failed = threading.Event()
-
-    def good(member: Member, budget: float | None) -> float:
-        assert failed.wait(TIMEOUT)
-        trained.append(member.name)
-        return 0.0
-
-    def bad(member: Member, budget: float | None) -> float:
-        failed.set()
-        raise RuntimeError("out of memory")
-
-    pool = WorkerPool([good, bad], "float32", fail_on_stop)
-    status = train_members(members(1, 1, 1, 1), pool, None, events.append)
-    assert status == "failures"
-    (event,) = events
-    assert isinstance(event, MemberFailed)
-    assert event.reason == "out of memory"
-    assert len(trained) == 3
-    assert event.member not in trained
+def test_a_member_that_cannot_be_trained_is_reported_and_the_others_are_trained() -> None:
+    pool = SimulatedPool([SimulatedSlot("a"), SimulatedSlot("b")], failing={"m1"})
+    outcome, events = train(pool, tasks(1, 1, 1, 1))
+    assert outcome.status == "failures"
+    assert set(outcome.failures) == {"m1"}
+    assert events == [MemberFailed("m1", "cannot be trained")]
+    assert outcome.trained == 3
 
 
-def test_the_first_error_is_raised_if_no_member_is_trained() -> None:
-    def bad(member: Member, budget: float | None) -> float:
-        raise RuntimeError("out of memory")
+def test_a_crashed_slot_loses_its_member_and_gets_no_other() -> None:
+    pool = SimulatedPool([SimulatedSlot("a", lost_at=5.0, retry=False), SimulatedSlot("b")])
+    outcome, _ = train(pool, tasks(10, 10, 10))
+    assert outcome.status == "failures"
+    assert len(outcome.failures) == 1
+    assert outcome.trained == 2
 
-    pool = WorkerPool([bad, bad], "float32", fail_on_stop)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        train_members(members(1, 1), pool, None, ignore_events)
+
+def test_the_member_of_a_lost_slot_continues_elsewhere_from_its_checkpoint() -> None:
+    pool = SimulatedPool([SimulatedSlot("a", lost_at=55.0), SimulatedSlot("b")])
+    outcome, _ = train(pool, tasks(100, 100))
+    assert outcome == Outcome("finished", {}, 2)
+    assert pool.clock() - pool.started == pytest.approx(150.0, abs=1.0)  # 50 of 100 were kept
+
+
+def test_without_any_slot_left_all_remaining_members_have_failed() -> None:
+    pool = SimulatedPool([SimulatedSlot("a", lost_at=5.0, retry=False)])
+    outcome, _ = train(pool, tasks(10, 10))
+    assert outcome.status == "failures"
+    assert set(outcome.failures) == {"m0", "m1"}
+
+
+def test_a_member_that_is_lost_with_every_slot_has_failed() -> None:
+    slots = [SimulatedSlot(f"s{i}", joins_at=2.0 * i, lost_at=2.0 * i + 1) for i in range(20)]
+    outcome, _ = train(SimulatedPool(slots), tasks(100))
+    assert outcome.status == "failures"
+
+
+def test_slots_that_join_are_used() -> None:
+    slots = [SimulatedSlot("a"), SimulatedSlot("b", joins_at=10.0)]
+    pool = SimulatedPool(slots)
+    outcome, _ = train(pool, tasks(10, 10, 10))
+    assert outcome == Outcome("finished", {}, 3)
+    assert pool.clock() - pool.started == pytest.approx(20.0, abs=1.0)
 
 
 def test_late_members_are_stopped() -> None:
-    clock, stopped = SimulatedClock(), threading.Event()
-
-    def stuck(member: Member, budget: float | None) -> float:
-        assert budget is not None
-        assert stopped.wait(TIMEOUT)
-        raise KeyboardInterrupt
-
-    pool = WorkerPool([stuck, stuck], "float32", stopped.set)
-    started = clock()
-    status = train_members(
-        members(1, 1),
-        pool,
-        started + 60,
-        ignore_events,
-        latest=started + 90,
-        clock=clock,
-        sleep=clock.sleep,
-    )
-    assert status == "time limit"
-    assert stopped.is_set()
-    assert clock() > started + 90
+    pool = SimulatedPool([SimulatedSlot("a"), SimulatedSlot("b")], obedient=False, jumps=False)
+    outcome, events = train(pool, tasks(1000, 1000), seconds=60)
+    assert outcome.status == "time limit"
+    assert events == [Stopping("time limit")]
+    assert 60 < pool.clock() - pool.started < 65
 
 
-def test_ctrl_c_stops_the_workers() -> None:
-    stopped = threading.Event()
-
-    def slow(member: Member, budget: float | None) -> float:
-        assert stopped.wait(TIMEOUT)
-        raise KeyboardInterrupt
-
-    def press_ctrl_c(seconds: float) -> None:
-        raise KeyboardInterrupt
-
-    pool = WorkerPool([slow, slow], "float32", stopped.set)
-    status = train_members(members(1, 1, 1), pool, None, ignore_events, sleep=press_ctrl_c)
-    assert status == "interrupted"
-    assert stopped.is_set()
+def test_members_that_do_not_stop_are_killed() -> None:
+    pool = SimulatedPool([SimulatedSlot("a")], obedient=False, stops=False, jumps=False)
+    outcome, _ = train(pool, tasks(1000), seconds=60)
+    assert outcome.status == "time limit"
+    assert pool.killed
+    assert pool.clock() - pool.started < 60 + STOP_SECONDS + 4
 
 
-def test_no_member_starts_without_time() -> None:
-    def never(member: Member, budget: float | None) -> float:
-        pytest.fail("trained without time")
+def test_ctrl_c_stops_all_members() -> None:
+    pool = SimulatedPool([SimulatedSlot("a"), SimulatedSlot("b")])
+    pool.at(5.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    outcome, events = train(pool, tasks(100, 100, 100))
+    assert outcome == Outcome("interrupted", {}, 0)
+    assert events == [Stopping("interrupted")]
+    assert not pool.killed
+    assert pool.clock() - pool.started < 7
 
-    clock = SimulatedClock()
-    pool = WorkerPool([never], "float32")
-    status = train_members(members(1), pool, clock() + 1, ignore_events, clock=clock)
-    assert status == "time limit"
+
+def test_a_second_ctrl_c_kills_all_members_at_once() -> None:
+    pool = SimulatedPool([SimulatedSlot("a")], stops=False)
+    for seconds in (5.0, 6.0):
+        pool.at(seconds, lambda: os.kill(os.getpid(), signal.SIGINT))
+    outcome, _ = train(pool, tasks(100))
+    assert outcome.status == "interrupted"
+    assert pool.killed
+    assert pool.clock() - pool.started < 7
+
+
+@pytest.mark.parametrize("seconds", [1.0, 0.0, -3600.0])
+def test_no_member_starts_without_time(seconds: float) -> None:
+    pool = SimulatedPool([SimulatedSlot("a")])
+    outcome, _ = train(pool, tasks(1, 1), seconds=seconds)
+    assert outcome == Outcome("time limit", {}, 0)
+
+
+def test_members_get_the_time_of_their_shares_in_order() -> None:
+    pool = SimulatedPool([SimulatedSlot("a")])
+    outcome, _ = train(pool, tasks(1, 3, 1), seconds=124)
+    assert outcome == Outcome("finished", {}, 3)
+    assert pool.trained == ["m0", "m1", "m2"]
+    first, second, third = (pool.seconds[name] for name in pool.trained)
+    # The simulated members take no time besides training, which is measured with the first.
+    assert first == pytest.approx(8 + 20, rel=0.01)
+    assert second == pytest.approx(3 * third, rel=0.01)
+    assert pool.clock() - pool.started == pytest.approx(124, abs=1)
 
 
 def test_with_too_many_members_the_first_ones_get_enough_time() -> None:
-    budgets: list[float] = []
-    clock = SimulatedClock()
-
-    def trainer(member: Member, budget: float | None) -> float:
-        assert budget is not None
-        budgets.append(budget)
-        clock.sleep(budget + 8.0)
-        return 8.0
-
-    pool = WorkerPool([trainer], "float32")
-    end = clock() + 60
-    train_members(members(*[1.0] * 30), pool, end, ignore_events, clock=clock)
-    assert budgets[0] > 8.0
-    assert 1 < len(budgets) < 30
+    pool = SimulatedPool([SimulatedSlot("a")], overhead=8.0)
+    outcome, _ = train(pool, tasks(*[1.0] * 30), seconds=60)
+    assert outcome.status == "time limit"
+    assert 1 < outcome.trained < 30
+    assert min(pool.seconds.values()) > 16.0

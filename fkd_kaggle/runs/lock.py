@@ -1,0 +1,93 @@
+"""Locks on run folders: only one process trains a run at a time.
+
+The operating system releases the lock when the process ends, however it ends, so that no lock has
+to be removed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from fkd_kaggle.errors import FkdError, RunError
+
+_LOCK_FILE = ".lock"
+
+
+@contextmanager
+def lock_run(path: Path) -> Iterator[None]:
+    """Hold the lock of a run or comparison folder within the context.
+
+    Parameters
+    ----------
+    path
+        The folder.
+
+    Raises
+    ------
+    RunError
+        Another process trains in this folder; the message names the process.
+    FkdError
+        The folder cannot be written.
+    """
+    file = path / _LOCK_FILE
+    try:
+        stream = file.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise FkdError(f"cannot write {file}: {error.strerror}") from None
+    with stream:
+        if not _lock(stream):
+            raise RunError(f"{path.name} is being trained by {_read_owner(stream)}: wait for its "
+                           "end, or stop it with Ctrl-C")  # fmt: skip
+        with suppress(OSError):  # a full disk: the name of the owner is not essential
+            stream.seek(0)
+            stream.truncate()
+            json.dump({"pid": os.getpid(), "host": socket.gethostname()}, stream)
+            stream.flush()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                stream.seek(0)
+                stream.truncate()
+
+
+def _read_owner(stream: IO[str]) -> str:
+    """Return in words which process holds the lock."""
+    try:
+        stream.seek(0)
+        owner = json.load(stream)
+        return f"process {int(owner['pid'])} on {owner['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _lock(stream: IO[str]) -> bool:
+    """Lock an open file until it is closed; return False if another process holds the lock."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return _lock_on_windows(stream)
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
+
+
+def _lock_on_windows(stream: IO[str]) -> bool:
+    import msvcrt
+
+    stream.seek(1 << 20)  # a byte beyond the text, which stays readable for other processes
+    try:
+        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError:
+        return False
+    return True
