@@ -6,8 +6,9 @@ the ``Competition`` that a function receives. Nothing is printed.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -19,11 +20,11 @@ from fkd_kaggle.data.corrections import read_corrections
 from fkd_kaggle.data.dataset import DataSummary, check_data_folder, read_test_and_lookup
 from fkd_kaggle.data.faces import Lookup
 from fkd_kaggle.data.submission import Submission
-from fkd_kaggle.ensemble import fitting, prediction
-from fkd_kaggle.errors import RecipeError
+from fkd_kaggle.ensemble import fitting, prediction, shards
+from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.runs.corrections import store_corrections
-from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.folder import Run, is_run
 from fkd_kaggle.runs.members import is_finished
 from fkd_kaggle.runs.predictions import load_blended_out_of_fold, store_reference_predictions
 from fkd_kaggle.runs.scores import Scores
@@ -135,6 +136,109 @@ def create_run(
     return run
 
 
+def open_shard_run(
+    shard: tuple[int, int],
+    plan: Plan,
+    data_dir: Path,
+    runs_dir: Path,
+    name: str | None = None,
+    *,
+    corrections: Path | None = None,
+    predictions_from: Run | None = None,
+) -> Run:
+    """Open or create the run of a shard, so that a batch job that starts again continues.
+
+    Parameters
+    ----------
+    shard
+        Number of the shard, from 1, and number of shards.
+    plan
+        The plan of all shards.
+    data_dir
+        Folder of the competition's files.
+    runs_dir
+        Folder of the runs.
+    name
+        Name of the run. Default: the ensemble's name and the shard.
+    corrections, predictions_from
+        As for ``create_run``.
+
+    Raises
+    ------
+    FkdError
+        There are more shards than members.
+    RunError
+        A run of this name exists and has another plan or other data.
+    """
+    shards.shard_members(plan, *shard)
+    stem = re.sub(r"[^A-Za-z0-9._+-]", "-", plan.ensemble.name)[:40]
+    name = name or f"{stem}-shard-{shard[0]}-of-{shard[1]}"
+    if is_run(runs_dir / name):
+        run = shards.open_shard(runs_dir / name, plan, dataset.fingerprint(data_dir))
+    else:
+        run = create_run(
+            plan,
+            data_dir,
+            runs_dir,
+            name,
+            corrections=corrections,
+            predictions_from=predictions_from,
+        )
+    run.update(shard=shard)
+    return run
+
+
+def gather_runs(
+    runs: Sequence[Run],
+    data_dir: Path,
+    runs_dir: Path,
+    name: str | None = None,
+    *,
+    partial: bool = False,
+) -> tuple[Run, Scores]:
+    """Merge the runs of shards into a new run and blend it.
+
+    Parameters
+    ----------
+    runs
+        Runs with the same plan that trained a part of the members each.
+    data_dir
+        Folder of the competition's files.
+    runs_dir
+        Folder of the runs.
+    name
+        Name of the new run. Default: the ensemble's name and the first free number.
+    partial
+        Whether to blend although members are missing.
+
+    Returns
+    -------
+    run
+        The new run.
+    scores
+        Its cross-validated scores.
+
+    Raises
+    ------
+    RunError
+        Plan, folds or data of the runs differ, or members are missing; nothing is written.
+    """
+    first = runs[0]
+    data = dataset.fingerprint(data_dir)
+    for run in runs:
+        shards.check_shard(run, first, first.plan, data, in_kernels=False)
+    missing = shards.missing_shards(runs, first.plan)
+    if missing and not partial:
+        raise RunError(
+            f"not trained: {', '.join(missing)}: add the runs that contain them, or blend without "
+            "them with --partial"
+        )
+    gathered = fitting.start_run(runs_dir, name, first.plan, data_dir)
+    shards.copy_members(runs, gathered)
+    status = "time limit" if missing else "finished"
+    return gathered, fitting.blend_run(gathered, data_dir, status=status, stored_only=True)
+
+
 def train(
     run: Run,
     data_dir: Path,
@@ -180,6 +284,8 @@ def train(
     RecipeError
         A network cannot be built.
     """
+    if only is None and run.shard is not None:
+        only = [member.name for member in shards.shard_members(run.plan, *run.shard)]
     names = [member.name for member in run.plan.members] if only is None else only
     count = sum(
         member.name in names and not is_finished(run, member) for member in run.plan.members

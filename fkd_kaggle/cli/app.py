@@ -23,6 +23,7 @@ from typer.core import TyperGroup
 from fkd_kaggle import user_code
 from fkd_kaggle.cli import (
     annotation,
+    cluster,
     crash_report,
     data,
     demo,
@@ -95,6 +96,7 @@ for command in (
     training.train_ensemble,
     training.compare,
     report.report,
+    cluster.gather,
     submissions.submit,
     submissions.predict,
     submissions.submissions,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 from collections.abc import Sequence
@@ -127,11 +128,23 @@ ComparisonName = Annotated[
 ]
 
 
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Train the I-th of N fixed shares of the networks, for batch systems; "
+        "`fkd-kaggle gather` merges the runs. The same command continues a shard.",
+    ),
+]
+
+
 @options.with_training_options
 def train_ensemble(
     training: TrainingOptions,
     name: options.RunName = None,
     resume: Resume = None,
+    shard: Shard = None,
     workers: options.Workers = None,
     tensorboard: TensorBoard = False,
     corrections: Corrections = None,
@@ -143,23 +156,25 @@ def train_ensemble(
 ) -> None:
     """Train an ensemble; Ctrl-C keeps the trained networks."""
     from fkd_kaggle import pipeline
+    from fkd_kaggle.ensemble.shards import parse_shard
     from fkd_kaggle.runs.folder import find_run
 
     logger = _connect_mlflow(mlflow)
     if resume is None:
-        run = pipeline.create_run(
-            options.plan_from(training),
-            data_dir,
-            runs_dir,
-            name,
-            corrections=corrections,
-            predictions_from=find_run(predictions_from, runs_dir) if predictions_from else None,
+        plan = options.plan_from(training)
+        earlier = find_run(predictions_from, runs_dir) if predictions_from else None
+        create = pipeline.create_run
+        if shard is not None:
+            create = functools.partial(pipeline.open_shard_run, parse_shard(shard))
+        run = create(
+            plan, data_dir, runs_dir, name, corrections=corrections, predictions_from=earlier
         )
     else:
         given = options.given_training_options(training) + [
             option
             for option, value in (
                 ("--run", name),
+                ("--shard", shard),
                 ("--corrections", corrections),
                 ("--predictions-from", predictions_from),
             )
@@ -290,6 +305,9 @@ def _train(
         )
     if run.status == "interrupted":
         raise KeyboardInterrupt
+    if run.shard is not None:
+        _print_shard(console, run, data_dir)
+        return
     console.print(tables.scores_table(scores))
     if scores.published_metrics:
         console.print(tables.published_metrics_table(scores))
@@ -340,6 +358,25 @@ def _explain_interruption(run: Run, data_dir: Path) -> None:
         )
 
 
+def _print_shard(console: Console, run: Run, data_dir: Path) -> None:
+    """Print how far the run of a shard is, and what follows."""
+    from fkd_kaggle.ensemble.shards import shard_members
+    from fkd_kaggle.runs.members import is_finished
+
+    shard, shards = run.shard or (1, 1)
+    members = shard_members(run.plan, shard, shards)
+    finished = sum(is_finished(run, member) for member in members)
+    print_line(
+        console,
+        f"shard {shard} of {shards}: {finished} of {len(members)} networks are trained, in "
+        f"{run.path}",
+    )
+    _check_failures(run, data_dir)
+    if finished < len(members):
+        print_line(console, f"to continue: {_resume_command(run, data_dir)}")
+    print_line(console, "next, with the runs of all shards: fkd-kaggle gather RUN...")
+
+
 def _print_next_commands(console: Console, run: Run, data_dir: Path) -> None:
     """Print how to continue or submit a run.
 
@@ -348,6 +385,16 @@ def _print_next_commands(console: Console, run: Run, data_dir: Path) -> None:
     TrainingFailedError
         Members failed; the message names them.
     """
+    _check_failures(run, data_dir)
+    if run.status == "time limit":
+        print_line(
+            console, f"stopped by the time limit; to continue: {_resume_command(run, data_dir)}"
+        )
+    print_line(console, f"next: fkd-kaggle submit {_run_argument(run, data_dir)}")
+
+
+def _check_failures(run: Run, data_dir: Path) -> None:
+    """Raise TrainingFailedError if members failed; the message names them."""
     failures = run.failures
     if failures:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
@@ -355,11 +402,6 @@ def _print_next_commands(console: Console, run: Run, data_dir: Path) -> None:
             f"{len(failures)} of {len(run.plan.members)} networks could not be trained "
             f"({reasons}); to continue: {_resume_command(run, data_dir)}"
         )
-    if run.status == "time limit":
-        print_line(
-            console, f"stopped by the time limit; to continue: {_resume_command(run, data_dir)}"
-        )
-    print_line(console, f"next: fkd-kaggle submit {_run_argument(run, data_dir)}")
 
 
 def _resume_command(run: Run, data_dir: Path) -> str:

@@ -27,6 +27,7 @@ from fkd_kaggle.training.events import (
     MemberStarted,
     StepEnded,
     Stopping,
+    Waiting,
 )
 from fkd_kaggle.training.interruption import ACKNOWLEDGEMENT
 
@@ -72,6 +73,8 @@ class TrainingDisplay:
             self._print(event)
         elif isinstance(event, MemberStarted) and event.note:
             self._console.print(f"{event.member}{_note(event)}", highlight=False, markup=False)
+        elif isinstance(event, Waiting):
+            self._console.print(event.reason, highlight=False, markup=False)
         elif isinstance(event, Stopping):
             self._console.print(_stopping_line(event), highlight=False, markup=False)
         elif isinstance(event, EnsembleEnded):
@@ -138,6 +141,8 @@ class TrainingDisplay:
                 )
             case Stopping():
                 return _stopping_line(event)
+            case Waiting():
+                return event.reason
             case EnsembleEnded():
                 return (
                     f"{event.finished} of {event.members} members in "
@@ -150,7 +155,7 @@ class TrainingDisplay:
         return (
             f"{self._number(event.member)} {event.member}: {event.parameters:,} parameters, "
             f"{event.training_faces} training faces, {event.validation_faces} held out"
-            f"{resumed}{_note(event)}"
+            f"{resumed}{_note(event)}{_node(event)}"
         )
 
     def _epoch_line(self, event: EpochEnded) -> str:
@@ -245,7 +250,7 @@ def _epochs_bar(member: _RunningMember) -> tuple[RenderableType, ...]:
     epochs = f"/{member.epoch.epochs}" if member.epoch else ""
     latest = member.latest
     left = f"{format_duration(latest.seconds_left)} left" if latest else "starting"
-    name = Text(member.start.member, "bold cyan")
+    name = Text(member.start.member, "bold cyan").append(_node(member.start), "dim")
     return name, _bar(member.progress()), f"epoch {done}{epochs}", left
 
 
@@ -281,6 +286,10 @@ def _bar(share: float) -> ProgressBar:
 
 def _format_number(value: float | None, decimals: int) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def _node(event: MemberStarted) -> str:
+    return f"; on {event.node}" if event.node else ""
 
 
 def _note(event: MemberStarted) -> str:

@@ -45,6 +45,7 @@ from fkd_kaggle.training.events import (
     MemberStarted,
     OnEvent,
     Stopping,
+    Waiting,
     ignore_events,
 )
 from fkd_kaggle.training.member import TrainingData, train_member
@@ -190,7 +191,7 @@ def _with_titles(titles: Sequence[str], on_event: OnEvent) -> OnTaskEvent:
     def notify(task: Task, event: Event) -> None:
         if isinstance(event, MemberStarted):
             event = replace(event, position=titles.index(task.title))
-        if not isinstance(event, EnsembleStarted | EnsembleEnded | Stopping):
+        if not isinstance(event, EnsembleStarted | EnsembleEnded | Stopping | Waiting):
             event = replace(event, member=task.title)
         on_event(event)
 

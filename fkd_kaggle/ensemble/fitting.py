@@ -146,7 +146,7 @@ def train_run(
             if not any(is_usable(run, member) for member in members):
                 run.update(status=outcome.status)
                 raise _nothing_trained(run, outcome)
-            scores = blend_run(run, data_dir, status=outcome.status, finished_only=True)
+            scores = blend_run(run, data_dir, status=outcome.status, stored_only=True)
         except KeyboardInterrupt:
             run.update(status="interrupted")
             raise
@@ -206,7 +206,7 @@ def blend_run(
     *,
     status: str = "finished",
     expect: bool = True,
-    finished_only: bool = False,
+    stored_only: bool = False,
 ) -> Scores:
     """Fit the blend on the usable members and store blend, predictions, scores and status.
 
@@ -221,7 +221,7 @@ def blend_run(
     expect
         Whether to estimate the leaderboard score. The estimate needs predictions for the test
         faces.
-    finished_only
+    stored_only
         Whether to blend only the members whose training and predictions are finished, if there are
         any: then no network is loaded, which takes long.
 
@@ -239,7 +239,7 @@ def blend_run(
     found = load_run_corrections(run, training)
     corrected = corrections.apply_corrections(training, found) if found else training
     members = usable_members(run)
-    if finished_only:
+    if stored_only:
         members = [member for member in members if is_finished(run, member)] or members
     recipes = recipe_names(members)
     for member in members:

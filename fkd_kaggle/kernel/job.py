@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from fkd_kaggle.ensemble.shards import select_members
 from fkd_kaggle.errors import KernelError
 from fkd_kaggle.kernel.machines import ACCELERATOR
 from fkd_kaggle.recipes.plans import Member, Plan
@@ -107,14 +108,7 @@ class KernelTask:
         members = self.plan.members
         if self.shard is None:
             return members
-        loads = [0.0] * self.shards
-        shard_of = {}
-        # Longest member first, each to the shard with the smallest load, so that shards end
-        # at about the same time.
-        for member in sorted(members, key=lambda member: -member.share):
-            shard_of[member.name] = loads.index(min(loads))
-            loads[shard_of[member.name]] += member.share
-        return tuple(member for member in members if shard_of[member.name] == self.shard)
+        return select_members(members, self.shard, self.shards)
 
     @property
     def submits(self) -> bool:

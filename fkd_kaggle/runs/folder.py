@@ -183,6 +183,23 @@ class Run:
             )
 
     @property
+    def shard(self) -> tuple[int, int] | None:
+        """Read which shard the run trains: its number, from 1, and the number of shards.
+
+        None for a run that trains all members.
+
+        Raises
+        ------
+        RunError
+            run.json is missing or damaged.
+        """
+        try:
+            stored = _read_note(self.path).get("shard")
+            return (int(stored[0]), int(stored[1])) if stored else None
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise _damaged(self.path, error) from error
+
+    @property
     def failures(self) -> dict[str, str]:
         """Read from run.json which members failed in the last training, and why.
 
@@ -202,8 +219,9 @@ class Run:
         status: str | None = None,
         scores: Scores | None = None,
         failures: Mapping[str, str] | None = None,
+        shard: tuple[int, int] | None = None,
     ) -> None:
-        """Write a new status, scores or failures into run.json; None keeps the value there.
+        """Write a new status, scores, failures or shard into run.json; None keeps the value there.
 
         Raises
         ------
@@ -220,6 +238,8 @@ class Run:
             info["scores"] = asdict(scores)
         if failures is not None:
             info["failures"] = dict(failures)
+        if shard is not None:
+            info["shard"] = list(shard)
         files.write_json(self.path / RUN_FILE, info)
 
 

@@ -48,6 +48,8 @@ class MemberStarted:
     """Number of epochs that were trained before; 0 for a fresh start."""
     note: str = ""
     """Origin of the initial weights, for architectures that start with pretrained weights."""
+    node: str = ""
+    """Machine of a cluster on which it is trained; empty on this machine."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,14 @@ class MemberFailed:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Nothing is trained until other machines or slots are available."""
+
+    reason: str
+    """What the training waits for."""
+
+
+@dataclass(frozen=True)
 class Stopping:
     """All members in training stop at their next checkpoint."""
 
@@ -139,6 +149,7 @@ Event = (
     | MemberEnded
     | MemberFailed
     | Stopping
+    | Waiting
     | EnsembleEnded
 )
 

@@ -22,6 +22,8 @@ class WorkEstimates:
     def __init__(self) -> None:
         self._measured: dict[str, list[float]] = {}
         self._shares: dict[str, float] = {}
+        self._medians: dict[str, float] = {}
+        self._seconds_per_share = 1.0
 
     def observe(self, task: Task, event: Event, speed: float, done: float) -> float:
         """Learn from an event.
@@ -46,10 +48,13 @@ class WorkEstimates:
         if not isinstance(event, EpochEnded):
             return done
         name = task.member.recipe.name
-        self._shares[name] = task.member.share
+        self._shares[name] = max(task.member.share, 1e-6)
         values = self._measured.setdefault(name, [])
         values.append(event.seconds * event.epochs * speed)
         del values[:-_KEPT]
+        self._medians[name] = median(values)
+        ratios = [value / self._shares[one] for one, value in self._medians.items()]
+        self._seconds_per_share = median(ratios)
         return event.epoch / max(event.epochs, 1)
 
     def is_measured(self, task: Task) -> bool:
@@ -66,10 +71,7 @@ class WorkEstimates:
         done
             Fraction of its epochs that were trained.
         """
-        name, share = task.member.recipe.name, max(task.member.share, 1e-6)
-        if values := self._measured.get(name):
-            whole = median(values)
-        else:
-            ratios = [median(each) / self._shares[one] for one, each in self._measured.items()]
-            whole = share * (median(ratios) if ratios else 1.0)
+        whole = self._medians.get(task.member.recipe.name)
+        if whole is None:
+            whole = max(task.member.share, 1e-6) * self._seconds_per_share
         return whole * max(1.0 - done, 0.01)

@@ -42,6 +42,9 @@ class InProcessPool:
         self._joined = False
         self._task: Task | None = None
 
+    def expect(self, members: int) -> None:
+        """Do nothing: there is one slot."""
+
     def start(self, slot: str, task: Task) -> None:
         """Store the task; the next ``wait`` trains it."""
         self._task = task

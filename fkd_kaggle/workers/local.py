@@ -58,6 +58,13 @@ _START: Final = (
 )
 
 
+Message = dict[str, Any] | None
+"""A message of a worker process; None after its end."""
+
+Messages = queue.Queue[tuple[str, Message]]
+"""Messages of all workers with the names of their slots."""
+
+
 @dataclass(frozen=True)
 class WorkerOptions:
     """What workers do besides training."""
@@ -68,6 +75,8 @@ class WorkerOptions:
     """Predict the test faces as soon as a network is trained."""
     check: bool = True
     """Build all networks of the run before the worker reports that it is ready."""
+    measure: bool = False
+    """Measure the speed of the devices, if no networks are built."""
 
 
 def workers_for_run(
@@ -158,11 +167,11 @@ def start_workers(
         A worker does not start.
     """
     options = options or WorkerOptions()
-    messages: queue.Queue[tuple[str, dict[str, Any] | None]] = queue.Queue()
+    messages: Messages = queue.Queue()
     with ExitStack() as stack:
         # Start all processes before waiting: TensorFlow takes seconds to start.
         workers = {
-            name: stack.enter_context(_Worker(name, run, data_dir, slot, options, messages))
+            name: stack.enter_context(WorkerProcess(name, run, data_dir, slot, options, messages))
             for name, slot in ((f"worker {index + 1}", slot) for index, slot in enumerate(slots))
         }
         pool = LocalPool(workers, messages)
@@ -175,9 +184,7 @@ class LocalPool:
 
     may_grow = False
 
-    def __init__(
-        self, workers: dict[str, _Worker], messages: queue.Queue[tuple[str, dict[str, Any] | None]]
-    ) -> None:
+    def __init__(self, workers: dict[str, WorkerProcess], messages: Messages) -> None:
         self._workers, self._messages = workers, messages
         self._changes: list[Change] = []
         self.precision = ""
@@ -211,6 +218,9 @@ class LocalPool:
         devices = f" on {gpus} devices each" if gpus > 1 else ""
         self.precision = f"{count}{policy}{devices}"
 
+    def expect(self, members: int) -> None:
+        """Do nothing: the number of workers is fixed."""
+
     def start(self, slot: str, task: Task) -> None:
         """Send a task to a worker."""
         self._workers[slot].train(task)
@@ -238,7 +248,36 @@ class LocalPool:
             worker.process.kill()
 
 
-class _Worker:
+def read_message(
+    slot: str, task: Task | None, message: dict[str, Any], on_event: OnTaskEvent
+) -> Change | None:
+    """Return the change that a message of a worker process means; pass on an event.
+
+    Parameters
+    ----------
+    slot
+        Name of the worker's slot.
+    task
+        The task that it trains.
+    message
+        A message as ``workers.process`` describes it.
+    on_event
+        Called with the event, if the message is one.
+    """
+    if "event" in message:
+        values = dict(message)
+        kind = _EVENTS[values.pop("event")]
+        if task:
+            on_event(task, kind(**values))
+        return None
+    if "done" in message:
+        return TaskEnded(slot, float(message["done"]))
+    if "refused" in message:
+        return TaskFailed(slot, RecipeError(message["refused"]))
+    return TaskStopped(slot)
+
+
+class WorkerProcess:
     """A worker process, the two pipes to it and the task that it trains."""
 
     def __init__(
@@ -248,13 +287,13 @@ class _Worker:
         data_dir: Path,
         slot: Slot,
         options: WorkerOptions,
-        messages: queue.Queue[tuple[str, dict[str, Any] | None]],
+        messages: Messages,
     ) -> None:
         self.name, self.slot, self.options, self.messages = name, slot, options, messages
         self.task: Task | None = None
         self.error: str | None = None
         package_parent = Path(__file__).parents[2]
-        check = "check" if options.check else ""
+        check = "check" if options.check else "speed" if options.measure else ""
         self.process = subprocess.Popen(
             [sys.executable, "-c", _START, str(package_parent), str(data_dir), str(run), check],
             env={**os.environ, **slot.environment()},
@@ -269,7 +308,7 @@ class _Worker:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def __enter__(self) -> _Worker:
+    def __enter__(self) -> WorkerProcess:
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
@@ -306,27 +345,20 @@ class _Worker:
         """Make the worker write its checkpoint and end."""
         self._send({"stop": True})
 
-    def handle(self, message: dict[str, Any] | None, on_event: OnTaskEvent) -> Change | None:
-        """Return the change that a message means; pass on an event. None: the process ended."""
+    def handle(self, message: Message, on_event: OnTaskEvent) -> Change | None:
+        """Return the change that a message means; pass on an event."""
         if message is None:
             activity = self.task.title if self.task else "waiting for work"
             error = self.error or self.exit_message(activity)
             self.task = None
             return SlotLost(self.name, RunError(error))
-        if "event" in message:
-            kind = _EVENTS[message.pop("event")]
-            if self.task:
-                on_event(self.task, kind(**message))
-            return None
         if "error" in message:
             self.error = message["error"]
             return None
-        self.task = None
-        if "done" in message:
-            return TaskEnded(self.name, float(message["done"]))
-        if "refused" in message:
-            return TaskFailed(self.name, RecipeError(message["refused"]))
-        return TaskStopped(self.name)
+        change = read_message(self.name, self.task, message, on_event)
+        if change is not None:
+            self.task = None
+        return change
 
     def exit_message(self, activity: str) -> str:
         """Return how the process ended, and what helps.

@@ -94,6 +94,12 @@ class Pool(Protocol):
     def may_grow(self) -> bool:
         """Whether slots can join after all slots were lost."""
 
+    def expect(self, members: int) -> None:
+        """Take note of the number of members that are not trained yet, those in training included.
+
+        A pool that shares its machines with others releases the slots that it does not need.
+        """
+
     def start(self, slot: str, task: Task) -> None:
         """Begin to train a member in a free slot; return at once, or in a later ``wait``."""
 

@@ -1,11 +1,12 @@
 """The worker process: trains members on request.
 
 Reads requests from stdin and writes to stdout, both as one JSON object a line. The first line that
-it writes is {"ready": precision}. A request {"train": …} is answered with the events of its
-training, followed by {"done": seconds besides training}, by {"refused": message} if the member
-cannot be trained, or by {"stopped": true} after a request {"stop": true}, which makes the training
-write its checkpoint. {"error": message} is the last line of a worker that cannot continue. A worker
-ends when stdin is closed; then nobody would use the results, so it does not finish a training.
+it writes is {"ready": precision, "speed": relative speed of its devices}. A request {"train": …} is
+answered with the events of its training, followed by {"done": seconds besides training}, by
+{"refused": message} if the member cannot be trained, or by {"stopped": true} after a request
+{"stop": true}, which makes the training write its checkpoint. {"error": message} is the last line
+of a worker that cannot continue. A worker ends when stdin is closed; then nobody would use the
+results, so it does not finish a training.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def main(data_dir: str, run: str, check: str) -> int:
     run
         Folder of the first run, or of the only one; its plan sets the precision.
     check
-        "check" to build all networks of the run before reporting that the worker is ready.
+        "check" to build all networks of the run before reporting that the worker is ready, "speed"
+        to measure the speed of its devices.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def main(data_dir: str, run: str, check: str) -> int:
     send = _claim_stdout()
     requests = _Requests()
     try:
-        _serve(Path(run), Path(data_dir), check == "check", requests, send)
+        _serve(Path(run), Path(data_dir), check, requests, send)
     except FkdError as error:
         send({"error": str(error)})
         return error.exit_code
@@ -93,7 +95,7 @@ class _Requests:
         self._queue.put(None)
 
 
-def _serve(path: Path, data_dir: Path, check: bool, requests: _Requests, send: Send) -> None:
+def _serve(path: Path, data_dir: Path, check: str, requests: _Requests, send: Send) -> None:
     """Start Keras, report the precision and handle requests."""
     from fkd_kaggle.runs.folder import Run
     from fkd_kaggle.training.member import read_training_data, train_member
@@ -105,11 +107,11 @@ def _serve(path: Path, data_dir: Path, check: bool, requests: _Requests, send: S
     _trust(run)
     data = read_training_data(run, data_dir)
     policy = backend.start_keras(run.plan.precision, together=True)
-    if check:
+    if check == "check":
         from fkd_kaggle.training.network import check_networks
 
         check_networks(member.recipe for member in run.plan.members)
-    send({"ready": policy})
+    send({"ready": policy, "speed": backend.measure_speed() if check == "speed" else 1.0})
     while (request := requests.next()) is not None:
         if request["run"] != str(run.path):
             run = Run.open(Path(request["run"]))

@@ -146,6 +146,8 @@ class _Scheduler:
         self.overhead, self.max_losses = overhead, max_losses
         self.estimates = WorkEstimates()
         self.slots: dict[str, _Slot] = {}
+        self.working: dict[str, _Slot] = {}
+        """Slot of each member in training, by the title of its task."""
         self.failures: dict[str, Exception] = {}
         self.trained = 0
         self.status = "finished"
@@ -158,9 +160,9 @@ class _Scheduler:
         joined = False
         while True:
             self._assign()
-            working = any(slot.entry for slot in self.slots.values())
-            if not working and (self._is_over() or (joined and not self._may_continue())):
+            if not self.working and (self._is_over() or (joined and not self._may_continue())):
                 return
+            self.pool.expect(len(self.queue) + len(self.working))
             try:
                 changes = self.pool.wait(_POLL_SECONDS, self._pass_on)
             except KeyboardInterrupt:
@@ -212,10 +214,11 @@ class _Scheduler:
 
     def _pass_on(self, task: Task, event: Event) -> None:
         """Learn from an event and pass it on."""
-        for slot in self.slots.values():
-            if slot.entry and slot.entry.task.title == task.title:
-                slot.entry.done = self.estimates.observe(task, event, slot.speed, slot.entry.done)
-                self.changed = self.changed or isinstance(event, EpochEnded)
+        # Events that concern no member, such as Waiting, come without a task.
+        slot = self.working.get(task.title) if task else None
+        if slot and slot.entry:
+            slot.entry.done = self.estimates.observe(task, event, slot.speed, slot.entry.done)
+            self.changed = self.changed or isinstance(event, EpochEnded)
         self.on_event(task, event)
 
     def _apply(self, change: Change) -> None:
@@ -228,6 +231,8 @@ class _Scheduler:
         if slot is None:
             return
         entry, slot.entry = slot.entry, None
+        if entry is not None:
+            self.working.pop(entry.task.title, None)
         match change:
             case TaskEnded():
                 self.overhead, self.trained = change.overhead, self.trained + 1
@@ -338,4 +343,8 @@ class _Scheduler:
 
     def _start(self, slot: _Slot, entry: _Entry, seconds: float | None) -> None:
         slot.entry = replace(entry)
-        self.pool.start(slot.name, replace(entry.task, seconds=seconds))
+        self.working[entry.task.title] = slot
+        # Equal budgets mean equal amounts of training, in slow slots as well.
+        budget = entry.task.budget
+        budget = None if budget is None else budget / slot.speed
+        self.pool.start(slot.name, replace(entry.task, seconds=seconds, budget=budget))

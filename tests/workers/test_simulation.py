@@ -82,11 +82,10 @@ def test_the_makespan_is_close_to_the_lower_bound(
         assert makespan <= 2 * bound  # more slots than members: only the longest matter
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("count", [8, 64, 512])
-def test_lost_nodes_cost_little(count: int, seed: int) -> None:
+def test_lost_nodes_cost_little(count: int) -> None:
     """Each slot is lost about twice in the training and comes back a little later."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(count)
     tasks, work = make_tasks(random)
     speeds = random.uniform(0.4, 1.6, count)
     expected = max(sum(work.values()) / speeds.sum(), max(work.values()) / speeds.max())

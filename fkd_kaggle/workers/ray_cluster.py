@@ -1,0 +1,445 @@
+"""Slots on a Ray cluster: one actor with a worker process for each GPU or CPU core.
+
+Needs no shared disk: the package travels in Ray's runtime environment, the faces lie in Ray's
+object store, and checkpoints, weights and predictions come back to the run folder here while they
+are written. A lost node costs the epochs since the last checkpoint of its members. Ray is imported
+when a cluster is used (extra ``cluster``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import fkd_kaggle.workers as this_package
+from fkd_kaggle.data import dataset
+from fkd_kaggle.errors import FkdError, RunError
+from fkd_kaggle.runs.folder import Run, load_folds
+from fkd_kaggle.training.events import MemberStarted, Waiting
+from fkd_kaggle.training.interruption import check
+from fkd_kaggle.workers.local import read_message
+from fkd_kaggle.workers.pool import (
+    Change,
+    OnTaskEvent,
+    Pool,
+    SlotJoined,
+    SlotLost,
+    StartPool,
+    Task,
+)
+from fkd_kaggle.workers.ray_slot import RaySlot
+from fkd_kaggle.workers.transfer import (
+    read_data_files,
+    read_files,
+    read_run_files,
+    replace_member_files,
+    write_files,
+)
+
+_POLL_SECONDS: Final = 0.5
+"""Longest time that a slot collects events before it reports them."""
+
+_NODES_SECONDS: Final = 2.0
+"""Seconds between two looks at the nodes of the cluster."""
+
+_CONNECT_SECONDS: Final = 5.0
+
+_WAITING_SECONDS: Final = 10.0
+"""Time without any slot after which the user is told what the training waits for."""
+
+
+def workers_on_cluster(
+    address: str, run: Run, data_dir: Path, members: int, *, test: bool = True
+) -> StartPool | None:
+    """Return a function that starts slots on a Ray cluster.
+
+    Parameters
+    ----------
+    address
+        "auto" for the cluster of this machine, which is started if there is none; HOST:PORT for
+        the cluster that this machine has joined; or ray://HOST:PORT.
+    run
+        The run, or the first of several runs with the same precision.
+    data_dir
+        Folder of the competition's files.
+    members
+        Number of members to train.
+    test
+        Whether to predict the test faces.
+
+    Returns
+    -------
+    None if there is nothing to train. The function raises an FkdError if Ray is missing or the
+    cluster cannot be used.
+    """
+    if not members:
+        return None
+    return lambda: _start(address, run, data_dir, members, test)
+
+
+@contextmanager
+def _start(address: str, run: Run, data_dir: Path, members: int, test: bool) -> Iterator[Pool]:
+    ray = connect(address)
+    try:
+        training = dataset.read_training(data_dir)  # fills the cache
+        dataset.read_test_if_present(data_dir)
+        load_folds(run, training)
+        pool = RayPool(ray, run.path, ray.put(read_data_files(data_dir)), members, test)
+        try:
+            pool.wait_for_first_slot()
+            yield pool
+        finally:
+            pool.close()
+    finally:
+        ray.shutdown()
+
+
+def connect(address: str) -> Any:
+    """Connect to a Ray cluster and return the module ``ray``.
+
+    Parameters
+    ----------
+    address
+        As for ``workers_on_cluster``.
+
+    Raises
+    ------
+    FkdError
+        Ray is missing, the address cannot be reached, or versions differ; one line.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL", "minor")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError:
+        raise FkdError("--cluster needs Ray: pip install 'fkd-kaggle[cluster]'") from None
+    if address not in ("auto", "local"):
+        _check_reachable(address)
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM)
+    package = Path(this_package.__file__).parents[1]
+    options: dict[str, Any] = {
+        "runtime_env": {
+            "py_modules": [str(package)],
+            "excludes": ["**/__pycache__", "**/*.pyc"],
+            "env_vars": {"KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "tensorflow"),
+                         "TF_CPP_MIN_LOG_LEVEL": "3"},
+        },
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+        "ignore_reinit_error": True,
+    }  # fmt: skip
+    try:
+        _init(ray, address, options)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+        raise FkdError(_explain(address, error)) from None
+    finally:
+        if main:  # Ray replaces the handler
+            signal.signal(signal.SIGTERM, handler)
+    return ray
+
+
+def _init(ray: Any, address: str, options: dict[str, Any]) -> None:
+    """Call ray.init; start a cluster on this machine for "auto" if there is none."""
+    if address.startswith("ray://"):
+        client = {key: value for key, value in options.items() if key == "runtime_env"}
+        ray.init(address, **client)
+        return
+    if address == "auto":
+        try:
+            ray.init("auto", **options)
+        except ConnectionError:
+            ray.init(include_dashboard=False, **options)
+        return
+    ray.init(address, **options)
+
+
+def _check_reachable(address: str) -> None:
+    """Raise FkdError if nothing answers at HOST:PORT or ray://HOST:PORT."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise FkdError(
+            f"--cluster {address!r} is no address: write auto, HOST:PORT or ray://HOST:PORT"
+        )
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FkdError(
+            f"no Ray cluster answers at {address} ({reason}): start one there with `ray start "
+            "--head`, and use the address that it prints"
+        ) from None
+
+
+def _explain(address: str, error: Exception) -> str:
+    """Return one line for an error of ray.init."""
+    text = " ".join(str(error).split())
+    if "ersion mismatch" in text or "Version" in text:
+        return (
+            f"the cluster at {address} has other versions of Ray or Python than this machine: "
+            f"{text[:300]}"
+        )
+    if "ray[client]" in text or "Ray Client" in text:
+        return f"ray:// needs Ray Client: pip install 'ray[client]' ({text[:200]})"
+    return f"cannot use the Ray cluster at {address}: {text[:300]}"
+
+
+@dataclass
+class _RemoteSlot:
+    """An actor and what it does."""
+
+    name: str
+    node: str
+    """Ray's id of the node."""
+    actor: Any
+    pending: Any
+    """Reference of the call whose result is waited for."""
+    host: str = ""
+    joined: bool = False
+    task: Task | None = None
+
+
+class RayPool:
+    """Slots on a Ray cluster; see ``workers.pool.Pool``.
+
+    Parameters
+    ----------
+    ray
+        The connected module ``ray``.
+    run
+        Folder of the first run.
+    data
+        Reference of a ``DataFiles`` in the object store.
+    members
+        Number of members to train.
+    test
+        Whether to predict the test faces.
+    """
+
+    may_grow = True
+
+    def __init__(self, ray: Any, run: Path, data: Any, members: int, test: bool) -> None:
+        self._ray, self._run, self._data, self._test = ray, run, data, test
+        self._expected = members
+        self._slots: dict[str, _RemoteSlot] = {}
+        self._changes: list[Change] = []
+        self._count = 0
+        self._nodes_at = -1e9
+        self._policy = ""
+        self._reference_speed: float | None = None
+        self._stopping = False
+        self._actor = ray.remote(max_restarts=0, max_concurrency=4)(RaySlot)
+        self._without_slot_since = time.monotonic()
+        self._told = False
+
+    @property
+    def precision(self) -> str:
+        """Dtype policy and number of slots so far."""
+        joined = sum(slot.joined for slot in self._slots.values())
+        return f"{joined} × {self._policy} on a Ray cluster"
+
+    def wait_for_first_slot(self) -> None:
+        """Wait until the first slot has joined; print what is waited for.
+
+        Raises
+        ------
+        FkdError
+            The cluster has neither GPUs nor CPUs, or no worker starts.
+        """
+        if not any(_capacity(node)[0] for node in self._nodes()):
+            raise FkdError(
+                "the cluster has no slots: none of its nodes offers a CPU or a GPU (`ray status`)"
+            )
+        while not any(slot.joined for slot in self._slots.values()):
+            check()
+            for change in self.wait(_POLL_SECONDS, _print_waiting):
+                self._changes.append(change)
+                if isinstance(change, SlotLost) and not self._slots:
+                    raise RunError(str(change.error))
+
+    def expect(self, members: int) -> None:
+        """Release the slots that are not needed, for other users of the cluster."""
+        self._expected = members
+        idle = [slot for slot in self._slots.values() if slot.joined and slot.task is None]
+        surplus = len(self._slots) - members
+        for slot in idle[: max(0, surplus)]:
+            self._remove(slot)
+            self._changes.append(SlotLost(slot.name, RunError("released"), retry=True))
+
+    def start(self, slot: str, task: Task) -> None:
+        """Send a task with the member's checkpoint to a slot."""
+        remote = self._slots[slot]
+        remote.task = task
+        contents = {**read_run_files(task.run), **read_files(task.run, task.member.name)}
+        remote.actor.start.options(name=f"start {task.title}").remote(task.run.name, contents, task)
+        remote.pending = self._poll(remote)
+
+    def wait(self, seconds: float, on_event: OnTaskEvent) -> Sequence[Change]:
+        """Handle the messages of all slots until something changes or the time is over."""
+        changes, self._changes = self._changes, []
+        if time.monotonic() - self._nodes_at > _NODES_SECONDS and not self._stopping:
+            self._add_slots()
+        self._report_waiting(on_event)
+        by_call = {slot.pending: slot for slot in self._slots.values() if slot.pending is not None}
+        if not by_call:
+            time.sleep(0 if changes else seconds)
+            return changes
+        ready, _ = self._ray.wait(
+            list(by_call), num_returns=len(by_call), timeout=0 if changes else seconds / 4
+        )
+        if not ready and not changes:
+            ready, _ = self._ray.wait(list(by_call), num_returns=1, timeout=seconds)
+        for call in ready:
+            changes += self._receive(by_call[call], on_event)
+        return changes
+
+    def interrupt(self) -> None:
+        """Make all slots write their checkpoints; the files come back before they stop."""
+        self._stopping = True
+        for slot in self._slots.values():
+            slot.actor.stop.remote()
+
+    def kill(self) -> None:
+        """Kill all actors."""
+        for slot in list(self._slots.values()):
+            self._remove(slot)
+
+    def close(self) -> None:
+        """End all slots."""
+        calls = [slot.actor.close.remote() for slot in self._slots.values()]
+        with suppress(Exception):  # nodes that are lost now
+            self._ray.wait(calls, num_returns=len(calls), timeout=3)
+        self.kill()
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        self._nodes_at = time.monotonic()
+        return [node for node in self._ray.nodes() if node["Alive"]]
+
+    def _add_slots(self) -> None:
+        """Request an actor for each GPU or core that has none, as long as members need slots."""
+        for node in self._nodes():
+            count, gpu = _capacity(node)
+            used = sum(slot.node == node["NodeID"] for slot in self._slots.values())
+            for _ in range(min(count - used, self._expected - len(self._slots))):
+                self._request(node, gpu)
+
+    def _request(self, node: dict[str, Any], gpu: bool) -> None:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self._count += 1
+        name = f"slot {self._count}"
+        actor = self._actor.options(
+            num_cpus=0 if gpu else 1,
+            num_gpus=1 if gpu else 0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+        ).remote()
+        pending = actor.set_up.options(name=f"set up {name}").remote(
+            self._run.name, read_run_files(self._run), self._data, gpu, self._test
+        )
+        self._slots[name] = _RemoteSlot(name, node["NodeID"], actor, pending)
+
+    def _poll(self, slot: _RemoteSlot) -> Any:
+        title = slot.task.title if slot.task else slot.name
+        return slot.actor.poll.options(name=f"train {title}").remote(_POLL_SECONDS)
+
+    def _receive(self, slot: _RemoteSlot, on_event: OnTaskEvent) -> list[Change]:
+        """Handle the result of a slot's pending call."""
+        try:
+            result = self._ray.get(slot.pending)
+        except self._ray.exceptions.RayError as error:
+            return self._lose(slot, f"{slot.host or 'a node'} was lost ({type(error).__name__})")
+        if not slot.joined:
+            return self._join(slot, result)
+        changes: list[Change] = []
+        for message in result:
+            change = self._handle(slot, message, on_event)
+            if change is not None:
+                changes.append(change)
+        if slot.name in self._slots:
+            slot.pending = self._poll(slot) if slot.task else None
+        return changes
+
+    def _handle(
+        self, slot: _RemoteSlot, message: dict[str, Any], on_event: OnTaskEvent
+    ) -> Change | None:
+        """Handle a message of a slot."""
+        task = slot.task
+        if "lost" in message:
+            self._remove(slot)
+            return SlotLost(slot.name, RunError(message["lost"]))
+        if task is None:
+            return None
+        if "files" in message:
+            if message["final"]:
+                replace_member_files(task.run, task.member.name, message["files"])
+            else:
+                write_files(task.run, message["files"])
+            return None
+        if message.get("event") == MemberStarted.__name__:
+            message = {**message, "node": slot.host}
+        change = read_message(slot.name, task, message, on_event)
+        if change is not None:
+            slot.task = None
+        return change
+
+    def _join(self, slot: _RemoteSlot, result: dict[str, Any]) -> list[Change]:
+        if "error" in result:
+            self._remove(slot)
+            return [SlotLost(slot.name, RunError(result["error"]))]
+        slot.joined, slot.host, slot.pending = True, str(result["node"]), None
+        self._policy = str(result["ready"])
+        speed = float(result["speed"])
+        self._reference_speed = self._reference_speed or speed
+        return [SlotJoined(slot.name, speed / self._reference_speed)]
+
+    def _lose(self, slot: _RemoteSlot, reason: str) -> list[Change]:
+        self._remove(slot)
+        return [SlotLost(slot.name, RunError(reason), retry=True)]
+
+    def _remove(self, slot: _RemoteSlot) -> None:
+        del self._slots[slot.name]
+        with suppress(Exception):  # it is lost already
+            self._ray.kill(slot.actor)
+
+    def _report_waiting(self, on_event: OnTaskEvent) -> None:
+        """Tell the user once if there is no slot for long."""
+        now = time.monotonic()
+        if any(slot.joined for slot in self._slots.values()):
+            self._without_slot_since, self._told = now, False
+        elif now - self._without_slot_since > _WAITING_SECONDS and not self._told:
+            self._told = True
+            on_event(_NO_TASK, Waiting(self._waiting_message()))
+
+    def _waiting_message(self) -> str:
+        total, free = self._ray.cluster_resources(), self._ray.available_resources()
+        parts = [
+            f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s are free"
+            for kind in ("GPU", "CPU")
+            if total.get(kind)
+        ]
+        return f"waiting for a free slot on the cluster: {', '.join(parts) or 'it has no nodes'}"
+
+
+_NO_TASK: Any = None
+
+
+def _print_waiting(_: Task, event: Any) -> None:
+    if isinstance(event, Waiting):
+        print(event.reason, flush=True)
+
+
+def _capacity(node: dict[str, Any]) -> tuple[int, bool]:
+    """Return the number of slots of a node, and whether they have a GPU each."""
+    resources = node.get("Resources", {})
+    gpus = int(resources.get("GPU", 0))
+    return (gpus, True) if gpus else (int(resources.get("CPU", 0)), False)
