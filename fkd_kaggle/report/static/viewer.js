@@ -17,8 +17,7 @@
     fkd.find("viewer-predictor").value = predictor;
     const dialog = fkd.find("viewer");
     if (!dialog.open) dialog.showModal();
-    show();
-    if (keypoint >= 0) svg.querySelector(`[data-keypoint="${keypoint}"]`)?.focus();
+    show().then(() => { if (keypoint >= 0) svg.querySelector(`[data-keypoint="${keypoint}"]`)?.focus(); });
   };
 
   // Zooms to 1.5 times the size, around a label.
@@ -251,7 +250,8 @@
     svg.addEventListener("pointermove", pointerMove);
     for (const name of ["pointerup", "pointercancel"]) svg.addEventListener(name, pointerUp);
     svg.addEventListener("wheel", event => { event.preventDefault(); zoom(event.deltaY < 0 ? .85 : 1.18, toFace(event)); }, {passive: false});
-    fkd.find("viewer").addEventListener("keydown", keyDown);
+    // On the document: drawing the next face removes the focused label, and the focus with it.
+    document.addEventListener("keydown", event => { if (fkd.find("viewer").open) keyDown(event); });
     fkd.find("viewer").addEventListener("close", () => { pointers.clear(); drag = null; });
     const on = (id, action, event = "click") => fkd.find(id).addEventListener(event, action);
     on("viewer-close", () => fkd.find("viewer").close());
