@@ -24,6 +24,18 @@ ExploreOutput = Annotated[
 ]
 
 
+Corrections = Annotated[
+    Path | None,
+    typer.Option(
+        "--corrections",
+        metavar="CSV",
+        show_default=False,
+        help="Show the data set with corrected labels: corrections.csv, which the page of a run "
+        "saves. training.csv is not changed.",
+    ),
+]
+
+
 def fetch(data_dir: options.DataDir = options.DATA, force: Force = False) -> None:
     """Download, unpack and check the competition's files."""
     from fkd_kaggle import pipeline
@@ -46,14 +58,18 @@ def fetch(data_dir: options.DataDir = options.DATA, force: Force = False) -> Non
     print_line(console, "next: fkd-kaggle train-ensemble")
 
 
-def explore(data_dir: options.DataDir = options.DATA, output: ExploreOutput = EXPLORE) -> None:
+def explore(
+    data_dir: options.DataDir = options.DATA,
+    output: ExploreOutput = EXPLORE,
+    corrections: Corrections = None,
+) -> None:
     """Draw figures of a data set and list implausible labels."""
     from fkd_kaggle.display import tables
     from fkd_kaggle.report.dataset import write_dataset_page
 
     console = make_console()
     with console.status(f"reading {data_dir}…"):
-        page, statistics = write_dataset_page(data_dir, output)
+        page, statistics = write_dataset_page(data_dir, output, corrections)
     console.print(tables.statistics_table(statistics))
     print_line(console, f"figures: {page}")
 

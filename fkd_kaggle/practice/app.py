@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 import flask
+import jinja2
 
 from fkd_kaggle.practice import competition_api, control_api, fault_injection, page, uploads
 from fkd_kaggle.practice.competition import PracticeCompetition
@@ -15,6 +16,7 @@ from fkd_kaggle.practice.fault_injection import Faults
 from fkd_kaggle.practice.kernels import api
 from fkd_kaggle.practice.uploads import Uploads
 from fkd_kaggle.practice.wire_format import ErrorResponse, refuse
+from fkd_kaggle.report import html
 
 TOKEN_USER: Final = "practice"
 """Name of the user who authenticates with a token."""
@@ -33,6 +35,8 @@ def make_app(competition: PracticeCompetition, received: Uploads, faults: Faults
         Failures to simulate.
     """
     app = flask.Flask(__name__)  # templates lie in templates/ beside this file
+    layout = jinja2.FileSystemLoader(html.template_folder())
+    app.jinja_loader = jinja2.ChoiceLoader([layout, *filter(None, [app.jinja_loader])])
     app.before_request(_refuse_other_hosts)
     fault_injection.install_faults(app, faults)
     app.before_request(_authenticate)

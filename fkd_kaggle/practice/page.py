@@ -18,6 +18,7 @@ from fkd_kaggle.practice.fault_injection import KINDS, Faults
 from fkd_kaggle.practice.kernels.host import KernelHost
 from fkd_kaggle.practice.kernels.store import KernelVersion
 from fkd_kaggle.practice.wire_format import refuse
+from fkd_kaggle.report import html
 
 _MAX_LOG_LINES: Final = 1000
 
@@ -40,6 +41,7 @@ def blueprint(competition: PracticeCompetition, faults: Faults) -> flask.Bluepri
         return flask.render_template(
             "page.html",
             title=TITLE,
+            **html.page_frame(),
             about=dataset.about,
             scored=dataset.scorer.solution is not None,
             rows=len(dataset.scorer.row_ids),
@@ -75,6 +77,7 @@ def _render_kernel(kernels: KernelHost, version: KernelVersion) -> str:
     return flask.render_template(
         "kernel.html",
         title=TITLE,
+        **html.page_frame(() if version.is_finished else ("cancel.js",), connects=True),
         kernel=version,
         versions=kernels.versions.of(version.owner, version.slug),
         output=list(_output(kernels, version)),

@@ -11,6 +11,11 @@ from typing import Final
 
 from fkd_kaggle import files
 from fkd_kaggle.data import dataset
+from fkd_kaggle.data.corrections import (
+    apply_corrections,
+    describe_corrections,
+    read_corrections,
+)
 from fkd_kaggle.data.statistics import DatasetStatistics, LabelOutlier, dataset_statistics
 from fkd_kaggle.report import dataset_figures, html
 
@@ -26,7 +31,9 @@ _FIGURES: Final = {
 }
 
 
-def write_dataset_page(data_dir: Path, target: Path) -> tuple[Path, DatasetStatistics]:
+def write_dataset_page(
+    data_dir: Path, target: Path, corrections: Path | None = None
+) -> tuple[Path, DatasetStatistics]:
     """Draw a data set's figures into a folder, with a page and a table of label outliers.
 
     Parameters
@@ -35,6 +42,8 @@ def write_dataset_page(data_dir: Path, target: Path) -> tuple[Path, DatasetStati
         Holds training.csv and, optionally, test.csv.
     target
         Folder to write to; created when needed.
+    corrections
+        corrections.csv whose corrected labels are shown; None for the labels of training.csv.
 
     Returns
     -------
@@ -43,24 +52,33 @@ def write_dataset_page(data_dir: Path, target: Path) -> tuple[Path, DatasetStati
     Raises
     ------
     DataError
-        training.csv is missing, or one of the files is not in the competition's format.
+        training.csv is missing, one of the files is not in the competition's format, or the
+        corrections do not fit training.csv.
     """
     training = dataset.read_training(data_dir)
+    found = () if corrections is None else read_corrections(corrections, training)
+    training = apply_corrections(training, found) if found else training
     test = dataset.read_test(data_dir) if (data_dir / "test.csv").exists() else None
-    found = dataset_statistics(training, test)
+    statistics = dataset_statistics(training, test)
     dataset_figures.draw_missing(training, target / "missing.png")
     dataset_figures.draw_pixels(training, test, target / "pixels.png")
     dataset_figures.draw_samples(training, target / "samples.png")
     dataset_figures.draw_means(training, target / "shapes.png")
-    dataset_figures.draw_duplicates(training, found.groups, target / "duplicates.png")
+    dataset_figures.draw_duplicates(training, statistics.groups, target / "duplicates.png")
     dataset_figures.draw_outliers(
-        training, found.expected, found.outliers, target / "suspicious.png"
+        training, statistics.expected, statistics.outliers, target / "suspicious.png"
     )
-    _write_outliers(found.outliers, target / "suspicious.csv")
+    _write_outliers(statistics.outliers, target / "suspicious.csv")
     page = target / "explore.html"
-    title = f"data set {data_dir}"
-    html.write_page(page, "dataset.html", title=title, rows=found.counts, figures=_FIGURES)
-    return page, found
+    html.write_page(
+        page,
+        "dataset.html",
+        title=f"data set {data_dir}",
+        rows=statistics.counts,
+        figures=_FIGURES,
+        corrections=describe_corrections(found) if found else "",
+    )
+    return page, statistics
 
 
 def _write_outliers(outliers: Sequence[LabelOutlier], target: Path) -> None:

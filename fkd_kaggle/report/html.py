@@ -78,19 +78,24 @@ def render_page(
     values
         Variables of the template.
     """
+    frame = page_frame(scripts, connects=connects)
+    return _environment().get_template(template).render(title=title, **frame, **values) + "\n"
+
+
+def page_frame(scripts: Sequence[str] = (), *, connects: bool = False) -> dict[str, Any]:
+    """Return the variables of ``base.html`` except the title, for pages of servers.
+
+    Parameters
+    ----------
+    scripts, connects
+        As for ``render_page``.
+    """
     sources = [_static(name) for name in scripts]
-    text = (
-        _environment()
-        .get_template(template)
-        .render(
-            title=title,
-            style=Markup(_static("style.css")),  # our own file, not a text from outside
-            scripts=[Markup(source) for source in sources],
-            policy=_policy(sources, connects),
-            **values,
-        )
-    )
-    return text + "\n"
+    return {
+        "style": Markup(_static("style.css")),  # our own file, not a text from outside
+        "scripts": [Markup(source) for source in sources],
+        "policy": _policy(sources, connects),
+    }
 
 
 def json_for_page(value: Any) -> Markup:
