@@ -182,14 +182,19 @@ def check_weights(name: str, python: Path, folder: Path) -> bool:
     data = folder / "kernel-smoke" / "input" / "competitions" / COMPETITION
     passed = code == 0
     for where, run in (("image", folder / "kernel-smoke"), ("own", folder / "own")):
+        stored = run / "working" / "smoke"
+        for path in stored.glob("members/*/test.npz"):
+            path.unlink()  # otherwise the stored predictions are read instead of the weights
         predicted = []
         for what, interpreter in (("image", python), ("own", Path(sys.executable))):
             target = folder / f"{where}-in-{what}.npy"
             done = subprocess.run(
-                [interpreter, "-c", PREDICT, run / "working" / "smoke", data, target],
+                [interpreter, "-c", PREDICT, stored, data, target],
                 env=clean_environment({"PYTHONPATH": str(package)}),
                 check=False,
             )
+            for path in stored.glob("members/*/test.npz"):
+                path.unlink()
             predicted.append(np.load(target) if done.returncode == 0 else np.array(np.nan))
         difference = float(np.abs(predicted[0] - predicted[1]).max())
         print(f"== {name}, weights of {where}: predictions differ by {difference:.5f} px at most")

@@ -100,7 +100,7 @@ def start(folder: Path, job: KernelTask, **environment: str) -> subprocess.Popen
 
 
 def finished(process: subprocess.Popen[str], folder: Path, began: float) -> Ended:
-    out, err = process.communicate(timeout=280)
+    out, err = process.communicate(timeout=900)
     print(out, err)
     seconds = time.monotonic() - began
     return Ended(process.returncode, out, err, seconds, folder / "working")
