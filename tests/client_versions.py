@@ -67,7 +67,7 @@ def install(folder: Path, version: str) -> Path:
     wanted = [f"kaggle=={version}", CLIENTS.get(version, "kagglesdk"), "certifi>=2026.10.19"]
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     subprocess.run([*pip, "--no-deps", *wanted], check=True)
-    find = [python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"]
+    find = [str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"]
     packages = subprocess.run(find, check=True, capture_output=True, text=True).stdout.strip()
     # After the environment's own packages, so that only the others come from here.
     (Path(packages) / "zz_development.pth").write_text(sysconfig.get_paths()["purelib"])
