@@ -12,7 +12,7 @@ import typer
 
 from fkd_kaggle.cli import connection, options
 from fkd_kaggle.display.console import INTERRUPTED, make_console, print_line
-from fkd_kaggle.errors import CompetitionError, FkdError, KernelError, RunError
+from fkd_kaggle.errors import CompetitionError, FkdError, KernelError, RunError, TrainingFailedError
 from fkd_kaggle.formatting import format_duration
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ def output(
     collected = collect_output(competition, record, runs_dir)
     _ensure_data(console, competition, data_dir)
     _adopt_submission(console, collected, Folders(data_dir, runs_dir, submissions_dir))
+    _check_failures(collected.run)
     print_line(console, f"next: fkd-kaggle submit {record.run} --via kernel")
 
 
@@ -288,6 +289,7 @@ def submit(
         with KernelDisplay(console) as display:
             collected = train_on_kaggle(competition, job, folders.runs, display, run_name=name)
         path = _adopt_submission(console, collected, folders)
+        _check_failures(collected.run)
         if dry_run:
             print_line(console, f"dry run: {path.name} is valid and was not submitted")
             return
@@ -390,6 +392,27 @@ def _adopt_submission(console: Console, collected: CollectedRun, folders: Folder
         print_line(console, f"wrote {written}")
     _write_report(console, collected.run, folders)
     return path
+
+
+def _check_failures(run: Run) -> None:
+    """Check that all networks of a collected run were trained; submit none of a part silently.
+
+    Raises
+    ------
+    TrainingFailedError
+        Networks could not be trained; the message names them.
+    """
+    if run.status != "failures":
+        return
+    failures = run.failures
+    missing = [one.name for one in run.plan.members if not run.member_folder(one.name).is_dir()]
+    names = [f"{name} ({reason})" for name, reason in failures.items()]
+    names += [name for name in missing if name not in failures]
+    raise TrainingFailedError(
+        f"networks of the kernel could not be trained: {', '.join(names) or 'see its log'}; "
+        f"`fkd-kaggle submit {run.name}` submits the blend of the others, `fkd-kaggle "
+        f"train-ensemble --resume {run.name}` trains the missing ones on this machine"
+    )
 
 
 def _write_report(console: Console, run: Run, folders: Folders) -> None:

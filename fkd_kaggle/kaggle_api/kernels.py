@@ -181,11 +181,7 @@ def get_status(client: Client, action: Action, ref: KernelRef) -> KernelStatus:
 
         request = _about(ApiGetKernelSessionStatusRequest(), ref)
         with api.build_kaggle_client() as kaggle:
-            try:
-                answer = kaggle.kernels.kernels_api_client.get_kernel_session_status(request)
-            except KeyError as unknown:
-                # kagglesdk raises KeyError with the name of a status that it does not know.
-                return KernelStatus(str(unknown.args[0]).lower(), "")
+            answer = kaggle.kernels.kernels_api_client.get_kernel_session_status(request)
         state = getattr(answer.status, "name", None) or "unknown"
         return KernelStatus(state.lower(), answer.failure_message or "")
 
@@ -232,8 +228,8 @@ def stop_kernel(client: Client, action: Action, ref: KernelRef, session_id: int 
         site = client.practice_url or "https://www.kaggle.com"
         raise CompetitionError(
             "Kaggle's API cannot stop a kernel by its name: open "
-            f"{site}/code/{ref.kernel} and click “Cancel run” there (or “View Active Events” at "
-            "the bottom left of kaggle.com, then “Stop session”)"
+            f"{site}/code/{ref.kernel} and cancel the run there, or stop its session under “View "
+            "Active Events” at the bottom left of kaggle.com"
         )
 
     def cancel(api: Any) -> Any:

@@ -27,8 +27,8 @@ OLDEST: Final = {
     "sklearn": "1.2.2",
     "rich": "13",
 }
-"""Import name → oldest version with which tests/image_versions.py trains. Kaggle's image of mid-2026
-has scikit-learn 1.6.1; images of 2025, which users can pin, have 1.2.2."""
+"""Import name → oldest version with which tests/image_versions.py trains. Kaggle's image of
+mid-2026 has scikit-learn 1.6.1; images of 2025, which users can pin, have 1.2.2."""
 
 _COMPETITION: Final = "facial-keypoints-detection"
 

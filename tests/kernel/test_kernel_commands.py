@@ -399,6 +399,19 @@ def test_the_cause_of_a_failure_is_one_line(
     assert not Path("submissions").exists()
 
 
+def test_a_kernel_whose_networks_failed_is_not_submitted_silently(
+    submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
+) -> None:
+    way(TRAINS.replace("INFO)", "INFO.replace('finished', 'failures'))"))
+    result = submit()
+    (line,) = result.err.splitlines()
+    assert result.code == 1
+    for words in ("smoke-1", "could not be trained", "heatmap-small-f0"):
+        assert words in line
+    assert practice.store.submissions() == []
+    assert Run.open(Path("runs/smoke-1")).status == "failures"
+
+
 def test_a_run_without_a_submission_is_kept(
     submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
