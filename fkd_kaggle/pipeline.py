@@ -22,6 +22,7 @@ from fkd_kaggle.data.faces import Lookup
 from fkd_kaggle.data.submission import Submission
 from fkd_kaggle.ensemble import fitting, prediction, shards
 from fkd_kaggle.errors import RecipeError, RunError
+from fkd_kaggle.recipes import validation
 from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.runs.corrections import store_corrections
 from fkd_kaggle.runs.folder import Run, is_run
@@ -49,6 +50,7 @@ def fetch_data(
     data_dir: Path,
     *,
     force: bool = False,
+    accept_implausible: bool = False,
     on_progress: OnProgress | None = None,
 ) -> DataSummary:
     """Download, unpack and check the competition's files.
@@ -61,6 +63,8 @@ def fetch_data(
         Folder that gets the files.
     force
         Whether to download files that exist already.
+    accept_implausible
+        Whether to accept labels that are not pixels of the faces.
     on_progress
         Called with the progress of the download.
 
@@ -78,7 +82,7 @@ def fetch_data(
     """
     downloaded = competition.download(data_dir, on_progress, force=force)
     archive.unpack(downloaded, data_dir)
-    return check_data_folder(data_dir)
+    return check_data_folder(data_dir, accept_implausible=accept_implausible)
 
 
 def create_run(
@@ -89,8 +93,9 @@ def create_run(
     *,
     corrections: Path | None = None,
     predictions_from: Run | None = None,
+    accept_implausible: bool = False,
 ) -> Run:
-    """Create a run for a plan; see ``ensemble.fitting.start_run``.
+    """Check the data and create a run for a plan; see ``ensemble.fitting.start_run``.
 
     Parameters
     ----------
@@ -106,13 +111,16 @@ def create_run(
         corrections.csv to train with; the run keeps a copy. training.csv is not changed.
     predictions_from
         An earlier run of the same data, for recipes with ``outlier_deviations``.
+    accept_implausible
+        Whether to train on labels that are not pixels of the faces.
 
     Raises
     ------
     DataError
-        training.csv is missing, or the corrections do not fit it.
+        training.csv is missing or has no label, its labels are implausible, it has fewer faces
+        than folds, or the corrections do not fit it.
     RecipeError
-        A recipe needs ``predictions_from``.
+        A batch has more faces than the data, or a recipe needs ``predictions_from``.
     RunError
         A run of this name exists, the name is not valid for a folder, or ``predictions_from`` was
         made on other data or was not blended.
@@ -123,7 +131,8 @@ def create_run(
             f"recipe {needing[0]} has outlier_deviations, which needs predictions: name an earlier "
             "run of the same data with --predictions-from"
         )
-    training = dataset.read_training(data_dir)
+    training = dataset.read_plausible_training(data_dir, accept_implausible=accept_implausible)
+    validation.check_fits(plan.ensemble, len(training.images))
     found = () if corrections is None else read_corrections(corrections, training)
     if predictions_from is not None:
         predictions_from.check_data(dataset.fingerprint(data_dir))
@@ -145,6 +154,7 @@ def open_shard_run(
     *,
     corrections: Path | None = None,
     predictions_from: Run | None = None,
+    accept_implausible: bool = False,
 ) -> Run:
     """Open or create the run of a shard, so that a batch job that starts again continues.
 
@@ -160,7 +170,7 @@ def open_shard_run(
         Folder of the runs.
     name
         Name of the run. Default: the ensemble's name and the shard.
-    corrections, predictions_from
+    corrections, predictions_from, accept_implausible
         As for ``create_run``.
 
     Raises
@@ -183,6 +193,7 @@ def open_shard_run(
             name,
             corrections=corrections,
             predictions_from=predictions_from,
+            accept_implausible=accept_implausible,
         )
     run.update(shard=shard)
     return run

@@ -11,6 +11,7 @@ import typer
 
 from fkd_kaggle.cli import connection, options
 from fkd_kaggle.display.console import make_console, print_line
+from fkd_kaggle.errors import FkdError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,23 +37,32 @@ Corrections = Annotated[
 ]
 
 
-def fetch(data_dir: options.DataDir = options.DATA, force: Force = False) -> None:
+def fetch(
+    data_dir: options.DataDir = options.DATA,
+    force: Force = False,
+    accept_implausible: options.AcceptImplausible = False,
+) -> None:
     """Download, unpack and check the competition's files."""
     from fkd_kaggle import pipeline
     from fkd_kaggle.data import dataset
     from fkd_kaggle.display import tables
 
     console = make_console()
+    check_is_folder(data_dir, "--data-dir")
     if pipeline.is_fetched(data_dir) and not force:
         print_line(
             console, f"{data_dir} contains the competition's files; --force downloads them again"
         )
-        summary = dataset.check_data_folder(data_dir)
+        summary = dataset.check_data_folder(data_dir, accept_implausible=accept_implausible)
     else:
         competition = connection.connect_competition(console)
         with _download_progress(console) as on_progress:
             summary = pipeline.fetch_data(
-                competition, data_dir, force=force, on_progress=on_progress
+                competition,
+                data_dir,
+                force=force,
+                accept_implausible=accept_implausible,
+                on_progress=on_progress,
             )
     console.print(tables.dataset_table(summary))
     print_line(console, "next: fkd-kaggle train-ensemble")
@@ -68,10 +78,32 @@ def explore(
     from fkd_kaggle.report.dataset import write_dataset_page
 
     console = make_console()
+    check_is_folder(data_dir, "--data-dir")
+    check_is_folder(output, "--output")
     with console.status(f"reading {data_dir}…"):
         page, statistics = write_dataset_page(data_dir, output, corrections)
     console.print(tables.statistics_table(statistics))
+    if statistics.warning:
+        print_line(console, f"warning: {statistics.warning}")
     print_line(console, f"figures: {page}")
+
+
+def check_is_folder(path: Path, option: str) -> None:
+    """Raise FkdError if a path, or a folder that it lies in, exists and is not a folder.
+
+    Parameters
+    ----------
+    path
+        The folder that an option names; it need not exist.
+    option
+        Name of the option.
+    """
+    for place in (path, *path.parents):
+        if place.exists() or place.is_symlink():
+            if not place.is_dir():
+                what = "a file" if place.is_file() else "a link to nothing"
+                raise FkdError(f"{place} is {what}, not a folder: choose another with {option}")
+            return
 
 
 @contextmanager

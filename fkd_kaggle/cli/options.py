@@ -128,6 +128,14 @@ Json = Annotated[
     typer.Option("--json", help="Print one JSON document instead; docs/json.md lists the fields."),
 ]
 
+AcceptImplausible = Annotated[
+    bool,
+    typer.Option(
+        "--accept-implausible",
+        help="Use labels or locations that are not pixels of 96×96 faces.",
+    ),
+]
+
 
 class Via(StrEnum):
     """Where networks are trained, if not on this machine."""

@@ -147,6 +147,7 @@ def train_ensemble(
     shard: Shard = None,
     workers: options.Workers = None,
     tensorboard: TensorBoard = False,
+    accept_implausible: options.AcceptImplausible = False,
     corrections: Corrections = None,
     predictions_from: PredictionsFrom = None,
     live: Live = False,
@@ -167,7 +168,13 @@ def train_ensemble(
         if shard is not None:
             create = functools.partial(pipeline.open_shard_run, parse_shard(shard))
         run = create(
-            plan, data_dir, runs_dir, name, corrections=corrections, predictions_from=earlier
+            plan,
+            data_dir,
+            runs_dir,
+            name,
+            corrections=corrections,
+            predictions_from=earlier,
+            accept_implausible=accept_implausible,
         )
     else:
         given = options.given_training_options(training) + [
@@ -202,6 +209,7 @@ def compare(
     precision: options.Precision = None,
     workers: options.Workers = None,
     name: ComparisonName = None,
+    accept_implausible: options.AcceptImplausible = False,
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
@@ -209,10 +217,12 @@ def compare(
 
     All are trained and scored on the same folds. The same command continues after Ctrl-C.
     """
+    from fkd_kaggle.data import dataset
     from fkd_kaggle.display import tables
     from fkd_kaggle.display.training import TrainingDisplay
     from fkd_kaggle.ensemble import comparison_results
     from fkd_kaggle.ensemble.comparison import start_comparison, train_comparison
+    from fkd_kaggle.recipes import validation
     from fkd_kaggle.report import comparison as page
     from fkd_kaggle.runs.comparison import open_comparison
     from fkd_kaggle.runs.members import is_finished
@@ -220,6 +230,8 @@ def compare(
 
     console = make_console()
     seconds = options.parse_duration(budget, "--budget") or (None if epochs else DEFAULT_BUDGET)
+    faces = dataset.read_plausible_training(data_dir, accept_implausible=accept_implausible)
+    validation.check_fold_count(folds, len(faces.images))
     machine = devices.inspect_machine()
     comparison = start_comparison(
         runs_dir,

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fkd_kaggle.data import csv_rows
+from fkd_kaggle.data.csv_text import plain_csv
 from fkd_kaggle.data.faces import Faces, Lookup
 from fkd_kaggle.errors import unknown_name
 from fkd_kaggle.keypoints import COLUMNS, NUM_KEYPOINTS
@@ -103,10 +104,11 @@ def parse_lookup(path: Path, content: bytes) -> dict[str, np.ndarray]:
         Names the first wrong column or cell, or a RowId that occurs twice.
     """
     wanted = _LOOKUP_COLUMNS[:3]
-    records = csv_rows.split_records(path, csv_rows.decode_text(path, content))
+    text = csv_rows.decode_text(path, plain_csv(path, content))
+    records = csv_rows.split_records(path, text)
     if not records or not any(records[0]):
         raise csv_rows.empty_file(path)
-    header = [name.strip() for name in records[0]]
+    header = csv_rows.header_columns(records[0], wanted)
     csv_rows.check_columns(path, header, wanted)
     positions = [header.index(name) for name in wanted]
     body = [record for record in records[1:] if record]

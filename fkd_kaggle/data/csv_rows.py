@@ -17,9 +17,18 @@ from typing import Final, NoReturn
 import numpy as np
 import pandas as pd
 
+from fkd_kaggle.data.csv_text import plain_csv
 from fkd_kaggle.data.faces import PIXELS
 from fkd_kaggle.errors import DataError, unknown_name
 from fkd_kaggle.keypoints import IMAGE_SIZE
+
+_UNNAMED: Final = "\0unnamed "
+"""Begins the name given to a column without a name."""
+
+_MISSING: Final = frozenset(
+    ["", "-nan", "<na>", "#n/a", "#na", "n/a", "na", "nan", "nil", "none", "null", "-", "?"]
+)
+"""Spellings of a missing number, in lower case."""
 
 _BLOCK_ROWS: Final = 64  # about 2 MB of text: the working arrays stay in the CPU's cache
 
@@ -44,12 +53,15 @@ def find_rows(path: Path, content: bytes, wanted: Sequence[str]) -> CsvRows:
     DataError
         The file is empty, has no rows, or has other columns.
     """
+    content = plain_csv(path, content)
     if not content or content.isspace():
         raise empty_file(path)
     head = content[: content.find(b"\n")] if b"\n" in content else content
-    columns = [name.strip().strip('"') for name in decode_text(path, head).split(",")]
+    columns = header_columns(decode_text(path, head).split(","), wanted)
     check_columns(path, columns, wanted)
     for name in columns:
+        if name.startswith(_UNNAMED):
+            continue
         if name not in wanted:
             raise DataError(f"{path}: " + unknown_name("column", name[:80], wanted))
         if columns.count(name) > 1:
@@ -63,6 +75,23 @@ def find_rows(path: Path, content: bytes, wanted: Sequence[str]) -> CsvRows:
     if not filled.any():
         raise no_rows(path)
     return CsvRows(columns, content, starts[filled], ends[filled])
+
+
+def header_columns(cells: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Return the column names of a header: the wanted ones whatever their letter case.
+
+    Columns without a name, such as a pandas index, get unique names that are in no file; their
+    cells are ignored.
+    """
+    known = {name.casefold(): name for name in wanted}
+    columns = []
+    for position, cell in enumerate(cells):
+        name = cell.strip().strip("\"'").strip()
+        if not name or name.startswith("Unnamed: "):
+            columns.append(f"{_UNNAMED}{position}")
+        else:
+            columns.append(known.get(name.casefold(), name))
+    return columns
 
 
 def split_images(path: Path, rows: CsvRows) -> tuple[pd.DataFrame, np.ndarray]:
@@ -110,10 +139,10 @@ def split_images(path: Path, rows: CsvRows) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def to_numbers(path: Path, table: pd.DataFrame, column: str) -> np.ndarray:
-    """Return a text column as (N,) float64, NaN for empty cells; DataError for other text."""
+    """Return a text column as (N,) float64, NaN where missing; DataError for other text."""
     text = table[column].str.strip()
     values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
-    wrong = (np.isnan(values) & ~text.str.lower().isin(["", "nan"])) | np.isinf(values)
+    wrong = (np.isnan(values) & ~text.str.lower().isin(_MISSING)) | np.isinf(values)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         fail(path, row, column, f"{text.iloc[row][:40]!r} is not a number")
@@ -123,7 +152,8 @@ def to_numbers(path: Path, table: pd.DataFrame, column: str) -> np.ndarray:
 def to_integers(path: Path, table: pd.DataFrame, column: str) -> np.ndarray:
     """Return a text column as (N,) int64; DataError for anything but a whole number."""
     text = table[column].str.strip()
-    wrong = ~text.str.fullmatch(r"\d{1,18}")
+    text = text.str.replace(r"\.0+$", "", regex=True)  # pandas writes whole numbers as 1.0
+    wrong = ~text.str.fullmatch(r"[0-9]{1,18}")
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         fail(path, row, column, f"{text.iloc[row][:40]!r} is not a whole number")
@@ -144,6 +174,7 @@ def check_columns(path: Path, columns: Sequence[str], wanted: Sequence[str]) -> 
     for name in wanted:
         if name not in columns:
             text = ",".join(columns)
+            text = text.replace(_UNNAMED, "")
             shown = text if len(text) <= 80 else text[:77] + "…"
             raise DataError(f"{path} has no column {name}: its header is {shown}")
 

@@ -5,13 +5,14 @@ Parsing is done by ``csv_format``, caching by ``cache``.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fkd_kaggle import files
-from fkd_kaggle.data import array_folder, faces
+from fkd_kaggle.data import array_folder, faces, plausibility
 from fkd_kaggle.data.cache import file_stamp, load_cached, read_cache_record
 from fkd_kaggle.data.csv_format import parse_lookup, parse_test, parse_training
 from fkd_kaggle.data.faces import Faces, Lookup
@@ -48,6 +49,29 @@ def read_training(data_dir: Path) -> Faces:
     arrays = load_cached(data_dir / "training.csv", parse_training)
     count = len(arrays["images"])
     return Faces(arrays["images"], arrays["keypoints"], np.arange(1, count + 1))
+
+
+def read_plausible_training(data_dir: Path, *, accept_implausible: bool = False) -> Faces:
+    """Read training.csv and refuse labels that are not pixels of the faces.
+
+    Parameters
+    ----------
+    data_dir
+        The data folder.
+    accept_implausible
+        Whether to refuse only data without any label.
+
+    Raises
+    ------
+    DataError
+        As ``read_training`` and ``plausibility.check_training``.
+    """
+    training = read_training(data_dir)
+    try:
+        plausibility.check_training(training, accept=accept_implausible)
+    except DataError as error:
+        raise DataError(f"{data_dir}{os.sep}{error}") from None
+    return training
 
 
 def read_test(data_dir: Path) -> Faces:
@@ -114,15 +138,23 @@ def count_queries(data_dir: Path, training_faces: Faces) -> np.ndarray:
     return counts
 
 
-def check_data_folder(data_dir: Path) -> DataSummary:
+def check_data_folder(data_dir: Path, *, accept_implausible: bool = False) -> DataSummary:
     """Read and check all files of a data folder, which also fills the cache.
+
+    Parameters
+    ----------
+    data_dir
+        The data folder.
+    accept_implausible
+        As for ``read_plausible_training``.
 
     Raises
     ------
     DataError
-        A file is missing or wrong, or the lookup table queries a missing face.
+        A file is missing or wrong, labels are implausible, or the lookup table queries a missing
+        face.
     """
-    training = read_training(data_dir)
+    training = read_plausible_training(data_dir, accept_implausible=accept_implausible)
     test, lookup = read_test_and_lookup(data_dir)
     train_annotators, test_annotators = training.annotators, lookup.annotators(test.ids)
     return DataSummary(

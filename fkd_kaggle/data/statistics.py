@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from fkd_kaggle.data import folds, outliers
+from fkd_kaggle.data import folds, outliers, plausibility
 from fkd_kaggle.data.faces import Faces
+from fkd_kaggle.errors import DataError
 from fkd_kaggle.keypoints import COMPLETE, KEYPOINT_NAMES, PARTIAL
 
 _MAX_OUTLIERS: Final = 200
@@ -43,6 +44,8 @@ class DatasetStatistics:
     """(N, 15, 2) float64 pixels where each label is expected, NaN where unknown."""
     groups: np.ndarray
     """(N,) int64 group numbers, equal for near-duplicates."""
+    warning: str = ""
+    """Why training on these faces is refused; empty if it is not."""
 
 
 def dataset_statistics(training: Faces, test: Faces | None) -> DatasetStatistics:
@@ -62,7 +65,17 @@ def dataset_statistics(training: Faces, test: Faces | None) -> DatasetStatistics
         find_label_outliers(training, expected, distances),
         expected,
         groups,
+        _warning(training),
     )
+
+
+def _warning(training: Faces) -> str:
+    """Return why the labels are implausible; empty if they are not."""
+    try:
+        plausibility.check_training(training)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def label_patterns(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

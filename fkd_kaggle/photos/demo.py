@@ -130,9 +130,7 @@ class _Answers:
         """Return the faces of a webcam's next frame."""
 
         def track() -> list[PhotoFace]:
-            tracker = self._trackers.pop(session, None) or FaceTracker(
-                self.model, live=True
-            )
+            tracker = self._trackers.pop(session, None) or FaceTracker(self.model, live=True)
             self._trackers[session] = tracker
             while len(self._trackers) > MAX_SESSIONS:
                 self._trackers.popitem(last=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Collection, Mapping
@@ -25,9 +26,20 @@ from fkd_kaggle.recipes.schema import (
     OfflineCopy,
     Recipe,
 )
-from fkd_kaggle.recipes.validation import check_keys, check_recipe
+from fkd_kaggle.recipes.validation import check_ensemble_settings, check_keys, check_recipe
 
 _RECIPES_PACKAGE = "fkd_kaggle.recipes"
+
+_MAX_BYTES = 1 << 20
+"""Largest recipe file."""
+
+_MAX_DEPTH = 12
+"""Deepest nesting of tables and lists; recipes need four levels."""
+
+_MAX_NAME = 150
+"""Longest name of a recipe in bytes. File systems allow 255, and names get additions."""
+
+_NESTED = "tables and lists are nested too deeply"
 
 _RECIPE_KEYS = [item.name for item in fields(Recipe) if item.name not in ("name", "code")]
 """Keys of a recipe file."""
@@ -62,26 +74,15 @@ def load_recipe(name: str) -> Recipe | Ensemble:
     RecipeError
         No such name or file, or a wrong key, an unknown name or a value out of range.
     """
-    found = re.fullmatch(r"(.+?\.toml|[^:]+)(?::(.*))?", name, re.DOTALL)
-    stem, changes = (found[1], found[2]) if found else (name, None)
-    content, title, where = _file(stem)
-    try:
-        values = tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{where} is not valid TOML: {error}") from None
-    is_ensemble = "members" in values
-    renamed.warn_of_old_names(values, where, ensemble=is_ensemble)
-    to_new = renamed.ensemble_to_new if is_ensemble else renamed.recipe_to_new
-    values = to_new(values)
-    if changes is not None:
-        where = f"recipe {name}"
-        values = to_new(_with_changes(values, changes, where, is_ensemble, _folder(stem)))
-        values.pop("reached", None)  # measured with the unchanged recipe
-        # Not formatting.file_stem, which joins hyphens: names of members must not change.
-        title = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{title}-{changes}").strip("-")
-    if is_ensemble:
-        return _ensemble(values, title, where)
-    return _recipe(_with_code(values, _folder(stem), where), title, where)
+    return _load(name, is_member=False)
+
+
+def limit_length(name: str) -> str:
+    """Return a name short enough for file names; a digest replaces the end of a long name."""
+    if len(name.encode("utf-8", "surrogateescape")) <= _MAX_NAME:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{name[: _MAX_NAME // 2]}-{digest}"
 
 
 def recipe_text(name: str) -> str:
@@ -111,16 +112,68 @@ def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
     return Recipe(**{**values, "augmentation": augmentation, "offline_augmentation": copies})
 
 
+def _load(name: str, *, is_member: bool) -> Recipe | Ensemble:
+    """Load a recipe, or an ensemble that is not a member of another one (nor of itself)."""
+    found = re.fullmatch(r"(.+?\.toml|[^:]+)(?::(.*))?", name, re.DOTALL)
+    stem, changes = (found[1], found[2]) if found else (name, None)
+    content, title, where = _file(stem)
+    values = _parse(content, where)
+    is_ensemble = "members" in values
+    if is_ensemble and is_member:
+        raise RecipeError(f"member {name!r} is itself an ensemble")
+    renamed.warn_of_old_names(values, where, ensemble=is_ensemble)
+    to_new = renamed.ensemble_to_new if is_ensemble else renamed.recipe_to_new
+    values = to_new(values)
+    if changes is not None:
+        where = f"recipe {name}"
+        values = to_new(_with_changes(values, changes, where, is_ensemble, _folder(stem)))
+        values.pop("reached", None)  # measured with the unchanged recipe
+        # Not formatting.file_stem, which joins hyphens: names of members must not change.
+        title = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{title}-{changes}").strip("-")
+    title = limit_length(title)
+    if is_ensemble:
+        return _ensemble(values, title, where)
+    return _recipe(_with_code(values, _folder(stem), where), title, where)
+
+
+def _parse(content: str, where: str) -> dict[str, Any]:
+    """Return the values of a TOML text."""
+    try:
+        values = tomllib.loads(content)
+    except RecursionError:
+        raise RecipeError(f"{where}: {_NESTED}") from None
+    except ValueError as error:  # also for integers of more than 4,300 digits
+        raise RecipeError(f"{where} is not valid TOML: {error}") from None
+    level: list[Any] = [values]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            item
+            for value in level
+            if isinstance(value, dict | list)
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise RecipeError(f"{where}: {_NESTED}")
+    return values
+
+
 def _file(name: str) -> tuple[str, str, str]:
     """Return the text of a file, the name of its recipe, and what messages call the file."""
     if name.endswith(".toml"):
         path = Path(name)
-        if not path.is_file():
-            raise RecipeError(f"recipe file {name} does not exist")
         try:
-            return path.read_text(encoding="utf-8"), path.stem, name
-        except UnicodeDecodeError:
+            if not path.is_file():
+                what = "is a folder" if path.is_dir() else "does not exist"
+                raise RecipeError(f"recipe file {name} {what}")
+            if path.stat().st_size > _MAX_BYTES:
+                raise RecipeError(f"{name} is no recipe: it is larger than {_MAX_BYTES >> 10} kB")
+            return path.read_text(encoding="utf-8-sig"), path.stem, name
+        except UnicodeError:
             raise RecipeError(f"{name} is not valid TOML: it is not UTF-8 text") from None
+        except OSError as error:
+            raise RecipeError(f"cannot read the recipe {name}: {error.strerror}") from None
+        except ValueError as error:  # a path with a NUL
+            raise RecipeError(f"cannot read the recipe {name!r}: {error}") from None
     if name not in recipe_names():
         raise RecipeError(
             unknown_name("recipe", name, recipe_names()) + "; or give the path of a .toml file"
@@ -184,7 +237,7 @@ def _with_changes(
             raise RecipeError(f"{where}: {change!r} should be KEY=VALUE, as in epochs=20")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = text.strip()
         if isinstance(value, str) and user_code.is_reference(value):
             value = str(Path.cwd() / value)
@@ -282,7 +335,9 @@ def _ensemble(values: dict[str, Any], name: str, where: str) -> Ensemble:
         raise RecipeError(f"{where}: members is empty")
     if (blend := values.get("blend", "simplex")) not in BLENDS:
         raise RecipeError(f"{where}: " + unknown_name("blend", blend, BLENDS))
-    return Ensemble(**{"name": name, **values, "members": members})
+    ensemble = Ensemble(**{"name": name, **values, "members": members})
+    check_ensemble_settings(ensemble, where)
+    return ensemble
 
 
 def _ensemble_member(line: Any, where: str) -> EnsembleMember:
@@ -291,9 +346,11 @@ def _ensemble_member(line: Any, where: str) -> EnsembleMember:
         raise RecipeError(f'{where}: each of members must look like {{recipe = "heatmap"}}')
     settings = {key: value for key, value in line.items() if key != "name"}
     check_keys(settings, EnsembleMember, f"{where}, members")
-    recipe = load_recipe(line["recipe"])
-    if not isinstance(recipe, Recipe):
-        raise RecipeError(f"{where}: member {line['recipe']!r} is itself an ensemble")
+    try:
+        recipe = _load(line["recipe"], is_member=True)
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from None
+    assert isinstance(recipe, Recipe)
     if (name := line.get("name")) is not None:
         if not isinstance(name, str) or not name or file_stem(name) != name:
             raise RecipeError(

@@ -11,9 +11,13 @@ from typing import Any
 
 from fkd_kaggle.errors import RecipeError, unknown_name
 from fkd_kaggle.recipes import renamed
-from fkd_kaggle.recipes.loading import load_recipe, recipe_from_dict
+from fkd_kaggle.recipes.loading import limit_length, load_recipe, recipe_from_dict
 from fkd_kaggle.recipes.schema import DEFAULT, PRECISIONS, SPLITS, Ensemble, EnsembleMember, Recipe
-from fkd_kaggle.recipes.validation import check_recipe, splits_after_augmentation
+from fkd_kaggle.recipes.validation import (
+    check_ensemble_settings,
+    check_recipe,
+    splits_after_augmentation,
+)
 
 SEEDS = 2**32
 """Number of random seeds: NumPy, scikit-learn and Keras take 0 to 2**32 - 1."""
@@ -139,7 +143,8 @@ def _combine(loaded: Sequence[Recipe | Ensemble], folds: int | None) -> Ensemble
         lines: list[EnsembleMember] = []
         for item in loaded:
             lines += item.members if isinstance(item, Ensemble) else [EnsembleMember(item)]
-        ensemble = Ensemble("+".join(item.name for item in loaded), tuple(lines))
+        name = limit_length("+".join(item.name for item in loaded))
+        ensemble = Ensemble(name, tuple(lines))
         if len(lines) == 1 and folds is None:
             ensemble = _with_published_split(ensemble)
     names = [line.recipe.name for line in ensemble.members]
@@ -178,7 +183,4 @@ def _check_ensemble(ensemble: Ensemble) -> None:
                     "split = 'after-augmentation' needs recipes with offline_augmentation and "
                     f"held_out, which {line.recipe.name} lacks"
                 )
-    if not 0 <= ensemble.held_out < 1:
-        raise RecipeError(f"held_out is a share: 0 or more, below 1, not {ensemble.held_out}")
-    if ensemble.folds < 2:
-        raise RecipeError(f"folds must be at least 2, not {ensemble.folds}: one is held out")
+    check_ensemble_settings(ensemble, "the command line")

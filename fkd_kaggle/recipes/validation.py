@@ -13,7 +13,7 @@ from typing import Any, Final, get_origin, get_type_hints
 from fkd_kaggle import models, user_code
 from fkd_kaggle.data.imputation import IMPUTATIONS
 from fkd_kaggle.data.metrics import METRICS
-from fkd_kaggle.errors import RecipeError, unknown_name
+from fkd_kaggle.errors import DataError, RecipeError, unknown_name
 from fkd_kaggle.keypoints import REGIONS, TARGET_SCALES
 from fkd_kaggle.nn.losses import LOSSES
 from fkd_kaggle.recipes.schema import (
@@ -24,6 +24,7 @@ from fkd_kaggle.recipes.schema import (
     ROWS,
     SCHEDULES,
     SPLITS,
+    Ensemble,
     EnsembleMember,
     Recipe,
 )
@@ -37,6 +38,27 @@ _NOT_NEGATIVE: Final = (
     "heatmap_loss",
     "outlier_deviations",
 )
+
+_LARGEST: Final = {
+    "epochs": 1_000_000,
+    "batch_size": 1_000_000,
+    "patience": 1_000_000,
+    "learning_rate": 1_000,
+    "loss_width": 1_000_000,
+    "weight_decay": 1_000,
+    "clip_norm": 1_000_000,
+    "heatmap_loss": 1_000_000,
+}
+"""Larger values are typing errors; a batch of a billion faces only fills the memory."""
+
+_LARGEST_OPTION: Final = 1_000_000
+
+_MAX_COUNT: Final = 1_000
+"""Largest number of folds, and of seeds of a recipe."""
+
+_MAX_NUMBER: Final = 1e9
+
+_USUAL_BATCH: Final = 256
 
 _PROBABILITIES: Final = ("flip", "random_erasing", "zoom_out", "blur")
 """Keys of an augmentation."""
@@ -104,6 +126,76 @@ def check_recipe(recipe: Recipe, where: str) -> None:
         )
 
 
+def check_ensemble_settings(ensemble: Ensemble, where: str) -> None:
+    """Refuse folds, shares and seeds of an ensemble that are out of range.
+
+    Parameters
+    ----------
+    ensemble
+        An ensemble whose recipes were checked by ``check_recipe``.
+    where
+        What messages call the ensemble's file.
+
+    Raises
+    ------
+    RecipeError
+        Names the key and what is allowed.
+    """
+    if ensemble.folds < 2:
+        raise RecipeError(
+            f"{where}: folds must be at least 2, not {ensemble.folds}: one is held out"
+        )
+    if ensemble.folds > _MAX_COUNT:
+        raise RecipeError(f"{where}: folds must be at most {_MAX_COUNT:,}, not {ensemble.folds}")
+    if not 0 <= ensemble.trained_folds <= ensemble.folds:
+        raise RecipeError(
+            f"{where}: trained_folds must be from 0 (all) to folds = {ensemble.folds}, not "
+            f"{ensemble.trained_folds}"
+        )
+    if not 0 <= ensemble.held_out < 1:
+        raise RecipeError(
+            f"{where}: held_out is a share: 0 or more, below 1, not {ensemble.held_out}"
+        )
+    if ensemble.minutes < 0:
+        raise RecipeError(f"{where}: minutes must not be negative, not {ensemble.minutes}")
+    for member in ensemble.members:
+        if not 0 < member.share <= _MAX_NUMBER:
+            raise RecipeError(f"{where}, members: share must be above 0, not {member.share}")
+        if not 1 <= member.seeds <= _MAX_COUNT:
+            raise RecipeError(
+                f"{where}, members: seeds must be from 1 to {_MAX_COUNT}, not {member.seeds}"
+            )
+
+
+def check_fits(ensemble: Ensemble, faces: int) -> None:
+    """Refuse an ensemble that the number of training faces is too small for.
+
+    Raises
+    ------
+    DataError
+        There are more folds than faces.
+    RecipeError
+        A batch has more faces than the data set.
+    """
+    check_fold_count(ensemble.folds, faces)
+    for member in ensemble.members:
+        batch_size = member.recipe.batch_size
+        # A small data set fills a batch of the usual size by repeating its faces.
+        if batch_size > max(faces, _USUAL_BATCH):
+            raise RecipeError(
+                f"recipe {member.recipe.name}: batch_size = {batch_size} is more than the "
+                f"{faces} training faces: choose at most {max(faces, _USUAL_BATCH)}"
+            )
+
+
+def check_fold_count(folds: int | None, faces: int) -> None:
+    """Raise DataError if there are more folds than faces."""
+    if folds is not None and folds > faces:
+        raise DataError(
+            f"{faces} training faces are too few for {folds} folds: ask for fewer with --folds"
+        )
+
+
 def splits_after_augmentation(recipe: Recipe) -> bool:
     """Say whether the recipe has what ``split = "after-augmentation"`` needs."""
     return bool(recipe.offline_augmentation and recipe.held_out)
@@ -136,9 +228,9 @@ def check_keys(values: Mapping[str, Any], kind: type, where: str) -> None:
         origin = get_origin(types[key]) or types[key]
         text, accepted = _KINDS.get(origin, ("a table", dict))
         if not isinstance(value, accepted) or (isinstance(value, bool) and accepted is not bool):
-            raise RecipeError(f"{where}: {key} must be {text}, not {value!r}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise RecipeError(f"{where}: {key} must be {text}, not {value}")
+            raise RecipeError(f"{where}: {key} must be {text}, not {_shorten(value)}")
+        if isinstance(value, int | float) and not _is_usable_number(value):
+            raise RecipeError(f"{where}: {key} must be {text}, not {_shorten(value)}")
 
 
 def allowed_values() -> dict[str, tuple[str, ...]]:
@@ -195,10 +287,21 @@ def _check_options(recipe: Recipe, where: str) -> None:
             isinstance(element, kind) and isinstance(element, bool) <= (kind in (bool, object))
             for element in elements
         ):
-            raise RecipeError(f"{where}: options.{option} must be {text}, not {value!r}")
+            raise RecipeError(f"{where}: options.{option} must be {text}, not {_shorten(value)}")
+        for element in elements:
+            if isinstance(element, int | float) and not abs(element) <= _LARGEST_OPTION:
+                raise RecipeError(
+                    f"{where}: options.{option} must be at most {_LARGEST_OPTION:,}, not "
+                    f"{_shorten(value)}"
+                )
 
 
 def _check_ranges(recipe: Recipe, where: str) -> None:
+    for key, largest in _LARGEST.items():
+        if getattr(recipe, key) > largest:
+            raise RecipeError(
+                f"{where}: {key} must be at most {largest:,}, not {getattr(recipe, key):.6g}"
+            )
     for key in _POSITIVE:
         if getattr(recipe, key) <= 0:
             raise RecipeError(f"{where}: {key} must be above 0, not {getattr(recipe, key)}")
@@ -216,6 +319,8 @@ def _check_augmentation(recipe: Recipe, where: str) -> None:
         value = getattr(augmentation, part.name)
         if not isinstance(value, str) and value < 0:
             raise RecipeError(f"{where}: augmentation.{part.name} must not be negative")
+        if not isinstance(value, str) and value > _LARGEST_OPTION:
+            raise RecipeError(f"{where}: augmentation.{part.name} must be at most 1,000,000")
     if max(getattr(augmentation, key) for key in _PROBABILITIES) > 1:
         raise RecipeError(
             f"{where}: augmentation.{', '.join(_PROBABILITIES)} are probabilities: at most 1"
@@ -224,3 +329,21 @@ def _check_augmentation(recipe: Recipe, where: str) -> None:
         raise RecipeError(
             f"{where}: augmentation.{' and '.join(_BELOW_ONE)} must be below 1: 0.2 is ×0.8 to ×1.2"
         )
+
+
+def _is_usable_number(value: float) -> bool:
+    """Say whether a number is finite and below 1e18, so that it fits the types of arrays."""
+    return (
+        math.isfinite(value) and abs(value) < 1e18
+        if isinstance(value, float)
+        else (abs(value) < 10**18)
+    )
+
+
+def _shorten(value: object) -> str:
+    """Return a value as text of at most 60 characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # integers of more than 4,300 digits; deep nesting
+        return "a value that is too long to show"
+    return text if len(text) <= 60 else text[:59] + "…"

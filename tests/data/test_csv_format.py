@@ -201,3 +201,100 @@ def test_the_error_for_a_stray_quote_is_short(data_dir: Path) -> None:
     with pytest.raises(DataError) as caught:
         dataset.read_lookup(data_dir)
     assert len(str(caught.value)) < 2000
+
+
+def as_excel(text: str) -> str:
+    """Return a CSV as Excel saves it where the decimal point is a comma."""
+    return "sep=;\r\n" + text.replace(",", ";").replace(".", ",").replace("\n", "\r\n")
+
+
+def with_index(text: str) -> str:
+    """Return a CSV as pandas saves it with its index."""
+    header, *rows = text.splitlines()
+    return "\n".join([f",{header}", *(f"{number},{row}" for number, row in enumerate(rows))]) + "\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.encode("utf-16"),
+        lambda text: text.encode("utf-16-le"),
+        lambda text: text.encode("utf-8-sig"),
+        lambda text: text.replace("\n", "\r").encode(),
+        lambda text: text.replace(",", "\t").encode("utf-16"),
+        lambda text: as_excel(text).encode("utf-8-sig"),
+        lambda text: with_index(text).encode(),
+        lambda text: with_index(with_index(text)).encode(),
+        lambda text: with_index(text).replace(",left_eye", "Unnamed: 0,left_eye", 1).encode(),
+        lambda text: text.replace("\n", ",\n").encode(),
+        lambda text: text.replace("left_eye_center_x", "Left_Eye_Center_X", 1).encode(),
+        lambda text: text.replace(",,", ",NaN,").replace(",NaN,,", ",NaN,n/a,").encode(),
+        lambda text: text.replace(",,", ",NULL,").replace(",NULL,,", ",NULL,<NA>,").encode(),
+    ],
+    ids=[
+        "utf-16",
+        "utf-16 without mark",
+        "utf-8 with mark",
+        "carriage returns",
+        "unicode text of Excel",
+        "semicolons and decimal commas",
+        "pandas index",
+        "two pandas indices",
+        "unnamed column",
+        "trailing comma",
+        "letter case",
+        "spellings of NaN",
+        "spellings of NULL",
+    ],
+)
+def test_files_of_other_programs_are_read_the_same(
+    data_dir: Path, change: Callable[[str], bytes]
+) -> None:
+    before = dataset.read_training(data_dir)
+    images, keypoints = before.images.copy(), before.keypoints.copy()
+    path = data_dir / "training.csv"
+    path.write_bytes(change(path.read_text()))
+    after = dataset.read_training(data_dir)
+    np.testing.assert_array_equal(after.images, images)
+    np.testing.assert_array_equal(after.keypoints, keypoints)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04 rest", "is a zip file: unpack it"),
+        (b"\x1f\x8b\x08 rest", "packed with gzip: unpack it"),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"\xd0\xcf\x11\xe0 rest", "an Excel file: save it as CSV"),
+        (b"\xff\xfea", "is not text"),
+    ],
+)
+def test_files_that_are_no_csv_are_refused(data_dir: Path, content: bytes, message: str) -> None:
+    for name in ("training", "test", "IdLookupTable"):
+        (data_dir / f"{name}.csv").write_bytes(content)
+    for read in (dataset.read_training, dataset.read_test, dataset.read_lookup):
+        with pytest.raises(DataError, match=message):
+            read(data_dir)
+
+
+@pytest.mark.parametrize("value", ["1_0", "0x1F", "１２", "1,5", "1 000", "1e400", "--1", "true"])
+def test_texts_that_only_look_like_numbers_are_refused(data_dir: Path, value: str) -> None:
+    path = data_dir / "training.csv"
+    lines = path.read_text().split("\n")
+    lines[1] = f'"{value}"' + lines[1][lines[1].index(",") :]
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"row 1, column left_eye_center_x: .* is not a number"):
+        dataset.read_training(data_dir)
+
+
+def test_test_and_lookup_with_a_pandas_index_are_read(data_dir: Path) -> None:
+    before, lookup = dataset.read_test(data_dir), dataset.read_lookup(data_dir)
+    path = data_dir / "test.csv"
+    path.write_text(with_index(path.read_text()))
+    table = data_dir / "IdLookupTable.csv"
+    rows = table.read_text().replace("\r", "").splitlines()
+    text = "\n".join([rows[0], *(f"{row}," for row in rows[1:])]) + "\n"
+    table.write_text(with_index(text))
+    np.testing.assert_array_equal(dataset.read_test(data_dir).images, before.images)
+    np.testing.assert_array_equal(dataset.read_lookup(data_dir).features, lookup.features)

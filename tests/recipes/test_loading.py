@@ -206,3 +206,69 @@ def test_a_member_of_an_ensemble_can_be_renamed(tmp_path: Path) -> None:
     path.write_text('members = [{ recipe = "deep15", name = "a/b" }]', encoding="utf-8")
     with pytest.raises(RecipeError, match="name must consist of letters"):
         loading.load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('members = [{ recipe = "SELF" }]', "is itself an ensemble"),
+        ("options = { a = " + "[" * 40 + "]" * 40 + " }", "nested too deeply"),
+        ("options = { a = " + "[" * 5000 + "]" * 5000 + " }", "nested too deeply"),
+        ("epochs = " + "9" * 5000, "not valid TOML"),
+        ("epochs = " + "9" * 400, "epochs must be a whole number"),
+        ("learning_rate = " + "9" * 400, "learning_rate must be a number"),
+        ("learning_rate = nan", "learning_rate must be a number"),
+        ("batch_size = 1000000000", "batch_size must be at most 1,000,000"),
+        ("options = { width = 10000000000 }", "options.width must be at most"),
+        ("options = { width = " + "9" * 400 + " }", "options.width must be at most"),
+        ("[augmentation]\nrotation = 1e15", "augmentation.rotation must be at most"),
+        ('members = [{ recipe = "deep15", seeds = -1 }]', "seeds must be from 1"),
+        ('members = [{ recipe = "deep15", seeds = 100000 }]', "seeds must be from 1 to 1000"),
+        ('members = [{ recipe = "deep15", share = -2.0 }]', "share must be above 0"),
+        ('folds = -3\nmembers = [{ recipe = "deep15" }]', "folds must be at least 2"),
+        ('folds = 1000000\nmembers = [{ recipe = "deep15" }]', "folds must be at most 1,000"),
+        (
+            'folds = 3\ntrained_folds = 4\nmembers = [{ recipe = "deep15" }]',
+            "trained_folds must be from 0 (all) to folds = 3",
+        ),
+        ('held_out = 1.5\nmembers = [{ recipe = "deep15" }]', "held_out is a share"),
+        ('minutes = -5\nmembers = [{ recipe = "deep15" }]', "minutes must not be negative"),
+    ],
+)
+def test_impossible_recipes_are_refused_in_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(text.replace("SELF", path.as_posix()))
+    with pytest.raises(RecipeError) as caught:
+        loading.load_recipe(str(path))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
+
+
+def test_two_ensembles_that_contain_each_other_are_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.toml", tmp_path / "b.toml"
+    first.write_text(f'members = [{{ recipe = "{second.as_posix()}" }}]')
+    second.write_text(f'members = [{{ recipe = "{first.as_posix()}" }}]')
+    with pytest.raises(RecipeError, match="is itself an ensemble"):
+        loading.load_recipe(str(first))
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_bytes(b"\xef\xbb\xbfepochs = 3\n")
+    recipe = loading.load_recipe(str(tmp_path / "own.toml"))
+    assert isinstance(recipe, Recipe)
+    assert recipe.epochs == 3
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".toml", "a\0b.toml", "."])
+def test_names_that_no_file_can_have_are_refused(name: str) -> None:
+    with pytest.raises(RecipeError):
+        loading.load_recipe(name)
+
+
+def test_a_long_name_is_shortened() -> None:
+    recipe = loading.load_recipe("deep15:description='" + "long " * 100 + "'")
+    assert isinstance(recipe, Recipe)
+    assert len(recipe.name) < 150
