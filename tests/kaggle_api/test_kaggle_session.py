@@ -588,6 +588,15 @@ def test_a_file_that_kaggle_cannot_score_ends_with_its_reason(
     assert f"could not score {csv.name}: " in str(refused(lambda: competition.wait_for_score(ref)))
 
 
+def test_a_score_is_asked_for_by_number(
+    competition: Competition, practice: PracticeKaggle, csv: Path
+) -> None:
+    """The list of submissions can have many pages."""
+    ref = competition.submit(csv, "")
+    practice.faults.add("500:path=ListSubmissions,times=all")
+    assert competition.wait_for_score(ref).public_score == 0.0
+
+
 def test_waiting_for_a_score_ends(competition: Competition, waits: Waits) -> None:
     told: list[float] = []
     message = str(refused(lambda: competition.wait_for_score(99, timeout=60, on_wait=told.append)))
