@@ -183,7 +183,7 @@ def _verdict(label: np.ndarray, evidence: LabelEvidence, row: int, point: int) -
     predicted = shape * of_model / max(of_label, 1e-6)
     if shape > _UNUSUAL and model > _UNUSUAL and predicted < shape / 2:
         return WRONG_LABEL
-    if model > _UNUSUAL and predicted > max(shape, _UNUSUAL):
+    if model > _UNUSUAL and predicted > max(1.5 * shape, _UNUSUAL):
         return WRONG_MODEL
     return UNDECIDED
 

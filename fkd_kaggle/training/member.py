@@ -7,6 +7,7 @@ out-of-fold and test predictions. Knows nothing about other members or the blend
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fkd_kaggle.data import corrections, dataset, metrics, outliers
+from fkd_kaggle.data.corrections import Correction
 from fkd_kaggle.data.dataset import count_queries, read_test_if_present
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.files import delete_temporary_files
 from fkd_kaggle.recipes.plans import Member
+from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs.corrections import load_run_corrections
 from fkd_kaggle.runs.folder import Run, load_folds
 from fkd_kaggle.runs.members import member_progress
@@ -51,8 +54,28 @@ class TrainingData:
     """The training faces with the run's corrections of labels, on which members are trained; None
     without corrections."""
     label_deviations: np.ndarray | None = None
-    """(N, 15) from ``outliers.label_deviations``, for recipes with ``outlier_deviations``; None
-    without predictions of an earlier run."""
+    """(N, 15) from ``outliers.label_deviations``, for recipes with ``outlier_deviations``; 0 for
+    labels that the user has checked; None without predictions of an earlier run."""
+
+    def faces_for(self, recipe: Recipe) -> Faces:
+        """Return the N training faces with the labels that a recipe is trained on.
+
+        Raises
+        ------
+        RecipeError
+            The recipe leaves out outliers, and the run has no predictions of an earlier run.
+        """
+        faces = self.corrected or self.training
+        if not recipe.outlier_deviations:
+            return faces
+        if self.label_deviations is None:
+            raise RecipeError(
+                f"recipe {recipe.name} has outlier_deviations, which needs predictions: name an "
+                "earlier run of the same data with --predictions-from"
+            )
+        outlying = np.nan_to_num(self.label_deviations) > recipe.outlier_deviations
+        keypoints = np.where(outlying[..., None], np.nan, faces.keypoints)
+        return Faces(faces.images, keypoints.astype(np.float32), faces.ids)
 
 
 def read_training_data(run: Run, data_dir: Path) -> TrainingData:
@@ -82,9 +105,7 @@ def read_training_data(run: Run, data_dir: Path) -> TrainingData:
         read_test_if_present(data_dir),
         count_queries(data_dir, training),
         corrections.apply_corrections(training, found) if found else None,
-        None
-        if reference is None
-        else outliers.label_deviations(training.keypoints, training.annotators, reference),
+        None if reference is None else _label_deviations(training, found, reference),
     )
 
 
@@ -134,7 +155,7 @@ def train_member(
     started, before = time.monotonic(), member_progress(run, member).seconds
     delete_temporary_files(run.member_folder(member.name))
     held_out = data.training.take(np.nonzero(data.held_out == member.fold)[0])
-    others = _trained_labels(data, member).take(np.nonzero(data.held_out != member.fold)[0])
+    others = data.faces_for(member.recipe).take(np.nonzero(data.held_out != member.fold)[0])
     prepared = preprocessing.prepare_faces(
         member.recipe, others, run.plan.ensemble.split, member.seed
     )
@@ -163,28 +184,14 @@ def train_member(
     return duration - (progress.seconds - before)
 
 
-def _trained_labels(data: TrainingData, member: Member) -> Faces:
-    """Return the faces with the labels that a member is trained on.
-
-    Raises
-    ------
-    RecipeError
-        The recipe leaves out outliers, and the run has no predictions of an earlier run.
-    """
-    faces = data.corrected or data.training
-    limit = member.recipe.outlier_deviations
-    if not limit:
-        return faces
-    if data.label_deviations is None:
-        raise RecipeError(
-            f"recipe {member.recipe.name} has outlier_deviations, which needs predictions: name an "
-            "earlier run of the same data with --predictions-from"
-        )
-    # A moved label is right although the original is an outlier.
-    same = (faces.keypoints == data.training.keypoints).all(-1)
-    outlying = same & (np.nan_to_num(data.label_deviations) > limit)
-    keypoints = np.where(outlying[..., None], np.nan, faces.keypoints)
-    return Faces(faces.images, keypoints.astype(np.float32), faces.ids)
+def _label_deviations(
+    training: Faces, found: Sequence[Correction], reference: np.ndarray
+) -> np.ndarray:
+    """Return (N, 15) deviations of labels; 0 for those that the user has corrected or confirmed."""
+    deviations = outliers.label_deviations(training.keypoints, training.annotators, reference)
+    for correction in found:
+        deviations[correction.row - 1, correction.keypoint] = 0.0
+    return deviations
 
 
 def _score(predictions: np.ndarray, faces: Faces, query_counts: np.ndarray) -> float:

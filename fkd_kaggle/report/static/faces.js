@@ -30,8 +30,8 @@
   function mark(context, shape, point, color, scale) {
     if (!point) return;
     // The centre of the top left pixel is (0, 0).
-    const x = (point[0] + .5) * scale, y = (point[1] + .5) * scale, r = 4;
-    for (const [style, width] of [["#000a", 4], [color, 2]]) {
+    const x = (point[0] + .5) * scale, y = (point[1] + .5) * scale, r = 6;
+    for (const [style, width] of [["#000b", 5.5], [color, 3]]) {
       context.strokeStyle = style;
       context.lineWidth = width;
       context.beginPath();
