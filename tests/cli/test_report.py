@@ -51,11 +51,9 @@ def test_wrong_runs_are_refused_with_one_line(
 
 
 def test_explore_shows_corrected_labels(fkd: Command, report_data: Path, tmp_path: Path) -> None:
-    path = tmp_path / "corrections.csv"
+    path, out = tmp_path / "corrections.csv", tmp_path / "out"
     path.write_text("row,keypoint,x,y\n1,nose_tip,40,41\n2,nose_tip,,\n")
-    result = fkd(
-        "explore", "--data-dir", report_data, "-o", tmp_path / "out", "--corrections", path
-    )
+    result = fkd("explore", "--data-dir", report_data, "-o", out, "--corrections", path)
     assert result.code == 0, result.all
     page = (out / "explore.html").read_text(encoding="utf-8")
     assert "1 moved, 1 dropped" in page
