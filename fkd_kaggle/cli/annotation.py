@@ -9,8 +9,8 @@ import typer
 
 from fkd_kaggle.cli import options
 from fkd_kaggle.cli.photos import RunOption, print_skipped, show_photo_progress
-from fkd_kaggle.display.console import make_console, print_line
-from fkd_kaggle.errors import FkdError
+from fkd_kaggle.display.console import INTERRUPTED, make_console, print_line
+from fkd_kaggle.errors import DataError, FkdError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fkd_kaggle.photos.auto_annotation import AnnotationResult, Targets
     from fkd_kaggle.photos.photo_inputs import PhotoInputs
     from fkd_kaggle.photos.references import ReferenceModel
+    from fkd_kaggle.photos.video import VideoResult
 
 _MAX_FACE_LINES = 40
 
@@ -123,6 +124,8 @@ def annotate(
     from fkd_kaggle.photos import photo_inputs, references
 
     found = photo_inputs.collect_inputs(inputs)
+    if found.videos:
+        _check_videos(found, model, csv, json)
     targets = _targets(found, output, csv, json, draw, replace=force)
     # A printed result must be the only text on standard output.
     console = make_console(stderr=Path("-") in (csv, json))
@@ -137,7 +140,7 @@ def annotate(
     if found.photos:
         _annotate_photos(console, found, reference, selected, targets, f"{model} {path}", force)
     if found.videos:
-        raise FkdError("videos need the next version")
+        _annotate_videos(console, found, reference, targets, force)
 
 
 class _Points(NamedTuple):
@@ -200,6 +203,80 @@ def _annotate_photos(
         folder = found.folder
         option = "" if targets.table.parent == folder else f" --photos {folder}"
         print_line(console, f"next: fkd-kaggle train-photos {targets.table}{option}")
+
+
+def _check_videos(found: PhotoInputs, model: str, csv: Path | None, json: Path | None) -> None:
+    """Refuse options that do not fit videos, before networks are loaded."""
+    from fkd_kaggle.photos.video import check_video_installed
+
+    check_video_installed()
+    if model != "run":
+        raise FkdError(f"videos need --model run, not {model}")
+    if json is not None and not found.photos:
+        raise FkdError("the points of a video are written as CSV: --csv FILE")
+    if csv is not None and (len(found.videos) > 1 or found.photos):
+        raise FkdError(
+            "--csv names one file: leave it out, and each video gets VIDEO.points.csv beside it"
+        )
+    if csv == Path("-"):
+        raise FkdError("the points of a video are written to a file: --csv FILE")
+
+
+def _annotate_videos(
+    console: Console,
+    found: PhotoInputs,
+    reference: ReferenceModel,
+    targets: Targets,
+    replace: bool,
+) -> None:
+    """Annotate the videos one after the other; a video that cannot be read is named."""
+    from fkd_kaggle.photos import video
+    from fkd_kaggle.photos.references import RunReference
+    from fkd_kaggle.photos.tracking import FaceTracker
+
+    if not isinstance(reference, RunReference):
+        raise FkdError("videos need a run of train-ensemble, not of train-photos")
+    failed = 0
+    for path in found.videos:
+        table = targets.csv or path.with_name(f"{path.name}.points.csv")
+        drawn = None if targets.draw is None else targets.draw / f"{path.stem}.points.mp4"
+        for target in (table, drawn):
+            if target is not None and target.exists() and not replace:
+                raise FkdError(f"{target} is there already: --force replaces it")
+        try:
+            with console.status(f"{path.name}…") as status:
+                result = video.annotate_video(
+                    path,
+                    FaceTracker(reference.model),
+                    table,
+                    drawn=drawn,
+                    on_progress=lambda progress: status.update(video.seconds_text(progress)),
+                )
+        except DataError as error:
+            if len(found.videos) == 1 and not found.photos:
+                raise
+            print_line(console, f"skipped {error}")
+            failed += 1
+            continue
+        _print_video(console, path, result, table, drawn)
+        if result.interrupted:
+            raise typer.Exit(INTERRUPTED)
+    if failed == len(found.videos) and not found.photos:
+        raise DataError("none of the videos can be read")
+
+
+def _print_video(
+    console: Console, path: Path, result: VideoResult, table: Path, drawn: Path | None
+) -> None:
+    """Print what was found in a video and the written files."""
+    print_line(
+        console,
+        f"{path}: {result.faces} {'face' if result.faces == 1 else 'faces'}, in "
+        f"{result.with_face} of {result.frames} frames",
+    )
+    if result.reason:
+        print_line(console, f"{path}: {result.reason}; the frames before are kept")
+    print_line(console, f"wrote {table}" + (f" and {drawn}" if drawn else ""))
 
 
 def _print_result(console: Console, result: AnnotationResult, targets: Targets) -> None:

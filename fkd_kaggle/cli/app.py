@@ -27,6 +27,7 @@ from fkd_kaggle.cli import (
     crash_report,
     data,
     demo,
+    distillation,
     doctor,
     examples,
     export,
@@ -59,6 +60,7 @@ _LONG_COMMANDS = (
     photos.evaluate,
     annotation.annotate,
     photos.train_photos,
+    distillation.distill,
     export.export,
 )
 """Commands that get the option ``--quiet``."""
@@ -106,6 +108,7 @@ for command in (
     runs.recipes,
     photos.evaluate,
     annotation.annotate,
+    distillation.distill,
     export.export,
     demo.demo,
     photos.train_photos,

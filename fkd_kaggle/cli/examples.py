@@ -60,9 +60,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "fkd-kaggle evaluate photos/",
         "fkd-kaggle evaluate photos/ --annotations export.xml --crop detect --json",
     ),
+    "distill": ("fkd-kaggle distill", "fkd-kaggle distill quick-1 --time-limit 20m"),
     "export": (
         "fkd-kaggle export",
         "fkd-kaggle export quick-1 --format litert --annotator complete",
+        "fkd-kaggle export quick-1 --distilled --output app/model",
     ),
     "demo": ("fkd-kaggle demo", "fkd-kaggle demo quick-1 --port 8080 --no-open"),
     "annotate": (

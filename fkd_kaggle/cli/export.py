@@ -45,6 +45,10 @@ Folder = Annotated[
     ),
 ]
 
+Distilled = Annotated[
+    bool, typer.Option("--distilled", help="Export the run's distilled network (see `distill`).")
+]
+
 Replace = Annotated[bool, typer.Option("--force", help="Replace an earlier export.")]
 
 
@@ -52,6 +56,7 @@ def export(
     run: options.RunArgument = None,
     format: FormatOption = "onnx",
     annotator: AnnotatorOption = "complete",
+    distilled: Distilled = False,
     output: Folder = None,
     force: Replace = False,
     data_dir: options.DataDir = options.DATA,
@@ -63,6 +68,7 @@ def export(
     average over mirror images, label offsets and the blend. It is compared with `predict` on
     held-out faces before it is kept.
     """
+    from fkd_kaggle.ensemble.distillation import find_distilled
     from fkd_kaggle.export.folder import export_run
     from fkd_kaggle.runs.folder import find_run
     from fkd_kaggle.runs.photo_run import is_photo_run
@@ -76,6 +82,8 @@ def export(
     if annotator not in ANNOTATORS:
         raise FkdError(unknown_name("annotator", annotator, ANNOTATORS))
     found = find_run(run, runs_dir)
+    if distilled:
+        found = find_distilled(found)
     suffix = "" if annotator == "complete" else f"-{annotator}"
     target = output or EXPORTS / f"{found.name}-{format}{suffix}"
     console = make_console()

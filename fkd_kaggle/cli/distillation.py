@@ -1,0 +1,79 @@
+"""The command ``distill``: one network taught by a run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fkd_kaggle.cli import options
+from fkd_kaggle.display.console import INTERRUPTED, make_console, print_line
+from fkd_kaggle.formatting import format_pixels
+
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        "-r",
+        metavar="NAME",
+        autocompletion=options.complete_recipe,
+        show_default="cascade-small",
+        help="Recipe of the network.",
+    ),
+]
+
+TestFaces = Annotated[
+    bool,
+    typer.Option(
+        "--test-faces/--no-test-faces",
+        help="Whether to train on the run's predictions for the test faces.",
+    ),
+]
+
+
+def distill(
+    run: options.RunArgument = None,
+    recipe: RecipeOption = None,
+    time_limit: options.TimeLimit = "10m",
+    epochs: options.Epochs = None,
+    test_faces: TestFaces = True,
+    data_dir: options.DataDir = options.DATA,
+    runs_dir: options.RunsDir = options.RUNS,
+) -> None:
+    """Train one small network on the predictions of a run.
+
+    The result is a run of its own, RUN-distilled, for every command; `export --distilled` exports
+    it. Ctrl-C keeps the trained epochs, and the same command continues.
+    """
+    from fkd_kaggle.display import tables
+    from fkd_kaggle.display.training import TrainingDisplay
+    from fkd_kaggle.ensemble import distillation
+    from fkd_kaggle.runs.folder import find_run
+
+    console = make_console()
+    teacher = find_run(run, runs_dir)
+    student = distillation.open_or_start(
+        teacher, recipe, epochs=epochs, time_limit=options.parse_duration(time_limit)
+    )
+    try:
+        with TrainingDisplay(console) as display:
+            scores = distillation.train_distilled(
+                student,
+                teacher,
+                data_dir,
+                teaching=distillation.Teaching(test_faces),
+                on_event=display,
+                on_progress=lambda step: print_line(console, f"{step}…"),
+            )
+    except KeyboardInterrupt:
+        print_line(console, f"interrupted; to continue: fkd-kaggle distill {teacher.name}")
+        raise typer.Exit(INTERRUPTED) from None
+    console.print(tables.scores_table(scores))
+    mine, theirs = distillation.compare_on_fold(student, teacher, data_dir)
+    if mine is not None and theirs is not None:
+        print_line(
+            console,
+            f"on the held-out fold: {format_pixels(mine)} px, the run {teacher.name} "
+            f"{format_pixels(theirs)} px ({100 * (mine / theirs - 1):+.1f} %)",
+        )
+    print_line(console, f"next: fkd-kaggle export {teacher.name} --distilled")

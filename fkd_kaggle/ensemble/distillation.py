@@ -1,0 +1,322 @@
+"""Distillation: one network that is taught by the predictions of a whole run.
+
+The taught network is the only member of a run of its own (``RUN-distilled``), so that every command
+works with it. It is trained on
+
+- labels that are moved halfway to the run's out-of-fold predictions (labels have errors, and the
+  prediction for a face by networks that did not see it has other errors);
+- the run's predictions for keypoints that are not labelled;
+- the run's predictions for the test faces.
+
+Faces of the held-out fold keep their labels and are not trained on, so that the score of the new
+network can be compared with the run's. See Hinton et al. 2015 and, for cleaned labels,
+docs/experiments.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fkd_kaggle.data import dataset, metrics
+from fkd_kaggle.data.dataset import count_queries
+from fkd_kaggle.data.faces import Faces
+from fkd_kaggle.ensemble.fitting import blend_run
+from fkd_kaggle.ensemble.prediction import Predictor
+from fkd_kaggle.errors import RunError
+from fkd_kaggle.keypoints import COMPLETE, NUM_KEYPOINTS, PARTIAL, PARTIAL_KEYPOINTS
+from fkd_kaggle.recipes.loading import load_recipe
+from fkd_kaggle.recipes.plans import Plan
+from fkd_kaggle.recipes.schema import Ensemble, EnsembleMember, Recipe
+from fkd_kaggle.runs.folder import Run, is_run, read_folds, write_folds
+from fkd_kaggle.runs.members import is_finished
+from fkd_kaggle.runs.predictions import load_blended_out_of_fold
+from fkd_kaggle.runs.scores import Scores
+from fkd_kaggle.training.events import OnEvent, ignore_events
+from fkd_kaggle.training.member import TrainingData, read_training_data, train_member
+
+RECIPE = "cascade-small"
+"""Recipe of the distilled network, if none is named."""
+
+SUFFIX = "-distilled"
+
+_BATCH = 1024
+"""Faces that the run predicts at a time."""
+
+_OTHERS = [point for point in range(NUM_KEYPOINTS) if point not in PARTIAL_KEYPOINTS]
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What the distilled network is taught, besides the training data."""
+
+    test_faces: bool = True
+    """Whether to train on the run's predictions for the test faces."""
+
+
+DEFAULT_TEACHING = Teaching()
+
+
+def distilled_name(teacher: Run) -> str:
+    """Return the name of the run with the distilled network of a run."""
+    return f"{teacher.name}{SUFFIX}"
+
+
+def find_distilled(teacher: Run) -> Run:
+    """Return the run with the distilled network of a run.
+
+    Raises
+    ------
+    RunError
+        There is none.
+    """
+    path = teacher.path.with_name(distilled_name(teacher))
+    if not is_run(path):
+        raise RunError(
+            f"run {teacher.name} has no distilled network: `fkd-kaggle distill {teacher.name}` "
+            "trains one"
+        )
+    return Run.open(path)
+
+
+def open_or_start(
+    teacher: Run, recipe_name: str | None, *, epochs: int | None, time_limit: float | None
+) -> Run:
+    """Return the run of a distillation, new or to be continued.
+
+    Parameters
+    ----------
+    teacher
+        A blended run.
+    recipe_name
+        Recipe of the network; ``RECIPE`` if None.
+    epochs
+        Number of epochs; the recipe's if None.
+    time_limit
+        Seconds for the whole training; None for no limit.
+
+    Raises
+    ------
+    RecipeError
+        The recipe is unknown or names an ensemble.
+    RunError
+        The teacher has no folds, or an earlier distillation used another recipe.
+    """
+    recipe = load_recipe(recipe_name or RECIPE)
+    if not isinstance(recipe, Recipe):
+        raise RunError(f"{recipe_name} is an ensemble: a distilled network has one recipe")
+    if epochs is not None:
+        recipe = replace(recipe, epochs=epochs)
+    folds = read_folds(teacher.path)
+    if folds is None:
+        raise RunError(f"run {teacher.name} has no folds: it was never trained")
+    path = teacher.path.with_name(distilled_name(teacher))
+    if is_run(path):
+        run = Run.open(path)
+        if recipe.digest not in run.recipe_digests.values():
+            raise RunError(
+                f"run {run.name} was distilled with another recipe or number of epochs: delete "
+                f"{path} to start again"
+            )
+        return run
+    ensemble = Ensemble(
+        "distilled",
+        (EnsembleMember(recipe),),
+        description=f"One network taught by run {teacher.name}.",
+        folds=teacher.plan.ensemble.folds,
+        trained_folds=1,
+        split=teacher.plan.ensemble.split,
+        held_out=teacher.plan.ensemble.held_out,
+    )
+    plan = Plan(ensemble, teacher.plan.seed, teacher.plan.precision, time_limit)
+    run = Run.create(teacher.path.parent, path.name, plan, teacher.data)
+    write_folds(run.path, folds)
+    return run
+
+
+def train_distilled(
+    run: Run,
+    teacher: Run,
+    data_dir: Path,
+    *,
+    teaching: Teaching = DEFAULT_TEACHING,
+    on_event: OnEvent = ignore_events,
+    on_progress: Callable[[str], None] | None = None,
+) -> Scores:
+    """Train the network of a distillation; continues after Ctrl-C.
+
+    Parameters
+    ----------
+    run
+        The run of the distillation, from ``open_or_start``.
+    teacher
+        The run that teaches.
+    data_dir
+        Folder of the data set of both.
+    teaching
+        What the network is taught.
+    on_event
+        Called with the events of the training.
+    on_progress
+        Called with the name of each step before the training.
+
+    Returns
+    -------
+    Scores
+        On the held-out fold.
+
+    Raises
+    ------
+    RunError
+        The teacher is not blended, or was trained on other data.
+    KeyboardInterrupt
+        Training was interrupted; the same call continues.
+    """
+    data = read_training_data(run, data_dir)
+    (member,) = run.plan.members
+    if not is_finished(run, member):
+        step = on_progress or (lambda name: None)
+        predictor = Predictor(teacher)
+        taught = taught_data(predictor, data, member.fold, teaching, step)
+        step("training")
+        run.update(status="training")
+        try:
+            train_member(run, member, taught, run.plan.time_limit, on_event)
+        except KeyboardInterrupt:
+            run.update(status="interrupted")
+            raise
+    return blend_run(run, data_dir)
+
+
+def taught_data(
+    predictor: Predictor,
+    data: TrainingData,
+    fold: int,
+    teaching: Teaching,
+    on_progress: Callable[[str], None],
+) -> TrainingData:
+    """Return training data whose labels are taught by a run.
+
+    Parameters
+    ----------
+    predictor
+        The run's networks.
+    data
+        The training data.
+    fold
+        The held-out fold: its faces keep their labels.
+    teaching
+        What is taught.
+    on_progress
+        Called with the name of each step.
+
+    Returns
+    -------
+    The training faces in their order, followed by rows that only teach, which no fold holds out.
+    """
+    faces = data.training if data.corrected is None else data.corrected
+    out_of_fold = load_blended_out_of_fold(predictor.run)
+    taught_fold = data.held_out != fold
+    moved = _moved_halfway(faces.keypoints, out_of_fold)
+    keypoints = np.where(taught_fold[:, None, None], moved, faces.keypoints)
+    on_progress("predicting keypoints that are not labelled")
+    rows = np.flatnonzero(taught_fold & ~np.isfinite(faces.keypoints).all((1, 2)))
+    predicted = predict_in_batches(predictor, faces.images[rows], COMPLETE)
+    partial = faces.annotators[rows] == PARTIAL
+    complete = rows[~partial]
+    keypoints[complete] = np.where(
+        np.isfinite(keypoints[complete]), keypoints[complete], predicted[~partial]
+    )
+    # A partial face teaches the complete annotator's other points in a row of its own: the
+    # annotator of a row follows from its labels.
+    extra = [_other_points(faces.take(rows[partial]), predicted[partial])]
+    if teaching.test_faces and data.test is not None:
+        on_progress("predicting the test faces")
+        extra += _taught_test_faces(predictor, *data.test)
+    training = _join([faces, *extra])
+    return replace(
+        data,
+        training=_join([data.training, *extra]),
+        held_out=np.concatenate(
+            [data.held_out, np.full(len(training.ids) - len(faces.ids), -1, np.int64)]
+        ),
+        corrected=_join([replace(faces, keypoints=keypoints.astype(np.float32)), *extra]),
+        label_deviations=None,
+    )
+
+
+def predict_in_batches(predictor: Predictor, images: np.ndarray, annotator: int) -> np.ndarray:
+    """Return (N, 15, 2) predictions for (N, 96, 96) faces; the networks' outputs need memory."""
+    parts = [
+        predictor(np.asarray(images[start : start + _BATCH]), annotator)
+        for start in range(0, len(images), _BATCH)
+    ]
+    return np.concatenate([np.empty((0, NUM_KEYPOINTS, 2), np.float32), *parts])
+
+
+def _moved_halfway(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Return labels moved halfway to predictions, unchanged where either is missing."""
+    both = np.isfinite(labels) & np.isfinite(predictions)
+    return np.where(both, (labels + predictions) / 2, labels)
+
+
+def _other_points(faces: Faces, predictions: np.ndarray) -> Faces:
+    """Return faces with the predictions for the points that the partial annotator leaves out."""
+    keypoints = np.full(predictions.shape, np.nan, np.float32)
+    keypoints[:, _OTHERS] = predictions[:, _OTHERS]
+    return replace(faces, keypoints=keypoints)
+
+
+def _taught_test_faces(predictor: Predictor, test: Faces, annotators: np.ndarray) -> list[Faces]:
+    """Return the test faces with the run's predictions as labels."""
+    result = []
+    for annotator in (COMPLETE, PARTIAL):
+        faces = test.take(np.flatnonzero(annotators == annotator))
+        predictions = predict_in_batches(predictor, faces.images, annotator)
+        if annotator == COMPLETE:
+            result.append(replace(faces, keypoints=predictions))
+            continue
+        keypoints = np.full(predictions.shape, np.nan, np.float32)
+        keypoints[:, list(PARTIAL_KEYPOINTS)] = predictions[:, list(PARTIAL_KEYPOINTS)]
+        result += [replace(faces, keypoints=keypoints), _other_points(faces, predictions)]
+    return result
+
+
+def _join(parts: list[Faces]) -> Faces:
+    """Return the faces of all parts."""
+    return Faces(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.keypoints for part in parts]),
+        np.concatenate([part.ids for part in parts]),
+    )
+
+
+def compare_on_fold(run: Run, teacher: Run, data_dir: Path) -> tuple[float | None, float | None]:
+    """Return the combined RMSE of the distilled network and of the run on the same faces.
+
+    Parameters
+    ----------
+    run
+        The trained run of the distillation.
+    teacher
+        The run that taught it, whose predictions are out of fold.
+    data_dir
+        Folder of their data set.
+
+    Returns
+    -------
+    Pixels; None without labelled faces.
+    """
+    training = dataset.read_training(data_dir)
+    counts = count_queries(data_dir, training)
+    predictions = [load_blended_out_of_fold(each) for each in (run, teacher)]
+    rows = np.flatnonzero(np.isfinite(predictions[0]).any((1, 2)))
+    faces = training.take(rows)
+    mine, theirs = (
+        metrics.combined_rmse(each[rows], faces.keypoints, faces.annotators, counts)
+        for each in predictions
+    )
+    return mine, theirs
