@@ -243,7 +243,7 @@ def blend_run(
         members = [member for member in members if is_finished(run, member)] or members
     recipes = recipe_names(members)
     for member in members:
-        if not has_out_of_fold(run, member):
+        if not has_out_of_fold(run, member, len(training.images)):
             _predict_held_out(run, member, training, load_folds(run, training))
     stacked = np.stack(
         [load_out_of_fold(run, members, recipe, len(training.images)) for recipe in recipes]

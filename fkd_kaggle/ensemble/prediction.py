@@ -202,5 +202,11 @@ def _apply_blend(
 ) -> np.ndarray:
     """Return (N, 15, 2): the run's blend of the members' (M, N, 15, 2) predictions."""
     recipes, arrays = load_blend(run)
-    stack = stacking.Stack.from_arrays(arrays)
-    return stack.apply(average_by_recipe(predictions, members, recipes), annotators)
+    try:
+        stack = stacking.Stack.from_arrays(arrays)
+        return stack.apply(average_by_recipe(predictions, members, recipes), annotators)
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise RunError(
+            f"{run.path / 'blend.npz'} does not fit the run's members: delete it and run the "
+            "command again, which blends anew"
+        ) from error

@@ -12,14 +12,15 @@ This module reads and writes the folder; ``ensemble.comparison`` trains the runs
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from fkd_kaggle import files
-from fkd_kaggle.errors import RunError
+from fkd_kaggle.errors import NoteWarning, RunError
+from fkd_kaggle.runs import reading
 from fkd_kaggle.runs.folder import Run, list_runs
 
 _NOTE = "compare.json"
@@ -90,14 +91,14 @@ def open_comparison(path: Path) -> Comparison:
 
 
 def list_comparisons(runs_dir: Path) -> list[Comparison]:
-    """Return the comparisons in a folder, sorted by name.
-
-    Raises
-    ------
-    RunError
-        A comparison is damaged.
-    """
-    return [open_comparison(note.parent) for note in sorted(runs_dir.glob(f"*/{_NOTE}"))]
+    """Return the comparisons in a folder, sorted by name; a note names damaged ones."""
+    found = []
+    for note in sorted(runs_dir.glob(f"*/{_NOTE}")):
+        try:
+            found.append(open_comparison(note.parent))
+        except RunError as error:
+            warnings.warn(f"left out: {error}", NoteWarning, stacklevel=2)
+    return found
 
 
 def check_same_settings(comparison: Comparison, settings: ComparisonSettings) -> None:
@@ -146,9 +147,14 @@ def with_recipes(comparison: Comparison, names: Sequence[str], seeds: int) -> Co
 
 def _read_note(path: Path) -> dict[str, Any]:
     """Return the content of compare.json with ``settings`` as a dataclass."""
+    note = reading.read_json_object(path / _NOTE)
     try:
-        note = json.loads((path / _NOTE).read_text(encoding="utf-8"))
         required = {name: note[name] for name in ("names", "seeds", "status")}
+        texts = (*required["names"], required["status"])
+        if not all(isinstance(text, str) for text in texts) or int(required["seeds"]) < 1:
+            raise TypeError("wrong type")
         return {**required, "settings": ComparisonSettings(**note["settings"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path / _NOTE} is missing or damaged: delete {path}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise reading.damaged(
+            path / _NOTE, error, f"restore it from a copy, or delete {path}"
+        ) from error

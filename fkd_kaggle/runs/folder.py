@@ -15,27 +15,35 @@ neither trains nor prints.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from fkd_kaggle import files, user_code
 from fkd_kaggle.data import folds
 from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.errors import RunError
+from fkd_kaggle.errors import NoteWarning, RunError
+from fkd_kaggle.formatting import one_line
 from fkd_kaggle.recipes.loading import to_toml
 from fkd_kaggle.recipes.plans import Plan
+from fkd_kaggle.runs import reading
 from fkd_kaggle.runs.scores import Scores, scores_from_dict
 from fkd_kaggle.settings import __version__
 
 RUN_FILE = "run.json"
 """The file that makes a folder a run folder."""
+
+_MAX_MEMBERS: Final = 100_000
+
+_REMEDY: Final = ": restore the file from a copy, or delete the folder"
+"""What to do about a damaged run.json."""
 
 
 @dataclass(frozen=True)
@@ -105,17 +113,14 @@ class Run:
         RunError
             The folder is not a run folder, or its run.json is damaged.
         """
-        try:
-            info = _read_note(path)
-            return cls(
-                path,
-                Plan.from_dict(info["plan"]),
-                str(info["created"]),
-                str(info["data"]),
-                dict(info["recipes"]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise _damaged(path, error) from error
+        info = _read_note(path)
+        with _damage_as_error(path):
+            plan = Plan.from_dict(info["plan"])
+            _check_plan(path, plan)
+            _scores(info)
+            _text(info["status"])
+            digests = {_text(name): _text(digest) for name, digest in info["recipes"].items()}
+            return cls(path, plan, _text(info["created"]), _text(info["data"]), digests)
 
     @property
     def name(self) -> str:
@@ -133,10 +138,8 @@ class Run:
         RunError
             run.json is missing or damaged.
         """
-        try:
-            return str(_read_note(self.path)["status"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise _damaged(self.path, error) from error
+        with _damage_as_error(self.path):
+            return _text(_read_note(self.path)["status"])
 
     @property
     def scores(self) -> Scores | None:
@@ -147,11 +150,8 @@ class Run:
         RunError
             run.json is missing or damaged.
         """
-        try:
-            values = _read_note(self.path).get("scores")
-            return scores_from_dict(values) if values else None
-        except (ValueError, KeyError, TypeError) as error:
-            raise _damaged(self.path, error) from error
+        with _damage_as_error(self.path):
+            return _scores(_read_note(self.path))
 
     def member_folder(self, name: str) -> Path:
         """Return the folder of the member called ``name``."""
@@ -193,11 +193,9 @@ class Run:
         RunError
             run.json is missing or damaged.
         """
-        try:
+        with _damage_as_error(self.path):
             stored = _read_note(self.path).get("shard")
             return (int(stored[0]), int(stored[1])) if stored else None
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise _damaged(self.path, error) from error
 
     @property
     def failures(self) -> dict[str, str]:
@@ -208,10 +206,8 @@ class Run:
         RunError
             run.json is missing or damaged.
         """
-        try:
+        with _damage_as_error(self.path):
             return {str(k): str(v) for k, v in _read_note(self.path).get("failures", {}).items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged(self.path, error) from error
 
     def update(
         self,
@@ -228,10 +224,7 @@ class Run:
         RunError
             run.json is missing or damaged.
         """
-        try:
-            info = _read_note(self.path)
-        except ValueError as error:
-            raise _damaged(self.path, error) from error
+        info = _read_note(self.path)
         if status is not None:
             info["status"] = status
         if scores is not None:
@@ -275,13 +268,13 @@ def run_names(runs_dir: Path) -> list[str]:
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
-    """Return the runs in a folder, oldest first; damaged runs are left out."""
+    """Return the runs in a folder, oldest first; a note names damaged ones."""
     runs = []
     for name in run_names(runs_dir):
         try:
             runs.append(Run.open(runs_dir / name))
-        except RunError:
-            continue
+        except RunError as error:
+            warnings.warn(f"left out: {error}", NoteWarning, stacklevel=2)
     return sorted(runs, key=lambda run: run.created)
 
 
@@ -350,6 +343,11 @@ def load_folds(run: Run, training: Faces) -> np.ndarray:
         (N,) int64, the fold in which each face is held out.
     """
     stored = read_folds(run.path)
+    if stored is not None and len(stored) != len(training.images):
+        raise RunError(
+            f"{run.path / 'folds.npy'} is of {len(stored)} faces, the data set has "
+            f"{len(training.images)}: restore the file from a copy, or train a new run"
+        )
     if stored is not None:
         return stored
     ensemble = run.plan.ensemble
@@ -365,9 +363,26 @@ def load_folds(run: Run, training: Faces) -> np.ndarray:
 
 
 def read_folds(path: Path) -> np.ndarray | None:
-    """Return the (N,) int64 folds stored in a run or comparison folder; None without them."""
+    """Return the (N,) int64 folds stored in a run or comparison folder; None without them.
+
+    Raises
+    ------
+    RunError
+        folds.npy is damaged.
+    """
     file = path / "folds.npy"
-    return np.asarray(np.load(file)) if file.exists() else None
+    if not file.exists():
+        return None
+    try:
+        stored = reading.read_array(file, (None,))
+        if stored.dtype.kind not in "iu" or not 0 <= stored.max(initial=0) < _MAX_MEMBERS:
+            raise ValueError("no folds")
+    except (RunError, ValueError) as error:
+        raise RunError(
+            f"{file} is damaged, and without it no held-out face is known: restore it from a copy, "
+            f"or delete {path} and train again"
+        ) from error
+    return stored.astype(np.int64)
 
 
 def write_folds(path: Path, held_out: np.ndarray) -> None:
@@ -377,15 +392,53 @@ def write_folds(path: Path, held_out: np.ndarray) -> None:
 
 
 def _read_note(path: Path) -> dict[str, Any]:
+    """Return the content of run.json."""
+    if not is_run(path):
+        raise RunError(f"{path} is not a run folder (no {RUN_FILE}): `fkd-kaggle runs` lists them")
+    with _damage_as_error(path):
+        return reading.read_json_object(path / RUN_FILE)
+
+
+@contextmanager
+def _damage_as_error(path: Path) -> Iterator[None]:
+    """Raise RunError for any exception that a damaged run.json causes in the block."""
     try:
-        return dict(json.loads((path / RUN_FILE).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise RunError(
-            f"{path} is not a run folder (no {RUN_FILE}): `fkd-kaggle runs` lists them"
-        ) from None
-    except OSError as error:
-        raise _damaged(path, error) from error
+        yield
+    except RunError as error:
+        if error.args and _REMEDY in str(error):
+            raise
+        raise RunError(f"{error}{_REMEDY}") from error
+    except Exception as error:
+        raise RunError(f"{reading.damaged(path / RUN_FILE, error)}{_REMEDY}") from error
 
 
-def _damaged(path: Path, error: Exception) -> RunError:
-    return RunError(f"{path / RUN_FILE} is damaged ({type(error).__name__})")
+def _check_plan(path: Path, plan: Plan) -> None:
+    """Check names and number of a plan's members before folders are made of them."""
+    lines = plan.ensemble.members
+    folds = plan.ensemble.trained_folds or plan.ensemble.folds
+    counts = (folds, *(line.seeds for line in lines))
+    reading.check_types(plan)
+    if not lines or min(counts) < 1:
+        raise ValueError("no members")
+    if folds * sum(line.seeds for line in lines) > _MAX_MEMBERS:
+        raise ValueError("too many members")
+    for line in lines:
+        name = line.recipe.name
+        if not name or name != Path(name).name or set(name) & set("/\\\0:") or name[0] == ".":
+            raise RunError(
+                f"{path / RUN_FILE} names a recipe {one_line(name, 60)!r}, which leads out of the "
+                "run's folder: the file was changed"
+            )
+
+
+def _scores(info: Mapping[str, Any]) -> Scores | None:
+    """Return the scores in run.json."""
+    values = info.get("scores")
+    return scores_from_dict(values) if values else None
+
+
+def _text(value: Any) -> str:
+    """Return a value of run.json that must be a text."""
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value

@@ -13,7 +13,6 @@ This module never imports Keras: it returns the paths of files that Keras writes
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from fkd_kaggle import files
+from fkd_kaggle.errors import RunError
 from fkd_kaggle.recipes.plans import Member
+from fkd_kaggle.runs import reading
 from fkd_kaggle.runs.folder import Run
 
 
@@ -64,10 +65,16 @@ def store_failures(run: Run, failures: Mapping[str, Exception]) -> None:
 
 def read_progress(folder: Path) -> Progress:
     """Return the progress stored in a member's folder; the initial one without a valid file."""
+    path = folder / "progress.json"
     try:
-        return Progress(**json.loads((folder / "progress.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return Progress()
+        progress = Progress(**reading.read_json_object(path))
+        _check_progress(progress)
+    except (RunError, TypeError, ValueError):
+        # A checkpoint is deleted when training has ended, after the weights are complete.
+        ended = weights_path(folder).exists() and not (folder / "checkpoint.npz").exists()
+        lost = path.exists() and ended and (folder / "out_of_fold.npz").exists()
+        return Progress(stopped="end of training; progress.json is damaged" if lost else "")
+    return progress
 
 
 def write_progress(folder: Path, progress: Progress) -> None:
@@ -89,11 +96,12 @@ def read_checkpoint(folder: Path) -> tuple[int, list[np.ndarray]] | None:
         The member's folder.
     """
     try:
-        with np.load(folder / "checkpoint.npz") as stored:
-            values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
-            return int(stored["epoch"]), values
-    except (OSError, ValueError, KeyError):
+        arrays = reading.read_arrays(folder / "checkpoint.npz", {"epoch": ()})
+    except RunError:
         return None
+    values = [arrays.get(f"v{index}") for index in range(len(arrays) - 1)]
+    numbers = [value for value in values if value is not None and value.dtype.kind in "biufV"]
+    return (int(arrays["epoch"]), numbers) if len(numbers) == len(values) else None
 
 
 def write_checkpoint(folder: Path, epoch: int, values: Sequence[np.ndarray]) -> None:
@@ -118,7 +126,26 @@ def write_member_metrics(
 def read_member_metrics(run: Run, member: Member, name: str) -> dict[str, float | None]:
     """Return what ``write_member_metrics`` stored; empty without a valid file."""
     try:
-        text = (run.member_folder(member.name) / f"{name}.json").read_text(encoding="utf-8")
-        return dict(json.loads(text))
-    except (OSError, ValueError):
+        values = reading.read_json_object(run.member_folder(member.name) / f"{name}.json")
+    except RunError:
         return {}
+    valid = all(value is None or isinstance(value, int | float) for value in values.values())
+    return values if valid else {}
+
+
+def _check_progress(progress: Progress) -> None:
+    """Raise TypeError or ValueError for progress that this package does not write."""
+    numbers: tuple[float, ...] = (
+        progress.epoch,
+        progress.seconds,
+        progress.best_epoch,
+        progress.learning_rate,
+    )
+    if progress.best_rmse is not None:
+        numbers += (progress.best_rmse,)
+    if not all(isinstance(number, int | float) for number in numbers):
+        raise TypeError("not a number")
+    if not isinstance(progress.stopped, str) or not isinstance(progress.epoch, int):
+        raise TypeError("wrong type")
+    if progress.epoch < 0 or not 0 <= progress.seconds < float("inf"):
+        raise ValueError("out of range")

@@ -11,7 +11,6 @@ This module reads and writes the folder. ``photos.training`` trains and draws.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from fkd_kaggle import files
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.recipes.loading import recipe_from_dict
 from fkd_kaggle.recipes.schema import Recipe
+from fkd_kaggle.runs import reading
 from fkd_kaggle.runs.folder import next_run_name
 from fkd_kaggle.settings import __version__
 
@@ -73,14 +73,18 @@ def open_photo_run(path: Path) -> PhotoRun:
     RunError
         The folder is not a photo run, or photo_run.json is damaged.
     """
+    if not is_photo_run(path):
+        raise RunError(f"{path} is no run of train-photos (no {_NOTE})")
+    run = PhotoRun(path, reading.read_json_object(path / _NOTE))
     try:
-        info = json.loads((path / _NOTE).read_text(encoding="utf-8"))
-        run = PhotoRun(path, info)
-        _ = run.recipe, run.point_names, run.flip_order  # raise an error if they are damaged
-    except FileNotFoundError:
-        raise RunError(f"{path} is no run of train-photos (no {_NOTE})") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path / _NOTE} is damaged ({type(error).__name__})") from error
+        names, order = run.point_names, run.flip_order
+        _ = run.recipe
+        if not names or not all(isinstance(name, str) for name in names):
+            raise TypeError("no names")
+        if order is not None and sorted(order) != list(range(len(names))):
+            raise ValueError("no order")
+    except Exception as error:
+        raise reading.damaged(path / _NOTE, error, "train the run again") from error
     return run
 
 

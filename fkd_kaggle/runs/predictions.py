@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -16,9 +17,13 @@ from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.keypoints import NUM_KEYPOINTS
 from fkd_kaggle.recipes.plans import Member
+from fkd_kaggle.runs import reading
 from fkd_kaggle.runs.folder import Run
 
 _REFERENCE = "reference_predictions.npz"
+
+_PREDICTIONS: Final = (None, NUM_KEYPOINTS, 2)
+"""Shape of predictions."""
 
 
 def store_out_of_fold(
@@ -47,9 +52,21 @@ def store_out_of_fold(
     _write_arrays(run.member_folder(member.name) / "out_of_fold.npz", arrays)
 
 
-def has_out_of_fold(run: Run, member: Member) -> bool:
-    """Return whether a member's out-of-fold predictions are stored."""
-    return (run.member_folder(member.name) / "out_of_fold.npz").exists()
+def has_out_of_fold(run: Run, member: Member, count: int | None = None) -> bool:
+    """Return whether valid out-of-fold predictions of a member are stored.
+
+    Parameters
+    ----------
+    run, member
+        The member and its run.
+    count
+        Number of training faces; None if it is unknown.
+    """
+    try:
+        rows, _ = load_member_out_of_fold(run, member)
+    except RunError:
+        return False
+    return count is None or not len(rows) or int(rows.max()) < count
 
 
 def load_member_out_of_fold(run: Run, member: Member) -> tuple[np.ndarray, np.ndarray]:
@@ -60,8 +77,12 @@ def load_member_out_of_fold(run: Run, member: Member) -> tuple[np.ndarray, np.nd
     RunError
         No valid predictions are stored.
     """
-    stored = _read_arrays(run.member_folder(member.name) / "out_of_fold.npz")
-    return stored["ids"] - 1, stored["predictions"]  # training ids are 1-based row numbers
+    path = run.member_folder(member.name) / "out_of_fold.npz"
+    stored = reading.read_arrays(path, {"ids": (None,), "predictions": _PREDICTIONS})
+    ids, predictions = stored["ids"], stored["predictions"]
+    if len(ids) != len(predictions) or ids.dtype.kind not in "iu" or ids.min(initial=1) < 1:
+        raise RunError(f"{path} is damaged (ids)")
+    return ids - 1, predictions  # training ids are 1-based row numbers
 
 
 def load_flip_disagreement(run: Run, members: Sequence[Member], count: int) -> np.ndarray:
@@ -83,10 +104,12 @@ def load_flip_disagreement(run: Run, members: Sequence[Member], count: int) -> n
     """
     total, times = np.zeros(count), np.zeros(count)
     for member in members:
-        stored = _read_arrays(run.member_folder(member.name) / "out_of_fold.npz")
-        if "flip_disagreement" in stored:
-            total[stored["ids"] - 1] += stored["flip_disagreement"]
-            times[stored["ids"] - 1] += 1
+        path = run.member_folder(member.name) / "out_of_fold.npz"
+        stored = reading.read_arrays(path, {"ids": (None,)})
+        rows, values = stored["ids"] - 1, stored.get("flip_disagreement")
+        if values is not None and values.shape == rows.shape and rows.max(initial=0) < count:
+            total[rows] += values
+            times[rows] += 1
     return np.where(times > 0, total / np.maximum(times, 1), np.nan)
 
 
@@ -114,6 +137,8 @@ def load_out_of_fold(run: Run, members: Sequence[Member], recipe: str, count: in
     for member in members:
         if member.recipe.name == recipe:
             rows, predictions = load_member_out_of_fold(run, member)
+            if len(rows) and int(rows.max()) >= count:
+                raise RunError(f"member {member.name} has predictions for faces of other data")
             total[rows] += predictions
             times[rows] += 1
     return np.where(times > 0, total / np.maximum(times, 1), np.nan).astype(np.float32)
@@ -150,11 +175,12 @@ def load_test_predictions(run: Run, member: Member, digest: str) -> np.ndarray |
     digest
         What ``faces_digest`` returns for the faces.
     """
+    path = run.member_folder(member.name) / "test.npz"
     try:
-        stored = _read_arrays(run.member_folder(member.name) / "test.npz")
-        return stored["predictions"] if str(stored["digest"]) == digest else None
-    except (RunError, KeyError):
+        stored = reading.read_arrays(path, {"predictions": _PREDICTIONS})
+    except RunError:
         return None
+    return stored["predictions"] if str(stored.get("digest")) == digest else None
 
 
 def has_test_predictions(run: Run, member: Member) -> bool:
@@ -173,8 +199,12 @@ def store_blended_out_of_fold(run: Run, ids: np.ndarray, predictions: np.ndarray
 
 
 def has_blended_out_of_fold(run: Run) -> bool:
-    """Return whether the ensemble's out-of-fold predictions are stored."""
-    return (run.path / "out_of_fold.npz").exists()
+    """Return whether valid out-of-fold predictions of the ensemble are stored."""
+    try:
+        load_blended_out_of_fold(run)
+    except RunError:
+        return False
+    return True
 
 
 def load_blended_out_of_fold(run: Run) -> np.ndarray:
@@ -186,9 +216,10 @@ def load_blended_out_of_fold(run: Run) -> np.ndarray:
         The run was not blended, or the file is damaged.
     """
     try:
-        return _read_arrays(run.path / "out_of_fold.npz")["predictions"]
-    except KeyError as error:
-        raise RunError(f"{run.path / 'out_of_fold.npz'} is damaged (KeyError)") from error
+        path = run.path / "out_of_fold.npz"
+        return reading.read_arrays(path, {"predictions": _PREDICTIONS})["predictions"]
+    except RunError as error:
+        raise _blend_again(run, error) from error
 
 
 def store_reference_predictions(run: Run, earlier: Run) -> None:
@@ -212,12 +243,20 @@ def load_reference_predictions(run: Run) -> np.ndarray | None:
         The file is damaged.
     """
     path = run.path / _REFERENCE
-    return _read_arrays(path)["predictions"] if path.exists() else None
+    if not path.exists():
+        return None
+    return reading.read_arrays(path, {"predictions": _PREDICTIONS})["predictions"]
 
 
 def has_blend(run: Run) -> bool:
-    """Return whether the run's blend is stored."""
-    return (run.path / "blend.npz").exists()
+    """Return whether a valid blend of the run's recipes is stored."""
+    try:
+        recipes, arrays = load_blend(run)
+    except RunError:
+        return False
+    weights = arrays["weights"]
+    known = {line.recipe.name for line in run.plan.ensemble.members}
+    return set(recipes) <= known and bool(np.isfinite(weights).all())
 
 
 def store_blend(run: Run, recipes: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
@@ -244,8 +283,14 @@ def load_blend(run: Run) -> tuple[list[str], dict[str, np.ndarray]]:
     RunError
         The run was not blended, or the file is damaged.
     """
-    arrays = read_blend(run.path / "blend.npz")
-    return [str(name) for name in arrays.pop("recipes")], arrays
+    try:
+        arrays = read_blend(run.path / "blend.npz")
+    except RunError as error:
+        raise _blend_again(run, error) from error
+    names = arrays.pop("recipes")
+    if names.dtype.kind != "U" or names.ndim != 1:
+        raise _blend_again(run, RunError(f"{run.path / 'blend.npz'} is damaged"))
+    return [str(name) for name in names], arrays
 
 
 def read_blend(path: Path) -> dict[str, np.ndarray]:
@@ -256,18 +301,15 @@ def read_blend(path: Path) -> dict[str, np.ndarray]:
     RunError
         The file is missing or damaged.
     """
-    return _read_arrays(path)
+    arrays = reading.read_arrays(path)
+    if not {"recipes", "weights"} <= arrays.keys():
+        raise RunError(f"{path} is damaged (KeyError)")
+    return arrays
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return all arrays of an npz file by name."""
-    try:
-        with np.load(path) as stored:
-            return {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing") from None
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{path} is damaged ({type(error).__name__})") from error
+def _blend_again(run: Run, error: RunError) -> RunError:
+    """Return an error with the command that blends a run again."""
+    return RunError(f"{error}: blend again with `fkd-kaggle train-ensemble --resume {run.name}`")
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

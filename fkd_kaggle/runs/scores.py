@@ -43,7 +43,17 @@ def scores_from_dict(values: Mapping[str, Any]) -> Scores:
     Raises
     ------
     TypeError
-        A key is missing or unknown.
+        A key is missing or unknown, or a score is not a number.
+    AttributeError
+        A value is not an object.
     """
     renamed = {"own": "published_metrics"}
-    return Scores(**{renamed.get(key, key): value for key, value in values.items()})
+    scores = Scores(**{renamed.get(key, key): value for key, value in values.items()})
+    numbers = [scores.complete, scores.partial, scores.combined, scores.expected]
+    numbers += scores.by_member.values()
+    for metrics in scores.published_metrics.values():
+        for faces in metrics.values():
+            numbers += faces.values()
+    if not all(value is None or isinstance(value, int | float) for value in numbers):
+        raise TypeError("a score is not a number")
+    return scores

@@ -150,7 +150,7 @@ def load_weights(network: keras.Model, folder: Path) -> None:
     path = weights_path(folder)
     try:
         network.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # h5py raises exceptions of many types for damaged files
         raise RunError(
             f"{path} is missing or damaged: delete {folder} and resume the run to train it again"
         ) from error

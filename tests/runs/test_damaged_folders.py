@@ -1,0 +1,232 @@
+"""Damaged run folders: caches are rebuilt, other files give one line, other runs still work."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from compare_versions import write_data
+from conftest import Command
+
+from fkd_kaggle import pipeline
+from fkd_kaggle.errors import FkdError, NoteWarning, RunError
+from fkd_kaggle.runs import history, members, predictions
+from fkd_kaggle.runs.comparison import list_comparisons
+from fkd_kaggle.runs.folder import Run, list_runs, load_folds, read_folds
+from fkd_kaggle.runs.photo_run import open_photo_run
+
+OLD = Path(__file__).parents[1] / "data/old_run"
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "half": lambda content: content[: len(content) // 2],
+    "first bytes": lambda content: content[:7],
+    "no end": lambda content: content[:-1],
+    "zeros": lambda content: bytes(len(content)),
+    "text": lambda content: b"not the file of this program\n",
+    "JSON list": lambda content: b"[1, 2]",
+    "JSON null": lambda content: b"null",
+    "HTML": lambda content: b"<html></html>",
+    "UTF-16": lambda content: "{}".encode("utf-16"),
+    "deep": lambda content: b"[" * 100_000,
+    "middle": lambda content: content[: len(content) // 2] + b"\xff" * 9 + content[-40:],
+}
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path) -> Path:
+    """A copy of the folder of old runs."""
+    return shutil.copytree(OLD / "runs", tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data set that the runs were trained on."""
+    expected = json.loads((OLD / "data.json").read_text())
+    folder = tmp_path_factory.mktemp("damaged") / "data"
+    write_data(folder, expected["training"], expected["test"])
+    return folder
+
+
+def read_everything(run_path: Path) -> None:
+    """Read every file of a run folder."""
+    run = Run.open(run_path)
+    _ = run.status, run.scores
+    history.read_histories(run)
+    for member in run.plan.members:
+        folder = run.member_folder(member.name)
+        members.read_progress(folder)
+        members.is_finished(run, member)
+        members.read_checkpoint(folder)
+        members.read_member_metrics(run, member, "copies")
+        predictions.has_out_of_fold(run, member, 40)
+        assert predictions.load_test_predictions(run, member, "") is None
+        if (folder / "history.csv").exists():
+            history.read_history_rows(folder)
+    read_folds(run_path)
+    if predictions.has_blend(run):
+        predictions.load_blend(run)
+    predictions.has_blended_out_of_fold(run)
+
+
+def files_of_a_run() -> list[str]:
+    run = OLD / "runs/old_run"
+    return sorted(
+        str(path.relative_to(run))
+        for path in run.rglob("*")
+        if path.is_file() and path.suffix in (".json", ".npz", ".npy", ".csv")
+    )
+
+
+@pytest.mark.parametrize("name", files_of_a_run())
+def test_damaged_file_is_read_around_or_gives_one_line(runs_dir: Path, name: str) -> None:
+    path = runs_dir / "old_run" / name
+    content = path.read_bytes()
+    for damage in DAMAGES.values():
+        path.write_bytes(damage(content))
+        try:
+            read_everything(runs_dir / "old_run")
+        except RunError as error:
+            assert name in ("run.json", "folds.npy")
+            assert name in str(error)
+            assert "\n" not in str(error)
+            assert "restore" in str(error)
+
+
+def test_every_flipped_byte_is_read_around_or_gives_one_line(runs_dir: Path) -> None:
+    generator = random.Random(20)
+    for name in files_of_a_run():
+        path = runs_dir / "old_run" / name
+        content = path.read_bytes()
+        for _ in range(6):
+            changed = bytearray(content)
+            changed[generator.randrange(len(changed))] = generator.randrange(256)
+            path.write_bytes(changed)
+            try:
+                read_everything(runs_dir / "old_run")
+            except RunError as error:
+                assert "\n" not in str(error)
+        path.write_bytes(content)
+
+
+WRONG: tuple[Any, ...] = (
+    None,
+    5,
+    -1,
+    1e99,
+    True,
+    "x",
+    "../x",
+    "a/b",
+    "nul\0",
+    [],
+    [1],
+    {},
+    {"a": 1},
+)
+
+
+def test_every_wrong_value_in_run_json_gives_one_line(runs_dir: Path) -> None:
+    path = runs_dir / "old_run" / "run.json"
+    info = json.loads(path.read_text())
+    opened = 0
+    for place in list(_places(info)):
+        for value in WRONG:
+            changed = json.loads(json.dumps(info))
+            inner = changed
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = value
+            path.write_text(json.dumps(changed))
+            try:
+                run = Run.open(path.parent)
+                _ = run.status, run.scores
+                names = [member.name for member in run.plan.members]
+            except RunError as error:
+                assert "\n" not in str(error)
+            else:
+                opened += 1
+                assert all(
+                    run.member_folder(name).parent == path.parent / "members" for name in names
+                )
+    assert opened > 0
+
+
+def _places(value: Any, place: tuple[Any, ...] = ()) -> Any:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        yield (*place, key)
+        if isinstance(item, dict | list):
+            yield from _places(item, (*place, key))
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/tmp/x", "..", ".hidden", "a\\b", "c:x", ""])
+def test_names_that_leave_the_folder_are_refused(runs_dir: Path, name: str) -> None:
+    path = runs_dir / "old_run" / "run.json"
+    info = json.loads(path.read_text())
+    info["plan"]["ensemble"]["members"][0]["recipe"]["name"] = name
+    path.write_text(json.dumps(info))
+    with pytest.raises(RunError, match=r"run\.json"):
+        Run.open(path.parent)
+
+
+def test_one_damaged_folder_is_noted_and_breaks_nothing(runs_dir: Path, fkd: Command) -> None:
+    for number, content in enumerate((b"", b"[]", b"{}", b"\xff\xfe", b"[" * 9999)):
+        (runs_dir / f"bad-{number}").mkdir()
+        (runs_dir / f"bad-{number}" / "run.json").write_bytes(content)
+        (runs_dir / f"bad-{number}" / "compare.json").write_bytes(content)
+    (runs_dir / "folder-bad" / "run.json").mkdir(parents=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert [run.name for run in list_runs(runs_dir)] == ["old_run"]
+        assert [one.name for one in list_comparisons(runs_dir)] == ["old_compare"]
+    assert sum(one.category is NoteWarning for one in caught) >= 11
+    result = fkd("runs", "--runs-dir", runs_dir)
+    assert result.code == 0
+    assert "old_run" in result.out
+    assert "bad-1" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_damaged_caches_are_rebuilt(runs_dir: Path, data: Path, tmp_path: Path) -> None:
+    run = Run.open(runs_dir / "old_run")
+    for path in (run.path / "blend.npz", run.path / "out_of_fold.npz"):
+        path.write_bytes(path.read_bytes()[:100])
+    for path in run.path.glob("members/*/*.npz"):
+        path.write_bytes(b"" if path.name == "test.npz" else path.read_bytes()[:-9])
+    written = pipeline.write_run_submission(run, data, tmp_path / "submissions")
+    assert written.is_file()
+    assert predictions.has_blend(run)
+    assert predictions.has_blended_out_of_fold(run)
+
+
+def test_lost_progress_of_a_finished_member_is_no_reason_to_train_again(runs_dir: Path) -> None:
+    run = Run.open(runs_dir / "old_run")
+    finished = [member for member in run.plan.members if members.is_finished(run, member)]
+    assert finished
+    for member in finished:
+        (run.member_folder(member.name) / "progress.json").write_text("{")
+        assert members.is_finished(run, member)
+
+
+def test_folds_of_another_data_set_are_named(runs_dir: Path, data: Path) -> None:
+    from fkd_kaggle.data import dataset
+
+    run = Run.open(runs_dir / "old_run")
+    np.save(run.path / "folds.npy", np.zeros(3, np.int64))
+    with pytest.raises(RunError, match=r"folds\.npy is of 3 faces"):
+        load_folds(run, dataset.read_training(data))
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"points": 5, "flip": null, "recipe": {}}'])
+def test_damaged_photo_run_gives_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "photo_run.json").write_text(content)
+    with pytest.raises(FkdError, match=r"photo_run\.json is damaged"):
+        open_photo_run(tmp_path)
