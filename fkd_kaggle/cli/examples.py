@@ -8,6 +8,7 @@ import typer
 
 EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "fetch": ("fkd-kaggle fetch", "fkd-kaggle fetch --data-dir /data/faces --quiet"),
+    "report": ("fkd-kaggle report", "fkd-kaggle report quick-1 quick-2"),
     "explore": ("fkd-kaggle explore", "fkd-kaggle explore --output figures"),
     "train-ensemble": (
         "fkd-kaggle train-ensemble",
