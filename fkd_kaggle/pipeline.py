@@ -31,7 +31,7 @@ from fkd_kaggle.runs.predictions import load_blended_out_of_fold, store_referenc
 from fkd_kaggle.runs.scores import Scores
 from fkd_kaggle.runs.sessions import describe_session, write_session
 from fkd_kaggle.training.events import OnEvent, ignore_events
-from fkd_kaggle.workers import local
+from fkd_kaggle.workers import local, ray_cluster
 from fkd_kaggle.workers.devices import inspect_machine
 
 if TYPE_CHECKING:
@@ -257,6 +257,7 @@ def train(
     time_limit: float | None = None,
     only: Collection[str] | None = None,
     workers: int | None = None,
+    cluster: str | None = None,
     tensorboard: bool = False,
     on_event: OnEvent = ignore_events,
     command: str = "",
@@ -276,6 +277,8 @@ def train(
     workers
         Number of members trained at the same time. Default: one for each GPU or core; 0 to train
         in this process.
+    cluster
+        Address of a Ray cluster to train on, see ``workers.ray_cluster``. Default: this machine.
     tensorboard
         Whether to write logs for TensorBoard.
     on_event
@@ -301,9 +304,12 @@ def train(
     count = sum(
         member.name in names and not is_finished(run, member) for member in run.plan.members
     )
-    start_workers = local.workers_for_run(
-        run, data_dir, count, workers=workers, tensorboard=tensorboard
-    )
+    if cluster is not None:
+        start_workers = ray_cluster.workers_on_cluster(cluster, run, data_dir, count)
+    else:
+        start_workers = local.workers_for_run(
+            run, data_dir, count, workers=workers, tensorboard=tensorboard
+        )
     with _recorded_session(run, command):
         return fitting.train_run(
             run,

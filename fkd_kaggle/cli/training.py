@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fkd_kaggle.report.mlflow_log import MlflowLogger
     from fkd_kaggle.runs.folder import Run
     from fkd_kaggle.training.events import Event, OnEvent
+    from fkd_kaggle.workers.pool import StartRunsPool
 
 DEFAULT_BUDGET = 600.0
 """Training time of a compared recipe in seconds, if neither time nor epochs are given."""
@@ -128,6 +129,16 @@ ComparisonName = Annotated[
 ]
 
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Train on all nodes of a Ray cluster: auto (the cluster of this machine, which is "
+        "started if there is none), HOST:PORT or ray://HOST:PORT.",
+    ),
+]
+
 Shard = Annotated[
     str | None,
     typer.Option(
@@ -146,6 +157,7 @@ def train_ensemble(
     resume: Resume = None,
     shard: Shard = None,
     workers: options.Workers = None,
+    cluster: Cluster = None,
     tensorboard: TensorBoard = False,
     accept_implausible: options.AcceptImplausible = False,
     corrections: Corrections = None,
@@ -193,7 +205,16 @@ def train_ensemble(
             )
         run = find_run(resume, runs_dir)
     try:
-        _train(run, data_dir, training.time_limit, workers, tensorboard, live=live, logger=logger)
+        _train(
+            run,
+            data_dir,
+            training.time_limit,
+            workers,
+            tensorboard,
+            cluster=_check_cluster(cluster, workers, tensorboard),
+            live=live,
+            logger=logger,
+        )
     except KeyboardInterrupt:
         _explain_interruption(run, data_dir)
         # A shell then skips the commands after `&&`.
@@ -208,6 +229,7 @@ def compare(
     folds: ComparedFolds = None,
     precision: options.Precision = None,
     workers: options.Workers = None,
+    cluster: Cluster = None,
     name: ComparisonName = None,
     accept_implausible: options.AcceptImplausible = False,
     data_dir: options.DataDir = options.DATA,
@@ -226,7 +248,7 @@ def compare(
     from fkd_kaggle.report import comparison as page
     from fkd_kaggle.runs.comparison import open_comparison
     from fkd_kaggle.runs.members import is_finished
-    from fkd_kaggle.workers import devices, local
+    from fkd_kaggle.workers import devices, local, ray_cluster
 
     console = make_console()
     seconds = options.parse_duration(budget, "--budget") or (None if epochs else DEFAULT_BUDGET)
@@ -246,7 +268,10 @@ def compare(
         default_workers=local.default_worker_count(machine),
         name=name,
     )
-    start_workers = local.workers_for_runs(data_dir, comparison.settings.workers, machine)
+    if address := _check_cluster(cluster, workers):
+        start_workers: StartRunsPool | None = ray_cluster.workers_for_runs(address, data_dir)
+    else:
+        start_workers = local.workers_for_runs(data_dir, comparison.settings.workers, machine)
     print_line(console, f"{comparison.name}: {page.describe_protocol(comparison)}")
     with TrainingDisplay(console) as display:
         train_comparison(comparison, data_dir, display, start_workers=start_workers)
@@ -270,6 +295,17 @@ def compare(
         )
 
 
+def _check_cluster(
+    cluster: str | None, workers: int | None, tensorboard: bool = False
+) -> str | None:
+    """Return the address of a cluster; refuse options that apply to this machine only."""
+    if cluster is not None and (workers is not None or tensorboard):
+        raise FkdError(
+            "--workers and --tensorboard apply to this machine: omit them with --cluster"
+        )
+    return cluster
+
+
 def _connect_mlflow(uri: str | None) -> MlflowLogger | None:
     """Return a connection to MLflow, so that a wrong address is refused before the training."""
     if uri is None:
@@ -286,6 +322,7 @@ def _train(
     workers: int | None,
     tensorboard: bool,
     *,
+    cluster: str | None = None,
     live: bool = False,
     logger: MlflowLogger | None = None,
 ) -> None:
@@ -311,6 +348,7 @@ def _train(
             data_dir,
             time_limit=time_limit,
             workers=workers,
+            cluster=cluster,
             tensorboard=tensorboard,
             on_event=_to_all(listeners),
             command=shlex.join(["fkd-kaggle", *sys.argv[1:]]),

@@ -169,6 +169,9 @@ def _train_members(
     """Train the members that are not finished; the predictions are stored by ``end``."""
     todo = [member for member in members if not is_finished(run, member)]
     faces = len(data.training.images)
+    if not todo:
+        on_event(_started_event(run, members, 0, faces, run.plan.precision, limit))
+        return Outcome("finished", {}, 0)
     start = start_workers or _in_process_pool(run, todo, data, tensorboard)
     tasks = [Task(member.name, run.path, member) for member in todo]
     began = time.monotonic()

@@ -103,7 +103,12 @@ def workers_for_run(
     """
     if workers == 0 or not members:
         return None
-    slots = inspect_machine().slots(members, workers)
+    machine = inspect_machine()
+    slots = machine.slots(members, workers)
+    if not machine.gpus:
+        # The number of threads of a slot changes rounding. As in a run of all members, so that
+        # shards and resumed runs give the same bytes.
+        slots = machine.slots(len(run.plan.members), workers)[:members]
     return lambda: start_workers(run.path, data_dir, slots, WorkerOptions(tensorboard=tensorboard))
 
 

@@ -33,6 +33,7 @@ from fkd_kaggle.workers.pool import (
     SlotJoined,
     SlotLost,
     StartPool,
+    StartRunsPool,
     Task,
 )
 from fkd_kaggle.workers.ray_slot import RaySlot
@@ -85,6 +86,19 @@ def workers_on_cluster(
     return lambda: _start(address, run, data_dir, members, test)
 
 
+def workers_for_runs(address: str, data_dir: Path) -> StartRunsPool:
+    """Return a function that starts slots on a Ray cluster for the runs of a comparison.
+
+    Parameters
+    ----------
+    address
+        As for ``workers_on_cluster``.
+    data_dir
+        Folder of the competition's files.
+    """
+    return lambda run, members: _start(address, Run.open(run), data_dir, members, False)
+
+
 @contextmanager
 def _start(address: str, run: Run, data_dir: Path, members: int, test: bool) -> Iterator[Pool]:
     ray = connect(address)
@@ -118,12 +132,12 @@ def connect(address: str) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL", "minor")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address != "auto":
+        _check_reachable(address)
     try:
         import ray
     except ImportError:
         raise FkdError("--cluster needs Ray: pip install 'fkd-kaggle[cluster]'") from None
-    if address not in ("auto", "local"):
-        _check_reachable(address)
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     package = Path(this_package.__file__).parents[1]

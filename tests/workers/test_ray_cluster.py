@@ -1,0 +1,295 @@
+"""Slots on a Ray cluster: files that travel, the slot itself, and messages about clusters.
+
+The slot is tested without Ray. Trainings on a cluster of two nodes are in
+``tests/benchmarks/cluster.py``, because Ray is no dependency and takes a minute to start.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from conftest import write_competition
+
+from fkd_kaggle.data import dataset
+from fkd_kaggle.ensemble import fitting
+from fkd_kaggle.errors import FkdError
+from fkd_kaggle.recipes import plans
+from fkd_kaggle.runs.folder import Run, load_folds
+from fkd_kaggle.runs.members import is_finished
+from fkd_kaggle.training.events import Waiting
+from fkd_kaggle.workers import ray_cluster
+from fkd_kaggle.workers.pool import SlotJoined, SlotLost, Task, TaskEnded
+from fkd_kaggle.workers.ray_cluster import RayPool
+from fkd_kaggle.workers.ray_slot import RaySlot
+from fkd_kaggle.workers.transfer import (
+    read_data_files,
+    read_files,
+    read_run_files,
+    replace_member_files,
+    write_files,
+)
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "clusters"
+
+TINY = """
+architecture = "region"
+epochs = 2
+batch_size = 8
+options = { filters = [4], dense = 4 }
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    write_competition(tmp_path / "data", train=40, test=12)
+    (tmp_path / "tiny.toml").write_text(TINY)
+    plan = plans.make_plan(
+        plans.TrainingOptions([str(tmp_path / "tiny.toml")], folds=2, precision="float32")
+    )
+    run = fitting.start_run(tmp_path / "runs", "tiny", plan, tmp_path / "data")
+    load_folds(run, dataset.read_training(tmp_path / "data"))
+    return run
+
+
+def test_a_data_folder_travels_without_the_text_of_its_csv_files(tmp_path: Path) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    write_competition(data, train=40, test=12)
+    training = dataset.read_training(data)  # fills the cache
+    test, lookup = dataset.read_test_and_lookup(data)
+    sent = read_data_files(data)
+    assert not [name for name in sent.contents if name.endswith(".csv")]
+    sent.write(copy)
+    assert dataset.fingerprint(copy) == dataset.fingerprint(data)
+    np.testing.assert_array_equal(dataset.read_training(copy).keypoints, training.keypoints)
+    there, lookup_there = dataset.read_test_and_lookup(copy)
+    np.testing.assert_array_equal(there.images, test.images)
+    np.testing.assert_array_equal(lookup_there.row_ids, lookup.row_ids)
+
+
+def test_a_data_folder_without_a_cache_travels_as_it_is(tmp_path: Path) -> None:
+    write_competition(tmp_path / "data", train=40, test=12)
+    read_data_files(tmp_path / "data").write(tmp_path / "copy")
+    assert (tmp_path / "copy" / "training.csv").read_bytes() == (
+        tmp_path / "data" / "training.csv"
+    ).read_bytes()
+
+
+def test_files_of_an_ended_member_replace_all_others(tmp_path: Path) -> None:
+    write_files(tmp_path, {"members/a/checkpoint.npz": b"old", "members/a/progress.json": b"1"})
+    replace_member_files(tmp_path, "a", {"members/a/progress.json": b"2"})
+    assert read_files(tmp_path, "a") == {"members/a/progress.json": b"2"}
+
+
+@pytest.mark.slow
+def test_a_slot_trains_a_member_and_hands_out_its_files(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    slot, member = RaySlot(), run.plan.members[0]
+    try:
+        data = read_data_files(tmp_path / "data")
+        ready = slot.set_up(run.name, read_run_files(run.path), data, False, True)
+        assert ready["ready"] == "float32"
+        assert ready["speed"] > 0
+        assert ready["node"] == socket.gethostname()
+        slot.start(run.name, read_run_files(run.path), Task("tiny-f0", Path("elsewhere"), member))
+        messages: list[dict[str, Any]] = []
+        began = time.monotonic()
+        while not any("done" in message for message in messages):
+            messages += slot.poll(1.0)
+            assert not any("lost" in message for message in messages)
+            assert time.monotonic() - began < 200
+    finally:
+        slot.close()
+    last = [message["files"] for message in messages if "files" in message][-1]
+    replace_member_files(run.path, member.name, last)
+    assert is_finished(run, member)
+    kinds = [message.get("event") for message in messages]
+    assert kinds.count("MemberEnded") == 1
+    assert kinds.count("EpochEnded") == 2
+
+
+class FakeActor:
+    """An actor whose methods store the call; their results are set by the test."""
+
+    def __init__(self, ray: FakeRay) -> None:
+        self.ray = ray
+
+    def __getattr__(self, name: str) -> Any:
+        return FakeMethod(self.ray, name)
+
+
+class FakeMethod:
+    def __init__(self, ray: FakeRay, name: str) -> None:
+        self.ray, self.name = ray, name
+
+    def options(self, **_: Any) -> FakeMethod:
+        return self
+
+    def remote(self, *arguments: Any) -> str:
+        call = f"{self.name} {len(self.ray.calls)}"
+        self.ray.calls.append((call, arguments))
+        return call
+
+
+class FakeRay:
+    """As much of the module ``ray`` as ``RayPool`` calls."""
+
+    class exceptions:  # noqa: N801
+        RayError = ConnectionError
+
+    def __init__(self, *cpus: int) -> None:
+        self.cpus = cpus
+        self.calls: list[tuple[str, Any]] = []
+        self.results: dict[str, Any] = {}
+        self.killed = 0
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [
+            {"Alive": True, "NodeID": str(number), "Resources": {"CPU": cpus}}
+            for number, cpus in enumerate(self.cpus)
+        ]
+
+    def remote(self, **_: Any) -> Any:
+        ray = self
+
+        class Factory:
+            def options(self, **_: Any) -> Any:
+                return self
+
+            def remote(self) -> FakeActor:
+                return FakeActor(ray)
+
+        return lambda _: Factory()
+
+    def wait(self, calls: list[str], **_: Any) -> tuple[list[str], list[str]]:
+        done = [call for call in calls if call in self.results]
+        return done, [call for call in calls if call not in done]
+
+    def get(self, call: str) -> Any:
+        result = self.results.pop(call)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def kill(self, _: Any) -> None:
+        self.killed += 1
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": float(sum(self.cpus))}
+
+    def available_resources(self) -> dict[str, float]:
+        return {}
+
+    def pending(self, name: str) -> list[str]:
+        return [call for call, _ in self.calls if call.startswith(name)]
+
+
+@pytest.fixture
+def affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's scheduling strategy, which is not installed."""
+    import types
+
+    strategies = types.ModuleType("strategies")
+    strategies.NodeAffinitySchedulingStrategy = lambda *_, **__: None  # type: ignore[attr-defined]
+    for name in ("ray", "ray.util"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "ray.util.scheduling_strategies", strategies)
+
+
+@pytest.mark.usefixtures("affinity")
+def test_slots_join_train_and_are_lost(run: Run) -> None:
+    ray = FakeRay(1, 2)
+    pool = RayPool(ray, run.path, "data", 2, True)
+    events: list[Any] = []
+
+    def wait() -> list[Any]:
+        return list(pool.wait(0.01, lambda task, event: events.append(event)))
+
+    assert wait() == []
+    set_ups = ray.pending("set_up")
+    assert len(set_ups) == 2  # no more than members
+    for call, speed in zip(set_ups, (100.0, 50.0), strict=True):
+        ray.results[call] = {"ready": "float32", "speed": speed, "node": f"host{speed:.0f}"}
+    joined = wait()
+    assert joined == [SlotJoined("slot 1", 1.0), SlotJoined("slot 2", 0.5)]
+    for change, member in zip(joined, run.plan.members, strict=True):
+        pool.start(change.slot, Task(member.name, run.path, member))
+    first, second = ray.pending("poll")
+    content = {"members/tiny-f0/progress.json": b"{}"}
+    ray.results[first] = [{"files": content, "final": True}, {"done": 3.0}]
+    ray.results[second] = ConnectionError("node died")
+    ended, lost = wait()
+    assert ended == TaskEnded("slot 1", 3.0)
+    assert (run.path / "members/tiny-f0/progress.json").read_bytes() == b"{}"
+    assert isinstance(lost, SlotLost)
+    assert lost.retry
+    assert "host50 was lost" in str(lost.error)
+    # A member is left: the lost slot is replaced, and no slot is released.
+    pool.expect(1)
+    assert ray.killed == 1
+    pool.expect(0)
+    assert [change.slot for change in wait() if isinstance(change, SlotLost)] == ["slot 1"]
+
+
+@pytest.mark.usefixtures("affinity")
+def test_the_user_is_told_once_what_a_training_without_slots_waits_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "_WAITING_SECONDS", 0.0)
+    pool = RayPool(FakeRay(4), run.path, "data", 2, True)
+    events: list[Any] = []
+    for _ in range(3):
+        pool.wait(0.01, lambda task, event: events.append(event))
+    assert events == [Waiting("waiting for a free slot on the cluster: 0 of 4 CPUs are free")]
+
+
+@pytest.mark.usefixtures("affinity")
+def test_a_cluster_without_any_slot_is_refused(run: Run) -> None:
+    with pytest.raises(FkdError, match="none of its nodes offers a CPU or a GPU"):
+        RayPool(FakeRay(0), run.path, "data", 2, True).wait_for_first_slot()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("somewhere", "is no address: write auto, HOST:PORT or ray://HOST:PORT"),
+        ("host:99999", "is no address"),
+        ("ray://", "is no address"),
+    ],
+)
+def test_an_invalid_address_is_refused(address: str, message: str) -> None:
+    with pytest.raises(FkdError, match=message):
+        ray_cluster.connect(address)
+
+
+def test_an_address_where_nothing_answers_is_refused() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    with pytest.raises(FkdError, match=f"no Ray cluster answers at 127.0.0.1:{port}"):
+        ray_cluster.connect(f"127.0.0.1:{port}")
+
+
+def test_without_ray_the_message_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(FkdError, match=r"pip install 'fkd-kaggle\[cluster\]'"):
+        ray_cluster.connect("auto")
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp"])
+def test_cluster_files_fit_rays_schema(name: str) -> None:
+    ray = pytest.importorskip("ray")
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
+    config = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
+    jsonschema.validate(config, json.loads(schema.read_text()))
+    assert config["head_node_type"] in config["available_node_types"]
