@@ -81,11 +81,19 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "doctor": ("fkd-kaggle doctor", "fkd-kaggle doctor --offline --json"),
     "kernel build": (
         "fkd-kaggle kernel build --owner ada && kaggle kernels push -p kernel",
+        "fkd-kaggle kernel build --owner ada --notebook --folder notebook",
         "fkd-kaggle kernel build --recipe winning --shards 4",
     ),
-    "kernel push": ("fkd-kaggle kernel push", "fkd-kaggle kernel push --recipe winning"),
+    "kernel push": (
+        "fkd-kaggle kernel push",
+        "fkd-kaggle kernel push --recipe winning --session-limit 12h",
+    ),
     "kernel status": ("fkd-kaggle kernel status", "fkd-kaggle kernel status standard-1"),
-    "kernel logs": ("fkd-kaggle kernel logs", "fkd-kaggle kernel logs --follow"),
+    "kernel logs": (
+        "fkd-kaggle kernel logs",
+        "fkd-kaggle kernel logs --follow",
+        "fkd-kaggle kernel logs standard-1/2",
+    ),
     "kernel output": (
         "fkd-kaggle kernel output",
         "fkd-kaggle kernel output standard-1 --folder files",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -136,12 +137,16 @@ def build(
 ) -> None:
     """Write a folder for `kaggle kernels push`."""
     from fkd_kaggle.kernel.build import build_job_folder
+    from fkd_kaggle.kernel.push import session_timeout
 
     console = make_console()
     job = make_job(training, accelerator, title, shards, session_limit, notebook=notebook)
     user = owner or connection.connect_competition(console).user
+    # The API cannot stop a session, so a push should have a timeout.
+    seconds = session_timeout(job)
     for built in build_job_folder(job, folder, user, name):
-        print_line(console, f"wrote {built}; push it with: kaggle kernels push -p {built}")
+        command = f"kaggle kernels push -p {shlex.quote(str(built))} -t {seconds}"
+        print_line(console, f"wrote {built}; push it with: {command}")
     if shards > 1:
         print_line(
             console, "push the last folder when the other kernels are complete: it blends them"

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from fkd_kaggle.ensemble.shards import select_members
 from fkd_kaggle.errors import KernelError
+from fkd_kaggle.formatting import format_duration
 from fkd_kaggle.kernel.machines import ACCELERATOR
 from fkd_kaggle.recipes.plans import Member, Plan
 
@@ -145,7 +146,7 @@ def check_session_limit(seconds: float) -> None:
     """
     if not SHORTEST_SESSION <= seconds <= LONGEST_SESSION:
         raise KernelError(
-            f"--session-limit {seconds / 60:g} min: a session takes "
+            f"--session-limit {format_duration(seconds)}: a session takes "
             f"{SHORTEST_SESSION / 60:g} min to {LONGEST_SESSION / 3600:g} h"
         )
 
