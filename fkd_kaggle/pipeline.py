@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fkd_kaggle.data import archive, dataset, submission
+from fkd_kaggle.data import archive, dataset, plausibility, submission, submission_file
 from fkd_kaggle.data.corrections import read_corrections
 from fkd_kaggle.data.dataset import DataSummary, check_data_folder, read_test_and_lookup
 from fkd_kaggle.data.faces import Lookup
 from fkd_kaggle.data.submission import Submission
 from fkd_kaggle.ensemble import fitting, prediction, shards
-from fkd_kaggle.errors import RecipeError, RunError
+from fkd_kaggle.errors import DataError, RecipeError, RunError, SubmissionError
 from fkd_kaggle.recipes import validation
 from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.runs.corrections import store_corrections
@@ -386,25 +386,58 @@ def adopt_submission(csv: Path, run: Run, data_dir: Path, submissions_dir: Path)
         The file is not valid; the message names the row.
     """
     lookup = dataset.read_lookup(data_dir)
-    return _write_submission(submission.read_submission(csv), lookup, run, submissions_dir)
+    return _write_submission(submission_file.read_submission(csv), lookup, run, submissions_dir)
 
 
-def check_submission(path: Path, data_dir: Path) -> None:
-    """Raise an error for a submission file that Kaggle would not score.
+def prepare_submission(
+    path: Path,
+    data_dir: Path,
+    submissions_dir: Path,
+    *,
+    accept_implausible: bool = False,
+    write: bool = True,
+) -> Path:
+    """Check a user's submission file and return the file to upload.
 
     Parameters
     ----------
     path
-        The submission file.
+        The submission file, plain or packed; see ``submission_file.read_submission_file``.
     data_dir
         Folder of the competition's files.
+    submissions_dir
+        Folder that gets a plain copy if the file does not have Kaggle's format exactly.
+    accept_implausible
+        Whether to accept locations that are not pixels of faces.
+    write
+        Whether to write the copy.
+
+    Returns
+    -------
+    Path
+        ``path``, or its plain copy.
 
     Raises
     ------
     SubmissionError
         The file is not valid; the message names the row.
     """
-    submission.validate_submission(submission.read_submission(path), dataset.read_lookup(data_dir))
+    found, lookup = submission_file.read_submission_file(path), dataset.read_lookup(data_dir)
+    submission.check_row_ids(found.submission.row_ids, lookup.row_ids)
+    if not accept_implausible:
+        try:
+            plausibility.check_locations(
+                found.submission.row_ids, found.submission.locations, lookup
+            )
+        except DataError as error:
+            raise SubmissionError(f"{path}: {error}") from None
+    submission.validate_submission(found.submission, lookup)
+    if found.is_plain or not write:
+        return path
+    notes = {"source": str(path)}
+    return submission.write_submission(
+        found.submission, submissions_dir, path.name.split(".")[0], datetime.now(UTC), notes
+    )
 
 
 def upload_submission(
@@ -414,8 +447,12 @@ def upload_submission(
     on_wait: Callable[[float], None] = lambda waited: None,
     *,
     send: Callable[[], int] | None = None,
+    on_resume: Callable[[int], None] = lambda ref: None,
 ) -> SubmissionRecord:
     """Upload a submission file, wait for its score and record the score beside the file.
+
+    If the same file was uploaded before and Kaggle had not scored it when that call ended, its
+    submission is waited for and nothing is uploaded.
 
     Parameters
     ----------
@@ -430,6 +467,8 @@ def upload_submission(
     send
         Submits the file in another way and returns Kaggle's number of the submission. Default:
         the file is uploaded.
+    on_resume
+        Called with Kaggle's number of an earlier submission that is waited for.
 
     Returns
     -------
@@ -441,8 +480,12 @@ def upload_submission(
     CompetitionError
         Kaggle refuses, cannot be reached or cannot score the file.
     """
-    ref = send() if send is not None else competition.submit(path, message)
-    submission.record_score(path, ref=ref, public_score=None, private_score=None)
+    ref = _find_waiting(competition, path)
+    if ref is not None:
+        on_resume(ref)
+    else:
+        ref = send() if send is not None else competition.submit(path, message)
+        submission.record_score(path, ref=ref, public_score=None, private_score=None, waiting=True)
     record = competition.wait_for_score(ref, on_wait=on_wait)
     submission.record_score(
         path, ref=ref, public_score=record.public_score, private_score=record.private_score
@@ -461,6 +504,16 @@ def _recorded_session(run: Run, command: str) -> Iterator[None]:
         yield
     finally:
         write_session(run, replace(session, seconds=round(time.monotonic() - began, 1)))
+
+
+def _find_waiting(competition: Competition, path: Path) -> int | None:
+    """Return the number of a file's earlier submission that can be waited for; None without."""
+    ref = submission.find_waiting(path)
+    if ref is None:
+        return None
+    # The number may be that of another Kaggle, such as the practice Kaggle.
+    known = (one.ref == ref and one.status != "error" for one in competition.submissions())
+    return ref if any(known) else None
 
 
 def _write_submission(built: Submission, lookup: Lookup, run: Run, submissions_dir: Path) -> Path:

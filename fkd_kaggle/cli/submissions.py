@@ -44,6 +44,7 @@ def submit(
     file: File = None,
     message: Message = None,
     dry_run: DryRun = False,
+    accept_implausible: options.AcceptImplausible = False,
     via: options.ViaOption = None,
     name: options.RunName = None,
     accelerator: kernel.Accelerator = None,
@@ -73,7 +74,7 @@ def submit(
     if via is None:
         if given:
             raise FkdError(f"{', '.join(given)}: only with --via kernel, which trains first")
-        _submit(run, file, message, dry_run, folders)
+        _submit(run, file, message, dry_run, accept_implausible, folders)
         return
     if file is not None:
         raise FkdError("--file and --via kernel exclude each other: a file needs no training")
@@ -137,6 +138,7 @@ def _submit(
     file: Path | None,
     message: str | None,
     dry_run: bool,
+    accept_implausible: bool,
     folders: kernel.Folders,
 ) -> None:
     """Submit a file, or the predictions of a trained run."""
@@ -149,8 +151,16 @@ def _submit(
     # Connect before predicting, which takes long: missing credentials are reported at once.
     competition = None if dry_run else connection.connect_competition(console)
     if file is not None:
-        pipeline.check_submission(file, folders.data)
-        path, expected = file, None
+        path = pipeline.prepare_submission(
+            file,
+            folders.data,
+            folders.submissions,
+            accept_implausible=accept_implausible,
+            write=not dry_run,
+        )
+        if path != file:
+            print_line(console, f"the columns RowId and Location of {file} are submitted as {path}")
+        expected, message = None, message or file.stem
     else:
         found = find_run(run, folders.runs)
         path = _write_submission(console, found, folders.data, folders.submissions)
@@ -165,7 +175,13 @@ def _submit(
         path,
         expected,
         lambda on_wait: pipeline.upload_submission(
-            competition, path, message or path.stem, on_wait
+            competition,
+            path,
+            message or path.stem,
+            on_wait,
+            on_resume=lambda ref: print_line(
+                console, f"{path.name} was submitted before: waiting for submission {ref}"
+            ),
         ),
     )
 

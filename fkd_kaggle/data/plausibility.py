@@ -143,10 +143,10 @@ def check_locations(row_ids: np.ndarray, locations: np.ndarray, lookup: Lookup) 
     ]
     bounds = f"all {len(locations)} locations lie between {locations.min():.4g} and "
     bounds += f"{locations.max():.4g}"
-    if locations.max() == locations.min():
+    if not locations.any():
         raise DataError(
-            f"all {len(locations)} locations are {locations[0]:.4g}, as in SampleSubmission.csv: "
-            f"these are no predictions; {ACCEPT} submits them"
+            f"all {len(locations)} locations are 0, as in SampleSubmission.csv: these are no "
+            f"predictions; {ACCEPT} submits them"
         )
     medians = np.full(len(COLUMNS), np.nan)
     for feature in np.unique(features):

@@ -1,13 +1,12 @@
 """Submission files: locations picked from predictions, checked, written with a record, and listed.
 
-What Kaggle would reject is refused: the rows must be those of the lookup table, in its order, and
+What Kaggle would reject is refused: the rows must be those of the lookup table, in any order, and
 each location a number inside the image. The record is a JSON file beside the CSV: the run it comes
 from, its scores and, after the upload, Kaggle's scores. Uploads nothing.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -97,7 +96,7 @@ def build_submission(predictions: np.ndarray, ids: np.ndarray, lookup: Lookup) -
 
 
 def validate_submission(submission: Submission, lookup: Lookup) -> None:
-    """Check that a submission has the lookup table's rows in order, and locations inside the image.
+    """Check that a submission has the lookup table's rows in any order, and locations in the image.
 
     Raises
     ------
@@ -105,7 +104,7 @@ def validate_submission(submission: Submission, lookup: Lookup) -> None:
         Names the first wrong row.
     """
     row_ids, locations = submission.row_ids, submission.locations
-    _check_row_ids(row_ids, lookup.row_ids)
+    check_row_ids(row_ids, lookup.row_ids)
     inside = np.isfinite(locations) & (locations >= 0) & (locations <= keypoints.IMAGE_SIZE)
     if (position := _first(~inside)) is not None:
         raise SubmissionError(
@@ -114,36 +113,33 @@ def validate_submission(submission: Submission, lookup: Lookup) -> None:
         )
 
 
-def read_submission(path: Path) -> Submission:
-    """Read a submission file.
+def check_row_ids(row_ids: np.ndarray, queried: np.ndarray) -> None:
+    """Refuse RowIds that are not the lookup table's in any order, naming the first wrong one.
+
+    Parameters
+    ----------
+    row_ids
+        (M,) int64 of the submission.
+    queried
+        (M,) int64 of the lookup table.
 
     Raises
     ------
     SubmissionError
-        The file is missing or not a submission; names the first wrong line.
+        A row is missing, unknown or there twice.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            lines = list(csv.reader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SubmissionError(f"cannot read the submission {path}: {error}") from error
-    if not lines or tuple(lines[0]) != HEADER:
-        found = ",".join(lines[0]) if lines else "an empty file"
+    if np.array_equal(row_ids, queried):
+        return
+    values, counts = np.unique(row_ids, return_counts=True)
+    if (position := _first(counts > 1)) is not None:
+        raise SubmissionError(f"RowId {values[position]} occurs {counts[position]} times")
+    if (position := _first(~np.isin(queried, row_ids))) is not None:
         raise SubmissionError(
-            f"{path} is no submission: expected {','.join(HEADER)}, found {found!r}"
+            f"RowId {queried[position]} is missing: the submission has {len(row_ids)} rows, "
+            f"the lookup table {len(queried)}"
         )
-    row_ids = np.empty(len(lines) - 1, dtype=np.int64)
-    locations = np.empty(len(lines) - 1, dtype=np.float64)
-    for position, fields in enumerate(lines[1:]):
-        try:
-            row_id, location = fields
-            row_ids[position], locations[position] = int(row_id), float(location)
-        except (ValueError, OverflowError) as error:
-            raise SubmissionError(
-                f"{path} line {position + 2} is {','.join(fields)!r}: expected a RowId and a "
-                "location in pixels"
-            ) from error
-    return Submission(row_ids, locations)
+    if (position := _first(~np.isin(row_ids, queried))) is not None:
+        raise SubmissionError(f"RowId {row_ids[position]} is not in the lookup table")
 
 
 def submission_text(
@@ -188,15 +184,21 @@ def write_submission(
 
     Returns
     -------
-    The path of the CSV file. Its record is written first, so that no CSV is without one.
+    The path of the CSV file. Its record is written first, so that no CSV is without one. If the
+    folder has a file with the same content that was uploaded and waits for its score, its path is
+    returned and no file is written.
     """
     text = submission_text(submission.row_ids.tolist(), submission.locations.tolist())
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    for earlier in list_submissions(submissions_dir):
+        if find_waiting(earlier.path) is not None and files.sha256(earlier.path) == digest:
+            return earlier.path
     stem = file_stem(run_name).replace("+", "-") or "run"
     path = _free_path(submissions_dir, f"{now:%Y%m%d-%H%M%S}-{stem}")
     record = {
         **notes,
         "file": path.name,
-        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "sha256": digest,
         "rows": len(submission.row_ids),
         "run": run_name,
         "created": now.isoformat(timespec="seconds"),
@@ -217,6 +219,7 @@ def record_score(
     ref: int,
     public_score: float | None,
     private_score: float | None,
+    waiting: bool = False,
 ) -> None:
     """Add Kaggle's scores to a submission file's record.
 
@@ -230,10 +233,33 @@ def record_score(
         Kaggle's number of the submission.
     public_score, private_score
         RMSE in pixels, None while unknown.
+    waiting
+        Whether Kaggle has yet to score the submission. ``find_waiting`` finds it then.
     """
     record = _read_record(path) or {"file": path.name, "run": "", "sha256": files.sha256(path)}
     record["kaggle"] = {"ref": ref, "public_score": public_score, "private_score": private_score}
-    files.write_json(path.with_suffix(".json"), record)
+    record.pop("waiting", None)
+    if waiting:
+        record |= {"waiting": True, "sha256": files.sha256(path)}
+    files.write_json(_record_path(path), record)
+
+
+def find_waiting(path: Path) -> int | None:
+    """Return Kaggle's number of a file's submission that has no score yet; None without.
+
+    A file that has changed since its upload does not wait for a score.
+
+    Parameters
+    ----------
+    path
+        The CSV file.
+    """
+    record = _read_record(path) or {}
+    kaggle = record.get("kaggle")
+    ref = kaggle.get("ref") if isinstance(kaggle, dict) else None
+    if record.get("waiting") is not True or not isinstance(ref, int):
+        return None
+    return ref if record.get("sha256") == files.sha256(path) else None
 
 
 def list_submissions(submissions_dir: Path) -> list[LocalSubmission]:
@@ -259,27 +285,6 @@ def _check_predictions(predictions: np.ndarray, ids: np.ndarray) -> None:
         )
 
 
-def _check_row_ids(row_ids: np.ndarray, queried: np.ndarray) -> None:
-    """Refuse RowIds that differ from the lookup table's, naming the first."""
-    if np.array_equal(row_ids, queried):
-        return
-    values, counts = np.unique(row_ids, return_counts=True)
-    if (position := _first(counts > 1)) is not None:
-        raise SubmissionError(f"RowId {values[position]} occurs {counts[position]} times")
-    if (position := _first(~np.isin(queried, row_ids))) is not None:
-        raise SubmissionError(
-            f"RowId {queried[position]} is missing: the submission has {len(row_ids)} rows, "
-            f"the lookup table {len(queried)}"
-        )
-    if (position := _first(~np.isin(row_ids, queried))) is not None:
-        raise SubmissionError(f"RowId {row_ids[position]} is not in the lookup table")
-    position = int(np.flatnonzero(row_ids != queried)[0])
-    raise SubmissionError(
-        f"row {position + 1} has RowId {row_ids[position]}, the lookup table has "
-        f"{queried[position]}: the rows must keep the lookup table's order"
-    )
-
-
 def _first(wrong: np.ndarray) -> int | None:
     """Return the first position at which ``wrong``, (M,) bool, is True; None without any."""
     positions = np.flatnonzero(wrong)
@@ -294,13 +299,29 @@ def _free_path(folder: Path, stem: str) -> Path:
     return path
 
 
+def _record_path(path: Path) -> Path:
+    """Return the path of a submission file's record.
+
+    A JSON file of the same stem that is not a record is the user's own and stays unchanged.
+    """
+    usual = path.with_suffix(".json")
+    if not usual.exists() or _load_record(usual) is not None:
+        return usual
+    return path.with_name(f"{path.name}.submission.json")
+
+
 def _read_record(path: Path) -> dict[str, Any] | None:
     """Return a submission file's record; None without a valid one."""
+    return _load_record(_record_path(path))
+
+
+def _load_record(path: Path) -> dict[str, Any] | None:
+    """Return the content of a record; None if the file is missing, damaged or no record."""
     try:
-        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and {"file", "sha256"} <= record.keys() else None
 
 
 def _describe(path: Path) -> LocalSubmission:

@@ -196,6 +196,12 @@ def _explain_status(status: int, error: Exception, action: Action) -> str:
             f"{action.server} refuses {action.what} (403{said}): usually the competition's "
             f"rules are not accepted, see {rules}"
         )
+    if status == 400 and not message:
+        return (
+            f"{action.server} refuses {action.what} (400) and gives no reason: usually the "
+            f"competition is not joined or its rules are not accepted, see {rules}; or the daily "
+            "limit of submissions is used up"
+        )
     if status == 404:
         return f"{action.server} has no competition named {action.slug!r} (404 while {action.what})"
     if status in TRANSIENT_STATUSES:
