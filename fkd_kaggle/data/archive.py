@@ -10,17 +10,22 @@ from __future__ import annotations
 import shutil
 import zipfile
 import zlib
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 from fkd_kaggle import files
+from fkd_kaggle.data import packed
 from fkd_kaggle.errors import DataError
 
 CONTENTS: Final = ("training.csv", "test.csv", "IdLookupTable.csv", "SampleSubmission.csv")
 """Files of the competition's zip, plain or each in a zip of its own; the last one is optional."""
 
-DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+DAMAGED: Final = packed.DAMAGED
 """Exceptions of ``zipfile`` for a truncated, damaged or encrypted zip."""
+
+_MAX_DEPTH: Final = 4
+"""Zips inside zips that are opened."""
 
 
 def unpack(archive: Path, data_dir: Path) -> list[Path]:
@@ -38,9 +43,9 @@ def unpack(archive: Path, data_dir: Path) -> list[Path]:
     except FileNotFoundError:
         raise DataError(f"{archive} does not exist: get it with `fkd-kaggle fetch`") from None
     except DAMAGED as error:
-        raise DataError(
-            f"{archive} is damaged ({error}): download it again with `fkd-kaggle fetch --force`"
-        ) from error
+        problem = packed.damage(error)
+        again = ": download it again with `fkd-kaggle fetch --force`"
+        raise DataError(f"{archive} {problem}{again if 'damaged' in problem else ''}") from error
     missing = [name for name in CONTENTS[:3] if name not in unpacked]
     if missing:
         raise DataError(
@@ -57,18 +62,12 @@ def extract(archive: Path, data_dir: Path) -> dict[str, Path]:
 
     Raises
     ------
-    BadZipFile, zlib.error, EOFError, RuntimeError
-        ``DAMAGED``: the zip is truncated, damaged or encrypted.
+    BadZipFile, …
+        One of ``DAMAGED``: the zip is truncated, damaged or encrypted.
     """
     unpacked: dict[str, Path] = {}
     with zipfile.ZipFile(archive) as outer:
-        for name in outer.namelist():
-            if name.endswith(".zip"):
-                with outer.open(name) as inner_stream, zipfile.ZipFile(inner_stream) as inner:
-                    for inner_name in inner.namelist():
-                        _extract_wanted(inner, inner_name, data_dir, unpacked)
-            else:
-                _extract_wanted(outer, name, data_dir, unpacked)
+        _extract_nested(outer, data_dir, unpacked, 0)
     return unpacked
 
 
@@ -138,57 +137,63 @@ def write_plain_csv(found: dict[str, Path], name: str, folder: Path) -> None:
     DataError
         The zip is damaged or does not hold the CSV.
     """
-    packed, target = found[name], folder / name
+    source, target = found[name], folder / name
     if target.exists():
         return
-    if packed.suffix.lower() != ".zip":
-        shutil.copyfile(packed, target)
+    if source.suffix.lower() != ".zip":
+        shutil.copyfile(source, target)
         return
-    with open_csv(packed) as archive:
-        members = [entry for entry in archive.namelist() if _base_name(entry) == name.lower()]
+    with open_csv(source) as archive:
+        infos = packed.visible_files(archive)
+        members = [each.filename for each in infos if _base_name(each.filename) == name.lower()]
         if not members:
-            raise DataError(f"{packed} holds no {name}")
+            raise DataError(f"{source} holds no {name}")
         _extract_checked(archive, members[0], target)
 
 
-def open_csv(path: Path) -> zipfile.ZipFile:
-    """Open a zipped CSV; DataError if it is not a zip."""
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{path} cannot be read as a zip: {error}") from error
+def open_csv(path: Path) -> AbstractContextManager[zipfile.ZipFile]:
+    """Open a zipped CSV; DataError if it is no zip, or what is read of it is damaged."""
+    return packed.open_zip(path, str(path))
 
 
-def _extract_wanted(
-    archive: zipfile.ZipFile, member: str, data_dir: Path, unpacked: dict[str, Path]
+def _extract_nested(
+    archive: zipfile.ZipFile, data_dir: Path, unpacked: dict[str, Path], depth: int
 ) -> None:
-    """Extract a member if it is one of the competition's files, and add it to ``unpacked``."""
-    name = Path(member).name
-    if name not in CONTENTS:
-        return
-    target = data_dir / name
-    unpacked[name] = target
-    info = archive.getinfo(member)
-    if target.exists() and target.stat().st_size == info.file_size and _crc(target) == info.CRC:
-        return
-    with files.atomic_path(target) as temporary:
-        _copy_member(archive, member, temporary)
+    """Extract the competition's files of a zip and of the zips in it; see ``extract``."""
+    for info in packed.visible_files(archive):
+        name = _base_name(info.filename)
+        if name.endswith(".zip") and depth < _MAX_DEPTH:
+            with archive.open(info) as stream, zipfile.ZipFile(stream) as inner:
+                _extract_nested(inner, data_dir, unpacked, depth + 1)
+        elif (wanted := next((csv for csv in CONTENTS if csv.lower() == name), None)) is not None:
+            target = data_dir / wanted
+            unpacked[wanted] = target
+            if not _has_content(target, info):
+                with files.atomic_path(target) as temporary:
+                    _copy_member(archive, info.filename, temporary)
 
 
-def _find_in_zip(path: Path, work: Path) -> dict[str, Path]:
+def _has_content(path: Path, info: zipfile.ZipInfo) -> bool:
+    """Say whether a file has the size and checksum of an entry of a zip."""
+    return path.exists() and path.stat().st_size == info.file_size and _crc(path) == info.CRC
+
+
+def _find_in_zip(path: Path, work: Path, depth: int = 0) -> dict[str, Path]:
     """Unpack the competition's files, plain or zipped, from a zip or the only zip inside it."""
     work.mkdir(parents=True, exist_ok=True)
     found: dict[str, Path] = {}
     with open_csv(path) as archive:
-        members = {_base_name(entry): entry for entry in archive.namelist()}
+        members = {_base_name(each.filename): each for each in packed.visible_files(archive)}
         for csv in CONTENTS:
             for spelling in _spellings(csv):
                 if spelling in members and csv not in found:
-                    found[csv] = _extract_checked(archive, members[spelling], work / spelling)
+                    target = work / spelling
+                    found[csv] = _extract_checked(archive, members[spelling].filename, target)
         inner = [name for name in members if name.endswith(".zip")]
-        if not found and len(inner) == 1:
-            nested = _extract_checked(archive, members[inner[0]], work / "inner.zip")
-            return _find_in_zip(nested, work / "inner")
+        if not found and len(inner) == 1 and depth < _MAX_DEPTH:
+            member = members[inner[0]].filename
+            nested = _extract_checked(archive, member, work / "inner.zip")
+            return _find_in_zip(nested, work / "inner", depth + 1)
     return found
 
 
@@ -197,7 +202,9 @@ def _extract_checked(archive: zipfile.ZipFile, member: str, target: Path) -> Pat
     try:
         _copy_member(archive, member, target)
     except DAMAGED as error:
-        raise DataError(f"{archive.filename}: {member} is damaged ({error})") from error
+        if isinstance(error, OSError) and error.errno:
+            raise  # of the target, such as a full disk
+        raise DataError(f"{archive.filename}: {member} {packed.damage(error)}") from error
     return target
 
 
@@ -223,7 +230,7 @@ def _spellings(csv: str) -> tuple[str, str]:
 
 def _base_name(entry: str) -> str:
     """Return the lower-case file name of a zip entry, without its folders."""
-    return Path(entry).name.lower()
+    return Path(entry.replace("\\", "/")).name.lower()
 
 
 def _is_hidden(path: Path, below: Path) -> bool:

@@ -100,12 +100,18 @@ def open_zip(path: Path | IO[bytes], name: str) -> Iterator[zipfile.ZipFile]:
         unknown method.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
+        archive = zipfile.ZipFile(path)
     except FileNotFoundError:
         raise DataError(f"{name} does not exist") from None
     except DAMAGED as error:
         raise DataError(f"{name} {damage(error)}") from None
+    with archive:
+        try:
+            yield archive
+        except DAMAGED as error:
+            if isinstance(error, OSError) and error.errno:
+                raise  # of a file that the block writes, such as a full disk
+            raise DataError(f"{name} {damage(error)}") from None
 
 
 def damage(error: Exception) -> str:

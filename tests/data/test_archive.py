@@ -104,5 +104,47 @@ def test_an_encrypted_zip_is_refused(packed: Path, tmp_path: Path) -> None:
             start = content.find(mark, start + 4)
     packed = tmp_path / "encrypted.zip"
     packed.write_bytes(content)
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match="is encrypted: unpack it with its password"):
         archive.unpack(packed, tmp_path / "data")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
+def test_entries_of_every_method_are_unpacked_and_damage_is_named(
+    packed: Path, tmp_path: Path, method: int
+) -> None:
+    contents = archive.extract(packed, tmp_path / "plain")
+    path = tmp_path / "again.zip"
+    with zipfile.ZipFile(path, "w", method) as again:
+        for name, source in contents.items():
+            again.write(source, f"folder\\{name.upper()}")
+    assert len(archive.unpack(path, tmp_path / "data")) == 4
+    content = bytearray(path.read_bytes())
+    content[400:800] = bytes(value ^ 0xFF for value in content[400:800])
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataError, match=r"is damaged .*fetch --force"):
+        archive.unpack(path, tmp_path / "other")
+
+
+def test_an_unknown_method_is_named(packed: Path, tmp_path: Path) -> None:
+    content = bytearray(packed.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        start = content.find(mark)
+        while start >= 0:
+            content[start + offset] = 9  # Deflate64
+            start = content.find(mark, start + 4)
+    path = tmp_path / "deflate64.zip"
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataError, match="packed by a method that is not read"):
+        archive.unpack(path, tmp_path / "data")
+
+
+def test_zips_in_zips_in_zips_are_unpacked(packed: Path, tmp_path: Path) -> None:
+    path = packed
+    for depth in range(2):
+        outer = tmp_path / f"outer{depth}.zip"
+        with zipfile.ZipFile(outer, "w") as archive_file:
+            archive_file.write(path, "inner.zip")
+            archive_file.writestr("__MACOSX/._inner.zip", b"no zip")
+        path = outer
+    assert len(archive.unpack(path, tmp_path / "data")) == 4
+    assert len(archive.find_csv_files(path, tmp_path / "work")) == 4

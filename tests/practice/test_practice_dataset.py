@@ -178,7 +178,7 @@ def test_invalid_data_is_named(start_practice: PracticeFactory, tmp_path: Path) 
     with pytest.raises(DataError, match=r"holds no training\.csv"):
         start_practice(tmp_path)
     (tmp_path / "broken.zip").write_text("no zip")
-    with pytest.raises(DataError, match=r"broken\.zip cannot be read as a zip"):
+    with pytest.raises(DataError, match=r"broken\.zip is damaged"):
         start_practice(tmp_path / "broken.zip")
 
 
