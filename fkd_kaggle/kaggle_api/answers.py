@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fkd_kaggle.kaggle_api import transport
+
+T = TypeVar("T")
 
 
 class UnexpectedAnswerError(ValueError):
@@ -23,6 +25,20 @@ class UnknownName:
     """A value of an enum that is newer than kagglesdk, such as a new status."""
 
     name: str
+
+
+def read_message(kind: type[T], value: Any) -> T:
+    """Return a message of kagglesdk from a JSON value, with the same validation.
+
+    Raises
+    ------
+    UnexpectedAnswerError
+        A field is of a wrong type; kagglesdk raises exceptions of other types for other errors.
+    """
+    install()
+    with transport.connection_rules(transport.ConnectionRules(timeout=1.0)):
+        message: T = kind.from_dict(value)  # type: ignore[attr-defined]
+        return message
 
 
 @functools.cache

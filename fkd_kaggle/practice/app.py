@@ -5,11 +5,15 @@ Opens no socket; ``server`` serves the application.
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 import flask
 import jinja2
+from werkzeug.exceptions import HTTPException
 
+from fkd_kaggle.errors import redact
+from fkd_kaggle.formatting import one_line
 from fkd_kaggle.practice import competition_api, control_api, fault_injection, page, uploads
 from fkd_kaggle.practice.competition import PracticeCompetition
 from fkd_kaggle.practice.fault_injection import Faults
@@ -20,6 +24,9 @@ from fkd_kaggle.report import html
 
 TOKEN_USER: Final = "practice"
 """Name of the user who authenticates with a token."""
+
+MAX_JSON_SIZE: Final = 8 << 20
+"""Maximum size of a request in bytes; the source of a kernel, up to 1 MB, is the largest part."""
 
 
 def make_app(competition: PracticeCompetition, received: Uploads, faults: Faults) -> flask.Flask:
@@ -37,12 +44,15 @@ def make_app(competition: PracticeCompetition, received: Uploads, faults: Faults
     app = flask.Flask(__name__)  # templates lie in templates/ beside this file
     layout = jinja2.FileSystemLoader(html.template_folder())
     app.jinja_loader = jinja2.ChoiceLoader([layout, *filter(None, [app.jinja_loader])])
+    app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_SIZE  # ``uploads`` streams and has its own limit
     app.before_request(_refuse_other_hosts)
     fault_injection.install_faults(app, faults)
     app.before_request(_authenticate)
     app.register_error_handler(ErrorResponse, ErrorResponse.response)
     app.register_error_handler(ConnectionError, lambda _: flask.Response())  # never received
-    app.register_error_handler(404, lambda _: ErrorResponse(404, "Not found").response())
+    app.register_error_handler(HTTPException, _explain_http_error)
+    app.register_error_handler(Exception, _explain_exception)
+    app.after_request(_isolate_content)
     app.register_blueprint(competition_api.blueprint(competition, received))
     app.register_blueprint(uploads.blueprint(received))
     app.register_blueprint(page.blueprint(competition, faults))
@@ -72,3 +82,27 @@ def _authenticate() -> None:
         flask.g.user = credentials.username
     else:
         refuse(401, "Unauthenticated")
+
+
+def _explain_http_error(error: HTTPException) -> flask.Response:
+    """Return an error of Flask, such as 404 or 413, in Kaggle's form."""
+    if isinstance(error.response, flask.Response):
+        return error.response
+    return ErrorResponse(error.code or 500, error.name).response()
+
+
+def _explain_exception(error: Exception) -> flask.Response:
+    """Return the response for an unforeseen exception, and print one line about it."""
+    line = one_line(redact(f"{type(error).__name__}: {error}"), 300)
+    print(f"practice Kaggle: {flask.request.path}: {line}", file=sys.stderr)
+    return ErrorResponse(500, "Internal server error").response()
+
+
+def _isolate_content(answer: flask.Response) -> flask.Response:
+    """Let browsers run nothing of submitted files and kernels' output in this origin."""
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["X-Frame-Options"] = "DENY"
+    if flask.request.path.startswith("/storage/"):
+        # Scripts of a report run, but in an origin of their own, without access to this server.
+        answer.headers["Content-Security-Policy"] = "sandbox allow-scripts"
+    return answer

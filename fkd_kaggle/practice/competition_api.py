@@ -27,8 +27,9 @@ from fkd_kaggle.practice.competition import (
 )
 from fkd_kaggle.practice.dataset import SERVED, SLUG
 from fkd_kaggle.practice.storage import Submission
-from fkd_kaggle.practice.uploads import Uploads, upload_url
+from fkd_kaggle.practice.uploads import MAX_SIZE, Uploads, upload_url
 from fkd_kaggle.practice.wire_format import (
+    ErrorResponse,
     paginate,
     read_request,
     redirect_to_storage,
@@ -36,6 +37,8 @@ from fkd_kaggle.practice.wire_format import (
     to_datetime,
     write_response,
 )
+
+_LONGEST_NAME: Final = 255
 
 _STATUS: Final = {"complete": SubmissionStatus.COMPLETE, "error": SubmissionStatus.ERROR}
 
@@ -160,7 +163,11 @@ def _start_submission_upload(uploads: Uploads) -> flask.Response:
     request = read_request(types.ApiStartSubmissionUploadRequest)
     _check_name(request)
     answer = types.ApiStartSubmissionUploadResponse()
-    answer.token = uploads.start(request.file_name, request.content_length)
+    if not 0 <= request.content_length <= MAX_SIZE:
+        refuse(400, f"The file must be smaller than {MAX_SIZE >> 20} MB")
+    if len(request.file_name) > _LONGEST_NAME:
+        refuse(400, "The file name is too long")
+    answer.token = uploads.start(flask.g.user, request.file_name, request.content_length)
     answer.create_url = upload_url(answer.token)
     return write_response(answer)
 
@@ -168,11 +175,17 @@ def _start_submission_upload(uploads: Uploads) -> flask.Response:
 def _create_submission(competition: PracticeCompetition, uploads: Uploads) -> flask.Response:
     request = read_request(types.ApiCreateSubmissionRequest)
     _check_name(request)
-    upload = uploads.find(request.blob_file_tokens)
-    if upload is None or not upload.is_complete:
+    token = request.blob_file_tokens
+    upload = uploads.take(token, flask.g.user)
+    if upload is None:
         refuse(400, "The uploaded file was not found or is incomplete")
     description = request.submission_description
-    submission = _submit(competition, upload.file_name, description, upload.path)
+    try:
+        submission = _submit(competition, upload.file_name, description, upload.path)
+    except ErrorResponse:
+        uploads.restore(token, upload)
+        raise
+    uploads.discard(token)
     answer = types.ApiCreateSubmissionResponse()
     answer.message, answer.ref = _accepted_message(submission), submission.ref
     return write_response(answer)

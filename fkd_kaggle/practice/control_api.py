@@ -14,7 +14,7 @@ from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.practice.fault_injection import Faults
 from fkd_kaggle.practice.kernels.host import KernelHost
 from fkd_kaggle.practice.kernels.store import KernelVersion
-from fkd_kaggle.practice.wire_format import refuse
+from fkd_kaggle.practice.wire_format import read_json, refuse
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ def blueprint(kernels: KernelHost, faults: Faults) -> flask.Blueprint:
 
 def _read_value(name: str, kind: type[T]) -> T:
     """Return a value of the posted JSON object."""
-    body = flask.request.get_json(silent=True)
+    body = read_json()
     value = body.get(name) if isinstance(body, dict) else None
     if not isinstance(value, kind):
         refuse(400, f'Post {{"{name}": …}} as JSON')

@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO
+from typing import Final, Literal, TextIO
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import CompetitionError
+from fkd_kaggle.runs.reading import check_types
 
 DAY: Final = 86_400.0
 """Seconds."""
@@ -69,7 +70,7 @@ class Store:
         self.folder = folder
         self.now = now
         self.lock = threading.RLock()
-        self._submissions = [Submission(**record) for record in self._read()["submissions"]]
+        self._submissions = self._read()
 
     def submissions(self, user: str | None = None) -> list[Submission]:
         """List the submissions, newest first.
@@ -129,18 +130,25 @@ class Store:
     def _state_file(self) -> Path:
         return self.folder / "state.json"
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> list[Submission]:
+        """Return the saved submissions."""
         try:
-            state: dict[str, Any] = json.loads(self._state_file.read_text(encoding="utf-8"))
+            state = json.loads(self._state_file.read_text(encoding="utf-8"))
+            if state["version"] != _VERSION:
+                raise CompetitionError(f"{self._state_file} is of another version of fkd-kaggle")
+            submissions = [Submission(**record) for record in state["submissions"]]
+            for one in submissions:
+                check_types(one)
         except FileNotFoundError:
-            return {"submissions": []}
-        except (OSError, ValueError) as error:
+            return []
+        except CompetitionError:
+            raise
+        except Exception as error:
             raise CompetitionError(
-                f"{self._state_file} is damaged ({error}): move it away to start anew"
+                f"{self._state_file} is damaged ({type(error).__name__}): move it away to start "
+                "anew"
             ) from error
-        if state.get("version") != _VERSION:
-            raise CompetitionError(f"{self._state_file} is of another version of fkd-kaggle")
-        return state
+        return submissions
 
 
 def lock_state_folder(state_dir: Path) -> TextIO:

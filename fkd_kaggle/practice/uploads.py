@@ -11,17 +11,26 @@ import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import flask
 
 from fkd_kaggle.practice import fault_injection
 from fkd_kaggle.practice.wire_format import refuse
 
+MAX_SIZE: Final = 200 << 20
+"""Maximum size of a submission in bytes."""
+
+_MAX_UPLOADS: Final = 100
+"""Unfinished uploads that are kept; older ones are abandoned."""
+
 
 @dataclass(frozen=True)
 class Upload:
     """An announced file."""
 
+    user: str
+    """Name of the user who may submit it."""
     file_name: str
     size: int
     """Bytes announced."""
@@ -54,11 +63,13 @@ class Uploads:
         self._uploads: dict[str, Upload] = {}
         shutil.rmtree(folder, ignore_errors=True)
 
-    def start(self, file_name: str, size: int) -> str:
+    def start(self, user: str, file_name: str, size: int) -> str:
         """Announce a file and return its token.
 
         Parameters
         ----------
+        user
+            Name of the user.
         file_name
             The user's name of the file.
         size
@@ -67,8 +78,34 @@ class Uploads:
         token = secrets.token_hex(16)
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._lock:
-            self._uploads[token] = Upload(file_name, size, self._folder / token)
+            self._uploads[token] = Upload(user, file_name, size, self._folder / token)
+            abandoned = list(self._uploads)[:-_MAX_UPLOADS]
+        for old in abandoned:
+            self.discard(old)
         return token
+
+    def take(self, token: str, user: str) -> Upload | None:
+        """Return a user's complete upload and make its token invalid; None if there is none.
+
+        The file stays until ``discard``; after a refused submission, ``restore`` makes the token
+        valid again.
+        """
+        with self._lock:
+            upload = self._uploads.get(token)
+            if upload is None or upload.user != user or not upload.is_complete:
+                return None
+            return self._uploads.pop(token)
+
+    def restore(self, token: str, upload: Upload) -> None:
+        """Make the token of a taken upload valid again."""
+        with self._lock:
+            self._uploads[token] = upload
+
+    def discard(self, token: str) -> None:
+        """Delete an upload."""
+        with self._lock:
+            self._uploads.pop(token, None)
+        (self._folder / token).unlink(missing_ok=True)
 
     def find(self, token: str) -> Upload | None:
         """Return the upload of a token; None if it does not exist."""
@@ -82,6 +119,7 @@ def blueprint(uploads: Uploads) -> flask.Blueprint:
 
     @routes.put("/storage/uploads/<token>")
     def put(token: str) -> flask.Response:
+        flask.request.max_content_length = None  # streamed, and limited by the announced size
         upload = uploads.find(token)
         if upload is None:
             refuse(404, "Not found")
@@ -107,7 +145,7 @@ def _start(content_range: str | None, upload: Upload) -> int | None:
         refuse(400, "Bad Content-Range")
     if match[1] is None:
         return None
-    start = int(match[1])
+    start = int(match[1][:18])
     if start > upload.received:
         refuse(416, f"{upload.received} bytes are here, the next cannot be byte {start}")
     return start
@@ -117,7 +155,7 @@ def _receive(upload: Upload, start: int) -> None:
     """Write the request's body to the upload from byte ``start`` on."""
     # requests sends an empty file in chunks, without Content-Length.
     length = flask.request.content_length or 0
-    if start + length > upload.size:
+    if length < 0 or start + length > upload.size:
         refuse(400, f"{start + length} bytes where {upload.size} were announced")
     with upload.path.open("r+b" if start else "wb") as sink:
         sink.seek(start)

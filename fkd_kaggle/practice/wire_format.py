@@ -6,11 +6,14 @@ the reverse with the same classes of kagglesdk, so that the format is Kaggle's b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, TypeVar
 
 import flask
+
+from fkd_kaggle.kaggle_api import answers
 
 T = TypeVar("T")
 
@@ -77,15 +80,24 @@ def read_request(request_type: type[T]) -> T:
     ErrorResponse
         The body is not a request of this type.
     """
-    body = flask.request.get_json(silent=True)
+    body = read_json()
     if not isinstance(body, dict):
         refuse(400, "Bad request: the body is not a JSON object")
-    kind: Any = request_type
     try:
-        message: T = kind.from_dict(body)
+        message: T = answers.read_message(request_type, body)
     except Exception:  # kagglesdk's field parsers raise exceptions of any type
         raise ErrorResponse(400, f"Bad request: not a {request_type.__name__}") from None
     return message
+
+
+def read_json() -> Any:
+    """Return the posted JSON value; None if the body is no valid JSON."""
+    try:
+        body = flask.request.get_json(silent=True)
+        json.dumps(body, ensure_ascii=False).encode()  # fails for halves of surrogate pairs
+    except (RecursionError, UnicodeEncodeError):
+        return None
+    return body
 
 
 def write_response(message: Any) -> flask.Response:
@@ -131,7 +143,7 @@ def paginate(rows: Sequence[T], request: Any) -> tuple[Sequence[T], str]:
     size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
     number = getattr(request, "page", None) or 1
     if request.page_token:
-        if not request.page_token.isdecimal():
+        if not request.page_token.isdecimal() or len(request.page_token) > 18:
             refuse(400, "Bad page token")
         start = int(request.page_token)
     else:

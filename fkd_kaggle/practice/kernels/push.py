@@ -46,6 +46,12 @@ _IMAGE: Final = re.compile(r"gcr\.io/[a-z0-9/_-]+@sha256:[0-9a-f]{64}", re.ASCII
 _REF: Final = re.compile(r"([\w-]+)/([\w-]+)(?:/(\d+))?", re.ASCII)
 """``owner/slug`` or ``owner/slug/version``."""
 
+_LONGEST_TITLE: Final = 100
+"""Characters of a title."""
+
+_LONGEST_NAME: Final = 100
+"""Characters of an owner or a slug, which become names of folders."""
+
 
 def save_kernel(kernels: KernelHost) -> flask.Response:
     """Answer SaveKernel: store a version of a kernel and queue its run.
@@ -126,6 +132,8 @@ def _resolve_name(kernels: KernelHost, request: Any) -> tuple[str, str, str]:
         owner, slug = (found[0].owner, found[0].slug) if found else ("", "")
     else:
         owner, _, slug = request.slug.partition("/")
+    if len(request.slug) > 2 * _LONGEST_NAME or len(owner) > _LONGEST_NAME:
+        refuse_field("The slug is too long.")
     # Owner and slug become names of folders.
     if owner.lower() != flask.g.user.lower() or not _REF.fullmatch(f"{owner}/{slug}"):
         raise PushRefusedError("Notebook not found")
@@ -133,6 +141,8 @@ def _resolve_name(kernels: KernelHost, request: Any) -> tuple[str, str, str]:
     title = request.new_title or (known.title if known else slug)
     if len(title) < 5:
         raise PushRefusedError("The title must be at least 5 characters long.")
+    if len(title) > _LONGEST_TITLE:
+        refuse_field(f"The title must be at most {_LONGEST_TITLE} characters long.")
     if known:
         return known.owner, known.slug, title
     slug = formatting.slug(title)

@@ -219,7 +219,7 @@ def _read(path: Path) -> KernelVersion:
         values = {name: value for name, value in record.items() if name in known}
         lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         return KernelVersion(**{**values, **lists})
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CompetitionError(
             f"{path} is damaged ({error}): move its folder away to go on without that kernel"
         ) from error
