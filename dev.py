@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
 """Install the locked packages in .venv, then run one command.
 
-``python3 dev.py test`` runs all checks; further arguments are passed to pytest. Any other arguments
-are passed to fkd-kaggle: ``python3 dev.py rehearse``, ``python3 dev.py train-ensemble --help``.
+    python3 dev.py test            all checks and tests; further arguments go to pytest
+    python3 dev.py test --fast     all checks, and the tests that train nothing
+    python3 dev.py coverage        the lines that all tests run, subprocesses included
+    python3 dev.py docs            serve the documentation on http://localhost:8000
+    python3 dev.py release-check   install the wheel in empty environments with pip and uv
+    python3 dev.py rehearse        any other arguments are a command of fkd-kaggle
+
 Needs Python 3.11, 3.12 or 3.13 and nothing else. Only the first call installs packages, and the
 first one after requirements.lock or pyproject.toml has changed.
 """
@@ -14,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -26,7 +32,10 @@ CHECKS = (
     ("-m", "mypy"),
     # import-linter has no __main__ module.
     ("-c", "import importlinter.cli as cli; cli.lint_imports_command()"),
+    ("-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", "build/site"),
 )
+COVERED = 95
+"""Lines of the package that the tests run, in per cent."""
 
 
 def main() -> int:
@@ -42,11 +51,77 @@ def main() -> int:
         )
         return 2
     set_up()
-    if sys.argv[1] == "test":
-        checks = (*CHECKS, ("-m", "pytest", *sys.argv[2:]))
-        codes = [run(python(), *check) for check in checks]
-        return next((code for code in codes if code), 0)
-    return run(python(), "-m", "fkd_kaggle", *sys.argv[1:], cwd=None)
+    command, arguments = sys.argv[1], sys.argv[2:]
+    own = {"test": test, "coverage": coverage, "docs": docs, "release-check": release_check}
+    if command in own:
+        # Material for MkDocs prints an advertisement without this variable.
+        os.environ.setdefault("NO_MKDOCS_2_WARNING", "1")
+        return own[command](arguments)
+    return run(python(), "-m", "fkd_kaggle", command, *arguments, cwd=None)
+
+
+def test(arguments: list[str]) -> int:
+    """Run all checks and the tests; return the first exit code that is not 0."""
+    fast = "--fast" in arguments
+    options = [each for each in arguments if each != "--fast"]
+    if fast:
+        options = ["-m", "not slow", *options]
+    checks = (*CHECKS, ("-m", "pytest", *options))
+    codes = [run(python(), *check) for check in checks]
+    return next((code for code in codes if code), 0)
+
+
+def coverage(arguments: list[str]) -> int:
+    """Run the tests under coverage and print the share of lines; return an exit code."""
+    run(python(), "-m", "coverage", "erase")
+    code = run(python(), "-m", "coverage", "run", "-m", "pytest", *arguments)
+    run(python(), "-m", "coverage", "combine", "--quiet")
+    report = run(python(), "-m", "coverage", "report", "--fail-under", str(COVERED))
+    return code or report
+
+
+def docs(arguments: list[str]) -> int:
+    """Serve the documentation until Ctrl-C."""
+    return run(python(), "-m", "mkdocs", "serve", *arguments)
+
+
+def release_check(arguments: list[str]) -> int:
+    """Build the wheel, install it in empty environments with pip and uv, and run the command.
+
+    Not part of CI, because it installs packages that no lock file names.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        code = run(python(), "-m", "hatchling", "build", "-d", str(folder / "dist"))
+        if code:
+            return code
+        (wheel,) = (folder / "dist").glob("*.whl")
+        venv = folder / "venv"
+        fkd = str(venv / ("Scripts/fkd-kaggle.exe" if os.name == "nt" else "bin/fkd-kaggle"))
+        pip = str(Path(fkd).with_name("pip"))
+        steps = [
+            (sys.executable, "-m", "venv", str(venv)),
+            (pip, "install", "--quiet", str(wheel)),
+            (fkd, "--version"),
+            (fkd, "recipes"),
+            (fkd, "rehearse", "--time-limit", "1m"),
+        ]
+        if shutil.which("uv"):
+            tools = {"UV_TOOL_DIR": str(folder / "tools"), "UV_TOOL_BIN_DIR": str(folder / "bin")}
+            os.environ.update(tools)
+            steps += [
+                ("uv", "tool", "install", "--quiet", "--python", sys.executable, str(wheel)),
+                (str(folder / "bin" / Path(fkd).name), "--version"),
+            ]
+        else:
+            print("note: uv is not installed: `uv tool install` is not checked")
+        for step in steps:
+            code = run(*step, cwd=folder)
+            if code:
+                print("error: the release check failed at the step above", file=sys.stderr)
+                return code
+    print("release check: passed")
+    return 0
 
 
 def set_up() -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -20,31 +21,75 @@ ROOT = Path(__file__).parent.parent
 
 LOCK = (ROOT / "requirements.lock").read_text()
 
+SUFFIXES = (".py", ".pyi", ".toml", ".json", ".html", ".js", ".css", ".md", ".typed")
+"""Files of the package that a wheel must contain."""
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 pytestmark = pytest.mark.skipif(not (ROOT / "dev.py").exists(), reason="not a source checkout")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The names of the files in a newly built wheel."""
-    target = tmp_path_factory.mktemp("wheel")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a newly built sdist and the wheel that is built from the checkout."""
+    target = tmp_path_factory.mktemp("dist")
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)],
+        [sys.executable, "-m", "hatchling", "build", "-d", str(target)],
         cwd=ROOT,
         check=True,
         capture_output=True,
     )
-    (built,) = target.glob("*.whl")
-    with zipfile.ZipFile(built) as archive:
+    return target
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> list[str]:
+    """The names of the files in the wheel."""
+    (path,) = built.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
         return archive.namelist()
+
+
+@pytest.fixture(scope="module")
+def sdist(built: Path) -> list[str]:
+    """The names of the files in the sdist, without its top folder."""
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        return [name.split("/", 1)[1] for name in archive.getnames()]
+
+
+def test_sdist_contains_sources_tests_and_documentation(sdist: list[str]) -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "fkd_kaggle", "tests", "docs", "kernels", "examples"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.splitlines()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    assert set(tracked) <= set(sdist)
+    assert {"README.md", "LICENSE", "pyproject.toml", "requirements.lock", "dev.py"} <= set(sdist)
+    assert not [name for name in sdist if name.startswith((".venv", "build", "data/", "runs/"))]
+
+
+def test_wheel_has_the_metadata_of_a_release(built: Path) -> None:
+    (path,) = built.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith("/METADATA"))
+        metadata = archive.read(name).decode()
+    assert "Project-URL: Documentation, https://" in metadata
+    assert "Provides-Extra: cuda" in metadata
+    assert "tensorflow[and-cuda]>=2.18; (sys_platform == 'linux') and extra == 'cuda'" in metadata
+    assert "Description-Content-Type: text/markdown" in metadata
 
 
 def test_wheel_contains_the_package_and_its_data(wheel: list[str]) -> None:
     sources = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "fkd_kaggle").rglob("*")
-        if path.is_file() and path.suffix in (".py", ".toml", ".html", ".md", ".typed")
+        if path.is_file()
+        and path.suffix in (".py", ".pyi", ".toml", ".json", ".html", ".md", ".typed")
     }
     assert sources <= set(wheel)
     assert "fkd_kaggle/recipes/smoke.toml" in wheel
@@ -85,6 +130,7 @@ def test_every_locked_package_has_hashes() -> None:
     [
         *PROJECT["project"]["dependencies"],
         *PROJECT["dependency-groups"]["dev"],
+        *PROJECT["dependency-groups"]["docs"],
         *PROJECT["build-system"]["requires"],
     ],
 )
@@ -184,6 +230,11 @@ def test_links_of_pages_point_to_existing_files(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
         if "://" not in target:
             assert (path.parent / target).exists(), target
+
+
+def test_workflow_calls_only_the_ci_command() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert re.findall(r"run: (.*)", text) == [".ci/run"]
 
 
 def test_readme_is_short() -> None:

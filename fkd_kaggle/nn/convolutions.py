@@ -169,7 +169,7 @@ class ScaledConv2D(layers.Layer):
         }
 
 
-@ops.custom_gradient
+@ops.custom_gradient  # type: ignore[untyped-decorator]
 def _scale_filters(kernel: Any, gain: Any) -> tuple[Any, Any]:
     """Return the (k, k, C, F) kernel with filters of mean 0 and norm ``gain``, and its gradient.
 

@@ -12,7 +12,7 @@ from conftest import Command
 
 import fkd_kaggle as fkd
 from fkd_kaggle import pipeline
-from fkd_kaggle.data import submission, submission_file
+from fkd_kaggle.data import dataset, submission, submission_file
 from fkd_kaggle.errors import DataError, FkdError, RunError
 from fkd_kaggle.runs.folder import read_folds
 
@@ -87,7 +87,7 @@ def test_competition_files_give_the_same_submission_as_the_command(
     test = fkd.load_faces(competition_dir, test=True)
     points = model.predict(test, test.annotators)
     path = model.write_submission(competition_dir, tmp_path / "submissions")
-    _, lookup = pipeline.read_test_and_lookup(competition_dir)
+    lookup = dataset.read_lookup(competition_dir)
     built = submission.build_submission(points, test.ids, lookup)
     written = submission_file.read_submission(path)
     np.testing.assert_allclose(built.locations, written.locations, atol=1e-3)

@@ -26,7 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -164,7 +164,7 @@ def worker(name: str, policy: str) -> None:
 
 def _plain(
     recipe: schema.Recipe,
-    feed: Callable[[np.ndarray, np.ndarray, int], Iterator],
+    feed: Callable[[np.ndarray, np.ndarray, int], Iterator[Any]],
     faces: tuple[np.ndarray, np.ndarray],
     batch: int,
 ) -> Callable[[], float]:
@@ -204,7 +204,7 @@ def _ours(recipe: schema.Recipe, images: np.ndarray, labels: np.ndarray) -> Call
     return lambda: _speed(learner, endless, recipe.batch_size)
 
 
-def _speed(model: keras.Model, batches: Iterator, batch_size: int) -> float:
+def _speed(model: keras.Model, batches: Iterator[Any], batch_size: int) -> float:
     """Return images/s of a ``fit`` after its first steps, which use prepared batches."""
     import keras
 
@@ -225,7 +225,7 @@ def _speed(model: keras.Model, batches: Iterator, batch_size: int) -> float:
     return (last - first) * batch_size / (ended - began)
 
 
-def _generator(images: np.ndarray, labels: np.ndarray, batch_size: int) -> Iterator:
+def _generator(images: np.ndarray, labels: np.ndarray, batch_size: int) -> Iterator[Any]:
     """Return batches of an ``ImageDataGenerator``, as in notebooks from 2017 until today."""
     from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
@@ -242,7 +242,7 @@ def _generator(images: np.ndarray, labels: np.ndarray, batch_size: int) -> Itera
     return generator.flow(images[..., None].astype("float32"), labels, batch_size=batch_size)
 
 
-def _layers(images: np.ndarray, labels: np.ndarray, batch_size: int) -> Iterator:
+def _layers(images: np.ndarray, labels: np.ndarray, batch_size: int) -> Iterator[Any]:
     """Return batches of a ``tf.data`` pipeline with Keras' image layers."""
     import tensorflow as tf
     from keras import layers

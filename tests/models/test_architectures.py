@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -173,7 +174,7 @@ def test_the_number_of_parameters_is_known(name: str) -> None:
         ({"filters": [8], "pool_after": [2]}, "of 1 convolutions"),
     ],
 )
-def test_impossible_options_are_refused_in_one_line(options: dict, says: str) -> None:
+def test_impossible_options_are_refused_in_one_line(options: dict[str, Any], says: str) -> None:
     with pytest.raises(RecipeError) as caught:
         models.build_model("plain-cnn", (15,), options)
     assert says in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from fkd_kaggle.photos.mean_face import MeanFace
 from fkd_kaggle.photos.photo_folder import scan_folder
 from fkd_kaggle.practice import synthetic_faces
 
-STORE = {
+STORE: dict[int, Callable[[Image.Image], Image.Image]] = {
     1: lambda image: image,
     2: lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
     3: lambda image: image.transpose(Image.Transpose.ROTATE_180),

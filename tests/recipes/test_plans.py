@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_options_override_every_member() -> None:
         ({"precision": "float8"}, "unknown precision"),
     ],
 )
-def test_an_impossible_plan_is_refused(arguments: dict, says: str) -> None:
+def test_an_impossible_plan_is_refused(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(RecipeError) as caught:
         plans.make_plan(plans.TrainingOptions(**{"recipes": ("smoke",)} | arguments))
     assert says in str(caught.value)

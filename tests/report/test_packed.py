@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from PIL import Image
 from fkd_kaggle.report import packed
 
 
-def unpack(entry: dict) -> np.ndarray:
+def unpack(entry: dict[str, Any]) -> np.ndarray:
     """Decode as the page's script does."""
     planes = np.frombuffer(gzip.decompress(base64.b64decode(entry["data"])), np.uint8)
     half = len(planes) // 2
