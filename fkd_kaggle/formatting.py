@@ -34,6 +34,23 @@ def format_duration(seconds: float | None) -> str:
     return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
 
 
+def format_age(seconds: float) -> str:
+    """Return how long ago something was, such as ``5 min``, ``3 h`` or ``12 d``."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return "now"
+
+
+def format_size(size: float) -> str:
+    """Return a number of bytes such as ``12 kB``, ``3.4 MB`` or ``1.2 GB``."""
+    for unit, length in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= length:
+            value = size / length
+            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
+    return f"{size:.0f} B"
+
+
 def format_pixels(value: float | None) -> str:
     """Return an error in pixels with three decimals; None and NaN give a dash."""
     return "–" if value is None or math.isnan(value) else f"{value:.3f}"

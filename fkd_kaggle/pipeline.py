@@ -28,7 +28,7 @@ from fkd_kaggle.runs.corrections import store_corrections
 from fkd_kaggle.runs.folder import Run, is_run
 from fkd_kaggle.runs.members import is_finished
 from fkd_kaggle.runs.predictions import load_blended_out_of_fold, store_reference_predictions
-from fkd_kaggle.runs.scores import Scores
+from fkd_kaggle.runs.scores import Scores, scores_from_dict
 from fkd_kaggle.runs.sessions import describe_session, write_session
 from fkd_kaggle.training.events import OnEvent, ignore_events
 from fkd_kaggle.workers import local, ray_cluster
@@ -256,6 +256,7 @@ def train(
     *,
     time_limit: float | None = None,
     only: Collection[str] | None = None,
+    chosen: Collection[str] | None = None,
     workers: int | None = None,
     cluster: str | None = None,
     tensorboard: bool = False,
@@ -274,6 +275,9 @@ def train(
         Seconds for this call. Default: the plan's own limit.
     only
         Names of the members to train, for a shard, which is not blended. Default: all members.
+    chosen
+        Names of the members that fit the time limit (``ensemble.training_estimate``). Default:
+        all members.
     workers
         Number of members trained at the same time. Default: one for each GPU or core; 0 to train
         in this process.
@@ -302,7 +306,10 @@ def train(
         only = [member.name for member in shards.shard_members(run.plan, *run.shard)]
     names = [member.name for member in run.plan.members] if only is None else only
     count = sum(
-        member.name in names and not is_finished(run, member) for member in run.plan.members
+        member.name in names
+        and (chosen is None or member.name in chosen)
+        and not is_finished(run, member)
+        for member in run.plan.members
     )
     if cluster is not None:
         start_workers = ray_cluster.workers_on_cluster(cluster, run, data_dir, count)
@@ -316,6 +323,7 @@ def train(
             data_dir,
             time_limit=time_limit,
             only=only,
+            chosen=chosen,
             on_event=on_event,
             tensorboard=tensorboard,
             start_workers=start_workers,
@@ -387,6 +395,21 @@ def adopt_submission(csv: Path, run: Run, data_dir: Path, submissions_dir: Path)
     """
     lookup = dataset.read_lookup(data_dir)
     return _write_submission(submission_file.read_submission(csv), lookup, run, submissions_dir)
+
+
+def submission_scores(path: Path) -> Scores | None:
+    """Return the scores of the run that a submission file comes from; None where unknown.
+
+    Parameters
+    ----------
+    path
+        The submission file; the scores are in the record beside it.
+    """
+    values = submission.read_run_scores(path)
+    try:
+        return scores_from_dict(values) if values else None
+    except TypeError:
+        return None
 
 
 def prepare_submission(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fkd_kaggle.cli import options
 from fkd_kaggle.display.console import print_line
 
 if TYPE_CHECKING:
@@ -41,8 +42,12 @@ def upload_and_report(
     path: Path,
     expected: float | None,
     submit: Callable[[OnWait], SubmissionRecord],
+    *,
+    yes: bool = False,
 ) -> None:
     """Submit a file and print its score and the number of submissions left.
+
+    Asks first if the run is known not to be better than a constant predictor.
 
     Parameters
     ----------
@@ -56,7 +61,21 @@ def upload_and_report(
         The expected score in pixels; None if it is unknown.
     submit
         Submits the file and waits for its score.
+    yes
+        Whether to submit without asking.
+
+    Raises
+    ------
+    FkdError
+        The user does not confirm, or there is no terminal to ask on.
     """
+    from fkd_kaggle import pipeline
+    from fkd_kaggle.runs.scores import constant_warning
+
+    scores = pipeline.submission_scores(path)
+    if scores is not None and scores.is_constant:
+        print_line(console, f"{path.name} is {constant_warning(scores)}")
+        options.confirm("Submit it anyway?", yes=yes)
     with console.status(f"uploading {path.name}…") as status:
         record = submit(lambda waited: status.update(f"waiting for the score, {waited:.0f} s…"))
     print_line(console, format_score(record, expected))

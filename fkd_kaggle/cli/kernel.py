@@ -262,6 +262,8 @@ def submit(
     message: str | None,
     dry_run: bool,
     folders: Folders,
+    *,
+    yes: bool = False,
 ) -> None:
     """Train a job on Kaggle, or follow it if it was pushed before, and submit its predictions.
 
@@ -279,6 +281,8 @@ def submit(
         Check the submission without submitting it.
     folders
         Folders of data, runs and submissions.
+    yes
+        Submit without asking, whatever the result.
     """
     from fkd_kaggle.kernel.collect import submit_collected
     from fkd_kaggle.kernel.live_display import KernelDisplay
@@ -306,6 +310,7 @@ def submit(
             lambda on_wait: submit_collected(
                 competition, collected, path, folders.runs, message or path.stem, on_wait
             ),
+            yes=yes,
         )
 
 

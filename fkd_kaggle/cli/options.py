@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
 from enum import StrEnum
@@ -16,9 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from fkd_kaggle.errors import FkdError
 from fkd_kaggle.recipes.durations import parse_duration as parse_duration
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fkd_kaggle.display.wide_table import WideTable
     from fkd_kaggle.recipes.plans import Plan, TrainingOptions
 
 DATA: Final = Path("data")
@@ -136,6 +141,13 @@ AcceptImplausible = Annotated[
     ),
 ]
 
+Csv = Annotated[
+    Path | None,
+    typer.Option("--csv", metavar="FILE", help="Write the complete table to a CSV file."),
+]
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for a confirmation.")]
+
 
 class Via(StrEnum):
     """Where networks are trained, if not on this machine."""
@@ -250,3 +262,53 @@ def given_training_options(training: TrainingOptions) -> list[str]:
         for field in fields(training)
         if getattr(training, field.name) != getattr(defaults, field.name)
     ]
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask a question; return only if the answer is yes.
+
+    Parameters
+    ----------
+    question
+        What to confirm.
+    yes
+        Whether the user has confirmed with ``--yes``.
+
+    Raises
+    ------
+    FkdError
+        The answer is no, or there is no terminal to ask on.
+    """
+    if yes:
+        return
+    if not (sys.stdin is not None and sys.stdin.isatty()):
+        raise FkdError(f"{question} There is no terminal to ask on: add --yes")
+    if not typer.confirm(question):
+        raise FkdError("nothing was done")
+
+
+def print_table(console: Console, table: WideTable, csv: Path | None, empty: str) -> None:
+    """Print a table and name the columns that do not fit; write it to a file if asked for.
+
+    Parameters
+    ----------
+    console
+        Where to print.
+    table
+        The table.
+    csv
+        File that gets all columns; None for none.
+    empty
+        Printed instead of a table without rows.
+    """
+    from fkd_kaggle.display.console import print_line
+
+    if not table.row_count:
+        print_line(console, empty)
+    else:
+        console.print(table)
+        if csv is None and (dropped := table.dropped(console.width)):
+            print_line(console, f"not shown: {', '.join(dropped)}; --csv FILE writes all columns")
+    if csv is not None:
+        table.write_csv(csv)
+        print_line(console, f"wrote {csv}")

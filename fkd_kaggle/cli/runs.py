@@ -1,14 +1,20 @@
-"""The commands for recipes and runs: ``recipes``, ``runs``, ``runs pack`` and ``runs unpack``."""
+"""The commands for recipes and runs: ``recipes``, ``runs`` and its commands."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fkd_kaggle.cli import options
+from fkd_kaggle.cli.options import Csv, Yes, print_table
 from fkd_kaggle.display.console import make_console, print_line
+from fkd_kaggle.errors import FkdError
+
+if TYPE_CHECKING:
+    from fkd_kaggle.runs.overview import RunFolder
 
 RecipeArgument = Annotated[
     str | None,
@@ -40,6 +46,25 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+RunNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN...",
+        autocompletion=options.complete_run,
+        show_default=False,
+        help="Names of runs, comparisons or photo runs.",
+    ),
+]
+
+Submitted = Annotated[
+    bool, typer.Option("--submitted", help="Delete runs that were submitted to Kaggle too.")
+]
+
+Keep = Annotated[
+    int | None,
+    typer.Option("--keep", metavar="N", min=0, help="Delete all but the newest N runs."),
+]
 
 
 def recipes(
@@ -97,20 +122,22 @@ def _print_keys() -> None:
 def list_runs(
     context: typer.Context,
     json: options.Json = False,
+    csv: Csv = None,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
-    """List runs with their cross-validated scores, or pack and unpack them."""
+    """List runs with state, age, size and scores; delete, prune, pack and unpack them."""
+    from datetime import UTC, datetime
+
     from fkd_kaggle.display import json_output, tables
-    from fkd_kaggle.runs import folder
+    from fkd_kaggle.runs import folder, overview
 
     if context.invoked_subcommand is not None:
         return
-    found = folder.list_runs(runs_dir)
     if json:
-        typer.echo(json_output.to_json(json_output.runs_document(found)))
+        typer.echo(json_output.to_json(json_output.runs_document(folder.list_runs(runs_dir))))
         return
-    table = tables.runs_table(found)
-    make_console().print(table if table.row_count else f"no run in {runs_dir} yet")
+    table = tables.runs_table(overview.list_folders(runs_dir), datetime.now(UTC))
+    print_table(make_console(), table, csv, f"no run in {runs_dir} yet")
 
 
 @app.command()
@@ -157,3 +184,78 @@ def unpack(
         )
     print_line(console, f"unpacked {run.path}")
     print_line(console, f"next: fkd-kaggle predict {run.name}")
+
+
+@app.command()
+def delete(
+    names: RunNames,
+    yes: Yes = False,
+    submitted: Submitted = False,
+    runs_dir: options.RunsDir = options.RUNS,
+    submissions_dir: options.SubmissionsDir = options.SUBMISSIONS,
+) -> None:
+    """Delete runs, comparisons or photo runs, after a confirmation.
+
+    A run whose predictions were submitted is deleted only with --submitted.
+
+    Example: fkd-kaggle runs delete quick-1 quick-2
+    """
+    from fkd_kaggle.runs import overview
+
+    folders = overview.choose_folders(runs_dir, names)
+    kept = _submitted_runs(submissions_dir)
+    refused = [folder.name for folder in folders if folder.name in kept]
+    if refused and not submitted:
+        raise FkdError(f"{', '.join(refused)} was submitted to Kaggle: add --submitted to delete")
+    _delete(folders, yes)
+
+
+@app.command()
+def prune(
+    keep: Keep = None,
+    yes: Yes = False,
+    submitted: Submitted = False,
+    runs_dir: options.RunsDir = options.RUNS,
+    submissions_dir: options.SubmissionsDir = options.SUBMISSIONS,
+) -> None:
+    """Delete runs without a trained network and, with --keep N, all but the newest N runs.
+
+    Runs whose predictions were submitted stay unless --submitted is given.
+
+    Example: fkd-kaggle runs prune --keep 3
+    """
+    from fkd_kaggle.runs import overview
+
+    overview.delete_leftovers(runs_dir)
+    stay = set() if submitted else _submitted_runs(submissions_dir)
+    chosen = overview.choose_prunable(overview.list_folders(runs_dir), stay, keep=keep)
+    if not chosen:
+        print_line(make_console(), "nothing to delete")
+        return
+    _delete(chosen, yes)
+
+
+def _submitted_runs(submissions_dir: Path) -> set[str]:
+    """Return the names of the runs whose predictions were uploaded."""
+    from fkd_kaggle.data import submission
+
+    return {one.run for one in submission.list_submissions(submissions_dir) if one.ref is not None}
+
+
+def _delete(folders: Sequence[RunFolder], yes: bool) -> None:
+    """Delete folders after a confirmation and print how much space is free."""
+    from fkd_kaggle.formatting import format_size
+    from fkd_kaggle.runs import overview
+
+    console = make_console()
+    for folder in folders:
+        networks = f", {folder.usable} trained networks" if folder.members else ""
+        print_line(
+            console,
+            f"{folder.name}: {folder.state or folder.kind}{networks}, {format_size(folder.size)}",
+        )
+    total = format_size(sum(folder.size for folder in folders))
+    options.confirm(f"delete {len(folders)} of the runs, {total}?", yes=yes)
+    for folder in folders:
+        overview.delete_folder(folder.path)
+    print_line(console, f"deleted {', '.join(one.name for one in folders)} ({total})")

@@ -45,6 +45,7 @@ def submit(
     message: Message = None,
     dry_run: DryRun = False,
     accept_implausible: options.AcceptImplausible = False,
+    yes: options.Yes = False,
     via: options.ViaOption = None,
     name: options.RunName = None,
     accelerator: kernel.Accelerator = None,
@@ -74,14 +75,14 @@ def submit(
     if via is None:
         if given:
             raise FkdError(f"{', '.join(given)}: only with --via kernel, which trains first")
-        _submit(run, file, message, dry_run, accept_implausible, folders)
+        _submit(run, file, message, dry_run, accept_implausible, yes, folders)
         return
     if file is not None:
         raise FkdError("--file and --via kernel exclude each other: a file needs no training")
     if run is not None and given:
         raise FkdError(f"run {run} continues with its own options: omit {', '.join(given)}")
     job = kernel.make_job(training, accelerator, title, shards, session_limit)
-    kernel.submit(run, job, name, message, dry_run, folders)
+    kernel.submit(run, job, name, message, dry_run, folders, yes=yes)
 
 
 def predict(
@@ -139,6 +140,7 @@ def _submit(
     message: str | None,
     dry_run: bool,
     accept_implausible: bool,
+    yes: bool,
     folders: kernel.Folders,
 ) -> None:
     """Submit a file, or the predictions of a trained run."""
@@ -183,6 +185,7 @@ def _submit(
                 console, f"{path.name} was submitted before: waiting for submission {ref}"
             ),
         ),
+        yes=yes,
     )
 
 

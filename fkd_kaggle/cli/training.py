@@ -19,7 +19,8 @@ from fkd_kaggle.errors import FkdError, TrainingFailedError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fkd_kaggle.recipes.plans import TrainingOptions
+    from fkd_kaggle.ensemble.training_estimate import TrainingEstimate
+    from fkd_kaggle.recipes.plans import Member, Plan, TrainingOptions
     from fkd_kaggle.report.mlflow_log import MlflowLogger
     from fkd_kaggle.runs.folder import Run
     from fkd_kaggle.training.events import Event, OnEvent
@@ -169,16 +170,20 @@ def train_ensemble(
 ) -> None:
     """Train an ensemble; Ctrl-C keeps the trained networks."""
     from fkd_kaggle import pipeline
-    from fkd_kaggle.ensemble.shards import parse_shard
+    from fkd_kaggle.ensemble.shards import parse_shard, shard_members
     from fkd_kaggle.runs.folder import find_run
+    from fkd_kaggle.runs.members import is_finished
 
     logger = _connect_mlflow(mlflow)
     if resume is None:
         plan = options.plan_from(training)
+        part = parse_shard(shard) if shard is not None else None
+        members = plan.members if part is None else shard_members(plan, *part)
+        estimate = _estimate(plan, members, data_dir, runs_dir, training.time_limit, workers)
         earlier = find_run(predictions_from, runs_dir) if predictions_from else None
         create = pipeline.create_run
-        if shard is not None:
-            create = functools.partial(pipeline.open_shard_run, parse_shard(shard))
+        if part is not None:
+            create = functools.partial(pipeline.open_shard_run, part)
         run = create(
             plan,
             data_dir,
@@ -204,10 +209,13 @@ def train_ensemble(
                 f"--resume continues with the run's own options: omit {', '.join(extra)}"
             )
         run = find_run(resume, runs_dir)
+        todo = [member for member in run.plan.members if not is_finished(run, member)]
+        estimate = _estimate(run.plan, todo, data_dir, runs_dir, training.time_limit, workers)
     try:
         _train(
             run,
             data_dir,
+            estimate,
             training.time_limit,
             workers,
             tensorboard,
@@ -315,9 +323,34 @@ def _connect_mlflow(uri: str | None) -> MlflowLogger | None:
     return connect_mlflow(uri)
 
 
+def _estimate(
+    plan: Plan,
+    todo: Sequence[Member],
+    data_dir: Path,
+    runs_dir: Path,
+    time_limit: float | None,
+    workers: int | None,
+) -> TrainingEstimate:
+    """Print what is trained and how long it takes; refuse a time limit that is too short."""
+    from fkd_kaggle.display import time_plan
+    from fkd_kaggle.ensemble.training_estimate import estimate_training, fitting_ensembles
+    from fkd_kaggle.formatting import format_duration
+
+    estimate = estimate_training(
+        plan, todo, data_dir, runs_dir, time_limit=time_limit, workers=workers
+    )
+    if time_limit is not None and todo and time_limit < estimate.minimum:
+        raise FkdError(time_plan.describe_minimum(estimate, format_duration(time_limit)))
+    fitting = fitting_ensembles(estimate, plan) if time_limit is not None else []
+    if todo:
+        print_line(make_console(), time_plan.describe_estimate(estimate, fitting))
+    return estimate
+
+
 def _train(
     run: Run,
     data_dir: Path,
+    estimate: TrainingEstimate,
     time_limit: float | None,
     workers: int | None,
     tensorboard: bool,
@@ -330,10 +363,13 @@ def _train(
     from fkd_kaggle import pipeline
     from fkd_kaggle.display import tables
     from fkd_kaggle.display.training import TrainingDisplay
+    from fkd_kaggle.ensemble.training_estimate import remember_speeds
     from fkd_kaggle.report.run import write_run_page
     from fkd_kaggle.runs.predictions import has_blended_out_of_fold
+    from fkd_kaggle.runs.scores import score_notes
 
     console = make_console()
+    before = run.scores
     with ExitStack() as stack:
         listeners: list[OnEvent] = []
         if live:
@@ -347,18 +383,25 @@ def _train(
             run,
             data_dir,
             time_limit=time_limit,
+            chosen=[member.name for member in estimate.plan.members],
             workers=workers,
             cluster=cluster,
             tensorboard=tensorboard,
             on_event=_to_all(listeners),
             command=shlex.join(["fkd-kaggle", *sys.argv[1:]]),
         )
+    remember_speeds(run, estimate)
     if run.status == "interrupted":
         raise KeyboardInterrupt
     if run.shard is not None:
         _print_shard(console, run, data_dir)
         return
+    console.print(tables.members_table(run, scores))
     console.print(tables.scores_table(scores))
+    for note in score_notes(scores):
+        print_line(console, note)
+    if before is not None and before.best is not None and scores.best is not None:
+        print_line(console, tables.describe_change(before.best, scores.best))
     if scores.published_metrics:
         console.print(tables.published_metrics_table(scores))
     if run.plan.ensemble.split != "grouped":
@@ -440,7 +483,11 @@ def _print_next_commands(console: Console, run: Run, data_dir: Path) -> None:
         print_line(
             console, f"stopped by the time limit; to continue: {_resume_command(run, data_dir)}"
         )
-    print_line(console, f"next: fkd-kaggle submit {_run_argument(run, data_dir)}")
+    scores = run.scores
+    if scores is not None and scores.is_constant:
+        print_line(console, "next: train longer, or another recipe: fkd-kaggle recipes")
+    else:
+        print_line(console, f"next: fkd-kaggle submit {_run_argument(run, data_dir)}")
 
 
 def _check_failures(run: Run, data_dir: Path) -> None:

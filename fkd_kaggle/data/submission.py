@@ -262,6 +262,18 @@ def find_waiting(path: Path) -> int | None:
     return ref if record.get("sha256") == files.sha256(path) else None
 
 
+def read_run_scores(path: Path) -> Mapping[str, Any] | None:
+    """Return the scores of the run that a submission file comes from, as its record has them.
+
+    None if the file has no record, or was changed after the record was written.
+    """
+    record = _read_record(path)
+    if record is None or record.get("sha256") != files.sha256(path):
+        return None
+    scores = record.get("scores")
+    return scores if isinstance(scores, dict) else None
+
+
 def list_submissions(submissions_dir: Path) -> list[LocalSubmission]:
     """List the submission files of a folder, newest first, those without a record included."""
     paths = sorted(submissions_dir.glob("*.csv"), key=lambda path: path.name, reverse=True)

@@ -13,8 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from fkd_kaggle.data.metrics import metric_unit
-from fkd_kaggle.formatting import format_pixels, format_short
+from fkd_kaggle.display.wide_table import Column, WideTable
+from fkd_kaggle.formatting import (
+    format_age,
+    format_duration,
+    format_pixels,
+    format_short,
+    format_size,
+)
 from fkd_kaggle.recipes.keys import Key, shipped_parameters
+from fkd_kaggle.runs.members import member_progress
 
 if TYPE_CHECKING:
     from fkd_kaggle.data.dataset import DataSummary
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     from fkd_kaggle.kaggle_api.submissions import LeaderboardRow, SubmissionRecord
     from fkd_kaggle.recipes.schema import Ensemble, Recipe
     from fkd_kaggle.runs.folder import Run
+    from fkd_kaggle.runs.overview import RunFolder
     from fkd_kaggle.runs.scores import Scores
 
 
@@ -56,13 +65,66 @@ def statistics_table(statistics: DatasetStatistics) -> Table:
 
 def scores_table(scores: Scores) -> Table:
     """Return the cross-validated scores of a run."""
-    table = _empty_table("cross-validated RMSE", ">pixels")
-    table.add_row("complete annotator (15 keypoints)", format_pixels(scores.complete))
-    table.add_row("partial annotator (4 keypoints)", format_pixels(scores.partial))
-    table.add_row("both, in the lookup table's proportions", format_pixels(scores.combined))
+    table = _empty_table("error on held-out faces (RMSE)", ">pixels")
+    table.add_row("complete annotator, 15 keypoints a face", format_pixels(scores.complete))
+    table.add_row("partial annotator, 4 keypoints a face", format_pixels(scores.partial))
+    table.add_row("both, weighted as in Kaggle's score", format_pixels(scores.combined))
     for name, value in sorted(scores.by_member.items(), key=lambda item: item[1]):
         table.add_row(f"  {name} alone", format_pixels(value), style="dim")
-    table.add_row("expected on the leaderboard", format_pixels(scores.expected), style="bold")
+    table.add_row("  for comparison: the mean face", format_pixels(scores.reference), style="dim")
+    table.add_row(
+        "expected score on Kaggle, public and private",
+        format_pixels(scores.expected),
+        style="bold",
+    )
+    return table
+
+
+def describe_change(before: float, after: float) -> str:
+    """Return the line that compares a resumed run with its earlier result, in pixels."""
+    if abs(after - before) < 0.0005:
+        return f"unchanged since the run was stopped: {format_pixels(after)} px"
+    word = "better" if after < before else "worse"
+    change = format_pixels(abs(after - before))
+    return (
+        f"{word} than before it was resumed: {format_pixels(after)} px instead of "
+        f"{format_pixels(before)} px ({change} px {word})"
+    )
+
+
+def members_table(run: Run, scores: Scores) -> WideTable:
+    """Return all trained members of a run with their errors, best first.
+
+    Parameters
+    ----------
+    run
+        The run.
+    scores
+        Its scores.
+    """
+    table = WideTable(
+        [
+            Column("network"),
+            Column("held-out RMSE, px", 1, right=True),
+            Column("epochs", 3, right=True),
+            Column("trained", 2, right=True),
+            Column("ended by", 4),
+            Column("in the blend", 5),
+        ]
+    )
+    by_name = {member.name: member for member in run.plan.members}
+    for name, rmse in sorted(scores.members.items(), key=lambda item: item[1]):
+        if name not in by_name:
+            continue
+        progress = member_progress(run, by_name[name])
+        table.add_row(
+            name,
+            format_pixels(rmse),
+            f"{progress.epoch} of {by_name[name].recipe.epochs}",
+            format_duration(progress.seconds),
+            progress.stopped or "interruption",
+            "no" if name in scores.excluded else "yes",
+        )
     return table
 
 
@@ -127,20 +189,41 @@ def submissions_table(
     return table
 
 
-def runs_table(runs: Iterable[Run]) -> Table:
-    """Return runs and their scores, in the given order."""
-    table = _empty_table(
-        "run", "created (UTC)", "status", "recipes", ">cross-validated", ">expected"
+def runs_table(folders: Iterable[RunFolder], now: datetime) -> WideTable:
+    """Return the folders of runs with their state, age, size and scores, in the given order.
+
+    Parameters
+    ----------
+    folders
+        What ``runs.overview.list_folders`` returns.
+    now
+        Current time, for the age.
+    """
+    table = WideTable(
+        [
+            Column("run"),
+            Column("state", 1),
+            Column("networks", 3, right=True),
+            Column("age", 2, right=True),
+            Column("size", 2, right=True),
+            Column("cross-validated", 4, right=True),
+            Column("expected", 1, right=True),
+            Column("created (UTC)", 6),
+            Column("recipes", 5, wraps=24),
+        ]
     )
-    for run in runs:
-        scores = run.scores
+    for folder in folders:
+        scores, run = folder.scores, folder.run
         table.add_row(
-            run.name,
-            run.created[:16].replace("T", " "),
-            run.status,
-            ", ".join(run.recipe_digests),
+            folder.name,
+            folder.state or folder.kind,
+            f"{folder.usable} of {folder.members}" if folder.members else "–",
+            format_age((now - folder.changed).total_seconds()),
+            format_size(folder.size),
             format_pixels(scores.combined if scores else None),
             format_pixels(scores.expected if scores else None),
+            run.created[:16].replace("T", " ") if run else "–",
+            ", ".join(run.recipe_digests) if run else "–",
         )
     return table
 

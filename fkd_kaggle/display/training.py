@@ -117,7 +117,7 @@ class TrainingDisplay:
         line = self._line(event)
         if line is not None:
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
-        if isinstance(event, EnsembleEnded) and self._ended:
+        if isinstance(event, EnsembleEnded) and self._ended and not event.scores.members:
             self._console.print(_members_table(self._ended))
 
     def _line(self, event: Event) -> str | None:

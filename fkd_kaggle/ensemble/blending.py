@@ -86,38 +86,6 @@ def apply_weights(
     return np.where(equal > 0, result, np.nan).astype(np.float32)
 
 
-def ambiguity(
-    members: np.ndarray, shares: np.ndarray, annotators: np.ndarray, query_counts: np.ndarray
-) -> float:
-    """Return by how much averaging the members lowers the mean squared error, in square pixels.
-
-    The mean squared error of an ensemble equals the weighted error of its members minus their
-    weighted variance around the ensemble's prediction (Krogh and Vedelsby 1995). The variance is
-    the ambiguity; it needs no labels.
-
-    Parameters
-    ----------
-    members
-        (M, N, 15, 2) float32 pixels, predictions of each network for the test faces.
-    shares
-        (2, 15, M) weights that sum to one over the members.
-    annotators
-        (N,) uint8, annotator of each face's predictions.
-    query_counts
-        (2, 15) numbers of queries by annotator and keypoint.
-    """
-    total = weight = 0.0
-    for annotator in range(len(ANNOTATORS)):
-        block = np.nan_to_num(members[:, annotators == annotator])
-        if not block.shape[1]:
-            continue
-        share = shares[annotator].T[:, None, :, None]
-        spread = (share * np.square(block - (share * block).sum(0))).sum(0)
-        total += float((spread.mean((0, 2)) * query_counts[annotator]).sum())
-        weight += float(query_counts[annotator].sum())
-    return total / weight if weight else 0.0
-
-
 def _simplex(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return (R,) weights on the simplex that blend (R, V) inputs to (V,) labels."""
     count = len(inputs)

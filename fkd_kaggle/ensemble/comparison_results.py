@@ -24,7 +24,11 @@ from fkd_kaggle.runs.comparison import Comparison, write_results
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.history import read_histories
 from fkd_kaggle.runs.members import member_progress
-from fkd_kaggle.runs.predictions import has_blended_out_of_fold, load_blended_out_of_fold
+from fkd_kaggle.runs.predictions import (
+    has_blended_out_of_fold,
+    load_blended_out_of_fold,
+    load_member_out_of_fold,
+)
 from fkd_kaggle.training import published_metrics
 from fkd_kaggle.training.member import TrainingData
 
@@ -144,7 +148,7 @@ def average_over_seeds(results: Sequence[Result]) -> list[ComparisonRow]:
 
 def _measure(run: Run, material: TrainingData) -> Result:
     """Return the result of a run on the faces that its members have not seen."""
-    predictions = load_blended_out_of_fold(run)
+    predictions = _own_predictions(run)
     plan, labels = run.plan, material.training.keypoints
     recipes = [line.recipe for line in plan.ensemble.members]
     metric, value = _published_metric(recipes, predictions, labels)
@@ -167,6 +171,23 @@ def _measure(run: Run, material: TrainingData) -> Result:
         ended=", ".join(sorted(ends)),
         **_errors(predictions, material),
     )
+
+
+def _own_predictions(run: Run) -> np.ndarray:
+    """Return the run's out-of-fold predictions, also of members that its blend excludes.
+
+    A blend predicts the mean face where it excludes a member; a comparison must show that a recipe
+    is worse than the mean face.
+    """
+    predictions = load_blended_out_of_fold(run)
+    scores = run.scores
+    excluded = scores.excluded if scores else ()
+    used = {one.fold for one in run.plan.members if one.name not in excluded}
+    for member in run.plan.members:
+        if member.name in excluded and member.fold not in used:
+            rows, own = load_member_out_of_fold(run, member)
+            predictions[rows] = own
+    return predictions
 
 
 def _measure_baseline(comparison: Comparison, material: TrainingData) -> Result:

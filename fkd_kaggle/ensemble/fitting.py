@@ -6,41 +6,21 @@ Training itself is in ``training.member`` and the distribution of members and ti
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from fkd_kaggle import user_code
-from fkd_kaggle.data import corrections, dataset, metrics
-from fkd_kaggle.data.dataset import count_queries
-from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.ensemble import blending, stacking
-from fkd_kaggle.ensemble.expected_score import expected_rmse
-from fkd_kaggle.ensemble.member_predictions import (
-    predict_with_members,
-    recipe_names,
-    usable_members,
-)
+from fkd_kaggle.data import dataset
+from fkd_kaggle.ensemble.run_blend import blend_run
 from fkd_kaggle.errors import FkdError, RunError, TrainingFailedError
-from fkd_kaggle.keypoints import COMPLETE, PARTIAL
 from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member, Plan
-from fkd_kaggle.runs.corrections import load_run_corrections
-from fkd_kaggle.runs.folder import Run, load_folds
+from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.lock import lock_run
 from fkd_kaggle.runs.members import is_finished, is_usable, store_failures
-from fkd_kaggle.runs.predictions import (
-    has_out_of_fold,
-    load_out_of_fold,
-    store_blend,
-    store_blended_out_of_fold,
-    store_out_of_fold,
-)
 from fkd_kaggle.runs.scores import NO_SCORES, Scores
-from fkd_kaggle.training import published_metrics
 from fkd_kaggle.training.events import (
     EnsembleEnded,
     EnsembleStarted,
@@ -87,6 +67,7 @@ def train_run(
     *,
     time_limit: float | None = None,
     only: Collection[str] | None = None,
+    chosen: Collection[str] | None = None,
     on_event: OnEvent = ignore_events,
     tensorboard: bool = False,
     start_workers: StartPool | None = None,
@@ -103,6 +84,9 @@ def train_run(
         Seconds for this call, blend included. Default: the time limit of the plan.
     only
         Names of the members of a shard; a shard is trained and not blended. Default: all members.
+    chosen
+        Names of the members that fit the time limit; the others can be trained later. Default: all
+        members.
     on_event
         Called with each event of the training.
     tensorboard
@@ -137,8 +121,13 @@ def train_run(
         limit = time_limit if time_limit is not None else run.plan.time_limit
         end = None if limit is None else began + limit - _reserved_seconds(limit)
         try:
+            todo = [
+                member
+                for member in members
+                if not is_finished(run, member) and (chosen is None or member.name in chosen)
+            ]
             outcome = _train_members(
-                run, members, data, limit, end, on_event, tensorboard, start_workers
+                run, members, todo, data, limit, end, on_event, tensorboard, start_workers
             )
             if only is not None or outcome.status == "interrupted":
                 run.update(status=outcome.status)
@@ -159,6 +148,7 @@ def train_run(
 def _train_members(
     run: Run,
     members: Sequence[Member],
+    todo: Sequence[Member],
     data: TrainingData,
     limit: float | None,
     end: float | None,
@@ -166,8 +156,7 @@ def _train_members(
     tensorboard: bool,
     start_workers: StartPool | None,
 ) -> Outcome:
-    """Train the members that are not finished; the predictions are stored by ``end``."""
-    todo = [member for member in members if not is_finished(run, member)]
+    """Train the members in ``todo``; the predictions are stored by ``end``."""
     faces = len(data.training.images)
     if not todo:
         on_event(_started_event(run, members, 0, faces, run.plan.precision, limit))
@@ -178,11 +167,14 @@ def _train_members(
     with start() as pool:
         # What takes long at the start takes long for each member as well.
         overhead = max(8.0, time.monotonic() - began)
-        on_event(_started_event(run, members, len(todo), faces, pool.precision, limit))
+        planned = [one for one in members if one in todo or is_finished(run, one)]
+        on_event(_started_event(run, planned, len(todo), faces, pool.precision, limit))
         outcome = train_members(
             tasks, pool, lambda _, event: on_event(event), end=end, overhead=overhead
         )
     store_failures(run, outcome.failures)
+    if outcome.status == "finished" and not all(is_finished(run, one) for one in members):
+        return replace(outcome, status="time limit")  # only some members were chosen
     return outcome
 
 
@@ -201,84 +193,6 @@ def _nothing_trained(run: Run, outcome: Outcome) -> FkdError:
         f"run {run.name} has no trained network: the time limit is too short; continue with "
         f"`fkd-kaggle train-ensemble --resume {run.name} --time-limit 10m`"
     )
-
-
-def blend_run(
-    run: Run,
-    data_dir: Path,
-    *,
-    status: str = "finished",
-    expect: bool = True,
-    stored_only: bool = False,
-) -> Scores:
-    """Fit the blend on the usable members and store blend, predictions, scores and status.
-
-    Parameters
-    ----------
-    run
-        The run.
-    data_dir
-        Folder of the data set that the run was created on.
-    status
-        New status of the run.
-    expect
-        Whether to estimate the leaderboard score. The estimate needs predictions for the test
-        faces.
-    stored_only
-        Whether to blend only the members whose training and predictions are finished, if there are
-        any: then no network is loaded, which takes long.
-
-    Returns
-    -------
-    Scores
-        The cross-validated scores.
-
-    Raises
-    ------
-    RunError
-        No member is usable yet.
-    """
-    training = dataset.read_training(data_dir)
-    found = load_run_corrections(run, training)
-    corrected = corrections.apply_corrections(training, found) if found else training
-    members = usable_members(run)
-    if stored_only:
-        members = [member for member in members if is_finished(run, member)] or members
-    recipes = recipe_names(members)
-    for member in members:
-        if not has_out_of_fold(run, member, len(training.images)):
-            _predict_held_out(run, member, training, load_folds(run, training))
-    stacked = np.stack(
-        [load_out_of_fold(run, members, recipe, len(training.images)) for recipe in recipes]
-    )
-    # The blend is fitted to the corrected labels and scored on those of training.csv, so that the
-    # scores of runs with and without corrections can be compared.
-    blend, predictions = stacking.fit_by_name(run.plan.ensemble.blend, stacked, corrected)
-    store_blend(run, recipes, blend.arrays())
-    store_blended_out_of_fold(run, training.ids, predictions)
-    query_counts = count_queries(data_dir, training)
-    by_recipe = dict(zip(recipes, stacked, strict=True))
-    scores = replace(
-        _cross_validated_scores(predictions, by_recipe, training, query_counts),
-        published_metrics=published_metrics.collect_published_metrics(
-            run, members, by_recipe, training.keypoints
-        ),
-    )
-    run.update(status=status, scores=scores)
-    if expect:
-        expected = expected_rmse(run, data_dir, members, recipes, blend.weights, query_counts)
-        plain = blending.apply_weights(stacked, blend.weights, training.annotators)
-        simplex = metrics.combined_rmse(
-            plain, training.keypoints, training.annotators, query_counts
-        )
-        if expected is not None and simplex is not None and scores.combined is not None:
-            # Assumption: a correction reduces the squared error on test faces by the same amount
-            # as on held-out faces.
-            square = expected**2 + scores.combined**2 - simplex**2
-            expected = float(np.sqrt(max(square, 0.0)))
-        scores = replace(scores, expected=expected)
-        run.update(scores=scores)
-    return scores
 
 
 def _started_event(
@@ -319,32 +233,3 @@ def _in_process_pool(
         yield InProcessPool(policy, train)
 
     return start
-
-
-def _cross_validated_scores(
-    predictions: np.ndarray,
-    by_recipe: Mapping[str, np.ndarray],
-    training: Faces,
-    query_counts: np.ndarray,
-) -> Scores:
-    """Return the scores of (N, 15, 2) out-of-fold predictions, of the blend and of each recipe."""
-    labels, annotators = training.keypoints, training.annotators
-    alone = {
-        recipe: metrics.combined_rmse(one, labels, annotators, query_counts)
-        for recipe, one in by_recipe.items()
-    }
-    return Scores(
-        complete=metrics.rmse(predictions, labels, annotators == COMPLETE),
-        partial=metrics.rmse(predictions, labels, annotators == PARTIAL),
-        combined=metrics.combined_rmse(predictions, labels, annotators, query_counts),
-        expected=None,
-        by_member={name: value for name, value in alone.items() if value is not None},
-    )
-
-
-def _predict_held_out(run: Run, member: Member, training: Faces, held_out: np.ndarray) -> None:
-    """Predict a member's held-out faces and store the predictions."""
-    rows = np.nonzero(held_out == member.fold)[0]
-    validation = training.take(rows)
-    predictions = predict_with_members(run, [member], validation, validation.annotators)[0]
-    store_out_of_fold(run, member, validation.ids, predictions)

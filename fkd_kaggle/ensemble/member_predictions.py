@@ -34,6 +34,11 @@ def usable_members(run: Run) -> list[Member]:
     return members
 
 
+def recipe_names(members: Sequence[Member]) -> list[str]:
+    """Return the names of the members' recipes, each once, in the order of the members."""
+    return list(dict.fromkeys(member.recipe.name for member in members))
+
+
 def predict_with_members(
     run: Run,
     members: Sequence[Member],
@@ -83,35 +88,3 @@ def predict_with_members(
     if on_progress:
         on_progress(len(members), len(members))
     return result
-
-
-def recipe_names(members: Sequence[Member]) -> list[str]:
-    """Return the names of the members' recipes, each once, in the order of the members."""
-    return list(dict.fromkeys(member.recipe.name for member in members))
-
-
-def average_by_recipe(
-    predictions: np.ndarray, members: Sequence[Member], recipes: Sequence[str]
-) -> np.ndarray:
-    """Average predictions over each recipe's folds and seeds.
-
-    Parameters
-    ----------
-    predictions
-        (M, N, 15, 2) float32 pixels, one entry for each member.
-    members
-        The M members.
-    recipes
-        Names of R recipes.
-
-    Returns
-    -------
-    numpy.ndarray
-        (R, N, 15, 2) float32 pixels.
-    """
-    return np.stack(
-        [
-            predictions[[member.recipe.name == recipe for member in members]].mean(0)
-            for recipe in recipes
-        ]
-    )

@@ -10,14 +10,11 @@ import numpy as np
 from fkd_kaggle.data import dataset
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble import stacking
-from fkd_kaggle.ensemble.fitting import blend_run
-from fkd_kaggle.ensemble.member_predictions import (
-    average_by_recipe,
-    predict_with_members,
-    usable_members,
-)
+from fkd_kaggle.ensemble.blend import Blend
+from fkd_kaggle.ensemble.member_predictions import predict_with_members, usable_members
+from fkd_kaggle.ensemble.run_blend import blend_run, is_blend_current
 from fkd_kaggle.errors import RunError
-from fkd_kaggle.keypoints import ANNOTATORS, COMPLETE
+from fkd_kaggle.keypoints import ANNOTATORS, COMPLETE, NUM_KEYPOINTS
 from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
@@ -63,10 +60,12 @@ def predict_run(
     """
     run.check_data(dataset.fingerprint(data_dir))
     members = usable_members(run)
-    if not has_blend(run):
+    if not is_blend_current(run):
         blend_run(run, data_dir, status=run.status)
-    predictions = predict_with_members(run, members, faces, annotators, on_progress)
-    return _apply_blend(run, members, predictions, annotators)
+    blend = load_run_blend(run, members)
+    used = [member for member in members if member.name in blend.members]
+    predictions = predict_with_members(run, used, faces, annotators, on_progress)
+    return _apply(run, blend, predictions, annotators)
 
 
 class Predictor:
@@ -86,11 +85,17 @@ class Predictor:
     """
 
     def __init__(self, run: Run, *, precision: str | None = None) -> None:
-        self.run, self.members = run, usable_members(run)
+        members = usable_members(run)
         if not has_blend(run):
             raise RunError(
                 f"run {run.name} was stopped before it was blended: "
                 f"go on with `fkd-kaggle train-ensemble --resume {run.name}`"
+            )
+        self.run, self.blend = run, load_run_blend(run, members)
+        self.members = [member for member in members if member.name in self.blend.members]
+        if not self.members:
+            raise RunError(
+                f"run {run.name} has no network that is better than the mean face: train longer"
             )
         backend.start_keras(precision or run.plan.precision)
         from fkd_kaggle.training.network import load_network
@@ -132,7 +137,7 @@ class Predictor:
                 for network, member in zip(self.networks, self.members, strict=True)
             ]
         )
-        return _apply_blend(self.run, self.members, predictions, annotators)
+        return _apply(self.run, self.blend, predictions, annotators)
 
     def predict_with_disagreement(
         self, images: np.ndarray, annotator: int = COMPLETE
@@ -161,7 +166,7 @@ class Predictor:
             predictions.append(points)
             if found is not None and member.recipe.rows in ("all", ANNOTATORS[annotator]):
                 squares.append(np.square(found, dtype=np.float64))
-        blended = _apply_blend(self.run, self.members, np.stack(predictions), annotators)
+        blended = _apply(self.run, self.blend, np.stack(predictions), annotators)
         return blended, np.sqrt(np.mean(squares, 0)) if squares else np.zeros(len(images))
 
     def disagreement(
@@ -197,16 +202,55 @@ class Predictor:
         return np.sqrt(total / np.maximum(count, 1)) if count.any() else None
 
 
-def _apply_blend(
-    run: Run, members: Sequence[Member], predictions: np.ndarray, annotators: np.ndarray
-) -> np.ndarray:
-    """Return (N, 15, 2): the run's blend of the members' (M, N, 15, 2) predictions."""
+def load_run_blend(run: Run, members: Sequence[Member]) -> Blend:
+    """Return the stored blend of a run.
+
+    Parameters
+    ----------
+    run
+        A blended run.
+    members
+        Its usable members; blends of versions before 0.3 use all of them.
+
+    Raises
+    ------
+    RunError
+        The run was not blended, or the file is damaged.
+    """
     recipes, arrays = load_blend(run)
     try:
-        stack = stacking.Stack.from_arrays(arrays)
-        return stack.apply(average_by_recipe(predictions, members, recipes), annotators)
+        if "members" in arrays:
+            return Blend.from_arrays(recipes, arrays)
+        known = [member for member in members if member.recipe.name in recipes]
+        return Blend(
+            members=tuple(member.name for member in known),
+            owners=tuple(member.recipe.name for member in known),
+            excluded=(),
+            recipes=tuple(recipes),
+            stack=stacking.Stack.from_arrays(arrays),
+            member_weights=None,
+            mean_face=np.full((len(ANNOTATORS), NUM_KEYPOINTS, 2), np.nan),
+        )
     except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise RunError(
-            f"{run.path / 'blend.npz'} does not fit the run's members: delete it and run the "
-            "command again, which blends anew"
-        ) from error
+        raise _unfit(run) from error
+
+
+def _apply(run: Run, blend: Blend, predictions: np.ndarray, annotators: np.ndarray) -> np.ndarray:
+    """Return (N, 15, 2) blended predictions.
+
+    Raises
+    ------
+    RunError
+        The stored blend does not fit the run's members.
+    """
+    try:
+        return blend.apply(predictions, annotators)
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise _unfit(run) from error
+
+
+def _unfit(run: Run) -> RunError:
+    return RunError(
+        f"{run.path / 'blend.npz'} does not fit the run's members: delete it and run the "
+        "command again, which blends anew"
+    )

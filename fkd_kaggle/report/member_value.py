@@ -16,8 +16,8 @@ import numpy as np
 from fkd_kaggle.data import metrics
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble import blending
-from fkd_kaggle.ensemble.expected_score import expected_rmse
 from fkd_kaggle.ensemble.member_predictions import recipe_names
+from fkd_kaggle.ensemble.run_blend import expected_with_shared_weights
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.keypoints import ANNOTATORS, KEYPOINT_NAMES
 from fkd_kaggle.recipes.plans import Member
@@ -52,7 +52,14 @@ def measure_members(
     """
     blended, arrays = load_blend(run)
     weights = arrays["weights"]
-    usable = [member for member in members if member.recipe.name in blended]
+    excluded = {str(name) for name in arrays.get("excluded", ())}
+    usable = [
+        member
+        for member in members
+        if member.recipe.name in blended and member.name not in excluded
+    ]
+    if not usable:
+        return {"recipes": [], "networks": [], "weights": []}
     return {
         "recipes": _value_of_recipes(run, usable, training, queries),
         "networks": _value_of_networks(run, data_dir, usable, blended, weights, queries),
@@ -103,13 +110,13 @@ def _value_of_networks(
     if len(members) < 2 or not all(has_test_predictions(run, member) for member in members):
         return []
     try:
-        everything = expected_rmse(run, data_dir, members, recipes, weights, queries)
+        everything = expected_with_shared_weights(run, data_dir, members, recipes, weights, queries)
         found = []
         for member in members:
             others = [one for one in members if one is not member]
             if member.recipe.name not in recipe_names(others):
                 continue  # the only network of its recipe: see the recipes
-            without = expected_rmse(run, data_dir, others, recipes, weights, queries)
+            without = expected_with_shared_weights(run, data_dir, others, recipes, weights, queries)
             change = _difference(without, everything)
             found.append({"member": member.name, "without": without, "change": change})
     except FkdError:

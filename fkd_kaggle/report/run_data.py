@@ -35,6 +35,7 @@ from fkd_kaggle.runs.predictions import (
     load_flip_disagreement,
     load_out_of_fold,
 )
+from fkd_kaggle.runs.scores import score_notes
 from fkd_kaggle.runs.sessions import read_sessions
 
 FORMAT: Final = 1
@@ -210,6 +211,7 @@ def score_intervals(
         "partial": asdict(partial),
         "difference": asdict(difference),
         "expected": scores.expected if scores else None,
+        "notes": score_notes(scores) if scores else [],
         "by_member": dict(scores.by_member) if scores else {},
     }
 

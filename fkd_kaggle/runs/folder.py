@@ -279,7 +279,7 @@ def list_runs(runs_dir: Path) -> list[Run]:
 
 
 def latest_run(runs_dir: Path) -> Run:
-    """Return the newest run in a folder.
+    """Return the newest run with a trained network; the newest run if there is none.
 
     Raises
     ------
@@ -289,11 +289,17 @@ def latest_run(runs_dir: Path) -> Run:
     runs = list_runs(runs_dir)
     if not runs:
         raise RunError(f"no run in {runs_dir}: train one with `fkd-kaggle train-ensemble`")
-    return runs[-1]
+    usable = [run for run in runs if has_weights(run)]
+    return (usable or runs)[-1]
+
+
+def has_weights(run: Run) -> bool:
+    """Return whether any member of a run has weights."""
+    return any((run.path / "members").glob("*/best.weights.h5"))
 
 
 def find_run(name: str | None, runs_dir: Path) -> Run:
-    """Return a run by its name or path; the newest run if ``name`` is None.
+    """Return a run by its name or path; ``latest_run`` if ``name`` is None.
 
     Raises
     ------

@@ -19,6 +19,7 @@ from fkd_kaggle.keypoints import NUM_KEYPOINTS
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs import reading
 from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.members import member_progress, weights_path
 
 _REFERENCE = "reference_predictions.npz"
 
@@ -67,6 +68,20 @@ def has_out_of_fold(run: Run, member: Member, count: int | None = None) -> bool:
     except RunError:
         return False
     return count is None or not len(rows) or int(rows.max()) < count
+
+
+def has_current_out_of_fold(run: Run, member: Member, count: int) -> bool:
+    """Return whether a member's out-of-fold predictions are stored and from its last weights.
+
+    A member whose training was resumed and interrupted again has newer weights.
+    """
+    folder = run.member_folder(member.name)
+    if not has_out_of_fold(run, member, count):
+        return False
+    if member_progress(run, member).stopped:
+        return True
+    weights, stored = weights_path(folder), folder / "out_of_fold.npz"
+    return weights.stat().st_mtime_ns <= stored.stat().st_mtime_ns
 
 
 def load_member_out_of_fold(run: Run, member: Member) -> tuple[np.ndarray, np.ndarray]:
@@ -193,9 +208,25 @@ def faces_digest(faces: Faces, annotators: np.ndarray) -> str:
     return hashlib.sha256(faces.images.tobytes() + annotators.tobytes()).hexdigest()
 
 
-def store_blended_out_of_fold(run: Run, ids: np.ndarray, predictions: np.ndarray) -> None:
-    """Store the ensemble's (N, 15, 2) out-of-fold predictions for faces with (N,) ``ids``."""
-    _write_arrays(run.path / "out_of_fold.npz", {"predictions": predictions, "ids": ids})
+def store_blended_out_of_fold(
+    run: Run, ids: np.ndarray, predictions: np.ndarray, scored: np.ndarray
+) -> None:
+    """Store the ensemble's out-of-fold predictions.
+
+    Parameters
+    ----------
+    run
+        The run.
+    ids
+        (N,) int64, ids of the faces.
+    predictions
+        (N, 15, 2) float32 pixels.
+    scored
+        (N,) bool, the faces on which the run is scored. The others have the mean face, because
+        only excluded members hold them out, or no prediction.
+    """
+    arrays = {"predictions": predictions, "ids": ids, "scored": scored}
+    _write_arrays(run.path / "out_of_fold.npz", arrays)
 
 
 def has_blended_out_of_fold(run: Run) -> bool:

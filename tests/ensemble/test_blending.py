@@ -77,19 +77,3 @@ def test_the_combined_rmse_is_weighted_by_query_counts() -> None:
     query_counts[0], query_counts[1] = 3, 1
     result = metrics.combined_rmse(predictions, labels, np.array([0, 1], np.uint8), query_counts)
     assert result == pytest.approx(np.sqrt((3 * 1 + 1 * 9) / 4))
-
-
-def test_ambiguity_is_the_gain_of_averaging() -> None:
-    """Krogh and Vedelsby's identity, checked with labels."""
-    labels = np.nan_to_num(labelled(3), nan=40)
-    members = np.stack([noisy(labels, spread, seed) for seed, spread in ((1, 1.0), (2, 2.0))])
-    share = np.array([0.7, 0.3])
-    shares = np.broadcast_to(share, (2, NUM_KEYPOINTS, 2))
-    query_counts = np.ones((2, NUM_KEYPOINTS))
-    mean_error = sum(
-        weight * np.square(member - labels).mean()
-        for weight, member in zip(share, members, strict=True)
-    )
-    mixed_error = np.square(np.tensordot(share, members, 1) - labels).mean()
-    gain = blending.ambiguity(members, shares, BOTH, query_counts)
-    assert mean_error - gain == pytest.approx(mixed_error, rel=1e-3)

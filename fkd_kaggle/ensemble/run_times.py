@@ -1,0 +1,102 @@
+"""How long the members of a run take on this machine, and which fit a time limit.
+
+Measures the machine and reads remembered speeds; ``ensemble.time_plan`` computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fkd_kaggle.data import dataset
+from fkd_kaggle.ensemble.time_plan import Speed, Times
+from fkd_kaggle.recipes.plans import Member
+from fkd_kaggle.recipes.schema import Recipe
+from fkd_kaggle.runs.speeds import machine_name, recall_speeds
+from fkd_kaggle.workers import local
+from fkd_kaggle.workers.calibration import REFERENCE_CORE, measure_core, speed_estimator
+from fkd_kaggle.workers.devices import Machine, inspect_machine
+
+_OVERHEAD: Final = 10.0
+"""Seconds for compiling a network and predicting with it, on an idle core of the reference machine.
+"""
+
+_GPU_OVERHEAD: Final = 25.0
+"""The same on a GPU, where compilation takes most of the time."""
+
+_START: Final = 15.0
+"""Seconds for starting TensorFlow, the blend and the report, on an idle reference machine."""
+
+
+@dataclass(frozen=True)
+class MachineTimes:
+    """Speeds of this machine now."""
+
+    machine: Machine
+    core: float
+    """Operations per second of one core, other load included."""
+    name: str
+    """Name under which speeds are remembered."""
+    runs_dir: Path
+
+    @classmethod
+    def measure(cls, runs_dir: Path) -> MachineTimes:
+        """Measure this machine, which takes about half a second."""
+        machine = inspect_machine()
+        # The largest of two: another program may have used the core for a moment.
+        core = max(measure_core(), measure_core())
+        name = machine_name(machine.cores, len(machine.gpus))
+        return cls(machine, core, name, runs_dir)
+
+    def times(
+        self,
+        members: Sequence[Member],
+        faces: int,
+        workers: int | None = None,
+        *,
+        idle: bool = False,
+    ) -> Times:
+        """Return what plans of these members depend on.
+
+        Parameters
+        ----------
+        members
+            The members to train.
+        faces
+            Number of faces that each is trained on.
+        workers
+            Number of workers; None for the default.
+        idle
+            Whether to assume that no other program uses the machine.
+        """
+        core = max(self.core, REFERENCE_CORE) if idle else self.core
+        gpus = len(self.machine.gpus)
+        recalled = recall_speeds(self.runs_dir, self.name)
+        images_per_second = speed_estimator(recalled, core, gpus=gpus)
+        load = max(1.0, REFERENCE_CORE / core)
+        overhead = _GPU_OVERHEAD if gpus else _OVERHEAD * load
+
+        def speed(recipe: Recipe) -> Speed:
+            return Speed(images_per_second(recipe), overhead)
+
+        count = workers or local.default_worker_count(self.machine)
+        return Times(max(1, min(count, len(members))), faces, _START * load, speed)
+
+
+def training_faces(data_dir: Path, members: Sequence[Member], folds: int) -> int:
+    """Return about how many faces each member is trained on.
+
+    Offline copies are counted for completely labelled faces.
+
+    Raises
+    ------
+    DataError
+        training.csv is missing or invalid.
+    """
+    training = dataset.read_training(data_dir)
+    share = 1 - 1 / max(folds, 2)
+    copies = max((len(one.recipe.offline_augmentation) for one in members), default=0)
+    complete = int((training.annotators == 0).sum())
+    return round(share * (len(training.images) + copies * complete))

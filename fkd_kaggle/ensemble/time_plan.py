@@ -1,0 +1,177 @@
+"""Which members of a plan fit a time limit, and how long a plan takes.
+
+The number of members follows from the speed of the machine and a learning curve: the RMSE of a
+network after a fraction f of its epochs is about r·(1 + 0.0094·f^-1.5), with r after all epochs
+(cascades on the stand-in, docs/experiments.md). Averaging K networks lowers the squared error to
+the fraction 0.75 + 0.25/K. Fewer networks with enough time are better than many with too little.
+
+Computes numbers; trains nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fkd_kaggle.recipes.plans import Member
+from fkd_kaggle.recipes.schema import Recipe
+
+_CURVE, _POWER = 0.0094, 1.5
+
+_SHARED = 0.75
+"""Part of the squared error that the networks of a recipe share."""
+
+_ENOUGH = 0.7
+"""Fraction of its epochs that the most important recipe needs before others are trained. The
+others improve the blend also after few epochs (`standard`, docs/experiments.md)."""
+
+_USEFUL = 0.04
+"""Fraction of the epochs after which a network is clearly better than the mean face."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The speed of one worker with one recipe."""
+
+    images_per_second: float
+    overhead: float
+    """Seconds that each network takes besides training: compilation, predictions."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """What times of a plan depend on."""
+
+    workers: int
+    """Number of networks trained at the same time."""
+    faces: int
+    """Number of faces that a network is trained on."""
+    start: float
+    """Seconds before the first network and after the last one: start, blend, report."""
+    speed: Callable[[Recipe], Speed]
+
+
+@dataclass(frozen=True)
+class TimePlan:
+    """The members that are trained in a time."""
+
+    members: tuple[Member, ...]
+    """In training order."""
+    fraction: float
+    """Fraction of the epochs that the most important recipe is trained for."""
+    seconds: float
+    """Expected duration."""
+
+
+def epoch_seconds(recipe: Recipe, times: Times) -> float:
+    """Return the seconds of one epoch."""
+    images = max(times.faces, recipe.batch_size)
+    return images / max(times.speed(recipe).images_per_second, 1e-6)
+
+
+def full_seconds(members: Sequence[Member], times: Times) -> float:
+    """Return how long the members take for all epochs of their recipes."""
+    free_at = [0.0] * max(1, min(times.workers, len(members)))
+    for member in members:
+        speed = times.speed(member.recipe)
+        first = free_at.index(min(free_at))
+        free_at[first] += speed.overhead + member.recipe.epochs * epoch_seconds(
+            member.recipe, times
+        )
+    return times.start + max(free_at)
+
+
+def minimum_seconds(members: Sequence[Member], times: Times) -> float:
+    """Return the shortest time limit with a useful result.
+
+    One network of the most important recipe must reach ``_USEFUL`` of its epochs.
+    """
+    recipe = _by_importance(members)[0]
+    epochs = max(1.0, math.ceil(_USEFUL * recipe.epochs))
+    speed = times.speed(recipe)
+    return times.start + speed.overhead + epochs * epoch_seconds(recipe, times)
+
+
+def expected_error(fraction: float, count: int, full: float) -> float:
+    """Return the estimated RMSE in pixels of the average of ``count`` networks of a recipe.
+
+    Parameters
+    ----------
+    fraction
+        Fraction of the recipe's epochs that each is trained for.
+    count
+        Number of networks.
+    full
+        RMSE of one network after all epochs, in pixels.
+    """
+    alone = full * (1 + _CURVE * max(min(fraction, 1.0), 1e-4) ** -_POWER)
+    return alone * math.sqrt(_SHARED + (1 - _SHARED) / count)
+
+
+def plan_time(members: Sequence[Member], limit: float | None, times: Times) -> TimePlan:
+    """Return the members to train within a time limit.
+
+    All recipes are trained if the recipe with the largest share of the time gets ``_ENOUGH`` of
+    its epochs and the others get one epoch. Otherwise the recipes with the smallest share are left
+    out, one after the other, and then folds of the last recipe.
+
+    Parameters
+    ----------
+    members
+        The members that are not trained yet, in training order.
+    limit
+        Seconds; None for all members with all epochs.
+    times
+        Workers, faces and speeds.
+    """
+    if limit is None or not members:
+        return TimePlan(tuple(members), 1.0, full_seconds(members, times))
+    recipes = _by_importance(members)
+    for count in range(len(recipes), 0, -1):
+        names = {recipe.name for recipe in recipes[:count]}
+        chosen = [member for member in members if member.recipe.name in names]
+        fractions = _fractions(chosen, limit, times)
+        others = [fractions[recipe.name] * recipe.epochs for recipe in recipes[1:count]]
+        if fractions[recipes[0].name] >= _ENOUGH and min(others, default=1.0) >= 1.0:
+            return _time_plan(chosen, limit, times)
+
+    def error(count: int) -> float:
+        fraction = _fractions(chosen[:count], limit, times)[recipes[0].name]
+        return expected_error(fraction, count, 1.0) if fraction > 0 else math.inf
+
+    best = min(range(1, len(chosen) + 1), key=error)
+    return _time_plan(chosen[:best], limit, times)
+
+
+def _time_plan(members: Sequence[Member], limit: float, times: Times) -> TimePlan:
+    main = _by_importance(members)[0].name
+    seconds = min(limit, full_seconds(members, times))
+    return TimePlan(tuple(members), _fractions(members, limit, times)[main], seconds)
+
+
+def _by_importance(members: Sequence[Member]) -> list[Recipe]:
+    """Return the recipes of members, the one with the largest share of the time first."""
+    shares: dict[str, float] = {}
+    recipes: dict[str, Recipe] = {}
+    for member in members:
+        recipes[member.recipe.name] = member.recipe
+        shares[member.recipe.name] = max(shares.get(member.recipe.name, 0.0), member.share)
+    return sorted(recipes.values(), key=lambda recipe: -shares[recipe.name])
+
+
+def _fractions(members: Sequence[Member], limit: float, times: Times) -> dict[str, float]:
+    """Return the fraction of its epochs, at most 1, that each recipe gets; by name."""
+    count = len(members)
+    workers = max(1, min(times.workers, count))
+    rounds = math.ceil(count / workers)
+    # Workers without a last network are idle for one of the rounds.
+    busy = count / (workers * rounds)
+    overhead = sum(times.speed(member.recipe).overhead for member in members)
+    seconds = max(0.0, workers * busy * (limit - times.start) - overhead)
+    total = sum(member.share for member in members)
+    found = {}
+    for member in members:
+        epochs = seconds * member.share / total / epoch_seconds(member.recipe, times)
+        found[member.recipe.name] = min(1.0, epochs / member.recipe.epochs)
+    return found

@@ -1,0 +1,109 @@
+"""Before a training: which members fit the time limit on this machine, and how long it takes.
+
+Trains nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fkd_kaggle.ensemble.run_times import MachineTimes, training_faces
+from fkd_kaggle.ensemble.time_plan import TimePlan, full_seconds, minimum_seconds, plan_time
+from fkd_kaggle.recipes import loading
+from fkd_kaggle.recipes.plans import Member, Plan, TrainingOptions, make_plan
+from fkd_kaggle.recipes.schema import Ensemble
+from fkd_kaggle.runs import speeds
+from fkd_kaggle.runs.folder import Run
+
+
+@dataclass(frozen=True)
+class TrainingEstimate:
+    """Which members of a plan are trained in a time limit on this machine, and how long it takes.
+
+    Durations are in seconds.
+    """
+
+    todo: tuple[Member, ...]
+    """The members that are not trained yet."""
+    limit: float | None
+    """The time limit; None for all epochs."""
+    plan: TimePlan
+    """The members that fit."""
+    full: float
+    """Duration of the whole plan: its own time limit, or with all epochs of its recipes."""
+    minimum: float
+    """Shortest useful time limit on this machine when it is idle."""
+    machine: MachineTimes
+    faces: int
+    """Number of faces that each member is trained on."""
+
+
+def estimate_training(
+    plan: Plan,
+    todo: Sequence[Member],
+    data_dir: Path,
+    runs_dir: Path,
+    *,
+    time_limit: float | None = None,
+    workers: int | None = None,
+) -> TrainingEstimate:
+    """Choose the members that fit a time limit and estimate durations; trains nothing.
+
+    Parameters
+    ----------
+    plan
+        The plan of the run.
+    todo
+        Its members that are not trained yet.
+    data_dir
+        Folder of the competition's files.
+    runs_dir
+        Folder of the runs, which remember speeds.
+    time_limit
+        Seconds. Default: the plan's own limit.
+    workers
+        Number of members trained at the same time. Default: as for ``train``.
+
+    Raises
+    ------
+    DataError
+        training.csv is missing or invalid.
+    """
+    limit = plan.time_limit if time_limit is None else time_limit
+    machine = MachineTimes.measure(runs_dir)
+    faces = training_faces(data_dir, todo, plan.ensemble.folds)
+    now = machine.times(todo, faces, workers)
+    idle = machine.times(todo, faces, workers, idle=True)
+    own = plan.ensemble.minutes * 60
+    return TrainingEstimate(
+        tuple(todo),
+        limit,
+        plan_time(todo, limit, now),
+        own or full_seconds(todo, now),
+        minimum_seconds(todo, idle) if todo else 0.0,
+        machine,
+        faces,
+    )
+
+
+def fitting_ensembles(estimate: TrainingEstimate, plan: Plan) -> list[str]:
+    """Return the shipped ensembles of which all networks fit the time limit, but not ``plan``'s."""
+    limit, found = estimate.limit, []
+    for name in loading.recipe_names():
+        if limit is None or name == plan.ensemble.name:
+            continue
+        ensemble = loading.load_recipe(name)
+        if not isinstance(ensemble, Ensemble) or not ensemble.minutes:
+            continue
+        members = make_plan(TrainingOptions((name,))).members
+        chosen = plan_time(members, limit, estimate.machine.times(members, estimate.faces))
+        if len(chosen.members) == len(members):
+            found.append(name)
+    return found
+
+
+def remember_speeds(run: Run, estimate: TrainingEstimate) -> None:
+    """Store how fast this machine has trained the members of a run, for later estimates."""
+    speeds.remember_speeds(run, estimate.machine.name, estimate.machine.core)

@@ -1,0 +1,167 @@
+"""What lies in the folder of the runs: runs, comparisons and photo runs, with state and size.
+
+Reads and deletes folders; trains nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from fkd_kaggle.errors import NoteWarning, RunError, unknown_name
+from fkd_kaggle.runs.folder import RUN_FILE, Run
+from fkd_kaggle.runs.members import is_finished, is_usable
+from fkd_kaggle.runs.scores import Scores
+
+_NOTES: Final = {RUN_FILE: "run", "compare.json": "comparison", "photo_run.json": "photo run"}
+"""Kind of a folder by the file that marks it."""
+
+_DELETED: Final = ".deleted-"
+"""Start of the name of a folder that is being deleted."""
+
+_STATES: Final = {
+    "new": "not trained",
+    "training": "stopped",  # killed, or training now
+    "time limit": "time limit",
+    "interrupted": "interrupted",
+    "failures": "failures",
+    "finished": "finished",
+}
+"""State in words by the status in run.json."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder of a run, a comparison or a photo run."""
+
+    path: Path
+    kind: str
+    """"run", "comparison" or "photo run"."""
+    state: str
+    """State in words; "damaged" if the folder cannot be read."""
+    changed: datetime
+    """When its newest file was written, UTC."""
+    size: int
+    """Bytes on disk."""
+    members: int = 0
+    """Number of planned members."""
+    usable: int = 0
+    """Number of members with weights."""
+    run: Run | None = None
+    """The run; None for other kinds and damaged runs."""
+    scores: Scores | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the folder."""
+        return self.path.name
+
+    @property
+    def is_useless(self) -> bool:
+        """Return whether it is a run without any trained network."""
+        return self.kind == "run" and not self.usable
+
+
+def list_folders(runs_dir: Path) -> list[RunFolder]:
+    """Return all folders in the folder of the runs, the one that changed last at the end."""
+    found = [inspect_folder(path) for path in sorted(runs_dir.glob("*/")) if kind_of(path)]
+    return sorted(found, key=lambda one: (one.changed, one.name))
+
+
+def kind_of(path: Path) -> str | None:
+    """Return what a folder holds: "run", "comparison" or "photo run"; None for anything else."""
+    if path.name.startswith("."):
+        return None
+    return next((kind for note, kind in _NOTES.items() if (path / note).exists()), None)
+
+
+def inspect_folder(path: Path) -> RunFolder:
+    """Return state and size of a folder.
+
+    Parameters
+    ----------
+    path
+        A folder that ``kind_of`` knows.
+    """
+    kind = kind_of(path) or "run"
+    size, changed = 0, path.stat().st_mtime
+    for file in path.rglob("*"):
+        try:
+            status = file.lstat()
+        except OSError:  # deleted meanwhile
+            continue
+        if not file.is_dir():
+            size += status.st_size
+            changed = max(changed, status.st_mtime)
+    time = datetime.fromtimestamp(changed, UTC)
+    if kind != "run":
+        return RunFolder(path, kind, "", time, size)
+    try:
+        run = Run.open(path)
+        state, scores = _STATES.get(run.status, run.status), run.scores
+    except RunError as error:
+        warnings.warn(str(error), NoteWarning, stacklevel=2)
+        return RunFolder(path, kind, "damaged", time, size)
+    members = run.plan.members
+    usable = sum(is_usable(run, member) for member in members)
+    if state == "finished" and not all(is_finished(run, member) for member in members):
+        state = "incomplete"
+    return RunFolder(path, kind, state, time, size, len(members), usable, run, scores)
+
+
+def choose_folders(runs_dir: Path, names: Sequence[str]) -> list[RunFolder]:
+    """Return the folders with these names.
+
+    Raises
+    ------
+    RunError
+        There is no such folder.
+    """
+    known = [path.name for path in sorted(runs_dir.glob("*/")) if kind_of(path)]
+    for name in names:
+        if name not in known:
+            raise RunError(f"{unknown_name('run', name, known)} in {runs_dir}")
+    return [inspect_folder(runs_dir / name) for name in dict.fromkeys(names)]
+
+
+def choose_prunable(
+    folders: Sequence[RunFolder], submitted: Collection[str], *, keep: int | None
+) -> list[RunFolder]:
+    """Return the runs that ``runs prune`` deletes.
+
+    Parameters
+    ----------
+    folders
+        All folders, oldest first.
+    submitted
+        Names of runs that must stay.
+    keep
+        Number of usable runs to keep, the newest ones; None for all.
+    """
+    usable = [one for one in folders if one.kind == "run" and one.usable]
+    old = usable[: max(0, len(usable) - keep)] if keep is not None else []
+    chosen = [one for one in folders if one.is_useless or one in old]
+    return [one for one in chosen if one.name not in submitted]
+
+
+def delete_folder(path: Path) -> None:
+    """Delete a folder of the runs.
+
+    The folder is renamed first, so that an interrupted deletion leaves no damaged run.
+    """
+    doomed = path.with_name(f"{_DELETED}{path.name}")
+    if doomed.exists():
+        shutil.rmtree(doomed)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def delete_leftovers(runs_dir: Path) -> None:
+    """Delete what interrupted deletions have left."""
+    for path in runs_dir.glob(f"{_DELETED}*"):
+        shutil.rmtree(path, ignore_errors=True)

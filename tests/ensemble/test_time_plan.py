@@ -1,0 +1,87 @@
+"""Tests of the choice of members that fit a time limit."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fkd_kaggle.ensemble.time_plan import (
+    Speed,
+    Times,
+    full_seconds,
+    minimum_seconds,
+    plan_time,
+)
+from fkd_kaggle.recipes.plans import Member, TrainingOptions, make_plan
+from fkd_kaggle.recipes.schema import Recipe
+from fkd_kaggle.workers.calibration import REFERENCE_CORE, speed_estimator
+
+ESTIMATE = speed_estimator([], REFERENCE_CORE, gpus=0)
+
+
+def times(workers: int = 2, factor: float = 1.0) -> Times:
+    """Return the reference machine, ``factor`` times as fast."""
+
+    def speed(recipe: Recipe) -> Speed:
+        return Speed(factor * ESTIMATE(recipe), 10.0 / factor)
+
+    return Times(workers, 2637, 15.0 / factor, speed)
+
+
+@cache
+def members(name: str = "standard") -> tuple[Member, ...]:
+    return make_plan(TrainingOptions((name,))).members
+
+
+def test_three_minutes_are_enough_for_two_cascades() -> None:
+    plan = plan_time(members(), 180, times())
+    assert [member.name for member in plan.members] == ["cascade-f0", "cascade-f1"]
+    assert 10 <= plan.fraction * 80 <= 20
+
+
+def test_the_whole_plan_is_trained_in_its_own_time() -> None:
+    for name, minutes in (("standard", 41), ("standard", 55), ("quick", 20)):
+        assert plan_time(members(name), 60 * minutes, times()).members == members(name)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(30, 20_000), st.integers(1, 8), st.floats(0.1, 50))
+def test_more_time_is_never_used_worse(limit: float, workers: int, factor: float) -> None:
+    machine = times(workers, factor)
+    plan, longer = (plan_time(members(), one, machine) for one in (limit, 2 * limit))
+    assert plan.members
+    assert plan.seconds <= limit
+    recipes, more = ({one.recipe.name for one in each.members} for each in (plan, longer))
+    assert recipes <= more
+    folds = {one.fold for one in plan.members}
+    assert folds == set(range(len(folds)))
+
+
+def test_without_a_limit_all_members_are_trained() -> None:
+    plan = plan_time(members("quick"), None, times())
+    assert plan.members == members("quick")
+    # Four cascades with 80 epochs of 9.9 s on two cores.
+    assert plan.seconds == pytest.approx(15 + 2 * (10 + 80 * 2637 / 267), rel=0.05)
+    assert plan.seconds == full_seconds(members("quick"), times())
+
+
+def test_the_minimum_covers_one_useful_network() -> None:
+    shortest = minimum_seconds(members(), times())
+    assert 55 < shortest < 75
+    assert minimum_seconds(members(), times(factor=10)) == pytest.approx(shortest / 10)
+
+
+def test_remembered_speeds_replace_estimates() -> None:
+    from fkd_kaggle.runs.speeds import RememberedSpeeds
+
+    recipe = members()[0].recipe
+    before = RememberedSpeeds("here", REFERENCE_CORE, {recipe.digest: 100.0})
+    newer = RememberedSpeeds("here", REFERENCE_CORE, {recipe.digest: 200.0})
+    assert speed_estimator([before, newer], REFERENCE_CORE, gpus=0)(recipe) == 200.0
+    # Half of the core is used by other programs.
+    assert speed_estimator([newer], REFERENCE_CORE / 2, gpus=0)(recipe) == 100.0
+    assert speed_estimator([newer], REFERENCE_CORE / 2, gpus=1)(recipe) == 200.0
+    assert speed_estimator([], REFERENCE_CORE, gpus=0)(recipe) == pytest.approx(267, rel=0.05)
