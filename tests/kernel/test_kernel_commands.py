@@ -53,8 +53,9 @@ SECRET = "s3cr3t-k3y"
 
 PLAN = ("-r", "smoke", "--epochs", "1")
 
-GATE = "GATE"
-"""Stands for a file outside: a script that waits for it runs until the test lets it end."""
+GATE = "gate"
+"""File in the kernel's working folder: a script that waits for it runs until the test lets it
+end. Kernels do not see the folders of tests."""
 
 TRAINS = """
 import pathlib
@@ -70,6 +71,7 @@ import pathlib, time
 print("waiting", flush=True)
 while not pathlib.Path(GATE).exists():
     time.sleep(0.05)
+pathlib.Path(GATE).unlink()
 """
 
 FAILS = """
@@ -96,12 +98,17 @@ class KernelScript:
     """The script that is pushed: call ``way(TRAINS)`` before a push to set it."""
 
     def __init__(self, folder: Path) -> None:
-        self.gate = folder / "gate"
+        self.folder = folder
         self.script = TRAINS
         self._build = write_kernel
 
     def __call__(self, script: str) -> None:
         self.script = script
+
+    def open_gate(self) -> None:
+        """Let the running kernels of the practice Kaggle end."""
+        for source in self.folder.rglob("kaggle/src"):  # removed when a kernel ends
+            (source.parent / "working" / GATE).touch()
 
     def build(self, folder: Path, task: Any, **names: Any) -> Path:
         """Build the kernel, then replace its script by the few lines."""
@@ -111,7 +118,7 @@ class KernelScript:
             "status": "finished", "data": "", "plan": task.plan.to_dict(), "recipes": {},
             "scores": asdict(Scores(3.0, 2.0, 2.5, 2.25, {})),
         }  # fmt: skip
-        values = f"RUN, GATE = {task.run_name!r}, {str(self.gate)!r}\nINFO = {json.dumps(info)!r}\n"
+        values = f"RUN, GATE = {task.run_name!r}, {GATE!r}\nINFO = {json.dumps(info)!r}\n"
         shard = f"SHARD, GATHER = {task.shard!r}, {list(task.gather)!r}\n"
         metadata = json.loads((folder / "kernel-metadata.json").read_text())
         files.write_text(folder / metadata["code_file"], values + shard + self.script)
@@ -227,7 +234,7 @@ def waiting_command(way: KernelScript) -> subprocess.Popen[str]:
     """Start a command of its own that pushes and waits; return when the kernel runs."""
     here = Path(__file__).parent
     code = HARNESS.replace("TESTS", repr([str(here), str(here.parent)]))
-    arguments = [str(way.gate.parent), "submit", "--via", "kernel", *PLAN]
+    arguments = [str(way.folder), "submit", "--via", "kernel", *PLAN]
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code, *arguments], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
@@ -248,7 +255,7 @@ def test_a_killed_wait_is_resumed_without_a_second_push(
     process = waiting_command(way)
     process.kill()
     process.communicate()
-    way.gate.touch()
+    way.open_gate()
     result = submit()
     assert result.code == 0, result.all
     assert "resumed" in result.out
@@ -271,7 +278,7 @@ def test_ctrl_c_leaves_the_kernel_running_and_prints_how_to_resume(
     (command,) = re.findall(r"fkd-kaggle (submit smoke-1 --via kernel)", out)
     assert "running" in fkd("kernel", "status").out
     assert_one_line_error(fkd("kernel", "output"), "is running", "kernel logs --follow")
-    way.gate.touch()
+    way.open_gate()
     result = fkd(*command.split())
     assert result.code == 0, result.all
     assert versions(practice) == ["fkd-smoke-1/1"]
@@ -331,7 +338,7 @@ def test_without_a_record_a_running_kernel_is_found_on_kaggle(
     process.communicate()
     shutil.rmtree("runs")
     way(WAITS + TRAINS)
-    way.gate.touch()
+    way.open_gate()
     result = submit()
     assert result.code == 0, result.all
     assert versions(practice) == ["fkd-smoke-1/1"]
@@ -355,7 +362,7 @@ def test_a_running_kernel_with_another_script_is_not_replaced(
     process.communicate()
     shutil.rmtree("runs")
     assert_one_line_error(submit(), "fkd-smoke-1", "running with another job", "--run")
-    way.gate.touch()
+    way.open_gate()
 
 
 def test_a_push_whose_answer_is_lost_is_not_repeated(
