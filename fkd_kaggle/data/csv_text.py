@@ -51,11 +51,7 @@ def plain_csv(path: Path, content: bytes) -> bytes:
     DataError
         The content is packed, is in another format, or is not text.
     """
-    for start, what in {**_PACKED, **_OTHER_FILES}.items():
-        if content[:32].startswith(start):
-            hint = ": unpack it" if start in _PACKED else ""
-            raise DataError(f"{path} is {what}{hint}")
-    content = _to_utf8(path, content)
+    content = to_utf8(path, content)
     if b"\r" in content[:100_000] and b"\n" not in content:
         content = content.replace(b"\r", b"\n")
     if content[:4].lower() == b"sep=":  # Excel's own first line
@@ -70,8 +66,25 @@ def plain_csv(path: Path, content: bytes) -> bytes:
     return content
 
 
-def _to_utf8(path: Path, content: bytes) -> bytes:
-    """Return text of another encoding in UTF-8, without byte order mark."""
+def to_utf8(path: Path, content: bytes) -> bytes:
+    """Return text of another encoding in UTF-8, without byte order mark.
+
+    Parameters
+    ----------
+    path
+        Named in messages; not read.
+    content
+        The file's bytes.
+
+    Raises
+    ------
+    DataError
+        The content is packed or in another format, or is not text.
+    """
+    for start, what in {**_PACKED, **_OTHER_FILES}.items():
+        if content[:32].startswith(start):
+            hint = ": unpack it" if start in _PACKED else ""
+            raise DataError(f"{path} is {what}{hint}")
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
     if encoding is None and b"\0" in content[:64]:
         # Text in UTF-16 without a mark: every second byte of a header's letters is zero.

@@ -23,6 +23,7 @@ from PIL import Image
 
 from fkd_kaggle import files
 from fkd_kaggle.ensemble.prediction import Predictor
+from fkd_kaggle.errors import DataError
 from fkd_kaggle.formatting import file_stem
 from fkd_kaggle.keypoints import KEYPOINT_NAMES
 from fkd_kaggle.photos.annotations import cvat
@@ -100,6 +101,8 @@ def write_evaluation(
     """
     with unpacked_folder(folder) as place:
         source = annotations or cvat.find_annotations(place)
+        if annotations is None and not source.exists():
+            raise DataError(f"{folder / source.name} does not exist: name it with --annotations")
         annotated = cvat.read_cvat(source, label)
         predict, mean_face = Predictor(run), load_mean_face(run)
         with files.atomic_folder(target, SUMMARY) as new:

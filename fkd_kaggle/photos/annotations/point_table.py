@@ -11,6 +11,8 @@ coordinates of a file lie between 0 and 1, they are normalized by width and heig
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from fkd_kaggle import files
+from fkd_kaggle.data import csv_text
 from fkd_kaggle.errors import DataError
 from fkd_kaggle.photos.annotations.types import SkippedInput
 
 FILE_NAME = "face_keypoints.csv"
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 NOT_FOUND = -1
 """Both coordinates of a point that was not found, as written in the file."""
@@ -100,33 +105,49 @@ def read_table(path: Path) -> PointTable:
     DataError
         The file is missing or not a CSV file, its header is wrong, or it has no readable row.
     """
+    lines, decimal = _read_rows(path)
+    point_names = _parse_header(path, lines[0][1] if lines else [])
+    image_names: list[str] = []
+    rows: list[np.ndarray] = []
+    skipped: list[SkippedInput] = []
+    for number, cells in lines[1:]:
+        if not any(cell.strip() for cell in cells):
+            continue
+        points = _parse_row(cells, len(point_names), decimal)
+        if isinstance(points, str):
+            skipped.append(SkippedInput(f"line {number}", points))
+        else:
+            image_names.append(cells[0].strip())
+            rows.append(points)
+    if not rows:
+        reason = f" ({skipped[0]})" if skipped else ""
+        raise DataError(f"{path} has no row that can be read{reason}")
+    return PointTable(tuple(image_names), np.stack(rows), point_names, tuple(skipped))
+
+
+def _read_rows(path: Path) -> tuple[list[tuple[int, list[str]]], str]:
+    """Return a file's rows with their line numbers, and the decimal sign of its numbers."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream)
-            point_names = _parse_header(path, next(reader, []))
-            image_names, rows, skipped = [], [], []
-            for cells in reader:
-                line = f"line {reader.line_num}"
-                if not any(cell.strip() for cell in cells):
-                    continue
-                points = _parse_row(cells, len(point_names))
-                if isinstance(points, str):
-                    skipped.append(SkippedInput(line, points))
-                else:
-                    image_names.append(cells[0].strip())
-                    rows.append(points)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise DataError(
             f"{path} does not exist: `fkd-kaggle annotate FOLDER` makes one from photos"
         ) from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder: give the {FILE_NAME} in it") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    try:
+        text = csv_text.to_utf8(path, content).decode()
+    except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a CSV file: {error}") from None
-    if not rows:
-        reason = f" ({skipped[0]})" if skipped else ""
-        raise DataError(f"{path} has no row that can be read{reason}")
-    return PointTable(tuple(image_names), np.stack(rows), point_names, tuple(skipped))
+    head = text[: text.find("\n")] if "\n" in text else text
+    # Excel separates cells by semicolons where the decimal sign is a comma.
+    delimiter = next((sign for sign in ",;\t" if sign in head), ",")
+    decimal = "," if delimiter == ";" else "."
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        return [(reader.line_num, cells) for cells in reader], decimal
+    except csv.Error as error:
+        raise DataError(f"{path} is not a CSV file: {error}") from None
 
 
 def _parse_header(path: Path, header: list[str]) -> tuple[str, ...]:
@@ -147,7 +168,7 @@ def _parse_header(path: Path, header: list[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _parse_row(cells: list[str], count: int) -> np.ndarray | str:
+def _parse_row(cells: list[str], count: int, decimal: str) -> np.ndarray | str:
     """Return (K, 2) points, NaN where not found, or a description of the row's error."""
     if len(cells) != 1 + 2 * count:
         return f"{len(cells)} cells where the header has {1 + 2 * count}"
@@ -155,9 +176,12 @@ def _parse_row(cells: list[str], count: int) -> np.ndarray | str:
         return "names no image"
     values = []
     for cell in cells[1:]:
-        try:
-            values.append(float(cell) if cell.strip() else NOT_FOUND)
-        except ValueError:
+        text = cell.strip().replace(decimal, ".")
+        if text.lower() in ("", "nan", "na", "null", "none"):
+            values.append(float(NOT_FOUND))
+        elif _NUMBER.fullmatch(text):
+            values.append(float(text))
+        else:
             return f"{cell!r} is not a number"
     points = np.array(values, np.float64).reshape(count, 2)
     points[(points == NOT_FOUND).any(1) | ~np.isfinite(points).all(1)] = np.nan

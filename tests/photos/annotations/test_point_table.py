@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +73,30 @@ def test_coordinates_between_0_and_1_are_normalized() -> None:
     points = np.array([[[0.2, 0.9], [np.nan, np.nan]]])
     assert PointTable(("a",), points, TWO_POINTS).is_normalized
     assert not PointTable(("a",), points * 50, TWO_POINTS).is_normalized
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.encode("utf-8-sig"),
+        lambda text: text.encode("utf-16"),
+        lambda text: text.replace(",", "\t").encode("utf-16"),
+        lambda text: text.replace(",", ";").replace(".5", ",5").encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+    ],
+)
+def test_tables_saved_by_excel_are_read(tmp_path: Path, change: Callable[[str], bytes]) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(change(HEADER + "ä.jpg,1.5,2,3,4\nb.jpg,1.5,2,,\n"))
+    table = read_table(path)
+    assert table.image_names == ("ä.jpg", "b.jpg")
+    assert table.points[0].tolist() == [[1.5, 2], [3, 4]]
+    assert np.isnan(table.points[1, 1]).all()
+
+
+@pytest.mark.parametrize("value", ["1_0", "１", "0x1", "1 0", "inf", "1,5"])
+def test_texts_that_only_look_like_numbers_are_reported(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(HEADER + f'a.jpg,"{value}",2,3,4\nb.jpg,1,2,3,4\n')
+    (skipped,) = read_table(path).skipped
+    assert skipped.reason == f"{value!r} is not a number"
