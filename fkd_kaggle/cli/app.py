@@ -44,6 +44,7 @@ from fkd_kaggle.display import streams
 from fkd_kaggle.display.console import INTERRUPTED
 from fkd_kaggle.errors import FkdError, NoteWarning, explain_os_error, redact
 from fkd_kaggle.formatting import escape_text, one_line
+from fkd_kaggle.nn import keras_settings
 from fkd_kaggle.settings import DEBUG, __version__
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -153,14 +154,12 @@ def main() -> None:
     wrong options. An unforeseen exception gives exit code 1 and a crash report, see
     ``crash_report``. Ctrl-C and SIGTERM give exit code 130.
     """
-    # TensorFlow reads these variables when it is imported. Level 3 hides its start-up messages.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     # Batch systems and `docker stop` send SIGTERM; handle it like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with streams.protected_streams() as failures:
         try:
             with _redacted_logs(), _warnings_as_notes():
+                keras_settings.prepare()
                 code = _run_command(_with_global_options_first(sys.argv[1:]))
         except SystemExit as end:
             code = _exit_code(end)

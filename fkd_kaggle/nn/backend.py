@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
+from fkd_kaggle.nn import keras_settings
+
 LOGICAL_CPUS: Final = "FKD_LOGICAL_CPUS"
 """Environment variable: number of logical devices to split TensorFlow's CPU into, for tests."""
 
@@ -27,13 +29,11 @@ _without_xla = False
 
 
 def use_default_backend() -> None:
-    """Select TensorFlow unless the user chose another backend, and hide its start-up messages.
+    """Select TensorFlow unless the user chose another backend; see ``keras_settings.prepare``.
 
     Must be called before Keras is imported; has no effect afterwards.
     """
-    # TensorFlow reads the first variable when it is imported. Level 3 hides start-up messages.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    keras_settings.prepare()
 
 
 def start_keras(precision: str, *, together: bool = False) -> str:
@@ -58,6 +58,7 @@ def start_keras(precision: str, *, together: bool = False) -> str:
     with suppress_stderr():
         import keras
 
+        keras_settings.apply()
         if together:
             _strategy = _mirrored_strategy()
         keras.ops.zeros(1)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.keypoints import index
-from fkd_kaggle.nn import backend
+from fkd_kaggle.nn import backend, keras_settings
 
 DETECTED_KEYPOINTS = index(
     "left_eye_center", "right_eye_center", "nose_tip", "mouth_left_corner", "mouth_right_corner"
@@ -132,6 +132,7 @@ def _load_mtcnn() -> Any:
     """Return the ``mtcnn.MTCNN`` detector, loaded once."""
     import keras
 
+    keras_settings.apply()
     if keras.backend.backend() != "tensorflow":
         raise FkdError(
             "the face detector needs TensorFlow: set KERAS_BACKEND=tensorflow, "
