@@ -20,7 +20,7 @@ from fkd_kaggle.data.corrections import read_corrections
 from fkd_kaggle.data.dataset import DataSummary, check_data_folder, read_test_and_lookup
 from fkd_kaggle.data.faces import Lookup
 from fkd_kaggle.data.submission import Submission
-from fkd_kaggle.ensemble import fitting, prediction, shards
+from fkd_kaggle.ensemble import fitting, prediction, run_blend, shards
 from fkd_kaggle.errors import DataError, RecipeError, RunError, SubmissionError
 from fkd_kaggle.recipes import validation
 from fkd_kaggle.recipes.plans import Plan
@@ -247,7 +247,7 @@ def gather_runs(
     gathered = fitting.start_run(runs_dir, name, first.plan, data_dir)
     shards.copy_members(runs, gathered)
     status = "time limit" if missing else "finished"
-    return gathered, fitting.blend_run(gathered, data_dir, status=status, stored_only=True)
+    return gathered, run_blend.blend_run(gathered, data_dir, status=status, stored_only=True)
 
 
 def train(

@@ -9,7 +9,7 @@ import pytest
 
 from fkd_kaggle.data import archive, dataset, metrics
 from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.ensemble import fitting
+from fkd_kaggle.ensemble import run_blend
 from fkd_kaggle.practice import synthetic_dataset
 from fkd_kaggle.recipes import plans
 from fkd_kaggle.runs.folder import Run, load_folds
@@ -91,7 +91,7 @@ def make_run(data_dir: Path, runs_dir: Path, name: str, noise: float, seed: int 
             for number in (1, 2)
         ]
         write_history(folder, epochs)
-    fitting.blend_run(run, data_dir)
+    run_blend.blend_run(run, data_dir)
     return run
 
 

@@ -14,6 +14,7 @@ from fkd_kaggle.display.console import make_console, print_line
 from fkd_kaggle.errors import FkdError
 
 if TYPE_CHECKING:
+    from fkd_kaggle.recipes.schema import Ensemble, Recipe
     from fkd_kaggle.runs.overview import RunFolder
 
 RecipeArgument = Annotated[
@@ -47,6 +48,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
+RecipeTime = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        metavar="TIME",
+        help="Sort by what each reaches on this machine in this time: 3m, 1h.",
+    ),
+]
+
 RunNames = Annotated[
     list[str],
     typer.Argument(
@@ -72,7 +82,11 @@ def recipes(
     keys: Annotated[
         bool, typer.Option("--keys", help="List all keys of recipe files instead.")
     ] = False,
+    time: RecipeTime = None,
     json: options.Json = False,
+    csv: Csv = None,
+    data_dir: options.DataDir = options.DATA,
+    runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
     """List recipes and ensembles, or print the file of one with a comment for each key."""
     from fkd_kaggle.display import json_output, tables
@@ -93,7 +107,23 @@ def recipes(
     if json:
         typer.echo(json_output.to_json(json_output.recipes_document(items)))
         return
-    make_console().print(tables.recipes_table(items))
+    reached = None
+    if time is not None:
+        limit = options.parse_duration(time, "--time") or 0.0
+        items, reached = _sort_by_result(items, limit, data_dir, runs_dir)
+    print_table(make_console(), tables.recipes_table(items, reached), csv, "no recipes")
+
+
+def _sort_by_result(
+    items: Sequence[Recipe | Ensemble], limit: float, data_dir: Path, runs_dir: Path
+) -> tuple[list[Recipe | Ensemble], dict[str, tuple[str, str]]]:
+    """Return recipes by what they reach here in ``limit`` seconds, and that in words by name."""
+    from fkd_kaggle.display.time_plan import describe_result
+    from fkd_kaggle.ensemble.training_estimate import estimate_results
+
+    results = estimate_results([item.name for item in items], limit, data_dir, runs_dir)
+    order = sorted(items, key=lambda item: results[item.name].rank)
+    return order, {name: describe_result(result) for name, result in results.items()}
 
 
 def _print_keys() -> None:

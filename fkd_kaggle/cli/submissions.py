@@ -100,6 +100,7 @@ def predict(
 def submissions(
     local: Local = False,
     json: options.Json = False,
+    csv: options.Csv = None,
     submissions_dir: options.SubmissionsDir = options.SUBMISSIONS,
 ) -> None:
     """List submissions and their scores.
@@ -116,7 +117,7 @@ def submissions(
         typer.echo(json_output.to_json(json_output.submissions_document(files, remote)))
         return
     table = tables.submissions_table(files, remote)
-    console.print(table if table.row_count else "no submissions yet: fkd-kaggle submit")
+    options.print_table(console, table, csv, "no submissions yet: fkd-kaggle submit")
 
 
 def leaderboard(rows: Rows = 20, json: options.Json = False) -> None:

@@ -295,7 +295,12 @@ def compare(
     measured = comparison_results.measure_runs(comparison, data_dir)
     table = comparison_results.average_over_seeds(measured)
     rows = [page.table_cells(line) for line in table]
-    console.print(tables.comparison_table(page.HEADER, rows))
+    compared = tables.comparison_table(page.HEADER, rows)
+    console.print(compared)
+    if dropped := compared.dropped(console.width):
+        print_line(
+            console, f"not shown: {', '.join(dropped)}; in {comparison.path / 'compare.csv'}"
+        )
     print_line(console, f"figures: {page.write_comparison_page(comparison, table, measured)}")
     if comparison.status == "failures":
         raise TrainingFailedError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
@@ -162,7 +162,7 @@ def leaderboard_table(rows: Iterable[LeaderboardRow], team: str = "") -> Table:
 
 def submissions_table(
     local: Sequence[LocalSubmission], remote: Sequence[SubmissionRecord] | None
-) -> Table:
+) -> WideTable:
     """Return local submissions and those on Kaggle, newest first.
 
     Parameters
@@ -173,7 +173,17 @@ def submissions_table(
         Submissions on Kaggle; None if they were not requested. A submission in both lists is one
         row.
     """
-    table = _empty_table("time (UTC)", "file", "run", ">expected", ">public", ">private", "state")
+    table = WideTable(
+        [
+            Column("time (UTC)", 3),
+            Column("file"),
+            Column("run", 4),
+            Column("expected", right=True),
+            Column("public", right=True),
+            Column("private", 1, right=True),
+            Column("state", 2),
+        ]
+    )
     uploaded = {record.ref: record for record in remote or ()}
     rows = [_local_row(submission, uploaded.pop(submission.ref or 0, None)) for submission in local]
     rows += [_remote_row(record) for record in uploaded.values()]
@@ -228,7 +238,24 @@ def runs_table(folders: Iterable[RunFolder], now: datetime) -> WideTable:
     return table
 
 
-def comparison_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+_COMPARISON_IMPORTANCE: Final = {
+    "recipe": 0,
+    "RMSE, px": 0,
+    "spread": 2,
+    "complete": 1,
+    "partial": 1,
+    "MAE, px": 4,
+    "points": 3,
+    "published metric": 6,
+    "images/s": 5,
+    "parameters": 6,
+    "MFLOP": 7,
+    "ended by": 4,
+}
+"""How soon a column is left out on a narrow terminal, see ``wide_table.Column``."""
+
+
+def comparison_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> WideTable:
     """Return compared recipes in the given order, one row each.
 
     Parameters
@@ -238,34 +265,64 @@ def comparison_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Ta
     rows
         Cells as text.
     """
-    table = _empty_table(
-        *(name if name in ("recipe", "ended by") else f">{name}" for name in header)
+    table = WideTable(
+        [
+            Column(
+                name,
+                _COMPARISON_IMPORTANCE.get(name, 5),
+                right=name not in ("recipe", "ended by"),
+            )
+            for name in header
+        ]
     )
     for row in rows:
         table.add_row(*row)
     return table
 
 
-def recipes_table(items: Iterable[Recipe | Ensemble]) -> Table:
-    """Return recipes and ensembles with their descriptions, sizes, costs and results."""
-    table = _empty_table(
-        "name", "description and publication", ">parameters", "cost", ">RMSE", "published"
+def recipes_table(
+    items: Iterable[Recipe | Ensemble],
+    reached_here: Mapping[str, tuple[str, str]] | None = None,
+) -> WideTable:
+    """Return recipes and ensembles with their descriptions, sizes, costs and results.
+
+    Parameters
+    ----------
+    items
+        The recipes and ensembles, in the order of the rows.
+    reached_here
+        Estimated RMSE on this machine in a time limit, and what is trained in it, by name; None for
+        no such columns.
+    """
+    here = [] if reached_here is None else [Column("RMSE here, about", right=True)]
+    trained = [] if reached_here is None else [Column("trained in that time", 1)]
+    table = WideTable(
+        [
+            Column("name"),
+            *here,
+            *trained,
+            Column("RMSE", 1, right=True),
+            Column("cost", 2),
+            Column("description and publication", 3, wraps=24),
+            Column("parameters", 5, right=True),
+            Column("published", 4),
+        ]
     )
     for item in items:
         members = getattr(item, "members", ())
         recipes = [member.recipe for member in members] or [item]
         counts = [shipped_parameters().get(recipe.name) for recipe in recipes]
-        description = Text(f"ensemble of {len(members)}: " if members else "")
-        description.append(item.description)
+        description = (f"ensemble of {len(members)}: " if members else "") + item.description
         if item.publication:
-            description.append(f" ({item.publication})", "dim")
+            description += f" ({item.publication})"
         published = getattr(item, "published", {})
         table.add_row(
-            Text(item.name, "bold"),
+            item.name,
+            *(() if reached_here is None else reached_here[item.name]),
+            format_pixels(item.reached.get("rmse")),
+            _cost(item),
             description,
             f"{sum(filter(None, counts)):,}" if all(counts) else "–",
-            _cost(item),
-            format_pixels(item.reached.get("rmse")),
             ", ".join(f"{value:g} {metric_unit(name)}" for name, value in published.items()),
         )
     return table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fkd_kaggle.formatting import format_duration
 
 if TYPE_CHECKING:
-    from fkd_kaggle.ensemble.training_estimate import TrainingEstimate
+    from fkd_kaggle.ensemble.training_estimate import TimedResult, TrainingEstimate
     from fkd_kaggle.recipes.plans import Member
 
 UNITS = "write 90s, 20m or 1.5h; a number without a unit is seconds"
@@ -60,6 +60,15 @@ def describe_minimum(estimate: TrainingEstimate, text: str) -> str:
         f"useful network of {recipe} takes {format_duration(shortest)}, with start, compilation, "
         f"blend and report; {UNITS}"
     )
+
+
+def describe_result(result: TimedResult) -> tuple[str, str]:
+    """Return an estimated RMSE and what is trained for it, as cells of a table."""
+    if not result.is_possible:
+        return "–", f"needs {_about(result.minimum).removeprefix('about ')}"
+    rmse = "not measured" if result.rmse is None else f"{result.rmse:.2f}"
+    epochs = f"{result.epochs:.0f} epochs" if result.epochs >= 1 else "less than an epoch"
+    return rmse, f"{_networks(result.members)}, {epochs}"
 
 
 def describe_members(members: Sequence[Member]) -> str:

@@ -71,12 +71,14 @@ class WideTable:
         """Render the columns that fit."""
         table = Table(box=None, pad_edge=False, header_style="dim")
         kept = self._fitting(options.max_width)
+        # Only where not even the most important columns fit, names are folded.
+        tight = self._width(kept) > options.max_width
         for index in kept:
             column = self.columns[index]
             table.add_column(
                 column.name,
                 justify="right" if column.right else "left",
-                no_wrap=not column.wraps,
+                no_wrap=not column.wraps and (column.right or not tight),
                 overflow="fold",
             )
         for row, style in zip(self.rows, self._styles, strict=True):

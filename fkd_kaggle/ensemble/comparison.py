@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fkd_kaggle.data import dataset
 from fkd_kaggle.data.folds import assign_folds
-from fkd_kaggle.ensemble import fitting
+from fkd_kaggle.ensemble import run_blend
 from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member, Plan, TrainingOptions, make_plan
@@ -327,4 +327,4 @@ def _blend_if_usable(run: Run, data_dir: Path, status: str) -> None:
     if run.status == "finished" or not any(is_usable(run, one) for one in members):
         return
     complete = all(is_finished(run, one) for one in members)
-    fitting.blend_run(run, data_dir, status="finished" if complete else status, expect=False)
+    run_blend.blend_run(run, data_dir, status="finished" if complete else status, expect=False)

@@ -24,8 +24,8 @@ import numpy as np
 from fkd_kaggle.data import dataset, metrics
 from fkd_kaggle.data.dataset import count_queries
 from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.ensemble.fitting import blend_run
 from fkd_kaggle.ensemble.prediction import Predictor
+from fkd_kaggle.ensemble.run_blend import blend_run
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.keypoints import COMPLETE, NUM_KEYPOINTS, PARTIAL, PARTIAL_KEYPOINTS
 from fkd_kaggle.recipes.loading import load_recipe

@@ -10,12 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fkd_kaggle.ensemble.run_times import MachineTimes, training_faces
-from fkd_kaggle.ensemble.time_plan import TimePlan, full_seconds, minimum_seconds, plan_time
+from fkd_kaggle.ensemble.time_plan import (
+    TimePlan,
+    expected_error,
+    full_seconds,
+    minimum_seconds,
+    plan_time,
+)
+from fkd_kaggle.errors import DataError
 from fkd_kaggle.recipes import loading
 from fkd_kaggle.recipes.plans import Member, Plan, TrainingOptions, make_plan
 from fkd_kaggle.recipes.schema import Ensemble
 from fkd_kaggle.runs import speeds
 from fkd_kaggle.runs.folder import Run
+
+_ORIGINAL_FACES = 6344
+"""Nine tenths of the faces of the original competition."""
 
 
 @dataclass(frozen=True)
@@ -107,3 +117,68 @@ def fitting_ensembles(estimate: TrainingEstimate, plan: Plan) -> list[str]:
 def remember_speeds(run: Run, estimate: TrainingEstimate) -> None:
     """Store how fast this machine has trained the members of a run, for later estimates."""
     speeds.remember_speeds(run, estimate.machine.name, estimate.machine.core)
+
+
+@dataclass(frozen=True)
+class TimedResult:
+    """What a recipe or an ensemble reaches in a time on this machine."""
+
+    rmse: float | None
+    """Estimate in pixels; None if no result of the recipe is known, or the time is too short."""
+    minimum: float
+    """Shortest useful time limit in seconds."""
+    members: int
+    """Number of networks that are trained in the time."""
+    epochs: float
+    """Epochs of the most important recipe."""
+    is_possible: bool
+    """Whether the time is enough for a useful network."""
+
+    @property
+    def rank(self) -> tuple[bool, bool, float, float]:
+        """Return a key that sorts the best result first, then unknown ones, then impossible."""
+        unknown = self.rmse is None
+        return (not self.is_possible, unknown, self.rmse or 0.0, self.minimum)
+
+
+def estimate_results(
+    names: Sequence[str], limit: float, data_dir: Path, runs_dir: Path
+) -> dict[str, TimedResult]:
+    """Estimate what recipes and ensembles reach in a time limit on this machine.
+
+    Parameters
+    ----------
+    names
+        Names for ``load_recipe``.
+    limit
+        Seconds.
+    data_dir
+        Folder of the competition's files. Without them the original's number of faces is assumed.
+    runs_dir
+        Folder of the runs, which remember speeds.
+    """
+    machine = MachineTimes.measure(runs_dir)
+    results = {}
+    for name in names:
+        plan = make_plan(TrainingOptions((name,)))
+        try:
+            faces = training_faces(data_dir, plan.members, plan.ensemble.folds)
+        except DataError:
+            faces = _ORIGINAL_FACES
+        times = machine.times(plan.members, faces)
+        chosen = plan_time(plan.members, limit, times)
+        minimum = minimum_seconds(plan.members, times)
+        recipe = chosen.members[0].recipe
+        full = loading.load_recipe(recipe.name) if recipe.name in loading.recipe_names() else recipe
+        reached = full.reached.get("rmse")
+        possible = limit >= minimum
+        count = sum(member.recipe.name == recipe.name for member in chosen.members)
+        known = reached is not None and possible
+        results[name] = TimedResult(
+            expected_error(chosen.fraction, count, float(reached or 0.0)) if known else None,
+            minimum,
+            len(chosen.members),
+            chosen.fraction * recipe.epochs,
+            possible,
+        )
+    return results

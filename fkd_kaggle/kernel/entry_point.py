@@ -127,7 +127,7 @@ class KernelRun:
         """Train the task's members within the time; a kernel without shards blends them."""
         from fkd_kaggle import pipeline
         from fkd_kaggle.display.training import TrainingDisplay
-        from fkd_kaggle.ensemble import fitting
+        from fkd_kaggle.ensemble import run_blend
         from fkd_kaggle.runs.scores import NO_SCORES
 
         task = self.task
@@ -140,12 +140,12 @@ class KernelRun:
             )
         if task.submits and self._scores == NO_SCORES:
             # Training was interrupted before it blended: submit what there is.
-            self._scores = fitting.blend_run(run, self._data_dir, status=run.status)
+            self._scores = run_blend.blend_run(run, self._data_dir, status=run.status)
         self._write_machine()
 
     def blend(self) -> None:
         """Merge the members that other kernels have trained, and blend them."""
-        from fkd_kaggle.ensemble import fitting
+        from fkd_kaggle.ensemble import fitting, run_blend
 
         task = self.task
         run = fitting.start_run(self._root / "working", task.run_name, task.plan, self._data_dir)
@@ -161,7 +161,7 @@ class KernelRun:
             self._print(f"not trained, the blend goes without them: {', '.join(missing)}")
         endings = [shard.status for shard in shards if shard.status != "finished"]
         status = endings[0] if endings else "failures" if missing else "finished"
-        self._scores = fitting.blend_run(run, self._data_dir, status=status)
+        self._scores = run_blend.blend_run(run, self._data_dir, status=status)
         self._write_machine()
 
     def write_submission(self) -> None:

@@ -303,7 +303,7 @@ def store_blend(run: Run, recipes: Sequence[str], arrays: Mapping[str, np.ndarra
         What ``stacking.Stack.arrays`` returns.
     """
     with files.atomic_path(run.path / "blend.npz") as path:
-        np.savez(path, recipes=np.array(recipes), **arrays)  # type: ignore[arg-type]
+        np.savez(path, recipes=np.array(recipes, dtype=np.str_), **arrays)  # type: ignore[arg-type]
 
 
 def load_blend(run: Run) -> tuple[list[str], dict[str, np.ndarray]]:

@@ -10,12 +10,13 @@ from rich.table import Table
 from fkd_kaggle.data.submission import LocalSubmission
 from fkd_kaggle.display import tables
 from fkd_kaggle.display.plain_console import PlainConsole
+from fkd_kaggle.display.wide_table import WideTable
 from fkd_kaggle.kaggle_api.submissions import LeaderboardRow, SubmissionRecord
 
 MONDAY, TUESDAY = (datetime(2026, 3, day, 14, 5, tzinfo=UTC) for day in (2, 3))
 
 
-def lines(table: Table, width: int = 160) -> list[str]:
+def lines(table: Table | WideTable, width: int = 160) -> list[str]:
     console = PlainConsole(width)
     with console.capture() as capture:
         console.print(table)

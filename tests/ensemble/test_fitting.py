@@ -10,7 +10,7 @@ import pytest
 from conftest import write_competition
 
 from fkd_kaggle.data import dataset
-from fkd_kaggle.ensemble import fitting, prediction
+from fkd_kaggle.ensemble import fitting, prediction, run_blend
 from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.recipes import loading, plans, schema
 from fkd_kaggle.runs.folder import Run, latest_run, list_runs
@@ -136,7 +136,7 @@ def test_shards_and_one_run_give_the_same_submission(
     for number in range(2):
         members = tmp_path / f"shard{number}" / "shard" / "members"
         shutil.copytree(members, merged.path / "members", dirs_exist_ok=True)
-    blended = fitting.blend_run(merged, data)
+    blended = run_blend.blend_run(merged, data)
     np.testing.assert_allclose(predicted(merged, data), predicted(whole, data), atol=1e-2)
     assert blended.combined == pytest.approx(scores.combined, rel=1e-3)
 
