@@ -262,6 +262,7 @@ def train(
     tensorboard: bool = False,
     on_event: OnEvent = ignore_events,
     command: str = "",
+    began: float | None = None,
 ) -> Scores:
     """Train the members of a run that are not finished, on all devices, and blend them.
 
@@ -289,6 +290,8 @@ def train(
         Called with each event of the training.
     command
         The command line, for the report; without secrets.
+    began
+        ``time.monotonic()`` from which the time limit counts. Default: now.
 
     Returns
     -------
@@ -327,6 +330,7 @@ def train(
             on_event=on_event,
             tensorboard=tensorboard,
             start_workers=start_workers,
+            began=began,
         )
 
 

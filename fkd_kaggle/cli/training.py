@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -374,9 +375,10 @@ def _train(
     from fkd_kaggle.runs.scores import score_notes
 
     console = make_console()
+    clock = _StartClock()
     before = run.scores
     with ExitStack() as stack:
-        listeners: list[OnEvent] = []
+        listeners: list[OnEvent] = [clock]
         if live:
             from fkd_kaggle.report.live import serve_live_page
 
@@ -394,6 +396,7 @@ def _train(
             tensorboard=tensorboard,
             on_event=_to_all(listeners),
             command=shlex.join(["fkd-kaggle", *sys.argv[1:]]),
+            began=clock.began,
         )
     remember_speeds(run, estimate)
     if run.status == "interrupted":
@@ -415,13 +418,37 @@ def _train(
             "the split is random, as in the publication: near-duplicates of training faces are "
             "held out, so the score is too good; --folds 5 keeps near-duplicates together",
         )
-    if has_blended_out_of_fold(run):
+    limit = run.plan.time_limit if time_limit is None else time_limit
+    if not clock.leaves_time(limit):
+        print_line(console, f"no report: the time is over; fkd-kaggle report {run.name} writes it")
+    elif has_blended_out_of_fold(run):
         with console.status("writing the report…"):
             report = write_run_page(run, data_dir, options.SUBMISSIONS)
         print_line(console, f"report: {report}")
         if logger is not None:
             print_line(console, f"{run.name} is run {logger.log_run(run)} in MLflow")
     _print_next_commands(console, run, data_dir)
+
+
+class _StartClock:
+    """Measures how long Keras takes to start here and now; the report takes about as long."""
+
+    def __init__(self) -> None:
+        self.began = self._trained_from = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        """Note when the training begins."""
+        from fkd_kaggle.training.events import EnsembleStarted
+
+        if isinstance(event, EnsembleStarted):
+            self._trained_from = time.monotonic()
+
+    def leaves_time(self, limit: float | None) -> bool:
+        """Return whether the report can be written within a time limit and its tolerance."""
+        if limit is None:
+            return True
+        now, start = time.monotonic(), self._trained_from - self.began
+        return now + start <= self.began + limit + max(10.0, 0.1 * limit)
 
 
 def _to_all(listeners: Sequence[OnEvent]) -> OnEvent:

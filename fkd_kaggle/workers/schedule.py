@@ -32,6 +32,9 @@ from fkd_kaggle.workers.pool import (
 _FIRST_OVERHEAD: Final = 8.0
 """Assumed seconds that a member takes besides training, before the first is measured."""
 
+_MIN_SECONDS: Final = 5.0
+"""Time without which no member is started."""
+
 _POLL_SECONDS: Final = 0.2
 
 STOP_SECONDS: Final = 6.0
@@ -338,7 +341,9 @@ class _Scheduler:
             shares = shares[:count]
             pace = seconds_per_share(busy, shares, left, self.overhead, speeds)
         if not pace:
-            return 0.0
+            # The overhead is an estimate: at least one member is trained, if only for a moment.
+            alone = not self.trained and not self.working
+            return left if alone and left > _MIN_SECONDS else 0.0
         return min(left, (self.overhead + shares[0] * pace) / slot.speed)
 
     def _start(self, slot: _Slot, entry: _Entry, seconds: float | None) -> None:
