@@ -165,7 +165,7 @@ def _corrections(summary: dict[str, Any]) -> Answer | None:
             "trained without corrections",
             "Correct labels below and train with --corrections; the next report answers this.",
         )
-    changed = f"{counts['moved']} labels moved, {counts['dropped']} dropped."
+    changed = f"Labels: {counts['moved']} moved, {counts['dropped']} dropped."
     if summary.get("corrections_effect"):
         return Answer(
             "Did corrections help?",

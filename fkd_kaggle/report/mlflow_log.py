@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,14 @@ from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.history import read_histories
 
 _EXPERIMENT = "fkd-kaggle"
+
+_ENVIRONMENT = {
+    # By default an unreachable server is tried for several minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # MLflow 3.17 recommends databases, but still writes folders where the user asks for one.
+    "MLFLOW_ALLOW_FILE_STORE": "true",
+}
 
 _MAX_VALUE = 500
 """Characters of a parameter that every MLflow server accepts."""
@@ -75,6 +84,8 @@ def connect_mlflow(uri: str) -> MlflowLogger:
     FkdError
         MLflow is not installed, or the server cannot be reached.
     """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         from mlflow.tracking import MlflowClient
     except ImportError:

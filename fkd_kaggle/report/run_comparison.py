@@ -29,6 +29,11 @@ from fkd_kaggle.runs.corrections import has_corrections
 from fkd_kaggle.runs.folder import Run, list_runs
 from fkd_kaggle.runs.predictions import has_blended_out_of_fold, load_blended_out_of_fold
 
+CHANCE: Final = (
+    "The interval covers the choice of faces, not of the random seed: train both with a second "
+    "seed before you trust a small difference."
+)
+
 _MIN_FACES: Final = 20
 """Faces that two runs must share."""
 
@@ -196,14 +201,15 @@ def measure_corrections(run: Run, data: RunData) -> dict[str, Any] | None:
         try:
             predictions = load_blended_out_of_fold(other)
             compared = compare_predictions(
-                ("with corrections", data.predictors["blend"]),
-                (f"without ({other.name})", predictions),
+                ("this run", data.predictors["blend"]),
+                (other.name, predictions),
                 data,
                 np.ones((len(ANNOTATORS), NUM_KEYPOINTS)),
             )
         except FkdError:
             continue
         compared["short"] = _helped(compared["scores"][0])
+        compared["sentence"] = f"Compared with {other.name}: {compared['sentence']} {CHANCE}"
         return dict(to_json({key: compared[key] for key in ("short", "sentence")}))
     return None
 

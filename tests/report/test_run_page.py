@@ -147,5 +147,5 @@ def test_corrections_of_the_run_are_on_the_page(report_data: Path, tmp_path: Pat
     make_run(report_data, tmp_path, "plain", noise=1.5, seed=1)
     store_corrections(run, [Correction(1, 0, "moved", 40.0, 41.0)], training)
     page = write_run_page(run, report_data).read_text(encoding="utf-8")
-    assert "1 labels moved, 0 dropped" in page
+    assert "labels: 1 moved, 0 dropped" in page
     assert "yes, better by" in page
