@@ -169,11 +169,20 @@ def _train_members(
         start_seconds = time.monotonic() - began
         overhead = max(8.0, start_seconds)
         reserved = _reserved_seconds(limit or 0.0, start_seconds)
-        end = None if limit is None else limit_began + limit - reserved
+        end = latest = None
+        if limit is not None:
+            end = limit_began + limit - reserved
+            # Predictions that take longer than planned may use the time of the report.
+            latest = limit_began + limit - min(2.0 + 0.3 * start_seconds, 0.1 * limit)
         planned = [one for one in members if one in todo or is_finished(run, one)]
         on_event(_started_event(run, planned, len(todo), faces, pool.precision, limit))
         outcome = train_members(
-            tasks, pool, lambda _, event: on_event(event), end=end, overhead=overhead
+            tasks,
+            pool,
+            lambda _, event: on_event(event),
+            end=end,
+            latest=latest,
+            overhead=overhead,
         )
     store_failures(run, outcome.failures)
     if outcome.status == "finished" and not all(is_finished(run, one) for one in members):

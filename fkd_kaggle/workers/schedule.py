@@ -65,6 +65,7 @@ def train_members(
     on_event: OnTaskEvent,
     *,
     end: float | None = None,
+    latest: float | None = None,
     overhead: float = _FIRST_OVERHEAD,
     max_losses: int = MAX_LOSSES,
     clock: Callable[[], float] = time.monotonic,
@@ -85,7 +86,10 @@ def train_members(
         Called with the events of the trainings, with ``MemberFailed`` and ``Stopping``.
     end
         Time by which all members should be trained and their predictions stored, by ``clock``; None
-        for no limit. Members that are not finished soon after are stopped.
+        for no limit.
+    latest
+        Time at which members that are still in training or predicting are stopped, by ``clock``.
+        Default: soon after ``end``.
     overhead
         Expected seconds that a member takes besides training; measured with each member.
     max_losses
@@ -98,7 +102,9 @@ def train_members(
     Outcome
         The status, and the errors of the members that failed.
     """
-    scheduler = _Scheduler(tasks, pool, on_event, end, overhead, max_losses, clock)
+    if latest is None and end is not None:
+        latest = end + _LATE_SECONDS
+    scheduler = _Scheduler(tasks, pool, on_event, (end, latest), overhead, max_losses, clock)
 
     def acknowledge() -> None:
         if tasks:
@@ -139,13 +145,14 @@ class _Scheduler:
         tasks: Sequence[Task],
         pool: Pool,
         on_event: OnTaskEvent,
-        end: float | None,
+        ends: tuple[float | None, float | None],
         overhead: float,
         max_losses: int,
         clock: Callable[[], float],
     ) -> None:
         self.tasks, self.queue = tasks, [_Entry(task) for task in tasks]
-        self.pool, self.on_event, self.end, self.clock = pool, on_event, end, clock
+        self.pool, self.on_event, self.clock = pool, on_event, clock
+        self.end, self.latest = ends
         self.overhead, self.max_losses = overhead, max_losses
         self.estimates = WorkEstimates()
         self.slots: dict[str, _Slot] = {}
@@ -199,7 +206,7 @@ class _Scheduler:
     def _watch(self, interrupts: Interrupts) -> bool:
         """Stop the trainings where needed; return whether to continue."""
         now = self.clock()
-        late = self.end is not None and now > self.end + _LATE_SECONDS
+        late = self.latest is not None and now > self.latest
         if self.kill_at is None and (interrupts.count or late):
             self._stop("interrupted" if interrupts.count else "time limit")
         if self.kill_at is not None and (interrupts.count > 1 or now > self.kill_at):
