@@ -75,7 +75,11 @@ def catch_interrupts(acknowledge: Callable[[], None] = _acknowledge) -> Iterator
         request()
         if interrupts.count > 1:
             raise KeyboardInterrupt
-        acknowledge()
+        try:
+            acknowledge()
+        except RuntimeError:
+            # The signal has arrived while a line was printed; Python refuses to print another.
+            _acknowledge()
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
