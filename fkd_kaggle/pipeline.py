@@ -20,7 +20,8 @@ from fkd_kaggle.data.corrections import read_corrections
 from fkd_kaggle.data.dataset import DataSummary, check_data_folder, read_test_and_lookup
 from fkd_kaggle.data.faces import Lookup
 from fkd_kaggle.data.submission import Submission
-from fkd_kaggle.ensemble import fitting, prediction, run_blend, shards
+from fkd_kaggle.ensemble import fitting, prediction, run_blend, run_mixture, shards
+from fkd_kaggle.ensemble.run_mixture import RunMixture
 from fkd_kaggle.errors import DataError, RecipeError, RunError, SubmissionError
 from fkd_kaggle.recipes import validation
 from fkd_kaggle.recipes.plans import Plan
@@ -371,6 +372,55 @@ def write_run_submission(
     )
     built = submission.build_submission(predictions, test.ids, lookup)
     return _write_submission(built, lookup, run, submissions_dir)
+
+
+def write_mixture_submission(
+    runs: Sequence[Run],
+    data_dir: Path,
+    submissions_dir: Path,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Path, RunMixture]:
+    """Predict the test faces with several runs, blend them and write the submission file.
+
+    Parameters
+    ----------
+    runs
+        At least two runs on the same data.
+    data_dir
+        Folder of the competition's files.
+    submissions_dir
+        Folder that gets the file.
+    on_progress
+        Called with the number of members done and the number of members, for each run.
+
+    Returns
+    -------
+    path
+        The submission file.
+    mixture
+        The blend of the runs with its scores.
+
+    Raises
+    ------
+    DataError
+        Test set or lookup table are missing or do not fit each other.
+    RunError
+        A run is named twice, was created on other data, or has no trained network.
+    """
+    mixture = run_mixture.mix_runs(runs, data_dir, on_progress)
+    test, lookup = read_test_and_lookup(data_dir)
+    built = submission.build_submission(mixture.predictions, test.ids, lookup)
+    submission.validate_submission(built, lookup)
+    notes = {
+        "recipes": {name: one for run in runs for name, one in run.recipe_digests.items()},
+        "runs": [run.name for run in runs],
+        "scores": asdict(mixture.scores),
+        "data": runs[0].data,
+    }
+    path = submission.write_submission(
+        built, submissions_dir, mixture.name, datetime.now(UTC), notes
+    )
+    return path, mixture
 
 
 def adopt_submission(csv: Path, run: Run, data_dir: Path, submissions_dir: Path) -> Path:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from fkd_kaggle.display.wide_table import WideTable
     from fkd_kaggle.recipes.plans import Plan, TrainingOptions
+    from fkd_kaggle.runs.folder import Run
 
 DATA: Final = Path("data")
 
@@ -112,7 +113,18 @@ RunArgument = Annotated[
         metavar="RUN",
         autocompletion=complete_run,
         show_default=False,
-        help="Name or folder of a run; default: the newest run.",
+        help="Name or folder of a run; default: the newest run with a trained network.",
+    ),
+]
+
+RunsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...",
+        autocompletion=complete_run,
+        show_default=False,
+        help="Names or folders of runs; several runs are blended. Default: the newest run with a "
+        "trained network.",
     ),
 ]
 
@@ -262,6 +274,29 @@ def given_training_options(training: TrainingOptions) -> list[str]:
         for field in fields(training)
         if getattr(training, field.name) != getattr(defaults, field.name)
     ]
+
+
+def choose_run(console: Console, name: str | None, runs_dir: Path) -> Run:
+    """Return a run by its name; without a name the newest usable run, which is printed.
+
+    Raises
+    ------
+    RunError
+        There is no such run.
+    """
+    from fkd_kaggle.display.console import print_line
+    from fkd_kaggle.runs import folder
+
+    found = folder.find_run(name, runs_dir)
+    if name is None:
+        newer = [
+            run.name
+            for run in folder.list_runs(runs_dir)
+            if run.created > found.created and not folder.has_weights(run)
+        ]
+        skipped = f"; {', '.join(newer)} has no trained network" if newer else ""
+        print_line(console, f"run {found.name}, the newest with a trained network{skipped}")
+    return found
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -266,10 +266,15 @@ def prune(
 
 
 def _submitted_runs(submissions_dir: Path) -> set[str]:
-    """Return the names of the runs whose predictions were uploaded."""
+    """Return the names of the runs whose predictions were uploaded, alone or blended."""
     from fkd_kaggle.data import submission
 
-    return {one.run for one in submission.list_submissions(submissions_dir) if one.ref is not None}
+    return {
+        name
+        for one in submission.list_submissions(submissions_dir)
+        if one.ref is not None
+        for name in (one.run, *one.runs)
+    }
 
 
 def _delete(folders: Sequence[RunFolder], yes: bool) -> None:

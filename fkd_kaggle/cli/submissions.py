@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +41,7 @@ Rows = Annotated[int, typer.Option("--rows", metavar="N", min=1, help="Number of
 @options.with_training_options
 def submit(
     training: TrainingOptions,
-    run: options.RunArgument = None,
+    runs: options.RunsArgument = None,
     file: File = None,
     message: Message = None,
     dry_run: DryRun = False,
@@ -58,7 +59,8 @@ def submit(
 ) -> None:
     """Predict the test faces and submit them.
 
-    With --via kernel, a kernel on Kaggle trains the networks first.
+    Several runs are blended into one submission, with weights fitted on held-out faces. With
+    --via kernel, a kernel on Kaggle trains the networks first.
     """
     folders = kernel.Folders(data_dir, runs_dir, submissions_dir)
     given = options.given_training_options(training) + [
@@ -75,10 +77,13 @@ def submit(
     if via is None:
         if given:
             raise FkdError(f"{', '.join(given)}: only with --via kernel, which trains first")
-        _submit(run, file, message, dry_run, accept_implausible, yes, folders)
+        _submit(runs or [], file, message, dry_run, accept_implausible, yes, folders)
         return
     if file is not None:
         raise FkdError("--file and --via kernel exclude each other: a file needs no training")
+    if len(runs or []) > 1:
+        raise FkdError("several runs cannot be submitted with --via kernel: name one run")
+    run = runs[0] if runs else None
     if run is not None and given:
         raise FkdError(f"run {run} continues with its own options: omit {', '.join(given)}")
     job = kernel.make_job(training, accelerator, title, shards, session_limit)
@@ -86,15 +91,16 @@ def submit(
 
 
 def predict(
-    run: options.RunArgument = None,
+    runs: options.RunsArgument = None,
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
     submissions_dir: options.SubmissionsDir = options.SUBMISSIONS,
 ) -> None:
-    """Write the submission file of a run without uploading it."""
-    from fkd_kaggle.runs.folder import find_run
+    """Write the submission file of a run without uploading it.
 
-    _write_submission(make_console(), find_run(run, runs_dir), data_dir, submissions_dir)
+    Several runs are blended into one file, with weights fitted on held-out faces.
+    """
+    _predict(make_console(), runs or [], kernel.Folders(data_dir, runs_dir, submissions_dir))
 
 
 def submissions(
@@ -136,7 +142,7 @@ def leaderboard(rows: Rows = 20, json: options.Json = False) -> None:
 
 
 def _submit(
-    run: str | None,
+    runs: Sequence[str],
     file: Path | None,
     message: str | None,
     dry_run: bool,
@@ -146,11 +152,12 @@ def _submit(
 ) -> None:
     """Submit a file, or the predictions of a trained run."""
     from fkd_kaggle import pipeline
-    from fkd_kaggle.runs.folder import find_run
 
     console = make_console()
-    if file is not None and run is not None:
-        raise FkdError(f"run {run} and --file {file} exclude each other: submit one, not both")
+    if file is not None and runs:
+        raise FkdError(
+            f"run {', '.join(runs)} and --file {file} exclude each other: submit one, not both"
+        )
     # Connect before predicting, which takes long: missing credentials are reported at once.
     competition = None if dry_run else connection.connect_competition(console)
     if file is not None:
@@ -165,10 +172,7 @@ def _submit(
             print_line(console, f"the columns RowId and Location of {file} are submitted as {path}")
         expected, message = None, message or file.stem
     else:
-        found = find_run(run, folders.runs)
-        path = _write_submission(console, found, folders.data, folders.submissions)
-        scores = found.scores
-        expected = scores.expected if scores else None
+        path, expected = _predict(console, runs, folders)
     if competition is None:
         print_line(console, f"dry run: {path.name} is valid and was not uploaded")
         return
@@ -188,6 +192,49 @@ def _submit(
         ),
         yes=yes,
     )
+
+
+def _predict(
+    console: Console, names: Sequence[str], folders: kernel.Folders
+) -> tuple[Path, float | None]:
+    """Write the submission file of one or several runs; return it and the expected score."""
+    from fkd_kaggle.runs.folder import find_run
+
+    if len(names) > 1:
+        found = [find_run(name, folders.runs) for name in names]
+        return _write_mixture(console, found, folders)
+    run = options.choose_run(console, names[0] if names else None, folders.runs)
+    path = _write_submission(console, run, folders.data, folders.submissions)
+    scores = run.scores
+    return path, scores.expected if scores else None
+
+
+def _write_mixture(
+    console: Console, runs: Sequence[Run], folders: kernel.Folders
+) -> tuple[Path, float | None]:
+    """Write the submission file of several runs and print the blend's scores."""
+    from fkd_kaggle import pipeline
+    from fkd_kaggle.display import tables
+    from fkd_kaggle.runs.scores import score_notes
+
+    with console.status(f"predicting with {', '.join(run.name for run in runs)}…") as status:
+        path, mixture = pipeline.write_mixture_submission(
+            runs,
+            folders.data,
+            folders.submissions,
+            lambda done, count: status.update(f"predicting: {done} of {count} networks"),
+        )
+    console.print(tables.scores_table(mixture.scores))
+    for note in score_notes(mixture.scores):
+        print_line(console, note)
+    fitted = (
+        f"weights fitted on {mixture.faces:,} faces that all runs hold out"
+        if mixture.faces
+        else "equal weights: the runs hold out too few faces in common"
+    )
+    print_line(console, fitted)
+    print_line(console, f"wrote {path}")
+    return path, mixture.scores.expected
 
 
 def _write_submission(console: Console, run: Run, data_dir: Path, submissions_dir: Path) -> Path:

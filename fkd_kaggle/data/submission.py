@@ -53,6 +53,8 @@ class LocalSubmission:
     private_score: float | None
     ref: int | None
     """Kaggle's number of the submission, once uploaded."""
+    runs: tuple[str, ...] = ()
+    """Names of the runs, where several were blended."""
 
 
 def build_submission(predictions: np.ndarray, ids: np.ndarray, lookup: Lookup) -> Submission:
@@ -353,4 +355,5 @@ def _describe(path: Path) -> LocalSubmission:
         public_score=kaggle.get("public_score"),
         private_score=kaggle.get("private_score"),
         ref=kaggle.get("ref"),
+        runs=tuple(map(str, record.get("runs") or ())),
     )
