@@ -264,7 +264,8 @@ def _decode(data: bytes) -> np.ndarray:
         try:
             return read_photo(path)
         except DataError as error:
-            raise DataError(f"the picture is {str(error).removeprefix(f'{path}: ')}") from None
+            reason = str(error).removeprefix(f"{path}: ")
+            raise DataError(f"the picture cannot be used: {reason}") from None
 
 
 def _face(face: PhotoFace) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 Reads with PyAV (extra ``video``), which contains FFmpeg: times of frames come from the file, so
 that a varying frame rate is kept, and the rotation that phones store is applied. Frames are read
-one by one; memory does not grow with the video. Results are written as they are known: after Ctrl-C,
-and where a file is cut off, the finished frames are kept.
+one by one; memory does not grow with the video. Results are written as they are known: after
+Ctrl-C, and where a file is cut off, the finished frames are kept.
 """
 
 from __future__ import annotations
