@@ -51,7 +51,7 @@ def make_run(faces_dir: Path, tmp_path: Path) -> MakeRun:
                 if "mean_face" in weight.path or "seed" in weight.path:
                     continue
                 value = np.asarray(weight)
-                scale = 0.1 if value.std() == 0 else 0.3 * value.std()
+                scale = 0.1 if value.std() == 0 else 0.1 * value.std()
                 new = value + random.normal(0, scale, value.shape)
                 weight.assign(np.abs(new) + 0.1 if "variance" in weight.path else new)
             path = weights_path(run.member_folder(member.name))
@@ -75,8 +75,8 @@ def _random_stack(run: Run, names: list[str], blend: str, random: np.random.Gene
         used = np.zeros((len(names), NUM_KEYPOINTS), bool)
         for member in run.plan.members:
             if member.recipe.rows in ("all", ("complete", "partial")[annotator]):
-                for points in member.recipe.outputs():
-                    used[names.index(member.recipe.name), list(points)] = True
+                for outputs in member.recipe.outputs():
+                    used[names.index(member.recipe.name), list(outputs)] = True
         points = labelled_points(annotator)
         if blend == "stack":
             used[:, np.setdiff1d(np.arange(NUM_KEYPOINTS), points)] = False

@@ -126,7 +126,7 @@ def test_large_pictures_are_refused_before_they_are_decoded(
     given = token(server)
     bomb = picture((20_000, 10_000))  # 200 megapixels in less than a megabyte
     large = picture((10_000, 6_000))
-    decoded = []
+    decoded: list[object] = []
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decoded.append)
     status, answer = ask(server, "/faces", bomb, X_Demo_Token=given)
     assert status == 422
