@@ -77,6 +77,12 @@ def write_competition(folder: Path, train: int = TRAIN, test: int = TEST) -> Pat
     return solution
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their length: archives contain the time, and the processes of pytest-xdist,
+    which collect the tests one after another, must give the same names."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True, scope="session")
 def trust_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the list of trusted code of the user who runs the tests unchanged."""
