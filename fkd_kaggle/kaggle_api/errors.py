@@ -9,6 +9,7 @@ from __future__ import annotations
 import http
 import re
 import socket
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -82,6 +83,11 @@ def explain_error(error: Exception, action: Action) -> CompetitionError:
         return CompetitionError(_explain_status(status, error, action), status)
     if isinstance(error, CONNECTION_ERRORS) or is_untrusted(error):
         return CompetitionError(_explain_connection(error, action))
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        what = "the practice Kaggle names an invalid address"
+        if action.practice_url is None:
+            what = "an address is invalid: check HTTPS_PROXY and ALL_PROXY"
+        return CompetitionError(f"{what} (while {action.what})")
     if is_unreadable_answer(error):
         return CompetitionError(
             f"{action.server} gave an answer that Kaggle does not give "
@@ -233,6 +239,14 @@ def _explain_connection(error: Exception, action: Action) -> str:
         return (
             f"no practice Kaggle answers at {action.practice_url}: start it with "
             "`fkd-kaggle practice` in another terminal"
+        )
+    if is_untrusted(error) and not any(
+        isinstance(cause, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY" in str(cause)
+        for cause in causes
+    ):
+        return (
+            f"no encrypted connection to Kaggle is possible while {action.what}, nothing was sent: "
+            "a proxy or a firewall may be in between; check HTTPS_PROXY"
         )
     if is_untrusted(error):
         return (

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -283,7 +284,11 @@ def test_the_time_to_wait_may_be_given_as_a_date() -> None:
         (http_error(400, "Bad\nthing"), "(400): Bad thing"),
         (http_error(418), "(418): i'm a teapot"),
         (requests.exceptions.JSONDecodeError("x", "<html>", 0), "a proxy or a login page"),
-        (requests.exceptions.SSLError("x"), "certificate is not trusted"),
+        (requests.exceptions.SSLError("CERTIFICATE_VERIFY_FAILED"), "certificate is not trusted"),
+        (requests.exceptions.SSLError("EOF occurred"), "no encrypted connection"),
+        (requests.exceptions.InvalidProxyURL("http://["), "check HTTPS_PROXY"),
+        (UnicodeEncodeError("latin-1", "Łukasz", 0, 1, "ordinal not in range"), "Kaggle"),
+        (ssl.SSLError(1, "wrong version number"), "no encrypted connection"),
         (requests.exceptions.ReadTimeout("x"), "timed out"),
         (ValueError("Title must be at least five characters"), "Title must be at least five"),
     ],
