@@ -32,6 +32,7 @@ from fkd_kaggle.cli import (
     examples,
     export,
     kernel,
+    options,
     photos,
     practice,
     report,
@@ -154,6 +155,7 @@ def main() -> None:
     wrong options. An unforeseen exception gives exit code 1 and a crash report, see
     ``crash_report``. Ctrl-C and SIGTERM give exit code 130.
     """
+    options.start_clock()
     # Batch systems and `docker stop` send SIGTERM; handle it like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with streams.protected_streams() as failures:

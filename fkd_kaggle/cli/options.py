@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from enum import StrEnum
@@ -32,6 +33,19 @@ DATA: Final = Path("data")
 RUNS: Final = Path("runs")
 
 SUBMISSIONS: Final = Path("submissions")
+
+
+_started: list[float] = []
+
+
+def start_clock() -> None:
+    """Note that a command starts now; its time limit counts from here."""
+    _started[:] = [time.monotonic()]
+
+
+def command_began() -> float:
+    """Return when the command began, by ``time.monotonic()``; now if nobody noted it."""
+    return _started.pop() if _started else time.monotonic()
 
 
 def complete_recipe(incomplete: str) -> list[str]:

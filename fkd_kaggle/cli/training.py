@@ -434,7 +434,9 @@ class _StartClock:
     """Measures how long Keras takes to start here and now; the report takes about as long."""
 
     def __init__(self) -> None:
-        self.began = self._trained_from = time.monotonic()
+        self.began = options.command_began()
+        self._trained_from = time.monotonic()
+        self._called = self._trained_from
 
     def __call__(self, event: Event) -> None:
         """Note when the training begins."""
@@ -447,7 +449,7 @@ class _StartClock:
         """Return whether the report can be written within a time limit and its tolerance."""
         if limit is None:
             return True
-        now, start = time.monotonic(), self._trained_from - self.began
+        now, start = time.monotonic(), self._trained_from - self._called
         return now + start <= self.began + limit + max(10.0, 0.1 * limit)
 
 
