@@ -65,6 +65,8 @@ def fetch(
                 on_progress=on_progress,
             )
     console.print(tables.dataset_table(summary))
+    for line in tables.ANNOTATORS_EXPLAINED:
+        print_line(console, line)
     print_line(console, "next: fkd-kaggle train-ensemble")
 
 

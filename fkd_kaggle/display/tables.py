@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     from fkd_kaggle.runs.scores import Scores
 
 
+ANNOTATORS_EXPLAINED: Final = (
+    "Two annotators labelled the faces, by different conventions: the complete annotator up to 15",
+    "points of a face, the partial annotator four (eye centres, nose tip, bottom lip). Each test",
+    "face is scored with the labels of one of them; a network therefore learns both.",
+)
+"""What the columns of ``dataset_table`` mean."""
+
+
 def dataset_table(summary: DataSummary) -> Table:
     """Return the numbers of faces in a data set, by annotator."""
     table = _empty_table("", ">complete annotator", ">partial annotator", ">together")
@@ -44,7 +52,7 @@ def dataset_table(summary: DataSummary) -> Table:
     ):
         table.add_row(name, f"{complete:,}", f"{partial:,}", f"{complete + partial:,}")
     table.add_row("keypoints of a face", "15", "4", "")
-    table.add_row("values in the lookup table", "", "", f"{summary.queries:,}")
+    table.add_row("values to submit", "", "", f"{summary.queries:,}")
     return table
 
 
@@ -153,7 +161,7 @@ def published_metrics_table(scores: Scores) -> Table:
 
 def leaderboard_table(rows: Iterable[LeaderboardRow], team: str = "") -> Table:
     """Return the leaderboard, with the row of ``team`` in bold."""
-    table = _empty_table(">#", "team", ">score")
+    table = _empty_table(">#", "team", ">public score")
     for row in rows:
         style = "bold" if row.team == team else ""
         table.add_row(str(row.rank), row.team, format_pixels(row.score), style=style)

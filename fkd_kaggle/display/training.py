@@ -6,6 +6,7 @@ Turns the events of ``training.events`` into text. Does not control training and
 from __future__ import annotations
 
 import math
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Self
@@ -227,12 +228,29 @@ def _stopping_line(event: Stopping) -> str:
     return "the time is over: stopping after this step"
 
 
+def describe_precision(precision: str) -> str:
+    """Return the number of workers and the arithmetic in words.
+
+    Parameters
+    ----------
+    precision
+        Keras' dtype policy with the number of workers, such as "2 × mixed_bfloat16".
+    """
+    found = re.fullmatch(r"(?:(\d+) × )?(mixed_)?([a-z]+\d+)(.*)", precision)
+    if found is None:
+        return precision
+    count, mixed, dtype, rest = found.groups()
+    numbers = f"{dtype} and float32 numbers" if mixed else f"{dtype} numbers"
+    together = f"{count} networks at a time, " if count else ""
+    return f"{together}{numbers}{rest}"
+
+
 def _start_line(event: EnsembleStarted) -> str:
     limit = f", at most {format_duration(event.seconds_limit)}" if event.seconds_limit else ""
     finished = f", {event.finished} of them finished before" if event.finished else ""
     return (
         f"run {event.run}: {len(event.members)} members{finished}, {event.faces} faces, "
-        f"{event.precision}{limit}"
+        f"{describe_precision(event.precision)}{limit}"
     )
 
 
@@ -240,7 +258,7 @@ def _header(start: EnsembleStarted) -> Text:
     return Text.assemble(
         ("run ", "dim"),
         (start.run, "bold"),
-        (f"  {start.faces:,} faces  {start.precision}", "dim"),
+        (f"  {start.faces:,} faces, {describe_precision(start.precision)}", "dim"),
     )
 
 

@@ -10,6 +10,7 @@ import subprocess
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from fkd_kaggle.errors import NoteWarning
@@ -17,11 +18,15 @@ from fkd_kaggle.nn import backend
 
 _SIMULATED: Final = "FKD_SIMULATED_GPUS"
 
-_WORKER_MEMORY: Final = 3 * 1024**3
-"""Bytes of memory for each worker on a CPU. A worker that trained a cascade and deep15 used 3 to
-4 GB at its peak."""
+_WORKER_MEMORY: Final = 3_500_000_000
+"""Bytes of memory for each worker on a CPU. Two workers of `standard` used 6.9 GB at their peak."""
+
+_OTHER_MEMORY: Final = 2_000_000_000
+"""Bytes for the system and the process that starts the workers."""
 
 _UNKNOWN_MEMORY: Final = 1 << 40
+
+_CONTROL_GROUP: Final = Path("/sys/fs/cgroup")
 
 _MALLOC_OPTIONS: Final = {
     "MALLOC_ARENA_MAX": "1",
@@ -168,7 +173,8 @@ def cpu_slots(cores: int, memory: int, members: int, workers: int | None = None)
     workers
         Number of workers; None for the default.
     """
-    count = max(1, min(members, workers or min(cores, memory // _WORKER_MEMORY)))
+    fitting = max(0, memory - _OTHER_MEMORY) // _WORKER_MEMORY
+    count = max(1, min(members, workers or min(cores, fitting)))
     return [Slot(threads=max(1, cores // count)) for _ in range(count)]
 
 
@@ -191,8 +197,23 @@ def _driver_gpus() -> list[str]:
 
 
 def _memory() -> int:
-    """Return the machine's memory in bytes; a large number if the system does not report it."""
+    """Return the memory that this process may use, in bytes; a large number if it is unknown.
+
+    In a container the limit of its control group can be smaller than the machine's memory.
+    """
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
-        return _UNKNOWN_MEMORY
+        physical = _UNKNOWN_MEMORY
+    return min([physical, *_container_limits()])
+
+
+def _container_limits() -> list[int]:
+    """Return the memory limits of the control group, version 2 and version 1, in bytes."""
+    limits = []
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int((_CONTROL_GROUP / name).read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return [limit for limit in limits if limit > 0]

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from fkd_kaggle.display import training
-from fkd_kaggle.display.training import TrainingDisplay
+from fkd_kaggle.display.training import TrainingDisplay, describe_precision
 from fkd_kaggle.runs.scores import Scores
 from fkd_kaggle.training.events import (
     EnsembleEnded,
@@ -49,7 +49,8 @@ def test_log_has_a_line_for_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MIN_SECONDS_BETWEEN_LINES", 0.0)
     lines = output_of(EVENTS, terminal=False).splitlines()
     assert lines[0] == (
-        "run night: 2 members, 1 of them finished before, 7049 faces, mixed_bfloat16, "
+        "run night: 2 members, 1 of them finished before, 7049 faces, "
+        "bfloat16 and float32 numbers, "
         "at most 55:00 min"
     )
     assert lines[1].startswith("[2/2] deep15-f0: 7,123,456 parameters, 5639 training faces")
@@ -131,3 +132,16 @@ def test_display_without_events_is_erased() -> None:
     text = written.getvalue()
     assert "getting ready" in text
     assert "\x1b[2K" in text[text.rfind("getting ready") :]  # the line is erased
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ("float32", "float32 numbers"),
+        ("mixed_float16", "float16 and float32 numbers"),
+        ("2 × mixed_bfloat16", "2 networks at a time, bfloat16 and float32 numbers"),
+        ("something else", "something else"),
+    ],
+)
+def test_the_precision_is_described_in_words(policy: str, words: str) -> None:
+    assert describe_precision(policy) == words

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import joblib
 import pytest
@@ -37,7 +38,8 @@ def test_every_gpu_is_used(
         (2, 16, 4, None, [1, 1]),
         (8, 64, 4, None, [2, 2, 2, 2]),
         (8, 64, 1, None, [8]),
-        (8, 9, 10, None, [2, 2, 2]),  # 3 GB for each worker
+        (8, 9, 10, None, [4, 4]),  # 3.5 GB for each worker, 2 GB for the system
+        (2, 8, 4, None, [2]),
         (2, 1, 4, None, [2]),
         (2, 64, 4, 1, [2]),
         (2, 64, 4, 3, [1, 1, 1]),
@@ -56,6 +58,16 @@ def test_the_machine_is_inspected(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = devices.inspect_machine()
     assert (machine.gpus, machine.cores) == (("0", "1"), 6)
     assert machine.memory > 1 << 28
+
+
+def test_the_memory_limit_of_a_container_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(devices, "_CONTROL_GROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("max\n")
+    machine = devices.inspect_machine().memory
+    (tmp_path / "memory.max").write_text("67108864\n")
+    assert devices.inspect_machine().memory == 64 << 20 < machine
 
 
 def test_a_process_sees_only_the_devices_of_its_slot() -> None:
