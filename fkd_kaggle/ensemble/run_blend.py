@@ -16,11 +16,11 @@ from fkd_kaggle.data.dataset import count_queries, read_test_if_present
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble import member_weights
 from fkd_kaggle.ensemble.blend import (
+    Blend,
     FittedBlend,
     PredictUnlabelled,
     fit_blend,
     member_errors,
-    shared_weights,
     total_error,
 )
 from fkd_kaggle.ensemble.expected_score import expected_rmse, why_unknown
@@ -142,51 +142,58 @@ def is_blend_current(run: Run) -> bool:
     return known == {member.name for member in usable_members(run)}
 
 
-def expected_with_shared_weights(
-    run: Run,
-    data_dir: Path,
-    members: Sequence[Member],
-    recipes: Sequence[str],
-    weights: np.ndarray,
-    query_counts: np.ndarray,
-) -> float | None:
-    """Return the expected score of some members that share their recipe's weight, in pixels.
+def expected_without_each(
+    run: Run, data_dir: Path, blend: Blend, query_counts: np.ndarray
+) -> tuple[float | None, dict[str, float | None]]:
+    """Return the expected score of a blend, and the score without each of its members.
+
+    The weights of the other members are scaled to sum to one. Corrections are not considered.
 
     Parameters
     ----------
     run
-        The run.
+        The run, whose members have stored predictions.
     data_dir
         Folder of the data set.
-    members
-        M members with stored predictions.
-    recipes
-        Names of the R blended recipes, in the order of the weights.
-    weights
-        (2, 15, R) float64, from ``blending.fit_weights``.
+    blend
+        The run's blend.
     query_counts
         (2, 15) numbers of queries by annotator and keypoint.
 
     Returns
     -------
-    float or None
-        Pixels, without the gain of a correction; None without test faces or labels.
+    Pixels, and pixels by the name of the member that is left out; None without test faces or
+    labels.
     """
     test = read_test_if_present(data_dir)
-    if test is None:
-        return None
+    by_name = {member.name: member for member in run.plan.members}
+    members = [by_name[name] for name in blend.members if name in by_name]
+    if test is None or len(members) < len(blend.members):
+        return None, {}
     training = dataset.read_training(data_dir)
     held_out = _held_out_predictions(run, members, training, load_folds(run, training))
     constant = mean_face(training.keypoints, training.annotators)
     errors = member_errors(held_out, training, constant[training.annotators])
     predictions = predict_with_members(run, members, *test)
     fixed = constant[test[1]].astype(np.float32)
-    differences = member_weights.mean_differences(
-        np.concatenate([predictions, fixed[None]]), test[1]
-    )
-    shared = shared_weights(weights, [one.recipe for one in held_out], recipes)
-    total = total_error(member_weights.estimate_errors(shared, errors, differences), query_counts)
-    return None if total is None else float(np.sqrt(total))
+    everyone = np.concatenate([predictions, fixed[None]])
+    differences = member_weights.mean_differences(everyone, test[1])
+
+    def expected(weights: np.ndarray) -> float | None:
+        squares = member_weights.estimate_errors(weights, errors, differences)
+        total = total_error(squares, query_counts)
+        return None if total is None else float(np.sqrt(max(total, 0.0)))
+
+    weights = blend.all_weights()
+    found = {}
+    for index, member in enumerate(members):
+        others = weights.copy()
+        others[..., index] = 0.0
+        total = others.sum(-1, keepdims=True)
+        others = np.where(total > 0, others / np.where(total > 0, total, 1), 0.0)
+        others[..., -1] += others.sum(-1) == 0  # the mean face, where no other member predicts
+        found[member.name] = expected(others)
+    return expected(weights), found
 
 
 def _is_stored(run: Run, member: Member, count: int, digest: str | None) -> bool:

@@ -15,7 +15,6 @@ import numpy as np
 
 from fkd_kaggle.data import folds, outliers
 from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.keypoints import KEYPOINT_NAMES
 
 LISTED: Final = 200
 """Number of labels in the list."""
@@ -150,23 +149,19 @@ def near_duplicates(
     Positions of at most ``DUPLICATES`` other faces, the most similar first, by position.
     """
     wanted = [row for row in dict.fromkeys(rows) if (groups == groups[row]).sum() > 1]
-    if not wanted:
+    candidates = np.flatnonzero(np.isin(groups, groups[wanted])) if wanted else np.zeros(0, int)
+    if not len(candidates):
         return {}
-    patches = folds.face_patches(training)
+    patches = folds.face_patches(training.take(candidates))
     found = {}
     for row in wanted:
-        others = np.flatnonzero(groups == groups[row])
-        others = others[others != row]
-        similarity = patches[others] @ patches[row]
+        same = groups[candidates] == groups[row]
+        others = np.flatnonzero(same & (candidates != row))
+        similarity = patches[others] @ patches[np.flatnonzero(candidates == row)[0]]
         order = np.argsort(-similarity, kind="stable")[:DUPLICATES]
         # A group is a chain: its ends may show different people.
-        found[row] = others[order[similarity[order] > _SIMILAR]].tolist()
+        found[row] = candidates[others[order[similarity[order] > _SIMILAR]]].tolist()
     return found
-
-
-def label_name(position: int, keypoint: int) -> str:
-    """Return a label in words: "nose tip of row 12"."""
-    return f"{KEYPOINT_NAMES[keypoint].replace('_', ' ')} of row {position + 1}"
 
 
 def _verdict(label: np.ndarray, evidence: LabelEvidence, row: int, point: int) -> str:

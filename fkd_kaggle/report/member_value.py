@@ -16,8 +16,9 @@ import numpy as np
 from fkd_kaggle.data import metrics
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble import blending
+from fkd_kaggle.ensemble.blend import Blend
 from fkd_kaggle.ensemble.member_predictions import recipe_names
-from fkd_kaggle.ensemble.run_blend import expected_with_shared_weights
+from fkd_kaggle.ensemble.run_blend import expected_without_each
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.keypoints import ANNOTATORS, KEYPOINT_NAMES
 from fkd_kaggle.recipes.plans import Member
@@ -47,23 +48,30 @@ def measure_members(
     -------
     dict
         "recipes": RMSE alone, without the recipe, and the change. "networks": expected score
-        without the network, and the change. "weights": blend weight by recipe, annotator and
-        keypoint.
+        without the network, and the change. "weights": blend weight by recipe or network,
+        annotator and keypoint. "excluded": networks that the blend leaves out.
     """
-    blended, arrays = load_blend(run)
-    weights = arrays["weights"]
-    excluded = {str(name) for name in arrays.get("excluded", ())}
+    recipes, arrays = load_blend(run)
+    excluded = [str(name) for name in arrays.get("excluded", ())]
     usable = [
         member
         for member in members
-        if member.recipe.name in blended and member.name not in excluded
+        if member.recipe.name in recipes and member.name not in excluded
     ]
-    if not usable:
-        return {"recipes": [], "networks": [], "weights": []}
+    value = {
+        "recipes": _value_of_recipes(run, usable, training, queries) if usable else [],
+        "networks": [],
+        "weights": [],
+        "excluded": excluded,
+    }
+    try:
+        blend = Blend.from_arrays(recipes, arrays)
+    except KeyError:  # stored by a version before 0.3
+        return value
     return {
-        "recipes": _value_of_recipes(run, usable, training, queries),
-        "networks": _value_of_networks(run, data_dir, usable, blended, weights, queries),
-        "weights": _list_weights(blended, weights, queries),
+        **value,
+        "networks": _value_of_networks(run, data_dir, blend, queries),
+        "weights": _list_weights(blend, queries),
     }
 
 
@@ -99,44 +107,45 @@ def _value_of_recipes(
 
 
 def _value_of_networks(
-    run: Run,
-    data_dir: Path,
-    members: Sequence[Member],
-    recipes: Sequence[str],
-    weights: np.ndarray,
-    queries: np.ndarray,
+    run: Run, data_dir: Path, blend: Blend, queries: np.ndarray
 ) -> list[dict[str, Any]]:
     """Return the expected score without each network; empty if test predictions are missing."""
+    members = [member for member in run.plan.members if member.name in blend.members]
     if len(members) < 2 or not all(has_test_predictions(run, member) for member in members):
         return []
     try:
-        everything = expected_with_shared_weights(run, data_dir, members, recipes, weights, queries)
-        found = []
-        for member in members:
-            others = [one for one in members if one is not member]
-            if member.recipe.name not in recipe_names(others):
-                continue  # the only network of its recipe: see the recipes
-            without = expected_with_shared_weights(run, data_dir, others, recipes, weights, queries)
-            change = _difference(without, everything)
-            found.append({"member": member.name, "without": without, "change": change})
+        everything, without = expected_without_each(run, data_dir, blend, queries)
     except FkdError:
         return []
-    return found
-
-
-def _list_weights(
-    recipes: Sequence[str], weights: np.ndarray, queries: np.ndarray
-) -> list[dict[str, Any]]:
-    """Return the blend weight of each recipe for each queried keypoint."""
+    recipes = recipe_names(members)
+    owners = [member.recipe.name for member in members]
     return [
         {
-            "recipe": recipe,
+            "member": member.name,
+            "without": without.get(member.name),
+            "change": _difference(without.get(member.name), everything),
+        }
+        for member in members
+        # The only network of a recipe is left out with its recipe.
+        if len(recipes) == 1 or owners.count(member.recipe.name) > 1
+    ]
+
+
+def _list_weights(blend: Blend, queries: np.ndarray) -> list[dict[str, Any]]:
+    """Return the blend weight of each recipe, or of each network, for each queried keypoint."""
+    if blend.member_weights is None:
+        names, weights = [*blend.recipes], blend.stack.weights
+    else:
+        names, weights = [*blend.members, "mean face"], blend.member_weights
+    return [
+        {
+            "recipe": name,
             "annotator": ANNOTATORS[annotator],
             "keypoint": KEYPOINT_NAMES[point],
             "weight": float(weights[annotator, point, position]),
         }
         for annotator, point in zip(*np.nonzero(queries), strict=True)
-        for position, recipe in enumerate(recipes)
+        for position, name in enumerate(names)
     ]
 
 
