@@ -119,7 +119,7 @@ class Blend:
         Raises
         ------
         KeyError
-            An array is missing, as in runs of versions before 0.3.
+            An array is missing, as in runs of earlier versions.
         """
         names = {
             key: tuple(str(one) for one in parts[key]) for key in ("members", "owners", "excluded")

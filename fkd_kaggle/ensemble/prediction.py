@@ -210,7 +210,7 @@ def load_run_blend(run: Run, members: Sequence[Member]) -> Blend:
     run
         A blended run.
     members
-        Its usable members; blends of versions before 0.3 use all of them.
+        Its usable members; blends of earlier versions use all of them.
 
     Raises
     ------

@@ -131,7 +131,7 @@ def blend_run(
 def is_blend_current(run: Run) -> bool:
     """Return whether the stored blend is of the members that are usable now.
 
-    Blends of versions before 0.3 do not name their members and count as current.
+    Blends of earlier versions do not name their members and count as current.
     """
     if not has_blend(run):
         return False

@@ -37,8 +37,8 @@ class Scores:
     "unseen_copies" on augmented copies of them and "copies" on copies of training faces, both only
     for recipes with offline augmentation before the split, and "published", the reported value."""
     reference: float | None = None
-    """RMSE of the mean face, a constant predictor, on the scored faces; None in runs of versions
-    before 0.3."""
+    """RMSE of the mean face, a constant predictor, on the scored faces; None in runs of earlier
+    versions."""
     members: dict[str, float] = field(default_factory=dict)
     """Combined RMSE of each member on its held-out faces, by the member's name."""
     excluded: tuple[str, ...] = ()
