@@ -81,7 +81,7 @@ def scores_table(scores: Scores) -> Table:
         table.add_row(f"  {name} alone", format_pixels(value), style="dim")
     table.add_row("  for comparison: the mean face", format_pixels(scores.reference), style="dim")
     table.add_row(
-        "expected score on Kaggle, public and private",
+        "expected on the leaderboard, public and private",
         format_pixels(scores.expected),
         style="bold",
     )

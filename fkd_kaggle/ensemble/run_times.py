@@ -19,14 +19,14 @@ from fkd_kaggle.workers import local
 from fkd_kaggle.workers.calibration import REFERENCE_CORE, measure_core, speed_estimator
 from fkd_kaggle.workers.devices import Machine, inspect_machine
 
-_OVERHEAD: Final = 10.0
+_OVERHEAD: Final = 8.0
 """Seconds for compiling a network and predicting with it, on an idle core of the reference machine.
 """
 
 _GPU_OVERHEAD: Final = 25.0
 """The same on a GPU, where compilation takes most of the time."""
 
-_START: Final = 15.0
+_START: Final = 10.0
 """Seconds for starting TensorFlow, the blend and the report, on an idle reference machine."""
 
 

@@ -29,6 +29,9 @@ others improve the blend also after few epochs (`standard`, docs/experiments.md)
 _USEFUL = 0.04
 """Fraction of the epochs after which a network is clearly better than the mean face."""
 
+_USEFUL_EPOCHS = 8.0
+"""The same in epochs, for recipes with very many epochs."""
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -85,10 +88,11 @@ def full_seconds(members: Sequence[Member], times: Times) -> float:
 def minimum_seconds(members: Sequence[Member], times: Times) -> float:
     """Return the shortest time limit with a useful result.
 
-    One network of the most important recipe must reach ``_USEFUL`` of its epochs.
+    One network of the most important recipe must reach ``_USEFUL`` of its epochs, at most
+    ``_USEFUL_EPOCHS``.
     """
     recipe = _by_importance(members)[0]
-    epochs = max(1.0, math.ceil(_USEFUL * recipe.epochs))
+    epochs = min(max(1.0, math.ceil(_USEFUL * recipe.epochs)), _USEFUL_EPOCHS)
     speed = times.speed(recipe)
     return times.start + speed.overhead + epochs * epoch_seconds(recipe, times)
 

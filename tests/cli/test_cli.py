@@ -169,7 +169,8 @@ def test_fetch_train_and_submit_give_a_scored_submission(
     assert result.code == 0, result.all
     assert "expected on the leaderboard" in result.out
     assert "whole alone" in result.out
-    assert "next: fkd-kaggle submit first" in result.out
+    assert "mean face" in result.out
+    assert "next: train longer" in result.out
     for name in ("report.html", "curves.png", "run.json"):
         assert (Path("runs/first") / name).stat().st_size > 0
     assert "finished" in fkd("runs").out
@@ -180,9 +181,14 @@ def test_fetch_train_and_submit_give_a_scored_submission(
     assert practice.store.submissions() == []
     assert "not uploaded" in fkd("submissions", "--local").out
 
-    result = fkd("submit", "first", "-m", "hello")
+    # Networks cannot learn anything from noise: they are not better than a constant predictor.
+    refused = fkd("submit", "first", "-m", "hello")
+    assert refused.code == 2
+    assert "mean face" in refused.out and "--yes" in refused.err
+    assert practice.store.submissions() == []
+    result = fkd("submit", "first", "-m", "hello", "--yes")
     assert result.code == 0, result.all
-    assert "score: " in result.out and "public" in result.out and "expected" in result.out
+    assert "score: " in result.out and "public" in result.out
     assert "submissions left today: 4" in result.out
     (uploaded,) = practice.store.submissions()
     assert uploaded.message == "hello"
@@ -199,7 +205,7 @@ def test_fetch_train_and_submit_give_a_scored_submission(
     assert result.code == 0, result.all
     (written,) = [Path(line.split()[-1]) for line in result.out.splitlines() if "wrote" in line]
     assert len(practice.store.submissions()) == 1
-    result = fkd("submit", "--file", written)
+    result = fkd("submit", "--file", written, "--yes")
     assert result.code == 0, result.all
     assert "submissions left today: 3" in result.out
 

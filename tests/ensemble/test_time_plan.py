@@ -26,9 +26,9 @@ def times(workers: int = 2, factor: float = 1.0) -> Times:
     """Return the reference machine, ``factor`` times as fast."""
 
     def speed(recipe: Recipe) -> Speed:
-        return Speed(factor * ESTIMATE(recipe), 10.0 / factor)
+        return Speed(factor * ESTIMATE(recipe), 8.0 / factor)
 
-    return Times(workers, 2637, 15.0 / factor, speed)
+    return Times(workers, 2637, 10.0 / factor, speed)
 
 
 @cache
@@ -64,13 +64,13 @@ def test_without_a_limit_all_members_are_trained() -> None:
     plan = plan_time(members("quick"), None, times())
     assert plan.members == members("quick")
     # Four cascades with 80 epochs of 9.9 s on two cores.
-    assert plan.seconds == pytest.approx(15 + 2 * (10 + 80 * 2637 / 267), rel=0.05)
+    assert plan.seconds == pytest.approx(10 + 2 * (8 + 80 * 2637 / 267), rel=0.05)
     assert plan.seconds == full_seconds(members("quick"), times())
 
 
 def test_the_minimum_covers_one_useful_network() -> None:
     shortest = minimum_seconds(members(), times())
-    assert 55 < shortest < 75
+    assert 50 < shortest <= 60
     assert minimum_seconds(members(), times(factor=10)) == pytest.approx(shortest / 10)
 
 

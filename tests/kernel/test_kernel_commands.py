@@ -138,7 +138,7 @@ def submit(
     fkd: Command, practice: PracticeKaggle, way: KernelScript
 ) -> Callable[..., CommandResult]:
     """``submit --via kernel`` of a small plan against a practice Kaggle, in an empty folder."""
-    return lambda *more: fkd("submit", "--via", "kernel", *(more or PLAN))
+    return lambda *more: fkd("submit", "--yes", "--via", "kernel", *(more or PLAN))
 
 
 def versions(practice: PracticeKaggle) -> list[str]:
@@ -197,7 +197,7 @@ def test_a_dry_run_is_submitted_later_without_another_push(
 ) -> None:
     assert "was not submitted" in submit("--dry-run", *PLAN).out
     assert practice.store.submissions() == []
-    assert fkd("submit", "smoke-1", "--via", "kernel").code == 0
+    assert fkd("submit", "--yes", "smoke-1", "--via", "kernel").code == 0
     assert versions(practice) == ["fkd-smoke-1/1"]
     assert only_submission(practice)
 
@@ -234,7 +234,7 @@ def waiting_command(way: KernelScript) -> subprocess.Popen[str]:
     """Start a command of its own that pushes and waits; return when the kernel runs."""
     here = Path(__file__).parent
     code = HARNESS.replace("TESTS", repr([str(here), str(here.parent)]))
-    arguments = [str(way.folder), "submit", "--via", "kernel", *PLAN]
+    arguments = [str(way.folder), "submit", "--yes", "--via", "kernel", *PLAN]
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code, *arguments], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
@@ -594,9 +594,9 @@ def test_push_status_logs_output_know_the_newest_kernel(
     assert result.code == 0, result.all
     assert Path("runs/mine/run.json").exists()
     assert "resumed" in fkd("kernel", "push", *PLAN).out
-    assert fkd("submit", "mine", "--via", "kernel").code == 0
+    assert fkd("submit", "--yes", "mine", "--via", "kernel").code == 0
     assert_one_line_error(
-        fkd("submit", "mine", "--via", "kernel"), "was submitted as", "submissions"
+        fkd("submit", "--yes", "mine", "--via", "kernel"), "was submitted as", "submissions"
     )
     assert fkd("kernel", "logs", "--follow").code == 0
     assert_one_line_error(fkd("kernel", "push", *PLAN, "--run", "mine"), "run mine exists")
@@ -624,7 +624,7 @@ def test_the_accelerator_selects_the_machine(
     assert warning in result.out
     (version,) = practice.kernels.versions.all()
     assert (version.machine_shape, version.gpu) == (machine, gpu)
-    assert ("GPU time" in fkd("submit", "smoke-1", "--via", "kernel").out) == gpu
+    assert ("GPU time" in fkd("submit", "--yes", "smoke-1", "--via", "kernel").out) == gpu
 
 
 @pytest.mark.parametrize("name", ["TpuV5E8", "TpuV6E8", "TpuV38", "Tpu1VmV38", "TpuV232", "tpuv7"])
@@ -933,7 +933,7 @@ def test_kernels_of_a_practice_kaggle_are_not_submitted_to_kaggle(
     assert submit("--dry-run", *PLAN).code == 0
     assert "smoke-1" in fkd("kernel", "status").out
     monkeypatch.delenv("KAGGLE_API_ENVIRONMENT")
-    for command in (["kernel", "status"], ["submit", "smoke-1", "--via", "kernel"]):
+    for command in (["kernel", "status"], ["submit", "smoke-1", "--yes", "--via", "kernel"]):
         assert_one_line_error(fkd(*command), "no kernel was pushed from runs yet")
     digest = records.read_records(Path("runs"))[0].digest
     job = KernelJob(plans.make_plan(plans.TrainingOptions(PLAN[1:2], epochs=1)))
