@@ -244,11 +244,11 @@ def main() -> None:
     own = sys.executable
     run_path = str(find_run(options.run, options.runs_dir).path.resolve())
     tools = [(f"export {path.name}", own, "export", str(path.resolve())) for path in options.export]
-    tools += [("predict (Keras)", own, "predict", run_path), ("MTCNN", own, "mtcnn", "")]
     if options.mediapipe:
         tools.append(("MediaPipe", options.mediapipe, "mediapipe", vertices))
     if options.dlib:
         tools.append(("dlib 68 points", options.dlib, "dlib", ""))
+    tools += [("predict (Keras)", own, "predict", run_path), ("MTCNN", own, "mtcnn", "")]
     print(
         "| tool | threads | ms per face | CPU ms | ms, batch 64 | MB | start-up s | memory MiB "
         "| RMSE | RMSE, 5 points | missed |\n" + "|---" * 11 + "|"
