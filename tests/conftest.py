@@ -79,7 +79,8 @@ def write_competition(folder: Path, train: int = TRAIN, test: int = TEST) -> Pat
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name bytes by their length: archives contain the time, and the processes of pytest-xdist,
-    which collect the tests one after another, must give the same names."""
+    which collect the tests one after another, must give the same names.
+    """
     return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
 
 
