@@ -31,6 +31,7 @@ from fkd_kaggle.cli import (
     doctor,
     examples,
     export,
+    finalizers,
     kernel,
     options,
     photos,
@@ -156,6 +157,7 @@ def main() -> None:
     ``crash_report``. Ctrl-C and SIGTERM give exit code 130.
     """
     options.start_clock()
+    finalizers.quiet_at_exit()
     # Batch systems and `docker stop` send SIGTERM; handle it like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with streams.protected_streams() as failures:

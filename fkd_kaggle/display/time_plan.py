@@ -38,6 +38,8 @@ def describe_estimate(estimate: TrainingEstimate, fitting: Sequence[str] = ()) -
         f"({describe_members(plan.members)}; {recipe.name} for about {epochs} of "
         f"{recipe.epochs} epochs)"
     )
+    if plan.fraction * recipe.epochs < 1:
+        line += ", less than one here now: the machine is slow or busy"
     hints = [f"--recipe {name} fits" for name in fitting]
     hints.append(f"the full plan takes {_about(estimate.full)}")
     return f"{line}; {'; '.join(hints)}"
