@@ -15,9 +15,11 @@ from fkd_kaggle.kernel.summary import describe_task, title_of
 from fkd_kaggle.settings import __version__
 
 _UNPACK: Final = '''\
-# The source code of the package fkd_kaggle (a zip as base64) and this kernel's task (JSON).
+# The source code of the package fkd_kaggle (a zip, compressed with LZMA, as base64) and this
+# kernel's task (JSON).
 import base64
 import io
+import lzma
 import sys
 import tempfile
 import zipfile
@@ -28,7 +30,7 @@ PACKAGE = """
 {package}"""
 
 folder = tempfile.mkdtemp(prefix="fkd-kaggle-")
-with zipfile.ZipFile(io.BytesIO(base64.b64decode(PACKAGE))) as package:
+with zipfile.ZipFile(io.BytesIO(lzma.decompress(base64.b64decode(PACKAGE)))) as package:
     package.extractall(folder)
 sys.path.insert(0, folder)
 from fkd_kaggle.kernel.entry_point import KernelRun

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import lzma
 import re
 import textwrap
 from typing import Final
@@ -50,8 +51,8 @@ def make_script(template: str, task: KernelTask) -> str:
 
 
 def encode_package() -> str:
-    """Return the package's source code: a zip as base64, in lines of 76 characters."""
-    return base64.encodebytes(pack_package()).decode("ascii")
+    """Return the package's source code: an LZMA-compressed zip as base64, in short lines."""
+    return base64.encodebytes(lzma.compress(pack_package(), preset=9)).decode("ascii")
 
 
 def _description(task: KernelTask) -> str:

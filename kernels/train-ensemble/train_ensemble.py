@@ -18,6 +18,7 @@ Licence: MIT, Copyright (c) 2026 The fkd-kaggle founders; see fkd_kaggle/LICENSE
 
 import base64
 import io
+import lzma
 import sys
 import tempfile
 import zipfile
@@ -46,14 +47,14 @@ def main() -> int:
 
 def unpack(folder: str) -> None:
     """Unpack the package's source code into a folder."""
-    with zipfile.ZipFile(io.BytesIO(base64.b64decode(PACKAGE))) as package:
+    with zipfile.ZipFile(io.BytesIO(lzma.decompress(base64.b64decode(PACKAGE)))) as package:
         package.extractall(folder)
 
 
 # What this kernel does, as JSON: recipes with all their options, folds, time limit, shard.
 TASK = r"""{}"""
 
-# The source code of the package: a zip, as base64. Nothing else follows.
+# The source code of the package: a zip, compressed with LZMA, as base64. Nothing else follows.
 PACKAGE = """"""
 
 if __name__ == "__main__":

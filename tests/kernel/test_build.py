@@ -7,6 +7,7 @@ import base64
 import importlib.metadata
 import io
 import json
+import lzma
 import os
 import re
 import subprocess
@@ -58,7 +59,9 @@ def constants(script: str) -> dict[str, str]:
 
 
 def packed(script: str) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(base64.b64decode(constants(script)["PACKAGE"]))) as archive:
+    with zipfile.ZipFile(
+        io.BytesIO(lzma.decompress(base64.b64decode(constants(script)["PACKAGE"])))
+    ) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 

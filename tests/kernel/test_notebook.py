@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import lzma
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def test_the_packed_code_is_one_hidden_cell(built: Path) -> None:
     assert all(len(cell["source"]) < 400 for cell in cells if cell["cell_type"] == "code" and
                cell not in hidden)  # fmt: skip
     encoded = hidden[0]["source"].split('PACKAGE = """')[1].split('"""')[0]
-    with zipfile.ZipFile(io.BytesIO(base64.b64decode(encoded))) as package:
+    with zipfile.ZipFile(io.BytesIO(lzma.decompress(base64.b64decode(encoded)))) as package:
         assert "fkd_kaggle/LICENSE" in package.namelist()
 
 
