@@ -150,7 +150,7 @@ def _write_model(
     recipes, arrays = load_blend(predictor.run)
     stack = stacking.Stack.from_arrays(arrays)
     graph = build_graph(predictor.networks, predictor.members, recipes, stack, annotator)
-    graph(images[:1])  # Keras exports only models that were called.
+    graph(images[:1], training=False)  # Keras exports only models that were called.
     try:
         with backend.suppress_stderr():
             format_.write(graph, folder / format_.file)

@@ -90,7 +90,8 @@ def build_graph(
     values, blocks = [], []
     for number, (network, member) in enumerate(pairs):
         mirrored = flip_averaging_order(member.recipe) is not None
-        points = plain_network(network, f"network{number}")(both if mirrored else grey)
+        plain = plain_network(network, f"network{number}")
+        points = plain(both if mirrored else grey, training=False)
         width = 2 * points.shape[1]
         values.append(ops.reshape(points, (-1, width * (2 if mirrored else 1))))
         blocks.append(_member_map(network, member.recipe, annotator))

@@ -6,7 +6,8 @@ become Keras' own layers and operations:
 - scaled filters are folded into the kernels of plain convolutions;
 - ``Warp`` samples four neighbours by index, because LiteRT and ONNX have no counterpart of
   TensorFlow's ``ImageProjectiveTransformV3``;
-- ``LabelOffset`` is the identity in a network; ``export.graph`` adds the offset.
+- ``LabelOffset`` is the identity in a network; ``export.graph`` adds the offset;
+- dropout is left out, and batch normalisation uses its moving statistics.
 """
 
 from __future__ import annotations
@@ -23,6 +24,15 @@ from fkd_kaggle.nn import warp
 from fkd_kaggle.nn.convolutions import ScaledConv2D
 from fkd_kaggle.nn.heatmaps import SoftArgmax
 from fkd_kaggle.training.label_offset import LabelOffset
+
+_TRAINING_ONLY = (
+    layers.Dropout,
+    layers.SpatialDropout2D,
+    layers.GaussianNoise,
+    layers.GaussianDropout,
+)
+"""Layers that are the identity outside of training. They are left out: some exports call the model
+without saying that it does not train."""
 
 
 def plain_network(network: keras.Model, name: str) -> keras.Model:
@@ -54,7 +64,12 @@ def plain_network(network: keras.Model, name: str) -> keras.Model:
             return warp.transform_points(points, frame)
         if isinstance(layer, LabelOffset):
             return args[0]
-        options.pop("training", None)
+        if isinstance(layer, _TRAINING_ONLY):
+            return args[0]
+        if isinstance(layer, (layers.BatchNormalization, keras.Model)):
+            options["training"] = False
+        else:
+            options.pop("training", None)
         return layer(*args, **options)
 
     plain = keras.models.clone_model(

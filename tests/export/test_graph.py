@@ -42,7 +42,7 @@ def exported_and_predicted(
     recipes, arrays = load_blend(predictor.run)
     stack = Stack.from_arrays(arrays)
     graph = build_graph(predictor.networks, predictor.members, recipes, stack, annotator)
-    return np.asarray(graph(images, training=False)), predictor(images, annotator)
+    return np.asarray(graph(images)), predictor(images, annotator)
 
 
 @pytest.mark.parametrize(
