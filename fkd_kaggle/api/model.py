@@ -10,6 +10,7 @@ import numpy as np
 
 from fkd_kaggle import pipeline
 from fkd_kaggle.api.faces import FaceSet, as_images
+from fkd_kaggle.data.array_folder import is_array_folder
 from fkd_kaggle.ensemble.prediction import Predictor
 from fkd_kaggle.errors import DataError, unknown_name
 from fkd_kaggle.keypoints import ANNOTATORS, NUM_KEYPOINTS
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from fkd_kaggle.photos.found_faces import PhotoFace
     from fkd_kaggle.runs.scores import Scores
+
+FACES_FOLDER = "faces"
+"""Folder of the training arrays within a run folder (``data.array_folder``)."""
 
 _BATCH = 1024
 """Faces for which the predictions of all networks are kept in memory at a time."""
@@ -127,6 +132,104 @@ class Model:
         ]
         return np.concatenate(parts).astype(np.float32)
 
+    def predict_photo(
+        self,
+        photo: str | Path | np.ndarray,
+        annotator: str = "complete",
+        *,
+        folder: str | Path | None = None,
+    ) -> list[PhotoFace]:
+        """Find the faces in a photo and predict their keypoints.
+
+        Parameters
+        ----------
+        photo
+            Path of an image file, or (H, W, 3) or (H, W) uint8 pixels.
+        annotator
+            "complete" or "partial".
+        folder
+            Folder of the data that the run was trained on. The first call with it measures how
+            large errors are to expect and stores the result in the run. Default: the arrays that
+            the run was trained on, if there are any.
+
+        Returns
+        -------
+        list of PhotoFace
+            The faces, the largest first, each with ``box`` (left, top, width, height), ``points``
+            (15, 2) and ``expected_error`` in photo pixels (NaN if it was never measured), and the
+            ``confidence`` of the face detector.
+
+        Raises
+        ------
+        DataError
+            The photo cannot be read.
+        RunError
+            The run does not predict all 15 keypoints.
+
+        Examples
+        --------
+        >>> for face in model.predict_photo("party.jpg"):
+        ...     print(face.box, face.points[10], face.expected_error)
+        """
+        from fkd_kaggle.photos.prediction import PhotoModel
+
+        (code,) = _annotator_codes(annotator, 1)
+        data_dir = Path(folder) if folder is not None else self._array_folder()
+        opened = PhotoModel.from_predictor(
+            self._predictor(), annotator=int(code), data_dir=data_dir
+        )
+        return opened.predict(Path(photo) if isinstance(photo, str) else photo)
+
+    def export(
+        self,
+        target: str | Path,
+        *,
+        format: str | None = None,
+        annotator: str = "complete",
+        folder: str | Path | None = None,
+        force: bool = False,
+    ) -> Path:
+        """Write the model for another runtime, and check the written file.
+
+        Parameters
+        ----------
+        target
+            A file ``….onnx``, ``….tflite`` or ``….keras``; or a folder, which also gets an example
+            and a model card.
+        format
+            "onnx", "litert", "saved-model", "keras" or "openvino". Default: by the file's name.
+        annotator
+            Annotator whose conventions the exported model follows.
+        folder
+            Folder of the data that the run was trained on, on whose held-out faces the file is
+            checked. Default: the arrays that the run was trained on, otherwise ``data``.
+        force
+            Whether to replace what exists.
+
+        Returns
+        -------
+        pathlib.Path
+            ``target``.
+
+        Raises
+        ------
+        FkdError
+            The format is unknown, its packages are missing, the target exists, or the file's
+            predictions differ from those of ``predict``. Nothing is written.
+
+        Examples
+        --------
+        >>> model.export("model.onnx")
+        """
+        from fkd_kaggle.api.export import export_model
+
+        (code,) = _annotator_codes(annotator, 1)
+        data_dir = Path(folder) if folder is not None else self._array_folder() or Path("data")
+        use_default_backend()
+        return export_model(
+            self.run, Path(target), format, annotator=int(code), data_dir=data_dir, force=force
+        )
+
     def write_submission(
         self, folder: str | Path = "data", submissions: str | Path = "submissions"
     ) -> Path:
@@ -162,6 +265,11 @@ class Model:
                 use_default_backend()
                 self._loaded = state, Predictor(self.run)
             return self._loaded[1]
+
+    def _array_folder(self) -> Path | None:
+        """Return the folder of the arrays that the run was trained on; None without one."""
+        folder = self.path / FACES_FOLDER
+        return folder if is_array_folder(folder) else None
 
     def _state(self) -> object:
         """Return what changes on disk when the run is trained or blended again."""

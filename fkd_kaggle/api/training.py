@@ -12,7 +12,7 @@ import numpy as np
 
 from fkd_kaggle import pipeline
 from fkd_kaggle.api.faces import FaceSet, as_faces
-from fkd_kaggle.api.model import Model
+from fkd_kaggle.api.model import FACES_FOLDER, Model
 from fkd_kaggle.data import folds as fold_assignment
 from fkd_kaggle.data.array_folder import write_array_folder
 from fkd_kaggle.data.faces import Faces
@@ -27,9 +27,6 @@ from fkd_kaggle.training.events import OnEvent, ignore_events
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-FACES_FOLDER = "faces"
-"""Folder of the training arrays within a run folder (``data.array_folder``)."""
 
 
 def train(

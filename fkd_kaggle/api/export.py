@@ -1,0 +1,68 @@
+"""Export of a run to one file or to a folder."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from fkd_kaggle import files
+from fkd_kaggle.errors import FkdError
+from fkd_kaggle.export.folder import export_run
+from fkd_kaggle.runs.folder import Run
+
+_FORMATS = {".onnx": "onnx", ".tflite": "litert", ".keras": "keras"}
+"""Format by the end of a file's name."""
+
+
+def export_model(
+    run: Run,
+    target: Path,
+    format_name: str | None,
+    *,
+    annotator: int,
+    data_dir: Path,
+    force: bool,
+) -> Path:
+    """Write a run to a file, or to a folder with an example and a model card.
+
+    Parameters
+    ----------
+    run
+        A blended run.
+    target
+        A file whose name ends like one of ``_FORMATS``, or a folder.
+    format_name
+        One of ``export.formats.FORMATS``; None for the format of the file's name.
+    annotator
+        Annotator whose conventions the points follow.
+    data_dir
+        Folder of the data set of the run.
+    force
+        Whether to replace an existing target.
+
+    Raises
+    ------
+    FkdError
+        The format is unknown or does not fit the name, the target exists, or ``export_run`` fails.
+    """
+    by_name = _FORMATS.get(target.suffix.lower())
+    if by_name is None:
+        if format_name is None:
+            raise FkdError(
+                f"the format of {target} is unknown: use a name that ends with "
+                f"{', '.join(_FORMATS)}, or name the format"
+            )
+        return export_run(
+            run, target, format_name, data_dir=data_dir, annotator=annotator, force=force
+        ).path
+    if format_name not in (None, by_name):
+        raise FkdError(f"{target} is a file of format {by_name}, not {format_name}: rename it")
+    if target.exists() and not force:
+        raise FkdError(f"{target} exists: choose another name, or replace it with force=True")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=target.parent) as temporary:
+        folder = Path(temporary, "export")
+        result = export_run(run, folder, by_name, data_dir=data_dir, annotator=annotator)
+        with files.atomic_path(target) as path:
+            result.file.replace(path)
+    return target

@@ -1,0 +1,74 @@
+"""Tests of ``Model.predict_photo`` and ``Model.export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fkd_kaggle as fkd
+from fkd_kaggle.errors import DataError, FkdError
+from fkd_kaggle.photos import prediction
+from fkd_kaggle.photos.detection import Detection
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def detected(monkeypatch: pytest.MonkeyPatch, synthetic: Arrays) -> np.ndarray:
+    """A photo of a synthetic face, which the detector finds at its labelled points."""
+    images, points = synthetic
+    photo = np.kron(images[0], np.ones((3, 3), np.uint8))
+    eyes_nose_mouth = (points[0, [0, 1, 10, 11, 12]] * 3 + 1).astype(float)
+
+    def find(photo: np.ndarray, *_: object, **__: object) -> list[Detection]:
+        return [Detection((0.0, 0.0, 287.0, 287.0), eyes_nose_mouth, 0.9)]
+
+    monkeypatch.setattr(prediction, "detect_faces", find)
+    return np.repeat(photo[:, :, None], 3, 2)
+
+
+def test_photo_gives_faces_in_photo_pixels(
+    model: fkd.Model, detected: np.ndarray, synthetic: Arrays, tmp_path: Path
+) -> None:
+    (face,) = model.predict_photo(detected)
+    assert face.points.shape == (15, 2)
+    assert face.number == 1
+    error = face.points - (synthetic[1][0] * 3 + 1)
+    assert np.sqrt(np.mean(error**2)) < 40
+    path = tmp_path / "face.png"
+    Image.fromarray(detected).save(path)
+    (from_file,) = model.predict_photo(str(path))
+    np.testing.assert_allclose(from_file.points, face.points, atol=1e-3)
+
+
+def test_unreadable_photo_is_one_line(model: fkd.Model, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    with pytest.raises(DataError, match=r"broken\.jpg"):
+        model.predict_photo(tmp_path / "broken.jpg")
+    with pytest.raises(DataError, match="annotator"):
+        model.predict_photo(tmp_path / "broken.jpg", "both")
+
+
+def test_export_writes_one_file(model: fkd.Model, synthetic: Arrays, tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras")
+    target = tmp_path / "models" / "model.keras"
+    assert model.export(target) == target
+    assert [path.name for path in target.parent.iterdir()] == ["model.keras"]
+    loaded = keras.saving.load_model(target, compile=False)
+    points = np.asarray(loaded(synthetic[0][:4]))
+    np.testing.assert_allclose(points, model.predict(synthetic[0][:4]), atol=0.5)
+    with pytest.raises(FkdError, match="exists"):
+        model.export(target)
+
+
+def test_wrong_formats_write_nothing(model: fkd.Model, tmp_path: Path) -> None:
+    with pytest.raises(FkdError, match="unknown: use a name that ends"):
+        model.export(tmp_path / "model")
+    with pytest.raises(FkdError, match="not keras"):
+        model.export(tmp_path / "model.onnx", format="keras")
+    assert list(tmp_path.iterdir()) == []
