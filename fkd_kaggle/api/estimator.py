@@ -20,7 +20,7 @@ from sklearn.utils.validation import (
 from fkd_kaggle.api.estimator_data import fit_images, fit_targets
 from fkd_kaggle.api.model import load
 from fkd_kaggle.api.training import train
-from fkd_kaggle.errors import DataError, RecipeError
+from fkd_kaggle.errors import DataError, RecipeError, RunError
 from fkd_kaggle.runs.packing import pack_run, unpack_run
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
     -----
     Pixel values may be 0 to 255 or 0 to 1; other values are scaled by their range in ``fit``.
     Targets with fewer columns than 30 are scaled to the image by their range and trained as
-    coordinates. All checks of ``check_estimator`` pass.
+    coordinates. All checks of ``check_estimator`` pass. If no network is better than the mean of the
+    targets, ``predict`` warns and returns the mean.
 
     Examples
     --------
@@ -147,6 +148,8 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
         check_consistent_length(rows, targets)
         self._images = fit_images(rows, self.image_shape_)
         self._targets = fit_targets(targets, self.image_shape_)
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+            self._mean = np.nanmean(targets, axis=0)  # NaN for a keypoint without labels
         images, keypoints = self._images.to_faces(rows), self._targets.to_keypoints(targets)
         folder = tempfile.TemporaryDirectory(prefix="fkd-") if self.runs_dir is None else None
         seed = int(check_random_state(self.random_state).randint(_MAX_SEED))
@@ -191,6 +194,10 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
             points = self.model_.predict(images, self._annotator)
         except DataError as error:
             raise ValueError(str(error)) from error
+        except RunError as error:
+            # No network is better than the mean of the targets: predict the mean.
+            warnings.warn(str(error), stacklevel=2)
+            return np.broadcast_to(self._mean, (len(images), *self._mean.shape)).copy()
         return self._targets.from_keypoints(points)
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
