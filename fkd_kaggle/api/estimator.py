@@ -78,8 +78,8 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
     -----
     Pixel values may be 0 to 255 or 0 to 1; other values are scaled by their range in ``fit``.
     Targets with fewer columns than 30 are scaled to the image by their range and trained as
-    coordinates. All checks of ``check_estimator`` pass. If no network is better than the mean of the
-    targets, ``predict`` warns and returns the mean.
+    coordinates. All checks of ``check_estimator`` pass. If no network is better than the mean of
+    the targets, ``predict`` warns and returns the mean.
 
     Examples
     --------
