@@ -12,7 +12,10 @@ from fkd_kaggle.display.console import make_console, print_line
 from fkd_kaggle.errors import FkdError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fkd_kaggle.report.run_data import RunData
+    from fkd_kaggle.runs.folder import Run
 
 RunNames = Annotated[
     list[str] | None,
@@ -68,6 +71,7 @@ def report(
         logger = connect_mlflow(mlflow)
     if output is not None and output.is_dir():
         raise FkdError(f"{output} is a folder: give the name of a file with --output")
+    _blend_if_necessary(found, data_dir)
     if len(found) > 1:
         from fkd_kaggle.report.run import write_comparison_of_runs
 
@@ -84,6 +88,19 @@ def report(
     for run in found if logger else ():
         assert logger is not None
         print_line(console, f"{run.name} is run {logger.log_run(run)} in MLflow")
+
+
+def _blend_if_necessary(runs: Sequence[Run], data_dir: Path) -> None:
+    """Blend the runs that were stopped before they were blended, as ``predict`` does."""
+    from fkd_kaggle.data import dataset
+    from fkd_kaggle.runs.predictions import has_blended_out_of_fold
+
+    for run in runs:
+        run.check_data(dataset.fingerprint(data_dir))
+        if not has_blended_out_of_fold(run):
+            from fkd_kaggle.ensemble.run_blend import blend_run
+
+            blend_run(run, data_dir, status=run.status)
 
 
 def _sentences(data: RunData) -> list[str]:

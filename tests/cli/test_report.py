@@ -22,6 +22,16 @@ def test_a_page_is_written_again(fkd: Command, report_data: Path, tmp_path: Path
     assert (tmp_path / "page.html").exists()
 
 
+def test_a_run_without_a_blend_is_blended_first(
+    fkd: Command, report_data: Path, tmp_path: Path
+) -> None:
+    run = make_run(report_data, tmp_path / "runs", "one", noise=1.0)
+    (run.path / "out_of_fold.npz").unlink()
+    result = fkd("report", "one", "--data-dir", report_data, "--runs-dir", tmp_path / "runs")
+    assert result.code == 0, result.all
+    assert (run.path / "out_of_fold.npz").exists()
+
+
 def test_two_runs_are_compared_in_a_sentence(
     fkd: Command, report_data: Path, tmp_path: Path
 ) -> None:
