@@ -155,7 +155,8 @@ def test_a_kernel_leaves_its_run_and_a_submission_and_nothing_else(
     assert run.status == "finished"
     assert run.plan == job.plan
     assert np.isfinite(whole.locations()).all()
-    assert not (run.path / "curves.png").exists(), "written where the run is collected"
+    assert (run.path / "curves.png").exists()
+    assert not (run.path / "report.html").exists(), "written where the run is collected"
     for member in job.members:
         assert (run.member_folder(member.name) / "best.weights.h5").exists()
     rows = (data / "SampleSubmission.csv").read_text().count("\n") - 1
