@@ -32,6 +32,8 @@ def predict_run(
     faces: Faces,
     annotators: np.ndarray,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    reblend: bool = True,
 ) -> np.ndarray:
     """Predict faces with all usable members of a run; blend the run first if necessary.
 
@@ -47,6 +49,8 @@ def predict_run(
         (N,) uint8, the annotator whose conventions the predictions follow, from the lookup table.
     on_progress
         Called with the number of members done and the number of members.
+    reblend
+        Whether to blend a run again whose blend lacks usable members, which loads their networks.
 
     Returns
     -------
@@ -60,7 +64,7 @@ def predict_run(
     """
     run.check_data(dataset.fingerprint(data_dir))
     members = usable_members(run)
-    if not is_blend_current(run):
+    if not has_blend(run) or (reblend and not is_blend_current(run)):
         blend_run(run, data_dir, status=run.status)
     blend = load_run_blend(run, members)
     used = [member for member in members if member.name in blend.members]

@@ -270,7 +270,10 @@ def _write_submission(run: Run, data_dir: Path, target: Path) -> None:
     from fkd_kaggle.ensemble import prediction
 
     test, lookup = dataset.read_test_and_lookup(data_dir)
-    predictions = prediction.predict_run(run, data_dir, test, lookup.annotators(test.ids))
+    # After the time limit, members that were not finished are left out, as in the blend.
+    predictions = prediction.predict_run(
+        run, data_dir, test, lookup.annotators(test.ids), reblend=run.status != "time limit"
+    )
     built = submission.build_submission(predictions, test.ids, lookup)
     submission.validate_submission(built, lookup)
     text = submission.submission_text(built.row_ids.tolist(), built.locations.tolist())
