@@ -1,0 +1,134 @@
+"""Tests of videos: times, rotation, sound, damaged files, Ctrl-C."""
+
+from __future__ import annotations
+
+import csv
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from fkd_kaggle.errors import DataError
+from fkd_kaggle.photos.found_faces import PhotoFace
+from fkd_kaggle.photos.tracking import FaceTracker
+from fkd_kaggle.photos.video import VideoResult, annotate_video
+
+av = pytest.importorskip("av")
+
+WIDTH, HEIGHT = 64, 48
+
+
+class WhiteTracker:
+    """Finds a face, the white square, in each frame that has one."""
+
+    model = SimpleNamespace(point_names=("centre",))
+
+    def __init__(self, interrupt_after: int = 10**9) -> None:
+        self.times: list[float] = []
+        self.shapes: set[tuple[int, ...]] = set()
+        self.interrupt_after = interrupt_after
+
+    def track(self, frame: np.ndarray, time: float) -> list[PhotoFace]:
+        if len(self.times) == self.interrupt_after:
+            raise KeyboardInterrupt
+        self.times.append(time)
+        self.shapes.add(frame.shape)
+        y, x = np.nonzero(frame.mean(-1) > 180)
+        if not len(x):
+            return []
+        centre = np.array([[x.mean(), y.mean()]])
+        box = (float(x.min()), float(y.min()), float(np.ptp(x)), float(np.ptp(y)))
+        return [PhotoFace(1, box, centre, 1.0, float("nan"))]
+
+
+def write_video(path: Path, milliseconds: list[int], *, sound: bool = False) -> None:
+    """Write a video with a white square that moves right, frames at the given times."""
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=25, options={"g": "5", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        audio = target.add_stream("aac", rate=44100) if sound else None
+        for number, time in enumerate(milliseconds):
+            pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+            left = 4 + number % 40
+            pixels[10:26, left : left + 16] = 255
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+        if audio is not None:
+            samples = np.zeros((1, 1024), np.float32)
+            for start in range(0, 44100, 1024):
+                sound_frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+                sound_frame.sample_rate, sound_frame.pts = 44100, start
+                target.mux(audio.encode(sound_frame))
+            target.mux(audio.encode(None))
+
+
+def annotate(tracker: WhiteTracker, path: Path, **options: Any) -> VideoResult:
+    """Annotate a video; the table lies beside it."""
+    return annotate_video(path, cast(FaceTracker, tracker), path.with_suffix(".csv"), **options)
+
+
+def test_each_frame_has_a_row_with_the_time_of_the_file(tmp_path: Path) -> None:
+    times = [0, 40, 60, 200, 210, 400]
+    write_video(tmp_path / "a.mp4", times, sound=True)
+    result = annotate(WhiteTracker(), tmp_path / "a.mp4", drawn=tmp_path / "drawn.mp4")
+    assert (result.frames, result.with_face, result.faces, result.complete) == (6, 6, 1, True)
+    rows = list(csv.DictReader((tmp_path / "a.csv").open()))
+    assert [round(1000 * float(row["seconds"])) for row in rows] == times
+    assert [int(row["frame"]) for row in rows] == list(range(6))
+    xs = [float(row["centre_x"]) for row in rows]
+    np.testing.assert_allclose(np.diff(xs), 1, atol=0.3)
+    with av.open(str(tmp_path / "drawn.mp4")) as drawn:
+        assert sorted(stream.type for stream in drawn.streams) == ["audio", "video"]
+        frames = list(drawn.decode(video=0))
+    assert [round(1000 * frame.time) for frame in frames] == times
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.mp4", "drawn.mp4"]
+
+
+def test_a_truncated_video_keeps_the_frames_before(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mkv", list(range(0, 8000, 40)))
+    whole = (tmp_path / "a.mkv").read_bytes()
+    (tmp_path / "b.mkv").write_bytes(whole[: len(whole) // 2])
+    result = annotate(WhiteTracker(), tmp_path / "b.mkv")
+    assert 20 < result.frames < 180
+    assert not result.complete
+    assert "of 200 frames" in result.reason or "damaged" in result.reason
+    rows = (tmp_path / "b.csv").read_text().splitlines()
+    assert len(rows) == result.frames + 1
+
+
+def test_ctrl_c_keeps_the_finished_frames(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", list(range(0, 800, 40)))
+    result = annotate(WhiteTracker(7), tmp_path / "a.mp4", drawn=tmp_path / "drawn.mp4")
+    assert (result.frames, result.interrupted) == (7, True)
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 8
+    with av.open(str(tmp_path / "drawn.mp4")) as drawn:
+        assert len(list(drawn.decode(video=0))) == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "not a video"), (b"text", "not a video"), (None, "only sound")]
+)
+def test_what_is_not_a_video_is_one_line_and_nothing_is_written(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    path = tmp_path / "a.mp4"
+    if content is None:
+        with av.open(str(path), "w") as target:
+            stream = target.add_stream("aac", rate=44100)
+            samples = np.zeros((1, 1024), np.float32)
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            frame.sample_rate = 44100
+            target.mux(stream.encode(frame))
+            target.mux(stream.encode(None))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=reason) as error:
+        annotate(WhiteTracker(), path, drawn=tmp_path / "drawn.mp4")
+    assert "\n" not in str(error.value)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.mp4"]
