@@ -10,6 +10,10 @@ import numpy as np
 from fkd_kaggle.ensemble import member_weights
 from fkd_kaggle.ensemble.blend import FittedBlend, total_error
 
+SMALLEST_SHARE = 0.4
+"""An expected score below this share of the cross-validated RMSE is not valid: averaging cannot
+gain more, and the members' errors were measured on too few faces."""
+
 MIN_FACES = 30
 """Smallest number of held-out faces for an expected score."""
 
@@ -33,13 +37,16 @@ def expected_rmse(fitted: FittedBlend, query_counts: np.ndarray) -> float | None
     Returns
     -------
     float or None
-        Pixels; None if no queried keypoint has labels.
+        Pixels; None if no queried keypoint has labels, or if the members differ more from each
+        other than their errors allow.
     """
     squares = member_weights.estimate_errors(
         fitted.blend.all_weights(), fitted.errors, fitted.differences
     )
     total = total_error(squares, query_counts)
-    return None if total is None else float(np.sqrt(max(total + fitted.gain, 0.0)))
+    if total is None or total + fitted.gain <= 0:
+        return None
+    return float(np.sqrt(total + fitted.gain))
 
 
 def why_unknown(fitted: FittedBlend, *, split: str, has_test_faces: bool, has_score: bool) -> str:

@@ -89,6 +89,8 @@ def fill_errors(errors: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 def estimate_errors(weights: np.ndarray, errors: np.ndarray, differences: np.ndarray) -> np.ndarray:
     """Return (2, 15) float64 estimated mean squared errors of a weighted average; NaN if unknown.
 
+    With few faces the estimate can be negative.
+
     Parameters
     ----------
     weights
@@ -106,7 +108,7 @@ def estimate_errors(weights: np.ndarray, errors: np.ndarray, differences: np.nda
     single = (share * np.where(used, by_point, 0.0)).sum(-1)
     pairs = np.where(used[..., :, None] & used[..., None, :], np.nan_to_num(differences), 0.0)
     gain = 0.5 * np.einsum("apm,apmn,apn->ap", share, pairs, share)
-    return np.where(total > 0, np.maximum(single - gain, 0.0), np.nan)
+    return np.where(total > 0, single - gain, np.nan)
 
 
 def fit_member_weights(

@@ -23,7 +23,7 @@ from fkd_kaggle.ensemble.blend import (
     member_errors,
     total_error,
 )
-from fkd_kaggle.ensemble.expected_score import expected_rmse, why_unknown
+from fkd_kaggle.ensemble.expected_score import SMALLEST_SHARE, expected_rmse, why_unknown
 from fkd_kaggle.ensemble.member_errors import HeldOutPredictions, stack_by_recipe
 from fkd_kaggle.ensemble.member_predictions import predict_with_members, usable_members
 from fkd_kaggle.ensemble.reference import mean_face, predict_mean_face
@@ -115,13 +115,17 @@ def blend_run(
         has_test_faces=test is not None,
         has_score=scores.combined is not None,
     )
+    expected = None if reason else expected_rmse(fitted, query_counts)
+    is_valid = expected is not None and expected >= SMALLEST_SHARE * (scores.combined or 0.0)
+    if not reason and not is_valid:
+        expected, reason = None, "the networks differ more than their errors explain"
     scores = replace(
         scores,
         by_member=_scores_by_recipe(by_recipe, training, query_counts),
         published_metrics=published_metrics.collect_published_metrics(
             run, members, by_recipe, training.keypoints
         ),
-        expected=None if reason else expected_rmse(fitted, query_counts),
+        expected=expected,
         expected_unknown=reason,
     )
     run.update(status=status, scores=scores)

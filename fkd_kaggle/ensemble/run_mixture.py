@@ -156,4 +156,6 @@ def _expected(
     )
     differences = member_weights.mean_differences(predictions, test_annotators)
     total = total_error(member_weights.estimate_errors(weights, filled, differences), queries)
-    return (None, "no keypoint has labels") if total is None else (float(np.sqrt(total)), "")
+    if total is None or total <= 0:
+        return None, "the runs differ more than their errors explain"
+    return float(np.sqrt(total)), ""

@@ -24,7 +24,7 @@ from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs.corrections import load_run_corrections
 from fkd_kaggle.runs.folder import Run, load_folds
-from fkd_kaggle.runs.members import member_progress
+from fkd_kaggle.runs.members import member_progress, weights_path
 from fkd_kaggle.runs.predictions import (
     load_reference_predictions,
     store_out_of_fold,
@@ -33,6 +33,7 @@ from fkd_kaggle.runs.predictions import (
 from fkd_kaggle.training import preprocessing, published_metrics
 from fkd_kaggle.training.events import MemberEnded, OnEvent
 from fkd_kaggle.training.inference import flip_disagreement, predict_keypoints
+from fkd_kaggle.training.weight_files import compact_weights
 
 if TYPE_CHECKING:
     import keras
@@ -163,6 +164,7 @@ def train_member(
 
     # The trainer imports Keras, which takes seconds; commands that do not train skip the import.
     from fkd_kaggle.training import trainer
+    from fkd_kaggle.training.network import load_weights
 
     network, progress = trainer.fit_member(
         member,
@@ -177,6 +179,11 @@ def train_member(
         on_event=on_event,
         callbacks=_tensorboard_callbacks(run, member) if tensorboard else [],
     )
+    if progress.stopped:
+        folder = run.member_folder(member.name)
+        # Before the predictions are stored, so that the stored weights give the same ones.
+        compact_weights(weights_path(folder))
+        load_weights(network, folder)
     predictions = _store_predictions(run, member, network, held_out, prepared.copies, data.test)
     duration = time.monotonic() - started
     rmse = _score(predictions, held_out, data.query_counts)
