@@ -17,6 +17,7 @@ from conftest import make_faces
 from keras import ops
 
 from fkd_kaggle.data.faces import Faces
+from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.nn import backend, warp
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.recipes.schema import Augmentation, Recipe
@@ -85,6 +86,38 @@ def test_training_reduces_the_loss_and_writes_all_files(tmp_path: Path) -> None:
         predict_points(network, faces.images, order),
         atol=1e-4,
     )
+
+
+REGION = Recipe(
+    "eyes", architecture="region", options={"filters": [4], "dense": 4}, epochs=4, batch_size=8
+)
+
+
+def test_a_member_that_diverges_at_once_is_refused(tmp_path: Path) -> None:
+    faces = make_faces(16, seed=0)
+    faces = Faces(faces.images, faces.keypoints * 1e38, faces.ids)  # squares are infinite
+    with pytest.raises(RecipeError, match="diverged in epoch 1"):
+        train(replace(REGION, learning_rate=900.0), tmp_path, faces)
+    assert not (tmp_path / "checkpoint.npz").exists()
+    assert not (tmp_path / "best.weights.h5").exists()
+
+
+def test_a_member_that_diverges_later_keeps_its_best_weights(tmp_path: Path) -> None:
+    scores = iter([2.0, float("nan")])
+    recipe = replace(REGION, schedule="plateau")
+    _, progress = train(recipe, tmp_path, make_faces(16, seed=0), score=lambda _: next(scores))
+    assert (progress.stopped, progress.epoch, progress.best_rmse) == ("diverged", 1, 2.0)
+
+
+def test_held_out_faces_without_labels_have_no_score(tmp_path: Path) -> None:
+    faces = make_faces(16, seed=0)
+    unlabelled = Faces(faces.images, np.full_like(faces.keypoints, np.nan), faces.ids)
+    member = Member("eyes-f0", REGION, fold=0, seed=1, share=1.0)
+    _, progress = trainer.fit_member(
+        member, tmp_path, faces, unlabelled, lambda _: float("nan"), on_event=ignore_events
+    )
+    assert (progress.stopped, progress.epoch, progress.best_rmse) == ("finished", 4, None)
+    assert (tmp_path / "best.weights.h5").exists()
 
 
 @pytest.mark.usefixtures("simulated_gpu")
