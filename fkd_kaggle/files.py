@@ -130,19 +130,28 @@ def reserve_space(path: Path, size: int) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write ``text`` to ``target`` atomically, in UTF-8 and without changing its newlines."""
+    """Write ``text`` to ``target`` atomically, in UTF-8 and without changing its newlines.
+
+    Bytes of file names that are not UTF-8 are written as they are.
+    """
     with atomic_path(target) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def write_json(target: Path, value: Any) -> None:
     """Write a JSON value to ``target`` atomically, indented by two spaces."""
-    write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        text = json.dumps(value, indent=2)  # JSON must be UTF-8, but has escapes for other text
+    write_text(target, text + "\n")
 
 
 def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file with a header row to ``target`` atomically; None becomes an empty cell."""
-    with atomic_path(target) as path, path.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_path(target) as path,
+        path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
         writer = csv.writer(stream)
         writer.writerow(columns)
         writer.writerows(rows)

@@ -203,7 +203,7 @@ def _exit_code(end: SystemExit) -> int:
 
 def _print_error(error: BaseException) -> int:
     """Print one line about an exception and return the exit code."""
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | typer.Abort):  # Abort: Ctrl-C or Ctrl-D at a question
         return INTERRUPTED
     if type(error).__name__ == "NoArgsIsHelpError":  # Typer's: a command group without a command
         typer.echo(error.ctx.get_help(), err=True)  # type: ignore[attr-defined]

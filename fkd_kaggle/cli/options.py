@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fkd_kaggle.errors import FkdError
+from fkd_kaggle.formatting import one_line
 from fkd_kaggle.recipes.durations import parse_duration as parse_duration
 
 if TYPE_CHECKING:
@@ -332,7 +333,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not (sys.stdin is not None and sys.stdin.isatty()):
         raise FkdError(f"{question} There is no terminal to ask on: add --yes")
-    if not typer.confirm(question):
+    if not typer.confirm(one_line(question)):
         raise FkdError("nothing was done")
 
 

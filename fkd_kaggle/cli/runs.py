@@ -12,6 +12,7 @@ from fkd_kaggle.cli import options
 from fkd_kaggle.cli.options import Csv, Yes, print_table
 from fkd_kaggle.display.console import make_console, print_line
 from fkd_kaggle.errors import FkdError
+from fkd_kaggle.formatting import escape_text
 
 if TYPE_CHECKING:
     from fkd_kaggle.recipes.schema import Ensemble, Recipe
@@ -101,7 +102,7 @@ def recipes(
             document = json_output.recipes_document([loading.load_recipe(name)])
             typer.echo(json_output.to_json(document))
             return
-        typer.echo(annotate(loading.recipe_text(name)), nl=False)
+        typer.echo(escape_text(annotate(loading.recipe_text(name))), nl=False)
         return
     items = [loading.load_recipe(name) for name in loading.recipe_names()]
     if json:

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from fkd_kaggle import files, user_code
 from fkd_kaggle.ensemble.shards import merge_shards
-from fkd_kaggle.errors import FkdError
+from fkd_kaggle.errors import FkdError, redact
+from fkd_kaggle.formatting import one_line
 from fkd_kaggle.kernel import environment
 from fkd_kaggle.kernel.job import KernelTask, training_time
 from fkd_kaggle.runs.machine import Machine, write_machine
@@ -209,7 +210,7 @@ class KernelRun:
     ) -> bool:
         """Print an error of this package as one line; other exceptions keep their traceback."""
         if isinstance(error, FkdError):
-            print(f"error: {error}", file=sys.stderr, flush=True)
+            print(one_line(redact(f"error: {error}")), file=sys.stderr, flush=True)
             self.exit_code = error.exit_code
         elif isinstance(error, KeyboardInterrupt):
             print("interrupted", file=sys.stderr, flush=True)

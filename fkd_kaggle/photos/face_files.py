@@ -80,7 +80,7 @@ def write_faces_json(
         "skipped": dict(skipped),
     }
     if target == STANDARD_OUTPUT:
-        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(value, indent=2) + "\n")
     else:
         files.write_json(target, value)
 

@@ -93,8 +93,8 @@ def _explain_http_error(error: HTTPException) -> flask.Response:
 
 def _explain_exception(error: Exception) -> flask.Response:
     """Return the response for an unforeseen exception, and print one line about it."""
-    line = one_line(redact(f"{type(error).__name__}: {error}"), 300)
-    print(f"practice Kaggle: {flask.request.path}: {line}", file=sys.stderr)
+    line = f"practice Kaggle: {flask.request.path}: {type(error).__name__}: {error}"
+    print(one_line(redact(line), 300), file=sys.stderr)
     return ErrorResponse(500, "Internal server error").response()
 
 

@@ -189,3 +189,9 @@ def test_log_records_of_libraries_are_redacted(
     result = fkd("runs")
     assert "Retrying after https://host/upload" in result.err
     assert TOKEN not in result.all
+
+
+def test_control_characters_of_a_recipe_file_do_not_reach_the_terminal(fkd: Command) -> None:
+    Path("evil.toml").write_text('description = "x"\n# \x1b]0;title\x07\n')
+    result = fkd("recipes", "evil.toml")
+    assert "\x1b" not in result.all

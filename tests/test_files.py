@@ -1,0 +1,39 @@
+"""Atomic writes with unusual names and contents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fkd_kaggle import files
+from fkd_kaggle.errors import FkdError
+
+
+def test_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(FkdError, match=r"File name too long: choose a shorter name$") as caught:
+        files.write_text(tmp_path / ("a.b" * 100 + ".toml"), "x")
+    assert ".tmp-" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_name_with_many_dots_is_written(tmp_path: Path) -> None:
+    target = tmp_path / ("x." * 110 + "toml")
+    files.write_text(target, "x")
+    assert target.read_text() == "x"
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_file_in_place_of_a_folder_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FkdError, match=r"a file lies where|a file may lie where"):
+        files.write_text(tmp_path / name / "x.txt", "x")
+
+
+def test_names_that_are_not_utf_8_are_written(tmp_path: Path) -> None:
+    name = b"photo-\xff.jpg".decode("utf-8", "surrogateescape")
+    files.write_json(tmp_path / "a.json", {"name": name})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"name": name}
+    files.write_csv(tmp_path / "a.csv", ["name"], [[name]])
+    assert b"photo-\xff.jpg" in (tmp_path / "a.csv").read_bytes()
