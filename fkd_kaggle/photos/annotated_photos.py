@@ -97,12 +97,22 @@ def place_faces(annotated: AnnotatedPhoto, photo: Photo, mean_face: MeanFace) ->
         if photo.orientation == _MIRRORED:  # a mirrored face has the same shape
             chosen = _nearer_to_detections(options, photo)
     adjustment = _adjustment(annotated.size, photo, frames[chosen])
+    if frames == ["stored"]:
+        faces = _scaled(annotated.faces, annotated.size, photo.stored_size)
+        turned = _distance_from_mean(options[0], mean_face)
+        if _distance_from_mean(faces, mean_face) < _CLEARLY_BETTER * turned:
+            # A wrong EXIF orientation: the photo is upright as it is stored.
+            return PlacedPhoto(photo.stored_pixels(), faces, "its EXIF orientation is wrong")
     return PlacedPhoto(photo.pixels, options[chosen], adjustment)
 
 
 def _repeated(path: Path, numbers: list[int], photos: Sequence[AnnotatedPhoto]) -> dict[int, str]:
     """Return why entries of the same photo are not used; the first usable one is not returned."""
     sizes = read_sizes(path)
+    # Faces outside of the photo are reported when they are placed.
+    numbers = [number for number in numbers if not _is_outside(photos[number], sizes)]
+    if len(numbers) < 2:
+        return {}
     fitting = [number for number in numbers if photos[number].size in sizes] or numbers
     first, *others = fitting
     reasons = {
@@ -115,6 +125,14 @@ def _repeated(path: Path, numbers: list[int], photos: Sequence[AnnotatedPhoto]) 
         unclear = f"is annotated {len(fitting)} times with different faces"
         reasons |= dict.fromkeys(fitting, f"{unclear}: not clear which belong to the photo here")
     return reasons
+
+
+def _is_outside(photo: AnnotatedPhoto, sizes: Sequence[Size]) -> bool:
+    """Say whether all faces of an entry without a size lie outside of the photo."""
+    if photo.size is not None or not sizes:
+        return False
+    centres = np.array([points.mean(0) for points in photo.faces])
+    return bool(((centres < 0) | (centres > max(map(max, sizes)))).any(1).all())
 
 
 def _covers(faces: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> bool:
@@ -156,12 +174,19 @@ def _in_frame(
 ) -> tuple[np.ndarray, ...]:
     """Return the faces, (15, 2) each, in pixels of the upright photo."""
     present = photo.size if frame == "upright" else photo.stored_size
+    scaled = _scaled(faces, size, present)
+    if frame == "upright":
+        return scaled
+    return tuple(turn_upright(points, present, photo.orientation) for points in scaled)
+
+
+def _scaled(
+    faces: Sequence[np.ndarray], size: Size | None, present: Size
+) -> tuple[np.ndarray, ...]:
+    """Return faces, (15, 2) each, of a photo with one size in pixels of the present size."""
     # The centre of the top left pixel is (0, 0).
     factor = np.array(present) / (size or present)
-    scaled = [(points + 0.5) * factor - 0.5 for points in faces]
-    if frame == "upright":
-        return tuple(scaled)
-    return tuple(turn_upright(points, present, photo.orientation) for points in scaled)
+    return tuple((points + 0.5) * factor - 0.5 for points in faces)
 
 
 def _distance_from_mean(faces: Sequence[np.ndarray], mean_face: MeanFace) -> float:

@@ -69,6 +69,13 @@ class Photo:
         """Return width and height of the photo as stored, in pixels."""
         return self.size if self.orientation < 5 else self.size[::-1]
 
+    def stored_pixels(self) -> np.ndarray:
+        """Return (H, W, 3) uint8 RGB as stored, without the turn of the EXIF orientation."""
+        if self.orientation == 1:
+            return self.pixels
+        inverse = {6: 8, 8: 6}.get(self.orientation, self.orientation)
+        return np.asarray(Image.fromarray(self.pixels).transpose(_TRANSPOSITIONS[inverse]))
+
 
 def read_photo(path: Path) -> np.ndarray:
     """Read an image file as 8-bit RGB, turned as its EXIF orientation says.

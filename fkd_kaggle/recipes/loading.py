@@ -106,7 +106,10 @@ def to_toml(recipe: Recipe) -> str:
 
 def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
     """Return the recipe of which ``values`` are ``asdict``, also as version 0.1.0 wrote them."""
-    values = renamed.recipe_to_new(values)
+    values = dict(renamed.recipe_to_new(values))
+    if isinstance(values.get("learning_rate"), int):
+        # Keras takes no whole number here. Other keys stay as they are, as digests depend on them.
+        values["learning_rate"] = float(values["learning_rate"])
     augmentation = Augmentation(**values.get("augmentation", {}))
     copies = tuple(OfflineCopy(**copy) for copy in values.get("offline_augmentation", ()))
     return Recipe(**{**values, "augmentation": augmentation, "offline_augmentation": copies})

@@ -139,3 +139,28 @@ def test_a_photo_that_is_annotated_twice_is_used_once(tmp_path: Path) -> None:
     skipped, kept = match_files(folder, [other_size, entry])
     assert kept == tmp_path / "a.png"
     assert "the other time at the photo's size 150×130" in str(skipped)
+
+
+def test_a_wrong_exif_orientation_is_told_by_the_face(tmp_path: Path, mean_face: MeanFace) -> None:
+    image, points = make_photo(150, 130)
+    path = save(tmp_path / "a.png", image, 6)  # stored upright
+    entry = AnnotatedPhoto("a", (150, 130), (points,))
+    placed = place_faces(entry, load_photo(path), mean_face)
+    np.testing.assert_array_equal(placed.pixels, np.asarray(image))
+    np.testing.assert_allclose(placed.faces[0], points)
+    assert "EXIF orientation is wrong" in placed.adjustment
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_stored_pixels_are_those_of_the_file(tmp_path: Path, orientation: int) -> None:
+    image, _ = make_photo(150, 130)
+    stored = STORE[orientation](image)
+    path = save(tmp_path / "a.png", stored, orientation)
+    np.testing.assert_array_equal(load_photo(path).stored_pixels(), np.asarray(stored))
+
+
+def test_an_entry_with_faces_outside_does_not_hide_another_entry(tmp_path: Path) -> None:
+    image, points = make_photo(150, 130)
+    path = save(tmp_path / "a.png", image)
+    entries = [AnnotatedPhoto("a.png", None, (points + shift,)) for shift in (0, 900)]
+    assert match_files(scan_folder(tmp_path), entries) == [path, path]

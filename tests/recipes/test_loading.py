@@ -272,3 +272,9 @@ def test_a_long_name_is_shortened() -> None:
     recipe = loading.load_recipe("deep15:description='" + "long " * 100 + "'")
     assert isinstance(recipe, Recipe)
     assert len(recipe.name) < 150
+
+
+def test_a_whole_number_is_a_learning_rate() -> None:
+    recipe = loading.load_recipe("heatmap:learning_rate=1")
+    assert isinstance(recipe, Recipe)
+    assert isinstance(recipe.learning_rate, float)
