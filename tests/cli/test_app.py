@@ -47,7 +47,7 @@ def test_unforeseen_exception_is_one_line_and_a_crash_report(
     fkd: Command, crash_dir: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     raise_from_runs(monkeypatch, error)
-    result = fkd("runs")
+    result = fkd("runs", "--json")
     assert result.code == 1
     assert result.err.count("\n") == 1
     assert result.err.startswith("error: ")
@@ -68,7 +68,7 @@ def test_debug_prints_the_traceback(
 ) -> None:
     raise_from_runs(monkeypatch, RuntimeError("some reason"))
     monkeypatch.setenv("FKD_DEBUG", "")  # restored after the test
-    result = fkd("runs", "--debug")
+    result = fkd("runs", "--json", "--debug")
     assert result.code == 1
     assert "Traceback (most recent call last)" in result.err
     assert result.err.splitlines()[-1].startswith("error: unexpected RuntimeError: some reason")
@@ -81,7 +81,7 @@ def test_crash_report_is_written_elsewhere_if_its_folder_is_read_only(
     monkeypatch.setenv("FKD_CRASH_DIR", str(tmp_path / "file" / "x"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     raise_from_runs(monkeypatch, RuntimeError("some reason"))
-    assert fkd("runs").code == 1
+    assert fkd("runs", "--json").code == 1
     assert len(list((tmp_path / "state" / "fkd-kaggle").iterdir())) == 1
 
 
@@ -90,7 +90,7 @@ def test_secret_of_the_environment_is_redacted_even_if_it_looks_like_a_word(
 ) -> None:
     monkeypatch.setenv("KAGGLE_KEY", "horse battery\nstaple")
     raise_from_runs(monkeypatch, RuntimeError("refused: b'horse battery\\nstaple', battery"))
-    result = fkd("runs")
+    result = fkd("runs", "--json")
     (report,) = crash_dir.iterdir()
     for text in (result.err, report.read_text()):
         assert "battery" not in text
@@ -114,7 +114,7 @@ def test_wrong_arguments_are_one_line(fkd: Command, arguments: list[str], words:
 
 def test_ctrl_c_gives_130(fkd: Command, crash_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raise_from_runs(monkeypatch, KeyboardInterrupt())
-    result = fkd("runs")
+    result = fkd("runs", "--json")
     assert (result.code, result.err) == (130, "interrupted\n")
     assert not crash_dir.exists()
 
@@ -186,7 +186,7 @@ def test_log_records_of_libraries_are_redacted(
         return []
 
     monkeypatch.setattr(folder, "list_runs", log)
-    result = fkd("runs")
+    result = fkd("runs", "--json")
     assert "Retrying after https://host/upload" in result.err
     assert TOKEN not in result.all
 
