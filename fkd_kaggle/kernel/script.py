@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import lzma
 import re
 import textwrap
@@ -50,6 +51,7 @@ def make_script(template: str, task: KernelTask) -> str:
     return re.sub(pattern, lambda match: filled[match[0]], template)
 
 
+@functools.cache  # compressing takes a second, and a job can have many kernels
 def encode_package() -> str:
     """Return the package's source code: an LZMA-compressed zip as base64, in short lines."""
     return base64.encodebytes(lzma.compress(pack_package(), preset=9)).decode("ascii")

@@ -89,7 +89,7 @@ if SHARD is None:
     print(*pathlib.Path("../input").rglob("shard-*"))
     exec({TRAINS!r})
 else:
-    time.sleep(0.8)
+    time.sleep(4)
     pathlib.Path(f"shard-{{SHARD}}").touch()
 """
 
