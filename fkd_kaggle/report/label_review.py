@@ -25,6 +25,10 @@ DUPLICATES: Final = 6
 _SIMILAR: Final = 0.8
 """Similarity above which another face of the group is shown."""
 
+_LARGE_DISAGREEMENT: Final = 3.0
+"""Flip disagreement in pixels above which predictions are often wrong by ten pixels; the limit of
+the crop search (``training.crop_search``)."""
+
 _UNUSUAL: Final = 3.0
 """Standard deviations above which a label does not fit."""
 
@@ -44,6 +48,8 @@ class LabelEvidence:
     """(N, 15) standard deviations of the label from the prediction; NaN where unknown."""
     predictions: np.ndarray
     """(N, 15, 2) pixels, out of fold; NaN where unknown."""
+    unreliable: np.ndarray
+    """(N,) bool, whether the prediction is no evidence: the flip disagreement is large."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,9 @@ class ReviewedLabel:
     """``WRONG_LABEL``, ``WRONG_MODEL`` or ``UNDECIDED``."""
 
 
-def weigh_labels(training: Faces, predictions: np.ndarray) -> LabelEvidence:
+def weigh_labels(
+    training: Faces, predictions: np.ndarray, disagreement: np.ndarray | None = None
+) -> LabelEvidence:
     """Return the evidence about the labels of faces.
 
     Parameters
@@ -70,10 +78,13 @@ def weigh_labels(training: Faces, predictions: np.ndarray) -> LabelEvidence:
         N faces with their labels.
     predictions
         (N, 15, 2) pixels, out of fold; NaN where missing.
+    disagreement
+        (N,) flip disagreement in pixels, NaN where unknown; None if unknown for all.
     """
     expected, shape = outliers.expected_labels(training.keypoints, training.annotators)
     model = outliers.prediction_deviations(training.keypoints, training.annotators, predictions)
-    return LabelEvidence(expected, shape, model, predictions)
+    known = np.zeros(len(model)) if disagreement is None else np.nan_to_num(disagreement)
+    return LabelEvidence(expected, shape, model, predictions, known > _LARGE_DISAGREEMENT)
 
 
 def list_suspicious_labels(training: Faces, evidence: LabelEvidence) -> list[ReviewedLabel]:
@@ -167,7 +178,9 @@ def near_duplicates(
 def _verdict(label: np.ndarray, evidence: LabelEvidence, row: int, point: int) -> str:
     """Return what is probably wrong: the label, the model, or undecided."""
     shape, model = evidence.shape[row, point], evidence.model[row, point]
-    if not np.isfinite(shape):
+    # A network that does not know a face predicts about the mean face, which the shape model
+    # expects too: both then agree against a right label.
+    if not np.isfinite(shape) or evidence.unreliable[row]:
         return UNDECIDED
     if not np.isfinite(model):
         return WRONG_LABEL if shape > 2 * _UNUSUAL else UNDECIDED

@@ -78,6 +78,10 @@ def test_a_wrong_label_is_the_most_suspicious(report_data: Path) -> None:
     wrong = replace(faces, keypoints=keypoints)
     first = list_suspicious_labels(wrong, weigh_labels(wrong, predictions))[0]
     assert (first.position, first.keypoint, first.verdict) == (row, 10, "label")
+    # The prediction is no evidence for a face that the network does not know.
+    unknown = np.full(len(keypoints), 5.0)
+    first = list_suspicious_labels(wrong, weigh_labels(wrong, predictions, unknown))[0]
+    assert (first.position, first.verdict) == (row, "undecided")
 
 
 def test_errors_of_the_model_are_recognized(report_data: Path) -> None:
