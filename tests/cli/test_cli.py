@@ -222,19 +222,19 @@ def test_submission_without_a_solution_is_reported_as_not_scored(
 ) -> None:
     start_practice(competition_dir, solution=None)
     fkd("fetch")
-    result = fkd("submit", "--file", write_ones_submission())
+    result = fkd("submit", "--file", write_constant_submission())
     assert result.code == 0, result.all
     assert "not scored" in result.out
     assert "submissions left today: 4" in result.out
     assert "not scored" in fkd("submissions").out
 
 
-def write_ones_submission() -> Path:
-    """Write a submission whose values are all 1; return its path."""
+def write_constant_submission() -> Path:
+    """Write a submission whose values are all 40; return its path."""
     sample = Path("data/SampleSubmission.csv").read_text()
-    path = Path("submissions/ones.csv")
+    path = Path("submissions/constant.csv")
     path.parent.mkdir(exist_ok=True)
-    path.write_text(sample.replace(",0\n", ",1\n"))
+    path.write_text(sample.replace(",0\n", ",40\n"))
     return path
 
 
@@ -301,7 +301,7 @@ def test_corrupt_download_is_refused_and_deleted(fkd: Command, practice: Practic
 def test_daily_limit_is_reported(fkd: Command, practice: PracticeKaggle) -> None:
     fkd("fetch")
     practice.faults.add("limit")
-    assert_one_line_error(fkd("submit", "--file", write_ones_submission()), "submissions")
+    assert_one_line_error(fkd("submit", "--file", write_constant_submission()), "submissions")
     assert practice.store.submissions() == []
 
 
