@@ -165,6 +165,8 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
                 seed=seed,
                 precision=self.precision,
                 groups=groups,
+                # Targets with fewer columns leave keypoints without labels.
+                accept_implausible=True,
                 workers=self.workers,
                 runs_dir=folder.name if folder else str(self.runs_dir),
                 verbose=self.verbose,

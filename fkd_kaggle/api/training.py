@@ -41,6 +41,7 @@ def train(
     seed: int | None = None,
     precision: str = "auto",
     groups: ArrayLike | None = None,
+    accept_implausible: bool = False,
     workers: int | None = None,
     name: str | None = None,
     runs_dir: str | Path = "runs",
@@ -71,6 +72,8 @@ def train(
         "auto", "float32", "bfloat16" or "float16".
     groups
         (N,) labels; faces with equal labels stay in one fold. Default: near-duplicate images.
+    accept_implausible
+        Whether to train although some keypoints have no label, or labels are implausible.
     workers
         Number of networks trained at the same time. Default: one for each GPU or core.
     name
@@ -119,7 +122,9 @@ def train(
     runs_dir = Path(runs_dir)
     name = name or run_folder.next_run_name(runs_dir, plan.ensemble.name)
     with _stored_faces(checked, runs_dir, name) as data_dir:
-        run = pipeline.create_run(plan, data_dir, runs_dir, name)
+        run = pipeline.create_run(
+            plan, data_dir, runs_dir, name, accept_implausible=accept_implausible
+        )
     if labels is not None:
         assigned = fold_assignment.assign_folds(
             Faces(checked.images, checked.keypoints, checked.ids),
