@@ -27,7 +27,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "fkd-kaggle submit --file my.csv --dry-run",
         "fkd-kaggle submit --via kernel --recipe winning --shards 4",
     ),
-    "predict": ("fkd-kaggle predict", "fkd-kaggle predict quick-1 --submissions-dir out"),
+    "predict": (
+        "fkd-kaggle predict",
+        "fkd-kaggle predict quick-1 --submissions-dir out",
+        "fkd-kaggle predict quick-1 standard-1",
+    ),
     "submissions": (
         "fkd-kaggle submissions",
         "fkd-kaggle submissions --local --json | jq '.submissions[0].public_score'",
@@ -46,12 +50,16 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "recipes": (
         "fkd-kaggle recipes",
         "fkd-kaggle recipes heatmap > mine.toml",
+        "fkd-kaggle recipes --time 3m",
         "fkd-kaggle recipes --json | jq -r '.recipes[].name'",
     ),
+    "gather": ("fkd-kaggle gather runs/standard-shard-1-of-2 runs/standard-shard-2-of-2",),
     "runs": (
         "fkd-kaggle runs",
         "fkd-kaggle runs --json | jq '.runs[-1].scores.combined'",
     ),
+    "runs delete": ("fkd-kaggle runs delete quick-1 quick-2",),
+    "runs prune": ("fkd-kaggle runs prune", "fkd-kaggle runs prune --keep 3"),
     "runs pack": ("fkd-kaggle runs pack quick-1", "fkd-kaggle runs pack quick-1 -o share/"),
     "runs unpack": (
         "fkd-kaggle runs unpack quick-1.fkdrun.zip",

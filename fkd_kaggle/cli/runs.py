@@ -228,8 +228,6 @@ def delete(
     """Delete runs, comparisons or photo runs, after a confirmation.
 
     A run whose predictions were submitted is deleted only with --submitted.
-
-    Example: fkd-kaggle runs delete quick-1 quick-2
     """
     from fkd_kaggle.runs import overview
 
@@ -252,8 +250,6 @@ def prune(
     """Delete runs without a trained network and, with --keep N, all but the newest N runs.
 
     Runs whose predictions were submitted stay unless --submitted is given.
-
-    Example: fkd-kaggle runs prune --keep 3
     """
     from fkd_kaggle.runs import overview
 
