@@ -18,7 +18,6 @@ import numpy as np
 
 from fkd_kaggle import files
 from fkd_kaggle.data import dataset
-from fkd_kaggle.ensemble import stacking
 from fkd_kaggle.ensemble.prediction import Predictor
 from fkd_kaggle.errors import FkdError, RunError
 from fkd_kaggle.export.check import FILE_NAME, Check, check_export, write_check
@@ -27,7 +26,6 @@ from fkd_kaggle.export.model_card import model_card
 from fkd_kaggle.keypoints import ANNOTATORS, COMPLETE, KEYPOINT_NAMES
 from fkd_kaggle.runs.calibration import load_calibration
 from fkd_kaggle.runs.folder import Run, read_folds
-from fkd_kaggle.runs.predictions import load_blend
 
 _CHECKED_FACES = 128
 
@@ -147,9 +145,7 @@ def _write_model(
     from fkd_kaggle.export.graph import build_graph, exported_members
     from fkd_kaggle.nn import backend
 
-    recipes, arrays = load_blend(predictor.run)
-    stack = stacking.Stack.from_arrays(arrays)
-    graph = build_graph(predictor.networks, predictor.members, recipes, stack, annotator)
+    graph = build_graph(predictor.networks, predictor.members, predictor.blend, annotator)
     graph(images[:1], training=False)  # Keras exports only models that were called.
     try:
         with backend.suppress_stderr():
@@ -159,7 +155,7 @@ def _write_model(
     except Exception as error:
         reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__
         raise FkdError(f"the run cannot be written as {format_.name}: {reason}") from error
-    return len(exported_members(predictor.members, recipes, annotator))
+    return len(exported_members(predictor.members, predictor.blend, annotator))
 
 
 def _example(format_: Format) -> str:

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from fkd_kaggle.ensemble.blend import Blend
 from fkd_kaggle.ensemble.stacking import Correction, Stack
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.export.plain_layers import plain_network
@@ -46,8 +47,7 @@ class LinearMap:
 def build_graph(
     networks: Sequence[keras.Model],
     members: Sequence[Member],
-    recipes: Sequence[str],
-    stack: Stack,
+    blend: Blend,
     annotator: int,
 ) -> keras.Model:
     """Return the model of a run for one annotator, from layers and operations of Keras only.
@@ -58,9 +58,7 @@ def build_graph(
         The trained networks of the members, built with the dtype policy "float32".
     members
         The members.
-    recipes
-        Names of the blended recipes, in the order of the blend's weights.
-    stack
+    blend
         The run's blend.
     annotator
         Annotator whose conventions the predictions follow: 0 complete, 1 partial.
@@ -75,9 +73,9 @@ def build_graph(
     RunError
         The run does not predict all 15 keypoints for the annotator.
     """
-    used = exported_members(members, recipes, annotator)
+    used = exported_members(members, blend, annotator)
     pairs = [pair for pair in zip(networks, members, strict=True) if pair[1] in used]
-    available = _available(recipes, [member for _, member in pairs], annotator)
+    available = _predicted(used)
     if not available.any(0).all():
         raise RunError(
             f"the run predicts only some of the keypoints for the annotator {ANNOTATORS[annotator]}"
@@ -96,30 +94,63 @@ def build_graph(
         values.append(ops.reshape(points, (-1, width * (2 if mirrored else 1))))
         blocks.append(_member_map(network, member.recipe, annotator))
     joined = values[0] if len(values) == 1 else ops.concatenate(values, -1)
-    coordinates = _by_recipe(blocks, [member for _, member in pairs], recipes)
-    result = _blend(joined, coordinates, stack, available, annotator)
+    if blend.member_weights is not None:
+        result = _dense(joined, _by_member_weights(blocks, used, blend, annotator), "blend")
+    else:
+        coordinates = _by_recipe(blocks, used, blend.recipes)
+        by_recipe = _available(blend.recipes, used)
+        result = _blend(joined, coordinates, blend.stack, by_recipe, annotator)
     points = layers.Reshape((NUM_KEYPOINTS, 2), dtype="float32", name="points")(result)
     return keras.Model(images, points, name="face_keypoints")
 
 
-def exported_members(
-    members: Sequence[Member], recipes: Sequence[str], annotator: int
-) -> list[Member]:
+def exported_members(members: Sequence[Member], blend: Blend, annotator: int) -> list[Member]:
     """Return the members whose networks the model of ``build_graph`` contains."""
     return [
         member
         for member in members
-        if member.recipe.rows in ("all", ANNOTATORS[annotator]) and member.recipe.name in recipes
+        if member.recipe.rows in ("all", ANNOTATORS[annotator]) and member.name in blend.members
     ]
 
 
-def _available(recipes: Sequence[str], members: Sequence[Member], annotator: int) -> np.ndarray:
-    """Return (R, 15) bool: the keypoints that each recipe predicts for the annotator."""
-    known = np.zeros((len(recipes), NUM_KEYPOINTS), bool)
-    for member in members:
+def _predicted(members: Sequence[Member]) -> np.ndarray:
+    """Return (M, 15) bool: the keypoints that each member predicts."""
+    known = np.zeros((len(members), NUM_KEYPOINTS), bool)
+    for index, member in enumerate(members):
         for points in member.recipe.outputs():
-            known[recipes.index(member.recipe.name), list(points)] = True
+            known[index, list(points)] = True
     return known
+
+
+def _available(recipes: Sequence[str], members: Sequence[Member]) -> np.ndarray:
+    """Return (R, 15) bool: the keypoints that each recipe predicts."""
+    known = np.zeros((len(recipes), NUM_KEYPOINTS), bool)
+    for member, predicted in zip(members, _predicted(members), strict=True):
+        known[recipes.index(member.recipe.name)] |= predicted
+    return known
+
+
+def _by_member_weights(
+    blocks: Sequence[LinearMap], members: Sequence[Member], blend: Blend, annotator: int
+) -> LinearMap:
+    """Return the map from all outputs to the 30 coordinates, with one weight for each member.
+
+    The mean face has a weight too. As in ``blending.apply_weights``, the weights of members
+    without a prediction are distributed to the others.
+    """
+    assert blend.member_weights is not None
+    rows = [*(blend.members.index(member.name) for member in members), -1]
+    mean_face = blend.mean_face[annotator]  # NaN for keypoints that the annotator never labels
+    available = np.vstack([_predicted(members), np.isfinite(mean_face[:, 0])])
+    weights = blend.member_weights[annotator].T[rows] * available
+    total = weights.sum(0)
+    equal = available / np.maximum(available.sum(0), 1)
+    weights = np.repeat(np.where(total > 0, weights / np.where(total > 0, total, 1), equal), 2, 1)
+    constant = weights[-1] * np.nan_to_num(mean_face).reshape(-1)
+    for block, own in zip(blocks, weights[:-1], strict=True):
+        constant = constant + block.constant * own
+    matrices = [block.matrix * own for block, own in zip(blocks, weights[:-1], strict=True)]
+    return LinearMap(np.concatenate(matrices), constant)
 
 
 def _member_map(network: keras.Model, recipe: Recipe, annotator: int) -> LinearMap:

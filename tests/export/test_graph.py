@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,9 @@ import pytest
 
 from fkd_kaggle.data import dataset
 from fkd_kaggle.ensemble.prediction import Predictor
-from fkd_kaggle.ensemble.stacking import Stack
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL
 from fkd_kaggle.runs.folder import Run
-from fkd_kaggle.runs.predictions import load_blend
 
 MakeRun = Callable[..., Run]
 
@@ -39,9 +38,7 @@ def exported_and_predicted(
     """Return the points of the exported model and of ``predict``."""
     from fkd_kaggle.export.graph import build_graph
 
-    recipes, arrays = load_blend(predictor.run)
-    stack = Stack.from_arrays(arrays)
-    graph = build_graph(predictor.networks, predictor.members, recipes, stack, annotator)
+    graph = build_graph(predictor.networks, predictor.members, predictor.blend, annotator)
     return np.asarray(graph(images)), predictor(images, annotator)
 
 
@@ -68,6 +65,18 @@ def test_the_exported_model_has_the_points_of_predict(
         np.testing.assert_allclose(exported, predicted, atol=2e-3)
     one, _ = exported_and_predicted(predictor, images[:1], COMPLETE)
     np.testing.assert_allclose(one, predictor(images[:1], COMPLETE), atol=2e-3)
+
+
+def test_weights_of_single_members_and_the_mean_face_are_exported(
+    make_run: MakeRun, faces_dir: Path
+) -> None:
+    predictor = Predictor(make_run([TINY_HEATMAP, "eyes-nose"]))
+    weights = np.random.default_rng(0).uniform(size=(2, 15, len(predictor.members) + 1))
+    predictor.blend = replace(predictor.blend, member_weights=weights)
+    images = dataset.read_training(faces_dir).images[:5]
+    for annotator in (COMPLETE, PARTIAL):
+        exported, predicted = exported_and_predicted(predictor, images, annotator)
+        np.testing.assert_allclose(exported, predicted, atol=2e-3)
 
 
 def test_networks_of_the_other_annotator_are_left_out(make_run: MakeRun, faces_dir: Path) -> None:
