@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pytest
 
-from fkd_kaggle import user_code
+from fkd_kaggle import errors, user_code
 from fkd_kaggle.data import csv_format
 from fkd_kaggle.data.faces import Faces, Lookup
 from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS
@@ -90,6 +90,12 @@ def trust_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(user_code.TRUST_FILE, str(tmp_path_factory.mktemp("trust") / "code.txt"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_known_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the secrets of earlier tests, which would be redacted in later messages."""
+    monkeypatch.setattr(errors, "_known_secrets", set())
 
 
 @pytest.fixture(autouse=True)

@@ -55,7 +55,8 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
         (height, width) of images given as rows. Default: square; 9216 values are 96×96. Images of
         other sizes than 96×96 are scaled.
     workers
-        Number of networks trained at the same time. Default: one for each GPU or core.
+        Number of worker processes, each of which trains one network at a time. Default 0: train
+        in this process, which starts faster. None: one for each GPU or core.
     runs_dir
         Folder that keeps the run. Default: a temporary folder, deleted with the estimator.
     random_state
@@ -103,7 +104,7 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
         precision: str = "auto",
         annotator: str | None = None,
         image_shape: tuple[int, int] | None = None,
-        workers: int | None = None,
+        workers: int | None = 0,
         runs_dir: str | Path | None = None,
         random_state: Any = None,
         verbose: bool = False,

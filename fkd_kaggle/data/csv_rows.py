@@ -280,7 +280,7 @@ def _parse_image(path: Path, row: int, text: str) -> np.ndarray:
     if len(fields) != PIXELS:
         fail(path, row, "Image", f"{len(fields)} pixels where {PIXELS} are due")
     for position, field in enumerate(fields, start=1):
-        if not (field.isascii() and field.isdigit() and int(field) <= 255):
+        if not (field.isascii() and field.isdigit() and len(field) <= 300 and int(field) <= 255):
             problem = f"pixel {position} is {field[:20]!r}, not a whole number from 0 to 255"
             fail(path, row, "Image", problem)
     return np.array(fields, np.uint8)

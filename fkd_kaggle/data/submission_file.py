@@ -101,12 +101,12 @@ def _parse_rows(path: Path, lines: list[list[str]], width: int, positions: list[
         row_id, location = (cells[position].strip() for position in positions)
         match = _ROW_ID.fullmatch(row_id)
         if match is None:
-            raise _wrong_line(path, number, cells, f"{row_id!r} is not a RowId")
+            raise _wrong_line(path, number, cells, f"{row_id[:40]!r} is not a RowId")
         if location.lower() in _MISSING:
             raise _wrong_line(path, number, cells, f"RowId {match[1]} has no location")
         value = float(location) if _LOCATION.fullmatch(location) else np.inf
         if not np.isfinite(value):
-            raise _wrong_line(path, number, cells, f"{location!r} is not a number of pixels")
+            raise _wrong_line(path, number, cells, f"{location[:40]!r} is not a number of pixels")
         row_ids.append(int(match[1]))
         locations.append(value)
     return Submission(np.array(row_ids, np.int64), np.array(locations, np.float64))

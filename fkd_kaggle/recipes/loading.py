@@ -128,7 +128,7 @@ def _load(name: str, *, is_member: bool) -> Recipe | Ensemble:
     to_new = renamed.ensemble_to_new if is_ensemble else renamed.recipe_to_new
     values = to_new(values)
     if changes is not None:
-        where = f"recipe {name}"
+        where = f"recipe {' '.join(name.split())}"
         values = to_new(_with_changes(values, changes, where, is_ensemble, _folder(stem)))
         values.pop("reached", None)  # measured with the unchanged recipe
         # Not formatting.file_stem, which joins hyphens: names of members must not change.

@@ -117,6 +117,7 @@ class OfflineCopy:
     """One changed copy of each training face, made before training by ``offline_augmentation``."""
 
     flip: bool = False
+    """Whether the copy is mirrored."""
     rotation: float = 0.0
     """Degrees."""
     shift_x: float = 0.0

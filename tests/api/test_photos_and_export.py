@@ -13,7 +13,7 @@ import fkd_kaggle as fkd
 from fkd_kaggle.api import export as api_export
 from fkd_kaggle.errors import DataError, FkdError
 from fkd_kaggle.photos import prediction
-from fkd_kaggle.photos.detection import Detection
+from fkd_kaggle.photos.detection import DETECTED_KEYPOINTS, Detection
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -25,7 +25,7 @@ def detected(monkeypatch: pytest.MonkeyPatch, synthetic: Arrays) -> np.ndarray:
     """A photo of a synthetic face, which the detector finds at its labelled points."""
     images, points = synthetic
     photo = np.kron(images[0], np.ones((3, 3), np.uint8))
-    eyes_nose_mouth = (points[0, [0, 1, 10, 11, 12]] * 3 + 1).astype(float)
+    eyes_nose_mouth = (points[0, list(DETECTED_KEYPOINTS)] * 3 + 1).astype(float)
 
     def find(photo: np.ndarray, *_: object, **__: object) -> list[Detection]:
         return [Detection((0.0, 0.0, 287.0, 287.0), eyes_nose_mouth, 0.9)]

@@ -420,7 +420,7 @@ def test_unwritable_folder_is_named(fkd: Command, practice: PracticeKaggle, opti
     Path("file").write_text("")
     where = "file/inside"
     if option == "--data-dir":
-        assert_one_line_error(fkd("fetch", option, where), where)
+        assert_one_line_error(fkd("fetch", option, where), "file is a file")
         return
     write_competition(Path("data").resolve())
     if option == "--runs-dir":
@@ -468,12 +468,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_disk_error_without_a_file_name_has_no_traceback(
     fkd: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fkd_kaggle.runs import folder as runs_folder
+    from fkd_kaggle.runs import overview
 
     def full(_: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(runs_folder, "list_runs", full)
+    monkeypatch.setattr(overview, "list_folders", full)
     assert_one_line_error(fkd("runs"), "No space left on device")
 
 
@@ -529,7 +529,7 @@ def test_ctrl_c_leaves_a_usable_run_that_resumes(fkd: Command) -> None:
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     assert fkd("submit", "--dry-run").code == 0
     before = trained_epochs(run)
-    result = fkd("train-ensemble", "--resume", "long", "--time-limit", "30s")
+    result = fkd("train-ensemble", "--resume", "long", "--time-limit", "3m")
     assert result.code == 0, result.all
     assert f"resumes after epoch {before}" in result.out
     assert trained_epochs(run) > before

@@ -168,7 +168,7 @@ def test_its_log_is_plain_lines_that_end_in_the_scores(whole: Ended) -> None:
     assert "\r" not in whole.out
     lines = whole.out.splitlines()
     assert re.fullmatch(r"fkd-kaggle \S+, Keras 3\S+, TensorFlow 2\S+, GPUs: 2", lines[0])
-    assert "2 members, 40 faces, 2 × float32" in lines[1]
+    assert "2 members, 40 faces, 2 networks at a time, float32" in lines[1]
     assert any("[2/2] tiny-f1" in line for line in lines)
     assert any(line.startswith("expected on the leaderboard") for line in lines[-3:])
     assert whole.err == ""
@@ -226,7 +226,7 @@ def test_a_kernel_ends_in_time_with_what_it_has(
     folder = mounted(tmp_path, data, COMPETITION)
     ended = finished(start(folder, part, FKD_SIMULATED_GPUS="2"), folder, time.monotonic())
     assert ended.code == 0, ended.err
-    assert "mixed_float16 on 2 devices each" in ended.out
+    assert "float16 and float32 numbers on 2 devices each" in ended.out
     assert "time limit" in ended.out
     taken = re.search(r"after (\d+) s$", ended.out.strip())
     assert taken is not None

@@ -63,7 +63,7 @@ def test_a_rehearsal_keeps_data_run_and_submissions(
     )  # fmt: skip
     last = EnsembleEnded if shards is None else KernelStateChanged
     assert isinstance(events[-1], last), events
-    assert result.scores.expected is not None
+    assert result.scores.combined is not None
     assert result.ensemble.private_score is not None
     assert result.mean.private_score is not None
     assert "practice" in [row.team for row in result.leaderboard]

@@ -165,6 +165,8 @@ def test_the_plan_of_an_old_run_is_read_without_a_warning() -> None:
         plan = Plan.from_dict(run["plan"])
     assert {member.recipe.name: member.recipe.digest for member in plan.members} == run["recipes"]
     restored = renamed.plan_to_old(plan.to_dict())
+    for line in run["plan"]["ensemble"]["members"]:
+        del line["recipe"]["parameters"]  # derived, no longer stored
     assert json.loads(json.dumps(restored)) == run["plan"]
 
 

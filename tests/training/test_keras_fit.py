@@ -15,6 +15,7 @@ class FakeNetwork:
 
     def __init__(self) -> None:
         self.saves = 0
+        self.weights: list[Any] = []
 
     def save_weights(self, path: Path) -> None:
         self.saves += 1
