@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, and digests of files.
+"""Atomic writes of files and folders, digests of files, and encodings of text.
 
 All files of this package are written under a temporary name in the target's folder and renamed when
 they are complete. After a crash, ``kill -9`` or on a full disk, either the old file or none exists.
@@ -6,6 +6,7 @@ they are complete. After a crash, ``kill -9`` or on a full disk, either the old 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import errno
 import hashlib
@@ -20,6 +21,14 @@ from typing import Any, Final
 from fkd_kaggle.errors import FkdError, explain_os_error
 
 DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+_BYTE_ORDER_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # starts with the mark of UTF-16
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 @contextmanager
@@ -155,6 +164,14 @@ def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
         writer = csv.writer(stream)
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def marked_encoding(content: bytes) -> str | None:
+    """Return the encoding that a text's byte order mark names, for ``bytes.decode``; None without.
+
+    The encodings "utf-8-sig", "utf-16" and "utf-32" leave out the mark when they decode.
+    """
+    return next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), None)
 
 
 def sha256(path: Path) -> str:

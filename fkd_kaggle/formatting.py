@@ -86,6 +86,11 @@ def one_line(text: str, max_length: int = 2000) -> str:
     return line if len(line) <= max_length else line[: max_length - 1] + "…"
 
 
+def first_line(text: object) -> str:
+    """Return the first line of a text, such as an exception of a library; empty without text."""
+    return str(text).strip().partition("\n")[0]
+
+
 def slug(text: str) -> str:
     """Return a text as Kaggle writes it in addresses: only ``a-z``, ``0-9`` and ``-``.
 

@@ -6,18 +6,12 @@ return. Content that is plain already is returned as it is, without a copy.
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Final
 
 from fkd_kaggle.errors import DataError
-
-_MARKS: Final = (
-    (b"\xff\xfe\0\0", "utf-32"),
-    (b"\0\0\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-)
-"""Byte order marks, the longer ones first."""
+from fkd_kaggle.files import marked_encoding
 
 _PACKED: Final = {
     b"PK\x03\x04": "a zip file",
@@ -85,12 +79,14 @@ def to_utf8(path: Path, content: bytes) -> bytes:
         if content[:32].startswith(start):
             hint = ": unpack it" if start in _PACKED else ""
             raise DataError(f"{path} is {what}{hint}")
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
+    encoding = marked_encoding(content)
+    if encoding == "utf-8-sig":
+        content, encoding = content.removeprefix(codecs.BOM_UTF8), None
     if encoding is None and b"\0" in content[:64]:
         # Text in UTF-16 without a mark: every second byte of a header's letters is zero.
         encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
     if encoding is None:
-        return content.removeprefix(b"\xef\xbb\xbf")
+        return content
     try:
         return content.decode(encoding).encode()
     except UnicodeError:

@@ -23,6 +23,7 @@ from fkd_kaggle.errors import FkdError, RunError
 from fkd_kaggle.export.check import FILE_NAME, Check, check_export, write_check
 from fkd_kaggle.export.formats import Format, find_format
 from fkd_kaggle.export.model_card import model_card
+from fkd_kaggle.formatting import first_line
 from fkd_kaggle.keypoints import ANNOTATORS, COMPLETE, KEYPOINT_NAMES
 from fkd_kaggle.runs.calibration import load_calibration
 from fkd_kaggle.runs.folder import Run, read_folds
@@ -153,7 +154,7 @@ def _write_model(
     except (FkdError, OSError, KeyboardInterrupt):
         raise
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__
+        reason = first_line(error)[:300] or type(error).__name__
         raise FkdError(f"the run cannot be written as {format_.name}: {reason}") from error
     return len(exported_members(predictor.members, predictor.blend, annotator))
 

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 from pathlib import Path
 from typing import Final
 
 from fkd_kaggle.errors import CompetitionError
+from fkd_kaggle.files import marked_encoding
 
 _MAX_BYTES: Final = 1 << 20
-
-_MARKS: Final = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 def read_text(path: Path) -> str:
@@ -36,7 +28,7 @@ def read_text(path: Path) -> str:
         raise CompetitionError(f"{path} is there, but cannot be read: {reason}") from error
     if len(content) > _MAX_BYTES:
         raise CompetitionError(f"{path} is there, but is too large for a file of credentials")
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
+    encoding = marked_encoding(content)
     if encoding is None:
         # UTF-16 without a mark: every second byte of ASCII text is zero.
         halves = {content[1::2].count(0): "utf-16-le", content[0::2].count(0): "utf-16-be"}

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fkd_kaggle import user_code
 from fkd_kaggle.errors import RecipeError, unknown_name
+from fkd_kaggle.formatting import first_line
 from fkd_kaggle.keypoints import IMAGE_SIZE
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def build_model(
         return module.build_model(tuple(heads), **options)
     except (ValueError, TypeError) as error:
         settings = ", ".join(f"{option} = {value!r}" for option, value in options.items())
-        why = str(error).strip().partition("\n")[0]
+        why = first_line(error)
         raise RecipeError(f"no {architecture} network has {settings}: {why}") from error
 
 

@@ -20,6 +20,7 @@ import keras
 from keras import layers
 
 from fkd_kaggle.errors import RecipeError, unknown_name
+from fkd_kaggle.formatting import first_line
 from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.models import InitialWeights
 from fkd_kaggle.nn.regression import regression_head
@@ -185,5 +186,5 @@ def _load_file(backbone: keras.Model, path: Path) -> None:
     try:
         backbone.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
-        why = str(error).strip().partition("\n")[0]
+        why = first_line(error)
         raise RecipeError(f"{path} holds no weights of {backbone.name}: {why}") from error

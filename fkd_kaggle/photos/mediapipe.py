@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from fkd_kaggle.errors import FkdError
+from fkd_kaggle.formatting import first_line
 from fkd_kaggle.keypoints import KEYPOINT_NAMES
 from fkd_kaggle.nn import backend
 from fkd_kaggle.photos.found_faces import PhotoFace, box_of_points
@@ -140,7 +141,7 @@ def _load_task(mediapipe: Any, model_file: Path) -> FindMeshes:
             )
         )
     except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise FkdError(f"MediaPipe cannot load {model_file}: {reason}") from error
 
     def find_meshes(photo: np.ndarray) -> list[np.ndarray]:

@@ -1,13 +1,13 @@
 """A run's keypoints for all faces in a photo, with boxes and expected errors.
 
-``PhotoModel`` loads a run's networks once; ``predict_photo`` is the function for one photo.
+``PhotoModel`` loads a run's networks once.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -153,35 +153,6 @@ class PhotoModel:
             return np.full(len(crops), math.nan)
         scales = np.array([crop.scale for crop in crops])
         return self.calibration.expected_rmse(disagreement) * scales
-
-    def without_expected_errors(self) -> PhotoModel:
-        """Return a model that skips the additional prediction for the expected errors."""
-        return replace(self, calibration=None)
-
-
-def predict_photo(
-    run: Run, photo: Path | np.ndarray, *, annotator: int = COMPLETE, data_dir: Path | None = None
-) -> list[PhotoFace]:
-    """Return the faces in one photo, the largest first; see ``PhotoModel``.
-
-    Parameters
-    ----------
-    run
-        A blended run.
-    photo
-        Path of an image file, or (H, W, 3) or (H, W) uint8 pixels.
-    annotator, data_dir
-        As for ``PhotoModel.open``.
-
-    Raises
-    ------
-    RunError
-        The run cannot predict faces in photos.
-    DataError
-        The photo cannot be read.
-    """
-    image = as_photo(photo)
-    return PhotoModel.open(run, annotator=annotator, data_dir=data_dir).predict(image)
 
 
 def as_photo(photo: Path | str | np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ import numpy as np
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import DataError, FkdError
+from fkd_kaggle.formatting import first_line
 from fkd_kaggle.photos.face_drawing import draw_faces
 from fkd_kaggle.photos.face_files import face_columns, face_row
 from fkd_kaggle.photos.found_faces import PhotoFace
@@ -385,7 +386,7 @@ def _encodes(av: Any, name: str) -> bool:
 def _reason(error: BaseException) -> str:
     """Return FFmpeg's reason without the file's name."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).strip().partition("\n")[0]
+    return first_line(text)
 
 
 def seconds_text(progress: VideoProgress) -> str:

@@ -147,7 +147,7 @@ def _keys(kind: type) -> list[Key]:
     return [
         Key(item.name, _default(item), effects.get(item.name, ""), names.get(item.name, ()))
         for item in fields(kind)
-        if item.name not in ("name", "code")
+        if item.name not in schema.NOT_IN_FILES
     ]
 
 

@@ -20,6 +20,7 @@ from fkd_kaggle.recipes import renamed
 from fkd_kaggle.recipes.schema import (
     AUGMENTATIONS,
     BLENDS,
+    NOT_IN_FILES,
     Augmentation,
     Ensemble,
     EnsembleMember,
@@ -41,7 +42,7 @@ _MAX_NAME = 150
 
 _NESTED = "tables and lists are nested too deeply"
 
-_RECIPE_KEYS = [item.name for item in fields(Recipe) if item.name not in ("name", "code")]
+_RECIPE_KEYS = [item.name for item in fields(Recipe) if item.name not in NOT_IN_FILES]
 """Keys of a recipe file."""
 
 _CODE_KEYS = ("architecture", "loss", "imputation", "published_metric")
@@ -100,7 +101,7 @@ def recipe_text(name: str) -> str:
 
 def to_toml(recipe: Recipe) -> str:
     """Return a recipe as the text of a file that ``load_recipe`` reads; the name is left out."""
-    values = {key: value for key, value in asdict(recipe).items() if key not in ("name", "code")}
+    values = {key: value for key, value in asdict(recipe).items() if key not in NOT_IN_FILES}
     return tomli_w.dumps(values)
 
 
@@ -252,8 +253,8 @@ def _with_changes(
         else:
             _set(changed, path, value, where)
     # After all other changes, which may name another architecture.
+    options = _options(_with_code(changed, folder, where)) if bare else ()
     for key, value in bare:
-        options = _options(_with_code(changed, folder, where))
         if key not in options:
             known = [*_RECIPE_KEYS, *options]
             raise RecipeError(f"{where}: " + unknown_name("key", key, known))

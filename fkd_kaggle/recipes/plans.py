@@ -64,11 +64,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
-        values = asdict(self)
-        for line in values["ensemble"]["members"]:
-            if not line["recipe"]["code"]:
-                del line["recipe"]["code"]  # unknown to version 0.1.0
-        return values
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan:

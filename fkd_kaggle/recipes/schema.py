@@ -33,6 +33,9 @@ DISTRIBUTIONS: Final = ("normal", "uniform")
 
 SPLITS: Final = ("grouped", "random", "after-augmentation")
 
+NOT_IN_FILES: Final = ("name", "code")
+"""Fields of a recipe or an ensemble that are not keys of its file."""
+
 _DESCRIPTIVE: Final = (
     "name",
     "description",
@@ -224,8 +227,6 @@ class Recipe:
         Computed over the key names of version 0.1.0, so that renaming does not change digests.
         """
         values = {key: value for key, value in asdict(self).items() if key not in _DESCRIPTIVE}
-        if not self.code:
-            del values["code"]  # unknown to version 0.1.0
         text = json.dumps(renamed.recipe_to_old(values), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

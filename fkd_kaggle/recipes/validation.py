@@ -20,6 +20,7 @@ from fkd_kaggle.recipes.schema import (
     ANNOTATOR_OUTPUTS,
     BLENDS,
     DISTRIBUTIONS,
+    NOT_IN_FILES,
     OPTIMIZERS,
     ROWS,
     SCHEDULES,
@@ -220,8 +221,8 @@ def check_keys(values: Mapping[str, Any], kind: type, where: str) -> None:
     """
     types = get_type_hints(kind)
     for key, value in values.items():
-        if key not in types or key in ("name", "code"):
-            known = [name for name in types if name not in ("name", "code")]
+        if key not in types or key in NOT_IN_FILES:
+            known = [name for name in types if name not in NOT_IN_FILES]
             raise RecipeError(f"{where}: " + unknown_name("key", key, known))
         if (kind, key) == (EnsembleMember, "recipe"):
             continue

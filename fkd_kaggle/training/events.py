@@ -6,7 +6,6 @@ prints nothing.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -158,14 +157,3 @@ OnEvent = Callable[[Event], None]
 
 def ignore_events(_: Event) -> None:
     """Do nothing; the default ``on_event``."""
-
-
-def serialize_events(on_event: OnEvent) -> OnEvent:
-    """Return a version of ``on_event`` that several threads may call."""
-    lock = threading.Lock()
-
-    def locked(event: Event) -> None:
-        with lock:
-            on_event(event)
-
-    return locked

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from fkd_kaggle import files, user_code
 from fkd_kaggle.errors import DataError, FkdError, RecipeError
+from fkd_kaggle.formatting import first_line
 from fkd_kaggle.nn import backend
 from fkd_kaggle.training import interruption
 from fkd_kaggle.training.events import Event
@@ -151,8 +152,7 @@ def _record_crash(run: Any, member: str, error: Exception) -> str:
     """Write the traceback of an unforeseen error to the member's folder; return its message."""
     target = run.member_folder(member) / "error.txt"
     files.write_text(target, "".join(traceback.format_exception(error)))
-    line = str(error).strip().split("\n", 1)[0]
-    return f"{type(error).__name__}: {line[:200]} (traceback: {target})"
+    return f"{type(error).__name__}: {first_line(error)[:200]} (traceback: {target})"
 
 
 def _claim_stdout() -> Send:
