@@ -23,6 +23,7 @@ from fkd_kaggle.recipes.plans import Member, Plan, TrainingOptions, make_plan
 from fkd_kaggle.recipes.schema import Ensemble
 from fkd_kaggle.runs import speeds
 from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.workers.calibration import measure_core
 
 _ORIGINAL_FACES = 6344
 """Nine tenths of the faces of the original competition."""
@@ -116,7 +117,9 @@ def fitting_ensembles(estimate: TrainingEstimate, plan: Plan) -> list[str]:
 
 def remember_speeds(run: Run, estimate: TrainingEstimate) -> None:
     """Store how fast this machine has trained the members of a run, for later estimates."""
-    speeds.remember_speeds(run, estimate.machine.name, estimate.machine.core)
+    # Other programs may have started or ended during the training.
+    core = (estimate.machine.core + measure_core()) / 2
+    speeds.remember_speeds(run, estimate.machine.name, core)
 
 
 @dataclass(frozen=True)

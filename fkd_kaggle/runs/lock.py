@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,9 @@ from typing import IO
 from fkd_kaggle.errors import FkdError, RunError
 
 _LOCK_FILE = ".lock"
+
+_PATIENCE = 0.5
+"""Seconds to wait for the lock: ``is_locked`` of another process holds it for a moment."""
 
 
 @contextmanager
@@ -41,7 +45,7 @@ def lock_run(path: Path) -> Iterator[None]:
     except OSError as error:
         raise FkdError(f"cannot write {file}: {error.strerror}") from None
     with stream:
-        if not _lock(stream):
+        if not _lock_patiently(stream):
             raise RunError(f"{path.name} is being trained by {_read_owner(stream)}: wait for its "
                            "end, or stop it with Ctrl-C")  # fmt: skip
         with suppress(OSError):  # a full disk: the name of the owner is not essential
@@ -55,6 +59,32 @@ def lock_run(path: Path) -> Iterator[None]:
             with suppress(OSError):
                 stream.seek(0)
                 stream.truncate()
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether another process holds the lock of a run or comparison folder.
+
+    Parameters
+    ----------
+    path
+        The folder. A folder that no process has ever locked is not locked.
+    """
+    try:
+        stream = (path / _LOCK_FILE).open("r+", encoding="utf-8")
+    except OSError:
+        return False
+    with stream:
+        return not _lock(stream)
+
+
+def _lock_patiently(stream: IO[str]) -> bool:
+    """Lock an open file, with ``_PATIENCE``; return False if another process keeps the lock."""
+    end = time.monotonic() + _PATIENCE
+    while not _lock(stream):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _read_owner(stream: IO[str]) -> str:

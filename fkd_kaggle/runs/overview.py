@@ -15,6 +15,7 @@ from typing import Final
 
 from fkd_kaggle.errors import NoteWarning, RunError, unknown_name
 from fkd_kaggle.runs.folder import RUN_FILE, Run
+from fkd_kaggle.runs.lock import is_locked
 from fkd_kaggle.runs.members import is_finished, is_usable
 from fkd_kaggle.runs.scores import Scores
 
@@ -26,13 +27,16 @@ _DELETED: Final = ".deleted-"
 
 _STATES: Final = {
     "new": "not trained",
-    "training": "stopped",  # killed, or training now
+    "training": "stopped",  # killed; a run that is being trained is locked
     "time limit": "time limit",
     "interrupted": "interrupted",
     "failures": "failures",
     "finished": "finished",
 }
 """State in words by the status in run.json."""
+
+_IN_USE: Final = "training"
+"""State of a folder that a process trains."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class RunFolder:
     kind: str
     """"run", "comparison" or "photo run"."""
     state: str
-    """State in words; "damaged" if the folder cannot be read."""
+    """State in words; "training" if a process trains it, "damaged" if it cannot be read."""
     changed: datetime
     """When its newest file was written, UTC."""
     size: int
@@ -63,8 +67,13 @@ class RunFolder:
 
     @property
     def is_useless(self) -> bool:
-        """Return whether it is a run without any trained network."""
-        return self.kind == "run" and not self.usable
+        """Return whether it is a run without any trained network, which no process trains."""
+        return self.kind == "run" and not self.usable and not self.in_use
+
+    @property
+    def in_use(self) -> bool:
+        """Return whether a process trains it."""
+        return self.state == _IN_USE
 
 
 def list_folders(runs_dir: Path) -> list[RunFolder]:
@@ -99,8 +108,9 @@ def inspect_folder(path: Path) -> RunFolder:
             size += status.st_size
             changed = max(changed, status.st_mtime)
     time = datetime.fromtimestamp(changed, UTC)
+    in_use = is_locked(path)
     if kind != "run":
-        return RunFolder(path, kind, "", time, size)
+        return RunFolder(path, kind, _IN_USE if in_use else "", time, size)
     try:
         run = Run.open(path)
         state, scores = _STATES.get(run.status, run.status), run.scores
@@ -111,6 +121,8 @@ def inspect_folder(path: Path) -> RunFolder:
     usable = sum(is_usable(run, member) for member in members)
     if state == "finished" and not all(is_finished(run, member) for member in members):
         state = "incomplete"
+    if in_use:
+        state = _IN_USE
     return RunFolder(path, kind, state, time, size, len(members), usable, run, scores)
 
 
@@ -146,14 +158,21 @@ def choose_prunable(
     usable = [one for one in folders if one.kind == "run" and one.usable]
     old = usable[: max(0, len(usable) - keep)] if keep is not None else []
     chosen = [one for one in folders if one.is_useless or one in old]
-    return [one for one in chosen if one.name not in submitted]
+    return [one for one in chosen if one.name not in submitted and not one.in_use]
 
 
 def delete_folder(path: Path) -> None:
     """Delete a folder of the runs.
 
     The folder is renamed first, so that an interrupted deletion leaves no damaged run.
+
+    Raises
+    ------
+    RunError
+        A process trains it.
     """
+    if is_locked(path):
+        raise RunError(f"{path.name} is being trained: stop that first, then delete it")
     doomed = path.with_name(f"{_DELETED}{path.name}")
     if doomed.exists():
         shutil.rmtree(doomed)

@@ -14,11 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from fkd_kaggle import files
 from fkd_kaggle.runs.folder import RUN_FILE, Run
 from fkd_kaggle.runs.history import read_histories
 
 _FILE: Final = "speed.json"
+
+_TOTALS: Final = ("seconds", "images")
+"""Columns of a history that grow from epoch to epoch."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class RememberedSpeeds:
     machine: str
     """Name of the machine, with its devices."""
     core: float
-    """Operations per second of one core when training began, other load included."""
+    """Operations per second of one core during training, other load included."""
     images_per_second: Mapping[str, float]
     """Images per second of one worker, validation included, by digest of the recipe."""
 
@@ -48,17 +53,19 @@ def remember_speeds(run: Run, machine: str, core: float) -> None:
     machine
         Name of the machine.
     core
-        Operations per second of one core when training began.
+        Operations per second of one core during training.
     """
     histories = read_histories(run)
     speeds = {}
     for member in run.plan.members:
         history = histories.get(member.name)
-        if history is None or not len(history["seconds"]):
+        if history is None:
             continue
-        seconds, images = float(history["seconds"][-1]), float(history["images"][-1])
+        # The first epoch includes the compilation of the network, which says little about the
+        # following ones: a network that was stopped after one epoch is not remembered.
+        seconds, images = (np.ptp(history[name]) if len(history[name]) else 0.0 for name in _TOTALS)
         if seconds > 0 and images > 0:
-            speeds[member.recipe.digest] = images / seconds
+            speeds[member.recipe.digest] = float(images / seconds)
     if speeds:
         files.write_json(run.path / _FILE, asdict(RememberedSpeeds(machine, core, speeds)))
 

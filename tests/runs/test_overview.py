@@ -12,6 +12,7 @@ from fkd_kaggle.errors import NoteWarning, RunError
 from fkd_kaggle.recipes.plans import TrainingOptions, make_plan
 from fkd_kaggle.runs import overview
 from fkd_kaggle.runs.folder import Run, find_run, latest_run
+from fkd_kaggle.runs.lock import lock_run
 
 
 def make_run(runs_dir: Path, name: str, *, trained: bool, age: int = 0) -> Run:
@@ -88,3 +89,18 @@ def test_an_unknown_name_suggests_a_similar_one(tmp_path: Path) -> None:
         overview.choose_folders(tmp_path, ["quick1"])
     with pytest.raises(RunError, match="unknown run"):
         overview.choose_folders(tmp_path, ["../x"])
+
+
+def test_a_run_that_is_being_trained_is_named_and_not_deleted(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "busy", trained=False)
+    make_run(tmp_path, "empty", trained=False)
+    with lock_run(run.path):
+        found = {one.name: one for one in overview.list_folders(tmp_path)}
+        assert found["busy"].state == "training"
+        chosen = overview.choose_prunable(list(found.values()), set(), keep=0)
+        assert [one.name for one in chosen] == ["empty"]
+        with pytest.raises(RunError, match="busy is being trained"):
+            overview.delete_folder(run.path)
+    assert overview.inspect_folder(run.path).state == "not trained"
+    overview.delete_folder(run.path)
+    assert not run.path.exists()
