@@ -132,7 +132,7 @@ def rehearse(
     hold_out: HoldOut = None,
 ) -> None:
     """Run fetch, train and submit against a local practice Kaggle."""
-    from fkd_kaggle.display import tables
+    from fkd_kaggle.display import submission_tables, tables
     from fkd_kaggle.display.training import TrainingDisplay
     from fkd_kaggle.kernel.live_display import KernelDisplay
     from fkd_kaggle.practice import dataset, rehearsal
@@ -154,7 +154,7 @@ def rehearse(
         )
     console.print(tables.scores_table(result.scores))
     if result.leaderboard:
-        console.print(tables.leaderboard_table(result.leaderboard, result.ensemble.team))
+        console.print(submission_tables.leaderboard_table(result.leaderboard, result.ensemble.team))
     print_line(console, result.verdict)
     if keep is not None:
         print_line(console, f"data, run and submissions are in {keep}")

@@ -90,7 +90,7 @@ def recipes(
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
     """List recipes and ensembles, or print the file of one with a comment for each key."""
-    from fkd_kaggle.display import json_output, tables
+    from fkd_kaggle.display import json_output, recipe_tables
     from fkd_kaggle.recipes import loading
     from fkd_kaggle.recipes.keys import annotate
 
@@ -112,7 +112,7 @@ def recipes(
     if time is not None:
         limit = options.parse_duration(time, "--time") or 0.0
         items, reached = _sort_by_result(items, limit, data_dir, runs_dir)
-    print_table(make_console(), tables.recipes_table(items, reached), csv, "no recipes")
+    print_table(make_console(), recipe_tables.recipes_table(items, reached), csv, "no recipes")
 
 
 def _sort_by_result(
@@ -129,7 +129,7 @@ def _sort_by_result(
 
 def _print_keys() -> None:
     from fkd_kaggle import models
-    from fkd_kaggle.display import tables
+    from fkd_kaggle.display import recipe_tables
     from fkd_kaggle.recipes import keys
 
     groups = [
@@ -146,7 +146,7 @@ def _print_keys() -> None:
     console = make_console()
     for title, group in groups:
         console.print(f"\nKeys of {title}", style="bold")
-        console.print(tables.keys_table(group))
+        console.print(recipe_tables.keys_table(group))
 
 
 @app.callback()

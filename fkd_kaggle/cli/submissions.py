@@ -114,7 +114,7 @@ def submissions(
     Lists the local submission files and the submissions on Kaggle.
     """
     from fkd_kaggle.data import submission
-    from fkd_kaggle.display import json_output, tables
+    from fkd_kaggle.display import json_output, submission_tables
 
     console = make_console(stderr=json)
     remote = None if local else connection.connect_competition(console).submissions()
@@ -122,13 +122,13 @@ def submissions(
     if json:
         typer.echo(json_output.to_json(json_output.submissions_document(files, remote)))
         return
-    table = tables.submissions_table(files, remote)
+    table = submission_tables.submissions_table(files, remote)
     options.print_table(console, table, csv, "no submissions yet: fkd-kaggle submit")
 
 
 def leaderboard(rows: Rows = 20, json: options.Json = False) -> None:
     """Show the top of the leaderboard."""
-    from fkd_kaggle.display import json_output, tables
+    from fkd_kaggle.display import json_output, submission_tables
 
     console = make_console(stderr=json)
     competition = connection.connect_competition(console)
@@ -137,7 +137,7 @@ def leaderboard(rows: Rows = 20, json: options.Json = False) -> None:
         document = json_output.leaderboard_document(teams, competition.user)
         typer.echo(json_output.to_json(document))
         return
-    table = tables.leaderboard_table(teams, competition.user)
+    table = submission_tables.leaderboard_table(teams, competition.user)
     console.print(table if table.row_count else "the leaderboard is empty")
 
 

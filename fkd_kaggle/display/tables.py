@@ -1,4 +1,4 @@
-"""The tables that commands print: data sets, scores, submissions, runs, recipes, photos.
+"""The tables that commands print: data sets, scores, runs, comparisons, photos.
 
 Formats values; reads no files, sends no requests and computes no scores.
 """
@@ -6,14 +6,13 @@ Formats values; reads no files, sends no requests and computes no scores.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
-from rich.text import Text
 
 from fkd_kaggle.data.metrics import metric_unit
-from fkd_kaggle.display.wide_table import Column, WideTable
+from fkd_kaggle.display.wide_table import Column, WideTable, plain_table
 from fkd_kaggle.formatting import (
     format_age,
     format_duration,
@@ -21,15 +20,11 @@ from fkd_kaggle.formatting import (
     format_short,
     format_size,
 )
-from fkd_kaggle.recipes.keys import Key, shipped_parameters
 from fkd_kaggle.runs.members import member_progress
 
 if TYPE_CHECKING:
     from fkd_kaggle.data.dataset import DataSummary
     from fkd_kaggle.data.statistics import DatasetStatistics
-    from fkd_kaggle.data.submission import LocalSubmission
-    from fkd_kaggle.kaggle_api.submissions import LeaderboardRow, SubmissionRecord
-    from fkd_kaggle.recipes.schema import Ensemble, Recipe
     from fkd_kaggle.runs.folder import Run
     from fkd_kaggle.runs.overview import RunFolder
     from fkd_kaggle.runs.scores import Scores
@@ -45,7 +40,7 @@ ANNOTATORS_EXPLAINED: Final = (
 
 def dataset_table(summary: DataSummary) -> Table:
     """Return the numbers of faces in a data set, by annotator."""
-    table = _empty_table("", ">complete annotator", ">partial annotator", ">together")
+    table = plain_table("", ">complete annotator", ">partial annotator", ">together")
     for name, complete, partial in (
         ("training faces", summary.complete, summary.partial),
         ("test faces", summary.test_complete, summary.test_partial),
@@ -58,7 +53,7 @@ def dataset_table(summary: DataSummary) -> Table:
 
 def statistics_table(statistics: DatasetStatistics) -> Table:
     """Return the counts of a data set and its five least plausible labels."""
-    table = _empty_table("", ">", "")
+    table = plain_table("", ">", "")
     for name, value in statistics.counts:
         table.add_row(name, value, "")
     for number, label in enumerate(statistics.outliers[:5]):
@@ -73,7 +68,7 @@ def statistics_table(statistics: DatasetStatistics) -> Table:
 
 def scores_table(scores: Scores) -> Table:
     """Return the cross-validated scores of a run."""
-    table = _empty_table("error on held-out faces (RMSE)", ">pixels")
+    table = plain_table("error on held-out faces (RMSE)", ">pixels")
     table.add_row("complete annotator, 15 keypoints a face", format_pixels(scores.complete))
     table.add_row("partial annotator, 4 keypoints a face", format_pixels(scores.partial))
     table.add_row("both, weighted as in Kaggle's score", format_pixels(scores.combined))
@@ -150,60 +145,12 @@ def published_metrics_table(scores: Scores) -> Table:
         for name, values in metrics.items()
     ]
     columns = [key for key in headers if any(values.get(key) is not None for *_, values in rows)]
-    table = _empty_table(
+    table = plain_table(
         "metrics of the publication", "metric", "unit", *(headers[key] for key in columns)
     )
     for recipe, name, values in rows:
         cells = (format_short(values.get(key)) for key in columns)
         table.add_row(recipe, name, metric_unit(name), *cells)
-    return table
-
-
-def leaderboard_table(rows: Iterable[LeaderboardRow], team: str = "") -> Table:
-    """Return the leaderboard, with the row of ``team`` in bold."""
-    table = _empty_table(">#", "team", ">public score")
-    for row in rows:
-        style = "bold" if row.team == team else ""
-        table.add_row(str(row.rank), row.team, format_pixels(row.score), style=style)
-    return table
-
-
-def submissions_table(
-    local: Sequence[LocalSubmission], remote: Sequence[SubmissionRecord] | None
-) -> WideTable:
-    """Return local submissions and those on Kaggle, newest first.
-
-    Parameters
-    ----------
-    local
-        Submission files of the submissions folder.
-    remote
-        Submissions on Kaggle; None if they were not requested. A submission in both lists is one
-        row.
-    """
-    table = WideTable(
-        [
-            Column("time (UTC)", 3),
-            Column("file"),
-            Column("run", 4),
-            Column("expected", right=True),
-            Column("public", right=True),
-            Column("private", 1, right=True),
-            Column("state", 2),
-        ]
-    )
-    uploaded = {record.ref: record for record in remote or ()}
-    rows = [_local_row(submission, uploaded.pop(submission.ref or 0, None)) for submission in local]
-    rows += [_remote_row(record) for record in uploaded.values()]
-    rows.sort(key=lambda row: row.time or datetime.min.replace(tzinfo=UTC), reverse=True)
-    for row in rows:
-        table.add_row(
-            _format_time(row.time),
-            row.file_name,
-            row.run or "–",
-            *map(format_pixels, (row.expected, row.public_score, row.private_score)),
-            row.state,
-        )
     return table
 
 
@@ -288,62 +235,6 @@ def comparison_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Wi
     return table
 
 
-def recipes_table(
-    items: Iterable[Recipe | Ensemble],
-    reached_here: Mapping[str, tuple[str, str]] | None = None,
-) -> WideTable:
-    """Return recipes and ensembles with their descriptions, sizes, costs and results.
-
-    Parameters
-    ----------
-    items
-        The recipes and ensembles, in the order of the rows.
-    reached_here
-        Estimated RMSE on this machine in a time limit, and what is trained in it, by name; None for
-        no such columns.
-    """
-    here = [] if reached_here is None else [Column("RMSE here, about", right=True)]
-    trained = [] if reached_here is None else [Column("trained in that time", 1)]
-    table = WideTable(
-        [
-            Column("name"),
-            *here,
-            *trained,
-            Column("RMSE", 1, right=True),
-            Column("cost", 2),
-            Column("description and publication", 3, wraps=24),
-            Column("parameters", 5, right=True),
-            Column("published", 4),
-        ]
-    )
-    for item in items:
-        members = getattr(item, "members", ())
-        recipes = [member.recipe for member in members] or [item]
-        counts = [shipped_parameters().get(recipe.name) for recipe in recipes]
-        description = (f"ensemble of {len(members)}: " if members else "") + item.description
-        if item.publication:
-            description += f" ({item.publication})"
-        published = getattr(item, "published", {})
-        table.add_row(
-            item.name,
-            *(() if reached_here is None else reached_here[item.name]),
-            format_pixels(item.reached.get("rmse")),
-            _cost(item),
-            description,
-            f"{sum(filter(None, counts)):,}" if all(counts) else "–",
-            ", ".join(f"{value:g} {metric_unit(name)}" for name, value in published.items()),
-        )
-    return table
-
-
-def keys_table(keys: Iterable[Key]) -> Table:
-    """Return keys of recipe files with their defaults and effects."""
-    table = _empty_table("key", "default", "effect and allowed values")
-    for key in keys:
-        table.add_row(Text(key.name, "bold"), Text(key.default), Text(key.comment))
-    return table
-
-
 def evaluation_table(summary: Mapping[str, Any], failure_percent: float) -> Table:
     """Return the errors of a run on annotated photos.
 
@@ -355,7 +246,7 @@ def evaluation_table(summary: Mapping[str, Any], failure_percent: float) -> Tabl
         Normalised mean error above which a face counts as a failure, in per cent.
     """
     photos = f"{summary['faces']} faces in {summary['photos_evaluated']} photos"
-    table = _empty_table(f"{photos}, crop: {summary['crop']}", ">96×96 crop", ">photo")
+    table = plain_table(f"{photos}, crop: {summary['crop']}", ">96×96 crop", ">photo")
     for name, key in (("RMSE per coordinate, pixels", "rmse"), ("MSE, pixels²", "mse")):
         table.add_row(name, f"{summary[f'{key}_96']:.3f}", f"{summary[f'{key}_photo']:.3f}")
     table.add_row("RMSE of the median face, pixels", f"{summary['median_rmse_96']:.3f}")
@@ -381,80 +272,9 @@ def photo_run_table(info: Mapping[str, Any]) -> Table:
     title = (
         f"{info['photos']['test']} test photos, after {info['epochs']} epochs ({info['status']})"
     )
-    table = _empty_table(title, ">network", ">mean points")
+    table = plain_table(title, ">network", ">mean points")
     for key, value in info["test"].items():
         metric, *rest = key.split("_")
         unit = f", pixels at {rest[-1]}" if rest else ", share of width and height"
         table.add_row(metric.upper() + unit, f"{value:.4f}", f"{info['means_alone'][key]:.4f}")
     return table
-
-
-def _cost(item: Recipe | Ensemble) -> str:
-    """Return the measured time of a recipe, or the time limit of an ensemble."""
-    if seconds := item.reached.get("seconds_per_epoch"):
-        return f"{seconds:g} s an epoch"
-    if minutes := item.reached.get("minutes") or getattr(item, "minutes", 0):
-        return f"{minutes:g} min"
-    return "–"
-
-
-class _SubmissionRow(NamedTuple):
-    """The values of a row in the table of submissions."""
-
-    time: datetime | None
-    file_name: str
-    run: str
-    expected: float | None
-    public_score: float | None
-    private_score: float | None
-    state: str
-
-
-def _local_row(submission: LocalSubmission, record: SubmissionRecord | None) -> _SubmissionRow:
-    """Return the row of a local submission, with Kaggle's scores and state if they are known."""
-    scored = record or submission
-    if record:
-        state = _submission_state(record)
-    else:
-        state = "uploaded" if submission.ref else "not uploaded"
-    return _SubmissionRow(
-        submission.created or (record.submitted if record else None),
-        submission.path.name,
-        submission.run,
-        submission.expected,
-        scored.public_score,
-        scored.private_score,
-        state,
-    )
-
-
-def _remote_row(record: SubmissionRecord) -> _SubmissionRow:
-    """Return the row of a submission without a local file."""
-    state = f"{_submission_state(record)}, not on this disk"
-    scores = record.public_score, record.private_score
-    return _SubmissionRow(record.submitted, record.file_name, "", None, *scores, state)
-
-
-def _submission_state(record: SubmissionRecord) -> str:
-    """Return Kaggle's state of a submission, or "not scored"."""
-    scored = record.public_score is not None or record.private_score is not None
-    return "not scored" if record.status == "complete" and not scored else record.status
-
-
-def _empty_table(*columns: str) -> Table:
-    """Return a table without rows; columns whose names start with ``>`` are aligned right."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in columns:
-        right = name.startswith(">")
-        # Narrow terminals wrap text instead of cutting it, so that users can copy whole names.
-        table.add_column(
-            name.lstrip(">"),
-            justify="right" if right else "left",
-            no_wrap=right,
-            overflow="fold",
-        )
-    return table
-
-
-def _format_time(time: datetime | None) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if time else "–"

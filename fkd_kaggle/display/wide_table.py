@@ -104,3 +104,18 @@ class WideTable:
         texts = [column.name, *(row[index] for row in self.rows)]
         widest = max(cell_len(line) for text in texts for line in (text.splitlines() or [""]))
         return min(widest, column.wraps) if column.wraps else widest
+
+
+def plain_table(*columns: str) -> Table:
+    """Return a table without rows; columns whose names start with ``>`` are aligned right."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in columns:
+        right = name.startswith(">")
+        # Narrow terminals wrap text instead of cutting it, so that users can copy whole names.
+        table.add_column(
+            name.lstrip(">"),
+            justify="right" if right else "left",
+            no_wrap=right,
+            overflow="fold",
+        )
+    return table

@@ -121,7 +121,8 @@ def _untrusted_labels(summary: dict[str, Any]) -> Answer:
         for one in wrong[:_LISTED]
     )
     text = f"{len(wrong)} of the {len(summary['review'])} most suspicious"
-    return Answer("Which labels not to trust?", text if wrong else "none stands out", "", links)
+    detail = "Check the picture before you correct one; many are right." if wrong else ""
+    return Answer("Which labels not to trust?", text if wrong else "none stands out", detail, links)
 
 
 def _dispensable(summary: dict[str, Any]) -> Answer | None:

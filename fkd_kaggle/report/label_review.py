@@ -33,7 +33,8 @@ _UNUSUAL: Final = 3.0
 """Standard deviations above which a label does not fit."""
 
 WRONG_LABEL, WRONG_MODEL, UNDECIDED = "label", "model", "undecided"
-"""Verdicts: what is probably wrong."""
+"""Verdicts: what to doubt first. A doubtful label is not a wrong one: faces in profile, closed eyes
+and open mouths are unlike most faces, for both models (docs/experiments.md)."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +125,17 @@ def list_suspicious_labels(training: Faces, evidence: LabelEvidence) -> list[Rev
 
 
 def describe_review(reviewed: Sequence[ReviewedLabel]) -> str:
-    """Return a sentence that says what is probably wrong with the listed labels."""
+    """Return a sentence that says what is doubtful about the listed labels."""
     if not reviewed:
         return "No label is suspicious."
     counts = Counter(one.verdict for one in reviewed)
     total = len(reviewed)
     text = (
-        f"Of {total} listed labels, {counts[WRONG_LABEL]} are probably wrong, "
-        f"{counts[WRONG_MODEL]} fit the face's other labels better than the prediction does, so "
-        f"that probably the model is wrong, and {counts[UNDECIDED]} are undecided."
+        f"Of {total} listed labels, {counts[WRONG_LABEL]} fit neither the face's other labels nor "
+        f"the prediction: check these first, but expect many to be right, because both models "
+        f"know few faces in profile or with a wide open mouth. {counts[WRONG_MODEL]} fit the "
+        f"face's other labels better than the prediction does, so that probably the model is "
+        f"wrong, and {counts[UNDECIDED]} are undecided."
     )
     if counts[WRONG_MODEL] > total / 2:
         text = (
@@ -176,7 +179,7 @@ def near_duplicates(
 
 
 def _verdict(label: np.ndarray, evidence: LabelEvidence, row: int, point: int) -> str:
-    """Return what is probably wrong: the label, the model, or undecided."""
+    """Return what is doubtful: the label, the model, or undecided."""
     shape, model = evidence.shape[row, point], evidence.model[row, point]
     # A network that does not know a face predicts about the mean face, which the shape model
     # expects too: both then agree against a right label.

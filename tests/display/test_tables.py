@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from fkd_kaggle.data.submission import LocalSubmission
-from fkd_kaggle.display import tables
+from fkd_kaggle.display import submission_tables, tables
 from fkd_kaggle.display.plain_console import PlainConsole
 from fkd_kaggle.display.wide_table import WideTable
 from fkd_kaggle.kaggle_api.submissions import LeaderboardRow, SubmissionRecord
@@ -35,7 +35,9 @@ def kaggle_submission(ref: int, name: str, public: float | None = 1.5) -> Submis
 
 def test_uploaded_submission_is_one_row_with_scores_from_kaggle() -> None:
     header, row = lines(
-        tables.submissions_table([local_submission("a", MONDAY, 7)], [kaggle_submission(7, "a")])
+        submission_tables.submissions_table(
+            [local_submission("a", MONDAY, 7)], [kaggle_submission(7, "a")]
+        )
     )
     assert header.split()[:2] == ["time", "(UTC)"]
     assert row.split()[:7] == ["2026-03-02", "14:05", "a.csv", "night", "1.250", "1.500", "1.750"]
@@ -43,7 +45,9 @@ def test_uploaded_submission_is_one_row_with_scores_from_kaggle() -> None:
 
 def test_submissions_are_sorted_newest_first_and_undated_last() -> None:
     local = [local_submission("old", MONDAY, None), local_submission("undated", None, None)]
-    _, *rows = lines(tables.submissions_table(local, [kaggle_submission(9, "elsewhere")]))
+    _, *rows = lines(
+        submission_tables.submissions_table(local, [kaggle_submission(9, "elsewhere")])
+    )
     names = [name for row in rows for name in row.split() if name.endswith(".csv")]
     assert names == ["elsewhere.csv", "old.csv", "undated.csv"]
     assert "not on this disk" in rows[0]
@@ -54,7 +58,7 @@ def test_long_names_are_wrapped_and_not_cut() -> None:
     name = "20260302-140509-" + "winning-" * 6 + "1"
     for width in (60, 80):
         text = "\n".join(
-            lines(tables.submissions_table([local_submission(name, None, 1)], []), width)
+            lines(submission_tables.submissions_table([local_submission(name, None, 1)], []), width)
         )
         assert "…" not in text
         assert "1.250" in text  # numbers are not wrapped
@@ -62,7 +66,7 @@ def test_long_names_are_wrapped_and_not_cut() -> None:
 
 def test_names_of_servers_and_files_are_only_text() -> None:
     row = LeaderboardRow(1, "[bold]the brackets[/] :smile: \x1b[2J\x9b", 1.0, None)
-    line = lines(tables.leaderboard_table([row]))[1]
+    line = lines(submission_tables.leaderboard_table([row]))[1]
     assert "[bold]the brackets[/] :smile: \\x1b[2J\\x9b" in line
     assert "\x1b" not in line
 
