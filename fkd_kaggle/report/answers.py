@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -133,6 +133,13 @@ def _dispensable(summary: dict[str, Any]) -> Answer | None:
     networks = [one for one in summary["value"]["networks"] if one["change"] is not None]
     if networks:
         least = min(networks, key=lambda one: one["change"])
+        if _is_within_noise(least["member"], summary["members"]):
+            return Answer(
+                "Which member could be dropped?",
+                "none stands out",
+                "Each network was scored on the faces of its own fold, and their scores differ by "
+                "less than these faces explain.",
+            )
         what = "expected score"
         return _without("Which member could be dropped?", least["member"], least["change"], what)
     if len(summary["members"]) < 2:
@@ -147,6 +154,15 @@ def _dispensable(summary: dict[str, Any]) -> Answer | None:
         f"{format_pixels(worst['rmse'])} px on its held-out faces. The expected score without it "
         "is unknown, because the predictions for test faces are not stored.",
     )
+
+
+def _is_within_noise(name: str, members: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the other networks' mean RMSE is in the interval of a network's RMSE."""
+    rated = {one["name"]: one for one in members if one["rmse"] is not None}
+    others = [one["rmse"] for other, one in rated.items() if other != name]
+    if name not in rated or not others or rated[name]["low"] is None:
+        return False
+    return bool(rated[name]["low"] <= sum(others) / len(others) <= rated[name]["high"])
 
 
 def _without(question: str, name: str, change: float, what: str) -> Answer:

@@ -111,7 +111,7 @@ def collect_run_data(run: Run, data_dir: Path, submissions_dir: Path | None = No
             for name, predictions in predictors.items()
             for entry in keypoint_errors(name, predictions, training, groups)
         ],
-        "members": [describe_member(run, member, training, queries) for member in members],
+        "members": [describe_member(run, member, training, groups, queries) for member in members],
         "value": member_value.measure_members(run, data_dir, members, training, queries),
         "curves": learning_curves(run),
         "calibration": calibration.measure_calibration(
@@ -288,11 +288,13 @@ def list_run_submissions(run: Run, submissions_dir: Path | None) -> list[dict[st
 
 
 def describe_member(
-    run: Run, member: Member, training: Faces, queries: np.ndarray
+    run: Run, member: Member, training: Faces, groups: np.ndarray, queries: np.ndarray
 ) -> dict[str, Any]:
-    """Return how a member was trained and its score on its held-out faces."""
+    """Return how a member was trained, and its score on its held-out faces with an interval."""
     progress = member_progress(run, member)
     alone = load_out_of_fold(run, [member], member.recipe.name, len(training.images))
+    errors = squared_errors(alone, training, groups)
+    (score,) = bootstrap.intervals(errors, bootstrap.combined_rmse(queries))
     return {
         "name": member.name,
         "recipe": member.recipe.name,
@@ -304,7 +306,9 @@ def describe_member(
         "seconds": progress.seconds,
         "stopped": progress.stopped,
         "faces": int(np.isfinite(alone[..., 0]).any(1).sum()),
-        "rmse": metrics.combined_rmse(alone, training.keypoints, training.annotators, queries),
+        "rmse": score.value,
+        "low": score.low,
+        "high": score.high,
     }
 
 

@@ -153,3 +153,26 @@ def test_corrections_of_the_run_are_on_the_page(report_data: Path, tmp_path: Pat
     page = write_run_page(run, report_data).read_text(encoding="utf-8")
     assert "labels: 1 moved, 0 dropped" in page
     assert "yes, better by" in page
+
+
+def dispensable(data: RunData, scores: list[tuple[float, float, float]]) -> str:
+    """Return the answer about networks of one recipe with these (RMSE, low, high)."""
+    names = [f"net-f{number}" for number in range(len(scores))]
+    summary = {
+        **data.summary,
+        "value": {
+            "recipes": [],
+            "networks": [{"member": name, "change": -0.01 * at} for at, name in enumerate(names)],
+        },
+        "members": [
+            {"name": name, "rmse": rmse, "low": low, "high": high}
+            for name, (rmse, low, high) in zip(names, scores, strict=True)
+        ],
+    }
+    (answer,) = (one for one in answer_questions(summary) if "dropped" in one.question)
+    return answer.answer
+
+
+def test_a_network_is_dispensable_only_beyond_the_noise_of_its_faces(data: RunData) -> None:
+    assert dispensable(data, [(1.2, 1.1, 1.3), (1.3, 1.2, 1.4)]) == "none stands out"
+    assert dispensable(data, [(1.2, 1.1, 1.3), (2.3, 2.1, 2.5)]) == "net-f1"
