@@ -87,8 +87,11 @@ def one_line(text: str, max_length: int = 2000) -> str:
 
 
 def first_line(text: object) -> str:
-    """Return the first line of a text, such as an exception of a library; empty without text."""
-    return str(text).strip().partition("\n")[0]
+    """Return the first line of a text, such as an exception of a library; empty without text.
+
+    Control characters are visible, as in ``one_line``.
+    """
+    return escape_text(str(text).strip().partition("\n")[0])
 
 
 def slug(text: str) -> str:

@@ -27,7 +27,9 @@ from types import ModuleType
 from typing import Any, Final
 
 from fkd_kaggle import files
-from fkd_kaggle.errors import RecipeError, unknown_name
+from fkd_kaggle.errors import FkdError, RecipeError, unknown_name
+from fkd_kaggle.formatting import one_line
+from fkd_kaggle.settings import user_folder
 
 TRUST_FILE: Final = "FKD_TRUST_FILE"
 """Environment variable: file with the digests of trusted code, instead of the user's own."""
@@ -230,7 +232,7 @@ def guarded(reference: str, function: Callable[..., Any], *args: Any, **options:
             if frame.filename == f"<{file}>"
         ]
         place = f"{file}, line {lines[-1]}" if lines else reference
-        why = " ".join(str(error).split())[:300]
+        why = one_line(str(error), 300)
         raise RecipeError(f"{place}: {type(error).__name__}: {why}") from error
 
 
@@ -247,10 +249,9 @@ def trust(code: Code, *, remember: bool = False) -> None:
     digests = {_digest(text) for text in code.values()} - _trusted
     _trusted.update(digests)
     if remember and (new := digests - _remembered()):
-        path = _trust_file()
         try:
-            files.write_text(path, "\n".join(sorted(_remembered() | new)) + "\n")
-        except OSError:
+            files.write_text(_trust_file(), "\n".join(sorted(_remembered() | new)) + "\n")
+        except (OSError, FkdError, ImportError):
             return  # Later commands need --trust-code.
 
 
@@ -341,9 +342,7 @@ def _digest(text: str) -> str:
 def _trust_file() -> Path:
     if given := os.environ.get(TRUST_FILE):
         return Path(given)
-    from platformdirs import user_config_path
-
-    return user_config_path("fkd-kaggle", appauthor=False) / "trusted-code.txt"
+    return user_folder("config") / "trusted-code.txt"
 
 
 def _remembered() -> set[str]:

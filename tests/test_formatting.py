@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from fkd_kaggle.formatting import file_stem, format_duration, format_pixels, slug
+from fkd_kaggle.formatting import (
+    file_stem,
+    first_line,
+    format_duration,
+    format_pixels,
+    one_line,
+    slug,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,3 +51,10 @@ def test_file_stem_keeps_case_and_has_no_path(text: str, expected: str) -> None:
 
 def test_file_stem_can_be_limited() -> None:
     assert file_stem("photo-0001-of-many", max_length=6) == "photo"
+
+
+def test_one_line_of_untrusted_text_has_visible_control_characters() -> None:
+    assert one_line("a\n b\t\x1b[31mc\u202e") == "a b \\x1b[31mc\\u202e"
+    assert one_line("x" * 30, 10) == "x" * 9 + "…"
+    assert first_line("\n\x07first\nsecond") == "\\x07first"
+    assert first_line(ValueError("")) == ""

@@ -180,3 +180,33 @@ def test_two_different_files_of_one_name_are_refused(folder: Path) -> None:
     (folder / "own.toml").write_text('architecture = "net.py:build"\nloss = "other/net.py:loss"\n')
     with pytest.raises(RecipeError, match=r"two different files are called net\.py"):
         load(folder / "own.toml")
+
+
+def test_trust_that_cannot_be_remembered_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(user_code.TRUST_FILE, str(tmp_path / "file" / "trusted.txt"))
+    code = {"a.py": "unique = 5170"}
+    user_code.trust(code, remember=True)
+    assert user_code.untrusted(code) == []
+
+
+def test_user_without_a_home_folder_trusts_for_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(user_code.TRUST_FILE)
+    monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
+    code = {"a.py": "unique = 5171"}
+    user_code.trust(code, remember=True)
+    assert user_code.untrusted(code) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_control_characters_of_an_exception_are_visible() -> None:
+    def fail() -> None:
+        raise ValueError("red \x1b[31m\nsecond line")
+
+    with pytest.raises(RecipeError, match=r"red \\x1b\[31m second line"):
+        user_code.guarded("a.py:fail", fail)

@@ -1,8 +1,8 @@
 """Crash reports: what an unforeseen exception leaves for a bug report, without secrets.
 
 A report is a text file with the command, the versions, the settings that matter and the traceback.
-It lies in the folder ``FKD_CRASH_DIR``, by default ``~/.local/state/fkd-kaggle``, or in the
-temporary folder if that one cannot be written.
+It lies in the folder ``FKD_CRASH_DIR``, by default the user's folder for states
+(``~/.local/state/fkd-kaggle`` on Linux), or in the temporary folder if that one cannot be written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final
 
 from fkd_kaggle.errors import redact
 from fkd_kaggle.formatting import escape_text, one_line
-from fkd_kaggle.settings import CRASH_DIR, __version__
+from fkd_kaggle.settings import CRASH_DIR, __version__, user_folder
 
 _PACKAGES: Final = (
     "numpy", "keras", "tensorflow", "jax", "kaggle", "kagglesdk", "typer", "rich", "requests",
@@ -81,9 +81,8 @@ def _folders() -> Iterator[Path]:
     chosen = os.environ.get(CRASH_DIR)
     if chosen:
         yield Path(chosen)
-    with suppress(RuntimeError, KeyError):  # no home folder
-        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-        yield Path(state, "fkd-kaggle")
+    with suppress(OSError, ImportError):  # no home folder
+        yield user_folder("state")
     yield Path(tempfile.gettempdir()) / f"fkd-kaggle-{os.getuid() if hasattr(os, 'getuid') else 0}"
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from fkd_kaggle.errors import FkdError, NoteWarning, explain_os_error, redact
+from fkd_kaggle.formatting import first_line
 from fkd_kaggle.settings import __version__
 
 State = Literal["ok", "note", "problem"]
@@ -231,7 +232,7 @@ def _split(error: Exception) -> tuple[str, str]:
 def _line(error: Exception) -> str:
     """Return an error as one line without secrets."""
     text = explain_os_error(error) if isinstance(error, OSError) else str(error)
-    return redact(text.strip().split("\n", 1)[0])
+    return first_line(redact(text))
 
 
 def _existing(folder: Path) -> Path:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final, cast
 
 from fkd_kaggle.errors import DataError
+from fkd_kaggle.formatting import one_line
 
 DAMAGED: Final = (
     zipfile.BadZipFile,
@@ -116,7 +117,7 @@ def open_zip(path: Path | IO[bytes], name: str) -> Iterator[zipfile.ZipFile]:
 
 def damage(error: Exception) -> str:
     """Return what an exception of ``DAMAGED`` says about an archive, as a predicate."""
-    text = " ".join(str(error).split())
+    text = one_line(str(error), 200)
     if "password" in text or "encrypted" in text:
         return "is encrypted: unpack it with its password first"
     if isinstance(error, NotImplementedError):

@@ -27,6 +27,9 @@ T = TypeVar("T")
 _STREAM_TIMEOUT: Final = 300.0
 """Seconds of silence after which a stream counts as broken; Kaggle's logs can be silent long."""
 
+_LONGEST_STREAM: Final = 1800.0
+"""Seconds after which a stream is ended; Kaggle ends it after a few minutes."""
+
 # sys.stdout and the client's endpoints are global, so only one thread may use them at a time.
 _client_lock = threading.RLock()
 
@@ -103,11 +106,14 @@ class Client:
 
         Does not capture output and does not repeat requests. Exceptions of the client are raised.
         """
-        with self._connected(_STREAM_TIMEOUT):
+        rules = transport.ConnectionRules(
+            _STREAM_TIMEOUT, self.practice_user, _LONGEST_STREAM, has_pauses=True
+        )
+        with self._connected(rules):
             items = iter(call(self.api))
         while True:
             try:
-                with self._connected(_STREAM_TIMEOUT):
+                with self._connected(rules):
                     item = next(items)
             except StopIteration:
                 return
@@ -123,19 +129,15 @@ class Client:
     @contextmanager
     def quietly(self) -> Iterator[io.StringIO]:
         """Set the rules for requests and capture the client's output; yield the captured text."""
-        with (
-            _client_lock,
-            captured_output() as captured,
-            self._connected(self.retry_policy.timeout),
-        ):
+        rules = transport.ConnectionRules(self.retry_policy.timeout, self.practice_user)
+        with _client_lock, captured_output() as captured, self._connected(rules):
             yield captured
 
     @contextmanager
-    def _connected(self, timeout: float) -> Iterator[None]:
+    def _connected(self, rules: transport.ConnectionRules) -> Iterator[None]:
         """Set the client's address, a global setting of the process, and rules for requests."""
         if self.practice_url is not None:
             point_client_to(self.practice_url)
-        rules = transport.ConnectionRules(timeout, self.practice_user)
         with transport.connection_rules(rules):
             yield
 

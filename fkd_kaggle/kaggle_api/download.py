@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from typing import Any, Final
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.kaggle_api import responses
+from fkd_kaggle.kaggle_api import responses, transport
 from fkd_kaggle.kaggle_api.client import Client
 from fkd_kaggle.kaggle_api.errors import Action
 
@@ -160,6 +161,7 @@ def _fetch_staged(
         return None
 
     damaged = stalled = 0
+    progress = time.monotonic()
     while True:
         before = _size(staged)
         problem = client.request(action, attempt)
@@ -167,9 +169,15 @@ def _fetch_staged(
             return
         if isinstance(problem, responses.CONNECTION_ERRORS):
             # The client gives up after five broken connections, with a pause after each. Call the
-            # client again as long as bytes arrive.
-            stalled = stalled + 1 if _size(staged) <= before else 0
-            if stalled >= _STALLED_LIMIT:
+            # client again as long as bytes arrive; a few bytes of a silent server are not enough.
+            least = transport.LEAST_BYTES if responses.is_timeout(problem) else 1
+            if _size(staged) >= before + least:
+                stalled, progress = 0, time.monotonic()
+                continue
+            stalled += 1
+            policy = client.retry_policy
+            silent = time.monotonic() - progress >= policy.silent_attempts * policy.timeout
+            if stalled >= _STALLED_LIMIT or silent:
                 raise client.explain(problem, action) from problem
         else:
             # The client may have saved an error page as a part of the file, see

@@ -22,7 +22,7 @@ class RetryPolicy:
     longest_retry_after: float = 300.0
     """Seconds. If Kaggle asks for a longer wait, the request fails at once."""
     timeout: float = 30.0
-    """Seconds without an answer after which an attempt fails."""
+    """Seconds without progress of an answer after which an attempt fails, see ``transport``."""
     silent_attempts: int = 3
     """Attempts without an answer after which the request fails."""
     sleep: Callable[[float], None] = time.sleep

@@ -17,6 +17,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import DataError
+from fkd_kaggle.formatting import one_line
 from fkd_kaggle.photos import photo_folder
 
 _FORMATS: Final = (
@@ -141,7 +142,8 @@ def load_photo(path: Path) -> Photo:
     # Pillow's decoders raise almost any exception for a damaged file: OSError, SyntaxError,
     # struct.error, zlib.error, KeyError, TypeError, …
     except Exception as error:
-        raise DataError(f"{path}: damaged or not readable ({_one_line(error)})") from None
+        reason = one_line(str(error), 200) or type(error).__name__
+        raise DataError(f"{path}: damaged or not readable ({reason})") from None
 
 
 def read_sizes(path: Path) -> tuple[tuple[int, int], ...]:
@@ -222,9 +224,6 @@ def _formats() -> tuple[Any, ...]:
     Image.init()
     formats: list[str] = [name for name in _FORMATS if name in Image.OPEN]
     if photo_folder.reads_heic():
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
         formats.append("HEIF")
     return tuple(formats)
 
@@ -236,11 +235,6 @@ def _orientation(image: Image.Image) -> int:
         return int(value) if value in _TRANSPOSITIONS else 1
     except Exception:  # any, as for the pixels
         return 1
-
-
-def _one_line(error: Exception) -> str:
-    """Return an exception's text on one line, or its class where it has none."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

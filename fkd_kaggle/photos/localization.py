@@ -2,6 +2,7 @@
 
 The first crop is only roughly right. Its prediction gives the face's orientation and size, from
 which the next crop is made, in which the face is upright and has the size of the training faces.
+Where the crops do not converge, as with a network that has learned little, the first one counts.
 The result is the mean prediction over several slightly different crops (test-time augmentation).
 This module does not find faces; see ``detection``.
 """
@@ -31,6 +32,14 @@ MAX_SPREAD = 0.8
 """Crop pixels. Faces with a larger spread are tried in other orientations. The spread of upright
 faces is 0.2 to 0.6 on the 60 photos of the external test, 1 to 5 if they are rotated by 60° or
 more."""
+
+MAX_MOVEMENT = 2.0
+"""Crop pixels. Crops have converged if the next one would move the face by less, or by less than
+half as much as the first one did. The views move the face by 3."""
+
+CLEARLY_LOWER = 0.75
+"""Ratio of spreads below which another orientation of a face is right. A network that predicts the
+same in each crop has the same spread in all orientations."""
 
 ROTATIONS = (90.0, -90.0, 180.0, 45.0, -45.0, 135.0, -135.0)
 """Degrees by which the first crop is rotated for another try."""
@@ -67,10 +76,12 @@ class LocatedFace:
     points: np.ndarray
     """(15, 2) float64 photo pixels."""
     crop: Crop
-    """The last crop, without the views' changes."""
+    """The last crop, without the views' changes; the rough one if the crops did not converge."""
     spread: float
     """Root-mean-square deviation of the views' predictions from their mean, in crop pixels. It is
     large if the prediction is not reliable."""
+    converged: bool = True
+    """Whether crops made from the predictions converge."""
 
 
 def locate_keypoints(
@@ -106,7 +117,7 @@ def locate_keypoints(
         ]
         results = _refine([photos[index] for index in uncertain], rotated, predict, face)
         for index, result in zip(uncertain, results, strict=True):
-            if result.spread < located[index].spread:
+            if result.converged and result.spread < CLEARLY_LOWER * located[index].spread:
                 located[index] = result
     return located
 
@@ -116,17 +127,37 @@ def _refine(
 ) -> list[LocatedFace]:
     """Predict from the crops and from crops made of the predictions."""
     points, spread = _predict_views(photos, crops, predict)
+    first = [
+        LocatedFace(face_points, crop, float(face_spread), converged=False)
+        for face_points, crop, face_spread in zip(points, crops, spread, strict=True)
+    ]
+    movements = []
     for _ in range(REFINEMENTS):
         refined = [crop_aligned(face_points, face) for face_points in points]
+        movements.append(_movements(refined, crops, face))
         crops = [
             new if _is_plausible(new, crop) else crop
             for crop, new in zip(crops, refined, strict=True)
         ]
         points, spread = _predict_views(photos, crops, predict)
+    # One more crop would show whether the last one is stable; its predictions are not needed.
+    last = _movements([crop_aligned(face_points, face) for face_points in points], crops, face)
+    converged = last <= np.maximum(MAX_MOVEMENT, movements[0] / 2)
     return [
-        LocatedFace(face_points, crop, float(face_spread))
-        for face_points, crop, face_spread in zip(points, crops, spread, strict=True)
+        LocatedFace(points[index], crops[index], float(spread[index])) if converged[index] else one
+        for index, one in enumerate(first)
     ]
+
+
+def _movements(new: Sequence[Crop], crops: Sequence[Crop], face: MeanFace) -> np.ndarray:
+    """Return (N,) distances between the mean face in two crops, RMS in pixels of the second."""
+    return np.array(
+        [
+            np.sqrt(np.square(one.to_photo(face.points) - crop.to_photo(face.points)).sum(1).mean())
+            / crop.scale
+            for one, crop in zip(new, crops, strict=True)
+        ]
+    )
 
 
 def _predict_views(

@@ -8,12 +8,15 @@ cannot be used is returned with the reason. Decodes nothing; names are matched i
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
+
+from PIL import features
 
 from fkd_kaggle.errors import DataError
 from fkd_kaggle.photos.skipped_inputs import SkippedInput
@@ -58,6 +61,8 @@ _PHOTO_SUFFIXES: Final = frozenset(
 """Suffixes, in lower case, of the files that are photos."""
 
 _HEIC_SUFFIXES: Final = frozenset([".heic", ".heics", ".heif", ".heifs", ".hif"])
+
+_HEIC_REMEDY: Final = "HEIC: convert it to JPEG, or pip install pillow-heif"
 
 _RAW_SUFFIXES: Final = frozenset(
     [
@@ -230,9 +235,20 @@ def no_photos(found: PhotoFolder) -> DataError:
     return DataError(f"{found.path} holds no photo (such as .jpg, .png, .webp, .tif)")
 
 
+@cache
 def reads_heic() -> bool:
-    """Say whether the package ``pillow-heif`` is installed, with which HEIC is read."""
-    return importlib.util.find_spec("pillow_heif") is not None
+    """Say whether Pillow reads HEIC: whether the package ``pillow-heif`` is installed and works."""
+    try:
+        # From a string: the package is no dependency, and its absence is no error.
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except Exception:  # of an installation for another system, or of another version
+        return False
+    return True
+
+
+def reads_avif() -> bool:
+    """Say whether this Pillow reads AVIF; some systems' packages do not."""
+    return bool(features.check("avif"))
 
 
 def unreadable_reason(path: Path) -> str:
@@ -241,12 +257,14 @@ def unreadable_reason(path: Path) -> str:
     suffix = path.suffix.lower()
     if not kind and _is_empty(path):
         return "is empty"
-    if kind == "HEIC" or (not kind and suffix in _HEIC_SUFFIXES):
-        return "HEIC: convert it to JPEG, or pip install pillow-heif"
-    if kind == "AVIF":
+    if (kind == "HEIC" or (not kind and suffix in _HEIC_SUFFIXES)) and not reads_heic():
+        return _HEIC_REMEDY
+    if kind == "AVIF" and not reads_avif():
         return "AVIF: this Pillow does not read it; convert it to JPEG, or update Pillow"
-    if kind and kind not in _PHOTO_KINDS:
+    if kind and kind not in _PHOTO_KINDS | {"HEIC"}:
         return f"{kind}, which is not read: convert it to JPEG or PNG"
+    if kind:
+        return f"a damaged {kind} file: copy or export it again"
     return "not an image that can be read"
 
 
@@ -298,7 +316,8 @@ def _rejection_reason(path: Path) -> str | None:
     """Return why a file is not used: None for a photo, "" for a file that is no picture."""
     suffix = path.suffix.lower()
     if suffix in _HEIC_SUFFIXES and not reads_heic():
-        return "HEIC: convert it to JPEG, or pip install pillow-heif"
+        # Chat programs and browsers also give JPEGs such names.
+        return None if _content_kind(path) in _PHOTO_KINDS else _HEIC_REMEDY
     if suffix in _RAW_SUFFIXES:
         return "a camera's raw file: convert it to JPEG"
     if suffix in _OTHER_SUFFIXES:
@@ -322,7 +341,7 @@ def _reason_by_content(path: Path) -> str | None:
     if path.suffix:
         return f"a {kind} by its content, but its name ends in {path.suffix}: rename it"
     if kind == "HEIC" and not reads_heic():
-        return "HEIC: convert it to JPEG, or pip install pillow-heif"
+        return _HEIC_REMEDY
     return None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fkd_kaggle.errors import FkdError, redact
+from fkd_kaggle.formatting import first_line
 from fkd_kaggle.report.run import PAGE
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.history import read_histories
@@ -138,5 +139,4 @@ def _metrics(run: Run) -> dict[str, float]:
 
 
 def _first_line(error: Exception) -> str:
-    lines = redact(str(error)).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+    return first_line(redact(str(error)))[:200] or type(error).__name__

@@ -93,9 +93,11 @@ def open_comparison(path: Path) -> Comparison:
 def list_comparisons(runs_dir: Path) -> list[Comparison]:
     """Return the comparisons in a folder, sorted by name; a note names damaged ones."""
     found = []
-    for note in sorted(runs_dir.glob(f"*/{_NOTE}")):
+    for path in reading.list_subfolders(runs_dir):
+        if not (path / _NOTE).exists():
+            continue
         try:
-            found.append(open_comparison(note.parent))
+            found.append(open_comparison(path))
         except RunError as error:
             warnings.warn(f"left out: {error}", NoteWarning, stacklevel=2)
     return found

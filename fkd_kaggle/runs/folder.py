@@ -263,8 +263,14 @@ def check_run_name(name: str) -> None:
 
 
 def run_names(runs_dir: Path) -> list[str]:
-    """Return the sorted names of the run folders in ``runs_dir`` without opening them."""
-    return sorted(note.parent.name for note in runs_dir.glob(f"*/{RUN_FILE}"))
+    """Return the sorted names of the run folders in ``runs_dir`` without opening them.
+
+    Raises
+    ------
+    RunError
+        ``runs_dir`` is a file or cannot be read.
+    """
+    return [path.name for path in reading.list_subfolders(runs_dir) if is_run(path)]
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
@@ -311,6 +317,7 @@ def find_run(name: str | None, runs_dir: Path) -> Run:
     for path in (runs_dir / name, Path(name)):
         if is_run(path):
             return Run.open(path)
+    run_names(runs_dir)  # refuses a file instead of a folder
     raise RunError(f"no run {name!r} in {runs_dir}: `fkd-kaggle runs` lists them")
 
 

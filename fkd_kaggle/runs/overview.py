@@ -17,6 +17,7 @@ from fkd_kaggle.errors import NoteWarning, RunError, unknown_name
 from fkd_kaggle.runs.folder import RUN_FILE, Run
 from fkd_kaggle.runs.lock import is_locked
 from fkd_kaggle.runs.members import is_finished, is_usable
+from fkd_kaggle.runs.reading import list_subfolders
 from fkd_kaggle.runs.scores import Scores
 
 _NOTES: Final = {RUN_FILE: "run", "compare.json": "comparison", "photo_run.json": "photo run"}
@@ -78,7 +79,7 @@ class RunFolder:
 
 def list_folders(runs_dir: Path) -> list[RunFolder]:
     """Return all folders in the folder of the runs, the one that changed last at the end."""
-    found = [inspect_folder(path) for path in sorted(runs_dir.glob("*/")) if kind_of(path)]
+    found = [inspect_folder(path) for path in list_subfolders(runs_dir) if kind_of(path)]
     return sorted(found, key=lambda one: (one.changed, one.name))
 
 
@@ -134,7 +135,7 @@ def choose_folders(runs_dir: Path, names: Sequence[str]) -> list[RunFolder]:
     RunError
         There is no such folder.
     """
-    known = [path.name for path in sorted(runs_dir.glob("*/")) if kind_of(path)]
+    known = [path.name for path in list_subfolders(runs_dir) if kind_of(path)]
     for name in names:
         if name not in known:
             raise RunError(f"{unknown_name('run', name, known)} in {runs_dir}")

@@ -15,8 +15,28 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from fkd_kaggle.errors import RunError
+from fkd_kaggle.errors import RunError, explain_os_error
 from fkd_kaggle.formatting import one_line
+
+
+def list_subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder of runs, sorted by name; none if it does not exist.
+
+    Raises
+    ------
+    RunError
+        ``folder`` is a file or cannot be read.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        raise RunError(
+            f"{folder} is a file, not a folder of runs: choose another with --runs-dir"
+        ) from None
+    except OSError as error:
+        raise RunError(f"cannot read {explain_os_error(error, str(folder))}") from error
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -151,6 +151,9 @@ def load_weights(network: keras.Model, folder: Path) -> None:
     try:
         network.load_weights(path)
     except Exception as error:  # h5py raises exceptions of many types for damaged files
+        # Never left out by itself: that would change the blend and the expected score.
         raise RunError(
-            f"{path} is missing or damaged: delete {folder} and resume the run to train it again"
+            f"{path} is missing or damaged: restore it from a copy, or delete {folder}; then the "
+            "command blends the other networks anew, with another expected score, and "
+            f"`fkd-kaggle train-ensemble --resume {folder.parent.parent.name}` trains it again"
         ) from error

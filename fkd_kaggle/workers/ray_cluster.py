@@ -22,6 +22,7 @@ from typing import Any, Final
 import fkd_kaggle.workers as this_package
 from fkd_kaggle.data import dataset
 from fkd_kaggle.errors import FkdError, RunError
+from fkd_kaggle.formatting import one_line
 from fkd_kaggle.runs.folder import Run, load_folds
 from fkd_kaggle.training.events import MemberStarted, Waiting
 from fkd_kaggle.training.interruption import check
@@ -197,7 +198,7 @@ def _check_reachable(address: str) -> None:
 
 def _explain(address: str, error: Exception) -> str:
     """Return one line for an error of ray.init."""
-    text = " ".join(str(error).split())
+    text = one_line(str(error))
     if "ersion mismatch" in text or "Version" in text:
         return (
             f"the cluster at {address} has other versions of Ray or Python than this machine: "

@@ -93,3 +93,37 @@ def test_more_faces_than_a_batch_are_located_like_one_face(mean_face: MeanFace) 
     (one,) = locate_keypoints([photo], [crop], predict, mean_face)
     assert len(faces) == count
     assert all(np.allclose(face.points, one.points) for face in faces)
+
+
+@pytest.mark.parametrize("offset", [(9.0, 0.0), (-5.0, 7.0), (0.0, -20.0), (40.0, 40.0)])
+def test_crops_that_do_not_converge_are_not_used(
+    mean_face: MeanFace, offset: tuple[float, float]
+) -> None:
+    # A network that always predicts the same points moves the face out of every new crop.
+    crop = Crop(np.array([[2.0, 0, 40.0], [0, 2.0, 30.0]]))
+    points = mean_face.points + offset
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return np.tile(points, (len(images), 1, 1))
+
+    photo = draw_discs(mean_face, crop)
+    (located,) = locate_keypoints([photo], [crop], predict, mean_face)
+    errors = located.points - crop.to_photo(points)
+    assert np.hypot(*errors.T).max() / crop.scale < 1
+    assert located.crop is crop
+    assert not located.converged
+
+
+def test_predictions_of_noise_stay_near_the_first_crop(mean_face: MeanFace) -> None:
+    crop = Crop(np.array([[2.0, 0, 40.0], [0, 2.0, 30.0]]))
+    photo = draw_discs(mean_face, crop)
+    random = np.random.default_rng(0)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        factors = random.uniform(0.3, 1.5, (len(images), 1, 1))
+        noise = random.normal(0, 12, (len(images), 15, 2))
+        return (mean_face.points - 48) * factors + 48 + noise
+
+    for located in locate_keypoints([photo] * 3, [crop] * 3, predict, mean_face):
+        centre = located.points.mean(0) - crop.to_photo(mean_face.points).mean(0)
+        assert np.hypot(*centre) / crop.scale < 25

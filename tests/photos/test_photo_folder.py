@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,9 @@ import pytest
 from PIL import Image
 
 from fkd_kaggle.errors import DataError
-from fkd_kaggle.photos.images import save_picture
-from fkd_kaggle.photos.photo_folder import list_photos, scan_folder
+from fkd_kaggle.photos import photo_folder
+from fkd_kaggle.photos.images import read_photo, save_picture
+from fkd_kaggle.photos.photo_folder import list_photos, scan_folder, unreadable_reason
 
 
 def write_photo(path: Path, kind: str = "JPEG") -> None:
@@ -124,3 +127,62 @@ def test_a_file_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no photo"):
         list_photos(tmp_path / "empty")
+
+
+def heic(brand: bytes = b"heic") -> bytes:
+    """Return the beginning of a HEIC file."""
+    return b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1" + brand + b"\0" * 200
+
+
+@pytest.fixture
+def reader_of_heic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A package ``pillow_heif`` that works, does not work, or is not installed."""
+    calls: list[str] = []
+    package = types.ModuleType("pillow_heif")
+
+    def register() -> None:
+        if request.param == "broken":
+            raise ImportError("libheif.so.1: cannot open shared object file")
+        calls.append("registered")
+
+    package.register_heif_opener = register  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pillow_heif", None if request.param is None else package)
+    photo_folder.reads_heic.cache_clear()
+    monkeypatch.setattr(photo_folder, "reads_heic", photo_folder.reads_heic.__wrapped__)
+    return calls
+
+
+@pytest.mark.parametrize("reader_of_heic", [None, "broken"], indirect=True)
+def test_heic_without_a_reader_is_named_with_what_to_do(
+    tmp_path: Path, reader_of_heic: list[str]
+) -> None:
+    (tmp_path / "a.heic").write_bytes(heic())
+    (tmp_path / "b.HIF").write_bytes(heic(b"hevc"))
+    (tmp_path / "c").write_bytes(heic())
+    write_photo(tmp_path / "chat.heic")  # a JPEG by its content
+    folder = scan_folder(tmp_path)
+    assert [path.name for path in folder.photos] == ["chat.heic"]
+    assert [skipped.name for skipped in folder.skipped] == ["a.heic", "b.HIF", "c"]
+    assert {skipped.reason for skipped in folder.skipped} == {
+        "HEIC: convert it to JPEG, or pip install pillow-heif"
+    }
+
+
+@pytest.mark.parametrize("reader_of_heic", ["works"], indirect=True)
+def test_heic_with_a_reader_is_a_photo(tmp_path: Path, reader_of_heic: list[str]) -> None:
+    for name in ("a.heic", "b.HIF", "c"):
+        (tmp_path / name).write_bytes(heic())
+    assert found(tmp_path) == ["a.heic", "b.HIF", "c"]
+    assert reader_of_heic
+    assert unreadable_reason(tmp_path / "a.heic") == "a damaged HEIC file: copy or export it again"
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "JPEG", "WEBP", "GIF", "TIFF"])
+def test_photo_that_is_cut_early_is_called_damaged(tmp_path: Path, kind: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a", kind)
+    content = (tmp_path / "a").read_bytes()
+    for length in (16, 40, len(content) // 2):
+        (tmp_path / "cut.jpg").write_bytes(content[:length])
+        with pytest.raises(DataError, match=r"cut\.jpg: (a )?damaged"):
+            read_photo(tmp_path / "cut.jpg")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from compare_versions import write_data
-from conftest import Command
+from conftest import Command, assert_one_line_error
 
 from fkd_kaggle import pipeline
 from fkd_kaggle.errors import FkdError, NoteWarning, RunError
@@ -205,6 +205,45 @@ def test_damaged_caches_are_rebuilt(runs_dir: Path, data: Path, tmp_path: Path) 
     assert written.is_file()
     assert predictions.has_blend(run)
     assert predictions.has_blended_out_of_fold(run)
+
+
+def test_damaged_weights_are_named_and_left_out_only_after_deletion(
+    runs_dir: Path, data: Path, tmp_path: Path
+) -> None:
+    run = Run.open(runs_dir / "old_run")
+    (run.path / "blend.npz").unlink()  # of an earlier version, which named no members
+    pipeline.write_run_submission(run, data, tmp_path / "before")
+    usable = {member.name for member in run.plan.members if members.is_usable(run, member)}
+    used = [str(name) for name in predictions.load_blend(run)[1]["members"]]
+    assert len(usable) > 1
+    folder = run.member_folder(used[0])
+    (folder / "test.npz").unlink(missing_ok=True)
+    weights = members.weights_path(folder)
+    for damage in ("no end", "middle", "zeros", "empty"):
+        weights.write_bytes(DAMAGES[damage](weights.read_bytes()))
+        with pytest.raises(RunError) as caught:
+            pipeline.write_run_submission(run, data, tmp_path / "submissions")
+        for word in (str(weights), f"delete {folder}", "--resume old_run", "expected score"):
+            assert word in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "submissions").exists()
+    shutil.rmtree(folder)
+    assert pipeline.write_run_submission(run, data, tmp_path / "submissions").is_file()
+    _, arrays = predictions.load_blend(run)
+    blended = {str(name) for key in ("members", "excluded") for name in arrays[key]}
+    assert blended == usable - {used[0]}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("runs",), ("runs", "prune", "--yes"), ("runs", "delete", "x"), ("report", "x"), ("report",)],
+)
+def test_file_instead_of_the_folder_of_runs_is_named(
+    fkd: Command, arguments: tuple[str, ...]
+) -> None:
+    Path("file").write_text("no folder")
+    result = fkd(*arguments, "--runs-dir", "file")
+    assert_one_line_error(result, "file is a file, not a folder of runs", "--runs-dir")
 
 
 def test_lost_progress_of_a_finished_member_is_no_reason_to_train_again(runs_dir: Path) -> None:
