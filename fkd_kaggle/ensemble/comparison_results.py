@@ -110,12 +110,49 @@ def measure_runs(comparison: Comparison, data_dir: Path) -> list[Result]:
         The comparison was made on other data.
     """
     material = read_comparison_data(comparison, data_dir)
-    results = [_measure(run, material) for run in comparison.runs if has_blended_out_of_fold(run)]
+    results = [
+        measure_run(run, material) for run in comparison.runs if has_blended_out_of_fold(run)
+    ]
     results.append(_measure_baseline(comparison, material))
     columns = [field.name for field in fields(Result)]
     rows = [astuple(result) for result in results]
     write_results(comparison, columns, rows)
     return results
+
+
+def measure_run(run: Run, material: TrainingData) -> Result:
+    """Return the result of a run on the faces that its members have not seen.
+
+    Parameters
+    ----------
+    run
+        A blended run.
+    material
+        The data that it was trained on.
+    """
+    predictions = _own_predictions(run)
+    plan, labels = run.plan, material.training.keypoints
+    recipes = [line.recipe for line in plan.ensemble.members]
+    metric, value = _published_metric(recipes, predictions, labels)
+    histories = read_histories(run)
+    rows = [histories[member.name] for member in plan.members if member.name in histories]
+    images, seconds = (
+        sum(float(history[what][-1]) for history in rows) for what in ("images", "seconds")
+    )
+    ends = {member_progress(run, member).stopped or run.status for member in plan.members}
+    parameters, flops = _cost(recipes, plan.precision)
+    return Result(
+        recipe=plan.ensemble.name,
+        seed=plan.seed,
+        published_metric=metric,
+        published_value=value,
+        images_per_second=images / seconds if seconds else None,
+        seconds=seconds,
+        parameters=parameters,
+        flops=flops,
+        ended=", ".join(sorted(ends)),
+        **_errors(predictions, material),
+    )
 
 
 def average_over_seeds(results: Sequence[Result]) -> list[ComparisonRow]:
@@ -144,33 +181,6 @@ def average_over_seeds(results: Sequence[Result]) -> list[ComparisonRow]:
         return (-line.mean.keypoints, float("inf") if rmse is None else rmse)
 
     return sorted(table, key=sort_key)
-
-
-def _measure(run: Run, material: TrainingData) -> Result:
-    """Return the result of a run on the faces that its members have not seen."""
-    predictions = _own_predictions(run)
-    plan, labels = run.plan, material.training.keypoints
-    recipes = [line.recipe for line in plan.ensemble.members]
-    metric, value = _published_metric(recipes, predictions, labels)
-    histories = read_histories(run)
-    rows = [histories[member.name] for member in plan.members if member.name in histories]
-    images, seconds = (
-        sum(float(history[what][-1]) for history in rows) for what in ("images", "seconds")
-    )
-    ends = {member_progress(run, member).stopped or run.status for member in plan.members}
-    parameters, flops = _cost(recipes, plan.precision)
-    return Result(
-        recipe=plan.ensemble.name,
-        seed=plan.seed,
-        published_metric=metric,
-        published_value=value,
-        images_per_second=images / seconds if seconds else None,
-        seconds=seconds,
-        parameters=parameters,
-        flops=flops,
-        ended=", ".join(sorted(ends)),
-        **_errors(predictions, material),
-    )
 
 
 def _own_predictions(run: Run) -> np.ndarray:
