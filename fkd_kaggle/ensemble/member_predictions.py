@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.members import is_usable
 from fkd_kaggle.runs.predictions import faces_digest, load_test_predictions
 from fkd_kaggle.training.inference import predict_keypoints
+
+if TYPE_CHECKING:
+    import keras
 
 
 def usable_members(run: Run) -> list[Member]:
@@ -49,7 +53,8 @@ def predict_with_members(
     """Predict faces with each member.
 
     Stored predictions are used if they are for the same images and annotators; otherwise the
-    member's network is loaded.
+    member's network is loaded. Members of the same recipe are loaded into the same network, one
+    after the other, because building and compiling a network takes longer than predicting with it.
 
     Parameters
     ----------
@@ -71,6 +76,7 @@ def predict_with_members(
     """
     result = np.empty((len(members), len(faces.images), NUM_KEYPOINTS, 2), np.float32)
     digest = faces_digest(faces, annotators)
+    networks: dict[str, keras.Model] = {}
     for index, member in enumerate(members):
         if on_progress:
             on_progress(index, len(members))
@@ -78,9 +84,7 @@ def predict_with_members(
         if predictions is None:
             # Keras starts only when needed: blending stored predictions needs no network.
             backend.start_keras(run.plan.precision)
-            from fkd_kaggle.training.network import load_network
-
-            network = load_network(member.recipe, run.member_folder(member.name))
+            network = _load(networks, run, member)
             predictions = predict_keypoints(
                 network, member.recipe, faces.images, annotators, crop_search=True
             )
@@ -88,3 +92,22 @@ def predict_with_members(
     if on_progress:
         on_progress(len(members), len(members))
     return result
+
+
+def _load(networks: dict[str, keras.Model], run: Run, member: Member) -> keras.Model:
+    """Return a network with a member's weights; built only if its recipe has none yet.
+
+    Parameters
+    ----------
+    networks
+        The networks by digest of their recipes; changed.
+    run, member
+        The member and its run.
+    """
+    from fkd_kaggle.training.network import build_network, load_weights
+
+    if member.recipe.digest not in networks:
+        networks[member.recipe.digest] = build_network(member.recipe)
+    network = networks[member.recipe.digest]
+    load_weights(network, run.member_folder(member.name))
+    return network
