@@ -198,6 +198,10 @@ def forward_through_views(
     module = _module(architecture, code)
     if hasattr(module, "forward_through_views"):
         return module.forward_through_views(network)
+    if any(layer.name == "frame" for layer in network.layers):
+        from fkd_kaggle.models import cascade
+
+        return cascade.forward_through_views(network)
     import keras
 
     outputs = {"points": network.output}

@@ -5,13 +5,15 @@ from the mean face to the points of the first network (Umeyama 1991) defines the
 in which the face is aligned with the mean face. The second network predicts in the frame, and its
 points are mapped back. Both are heatmap networks and are trained together; no gradient passes
 through the alignment. See Sun et al. 2013 for cascades and Jaderberg et al. 2015 for the warp.
+
+The second network of ``align`` can also be a regressor (``plain_cnn``, ``region``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import pi
-from typing import Any
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -21,6 +23,9 @@ from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.models.heatmap import hourglass
 from fkd_kaggle.nn import warp
 from fkd_kaggle.nn.heatmaps import SoftArgmax
+
+IN_FRAME: Final = "points_in_frame"
+"""Name of the layer with the points of the second network, in pixels of the aligned image."""
 
 
 def build_model(
@@ -56,17 +61,52 @@ def build_model(
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
     count = sum(heads)
+
+    def second(upright: Any) -> Any:
+        maps = hourglass(
+            upright,
+            count,
+            width=width,
+            blocks=blocks,
+            depth=depth,
+            map_size=map_size,
+            dropout=dropout,
+        )
+        return SoftArgmax(name=IN_FRAME, dtype="float32")(maps)
+
+    points = align(image, heads, second, coarse_width=coarse_width, zoom=zoom, jitter=jitter)
+    return keras.Model(image, points, name="cascade")
+
+
+def align(
+    image: Any,
+    heads: tuple[int, ...],
+    second: Callable[[Any], Any],
+    *,
+    coarse_width: int = 24,
+    zoom: float = 1.1,
+    jitter: float = 1.0,
+) -> Any:
+    """Return (B, sum(heads), 2) points that a network predicts from an aligned image.
+
+    Parameters
+    ----------
+    image
+        (B, 96, 96, 1) tensor.
+    heads
+        Number of points of each head; the points of the first head determine the alignment.
+    second
+        Builds the second network: (B, 96, 96, 1) aligned images → (B, sum(heads), 2) float32
+        points in pixels of the aligned image. Its last layer is called ``IN_FRAME``.
+    coarse_width, zoom, jitter
+        As for ``build_model``.
+    """
     small = layers.AveragePooling2D(2, name="small", dtype="float32")(image)
-    coarse_maps = hourglass(small, count, width=coarse_width, name="coarse_maps")
+    coarse_maps = hourglass(small, sum(heads), width=coarse_width, name="coarse_maps")
     coarse = SoftArgmax(name="coarse_points", dtype="float32")(coarse_maps)
     frame = Frame(heads[0], zoom, jitter, name="frame", dtype="float32")(coarse)
     upright = Warp(name="upright", dtype="float32")([image, frame])
-    maps = hourglass(
-        upright, count, width=width, blocks=blocks, depth=depth, map_size=map_size, dropout=dropout
-    )
-    frame_points = SoftArgmax(name="points_in_frame", dtype="float32")(maps)
-    points = FromFrame(name="points", dtype="float32")([frame_points, frame])
-    return keras.Model(image, points, name="cascade")
+    return FromFrame(name="points", dtype="float32")([second(upright), frame])
 
 
 def forward_through_views(network: keras.Model) -> Callable[[Any, warp.View], dict[str, Any]]:
@@ -79,17 +119,21 @@ def forward_through_views(network: keras.Model) -> Callable[[Any, warp.View], di
     Parameters
     ----------
     network
-        A network from ``build_model``.
+        A network from ``build_model``, or another one that contains ``align``.
 
     Returns
     -------
     A function of (B, 96, 96, 1) images and a ``warp.View`` that returns ``points`` and
-    ``coarse_points``, (B, P, 2) view pixels; ``maps`` and ``coarse_maps``, (B, H, W, P) logits; and
-    ``frame``, (B, 2, 3), which maps frame pixels to view pixels.
+    ``coarse_points``, (B, P, 2) view pixels; ``coarse_maps`` and, if the second network has
+    heatmaps, ``maps``, (B, H, W, P) logits; and ``frame``, (B, 2, 3), which maps frame pixels to
+    view pixels.
     """
     layer = network.get_layer
+    has_maps = any(one.name == "maps" for one in network.layers)
     coarse_network = keras.Model(layer("small").output, layer("coarse_maps").output)
-    fine_network = keras.Model(layer("upright").output, layer("maps").output)
+    fine_network = keras.Model(
+        layer("upright").output, layer("maps" if has_maps else IN_FRAME).output
+    )
 
     def forward(images: Any, view: warp.View) -> dict[str, Any]:
         small = warp.warp_images(layer("small")(images), warp.halve_map(view.matrix))
@@ -97,15 +141,15 @@ def forward_through_views(network: keras.Model) -> Callable[[Any, warp.View], di
         coarse = layer("coarse_points")(coarse_maps)
         frame = layer("frame")(coarse, training=True)
         upright = warp.warp_images(images, warp.compose_maps(view.matrix, frame))
-        maps = fine_network(upright, training=True)
-        points = layer("points")([layer("points_in_frame")(maps), frame])
-        return {
+        fine = fine_network(upright, training=True)
+        points = layer("points")([layer(IN_FRAME)(fine) if has_maps else fine, frame])
+        outputs = {
             "points": points,
-            "maps": maps,
             "frame": frame,
             "coarse_points": coarse,
             "coarse_maps": coarse_maps,
         }
+        return {**outputs, "maps": fine} if has_maps else outputs
 
     return forward
 
@@ -145,6 +189,17 @@ class Frame(layers.Layer):
     def set_mean_face(self, points: np.ndarray) -> None:
         """Assign the mean face: the first ``count`` of (P, 2) points in pixels."""
         self.mean_face.assign(points[: self.count].astype("float32"))
+
+    def to_frame(self, points: np.ndarray) -> np.ndarray:
+        """Return (P, 2) points of the mean face in frame pixels; the first ``count`` determine it.
+
+        Parameters
+        ----------
+        points
+            (P, 2) pixels.
+        """
+        own = points[: self.count]
+        return warp.CENTRE + self.zoom * (points - (own.max(0) + own.min(0)) / 2)
 
     def call(self, points: Any, training: bool = False) -> Any:
         """Fit a similarity to each face; replace it by the identity if its scale is implausible."""

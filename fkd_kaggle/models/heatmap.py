@@ -14,7 +14,7 @@ import keras
 from keras import layers
 
 from fkd_kaggle.keypoints import IMAGE_SIZE
-from fkd_kaggle.nn.convolutions import ScaledConv2D
+from fkd_kaggle.nn.convolutions import ScaledConv2D, standardise_images
 from fkd_kaggle.nn.heatmaps import SoftArgmax
 
 
@@ -83,8 +83,7 @@ def hourglass(
     name
         Name of the last layer.
     """
-    # Each image has mean 0 and variance 1, so that brightness and contrast have no effect.
-    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1e-3)(image)
+    x = standardise_images(image)
     fine = _conv(x, width // 2, kernel=5, stride=2)
     x = _conv(fine, width, stride=2)
     skips = []

@@ -38,7 +38,8 @@ def build_model(
     filters
         Channels of the 3×3 convolutions of a branch, each followed by a 2×2 max-pooling.
     normalise
-        Batch normalisation "before" or "after" the activation, or "none".
+        Batch normalisation "before" or "after" the activation, "none", or "scaled": filters of
+        fixed mean and norm instead of batch normalisation (``nn.convolutions.ScaledConv2D``).
     slope
         Slope of the leaky ReLU below zero; 0 is ReLU.
     dense, dropout

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import keras
 
 from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.keypoints import IMAGE_SIZE
+from fkd_kaggle.models.cascade import IN_FRAME, align
 from fkd_kaggle.nn.convolutions import conv_stack, dense_stack
 from fkd_kaggle.nn.regression import regression_head
 
@@ -38,6 +39,9 @@ def build_model(
     drop_after_pool: Sequence[float] = (),
     dense: Sequence[int] = (),
     dropout: float = 0.1,
+    coarse_width: int = 0,
+    zoom: float = 1.1,
+    jitter: float = 1.0,
     target_scale: str = "auto",
 ) -> keras.Model:
     """Return a network (B, 96, 96, 1) → (B, sum(heads), 2) float32, points in pixels.
@@ -59,7 +63,8 @@ def build_model(
         Positions, from 1, of the convolutions that are followed by a pooling; replaces
         ``poolings``.
     normalise
-        Batch normalisation "before" or "after" the activation, or "none".
+        Batch normalisation "before" or "after" the activation, "none", or "scaled": filters of
+        fixed mean and norm instead of batch normalisation (``nn.convolutions.ScaledConv2D``).
     slope
         Slope of the leaky ReLU below zero; 0 is ReLU.
     drop_after_pool
@@ -68,6 +73,11 @@ def build_model(
         Units of each ReLU layer between the convolutions and the output layer.
     dropout
         Dropout rate after each of them, or after the convolutions if there are none.
+    coarse_width
+        Width of a heatmap network that aligns the face for the convolutions (``cascade.align``);
+        0 for no alignment.
+    zoom, jitter
+        Size of the aligned face and random change of the alignment, as for ``cascade``.
     target_scale
         Unit of the outputs before they are converted to pixels (``nn.regression``).
 
@@ -82,17 +92,31 @@ def build_model(
     pool_after = tuple(pool_after) or _spread_poolings(len(channels), poolings)
     if len(pool_after) > MAX_POOLINGS:
         raise RecipeError(f"{len(pool_after)} poolings: {MAX_POOLINGS} leave a single pixel")
+
+    def features(image: Any) -> Any:
+        x = conv_stack(
+            image,
+            channels,
+            pool_after,
+            kernel=kernel,
+            normalise=normalise,
+            slope=slope,
+            drop_after_pool=drop_after_pool,
+        )
+        return dense_stack(x, dense, dropout)
+
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
-    x = conv_stack(
+    if not coarse_width:
+        return keras.Model(image, regression_head(features(image), heads, target_scale))
+    points = align(
         image,
-        channels,
-        pool_after,
-        kernel=kernel,
-        normalise=normalise,
-        slope=slope,
-        drop_after_pool=drop_after_pool,
+        heads,
+        lambda upright: regression_head(features(upright), heads, target_scale, IN_FRAME),
+        coarse_width=coarse_width,
+        zoom=zoom,
+        jitter=jitter,
     )
-    return keras.Model(image, regression_head(dense_stack(x, dense, dropout), heads, target_scale))
+    return keras.Model(image, points)
 
 
 def _spread_poolings(convolutions: int, poolings: int) -> tuple[int, ...]:

@@ -11,8 +11,8 @@ from keras import layers, ops
 
 from fkd_kaggle.errors import RecipeError
 
-NORMALISATIONS: Final = ("before", "after", "none")
-"""Where ``conv_stack`` puts batch normalisation."""
+NORMALISATIONS: Final = ("before", "after", "none", "scaled")
+"""Where ``conv_stack`` puts batch normalisation; "scaled" has scaled filters instead."""
 
 RELU_GAIN: Final = sqrt(2 / (1 - 1 / pi))
 """Factor on the standard normal input of a ReLU that gives its output a variance of 1."""
@@ -43,7 +43,8 @@ def conv_stack(
         Height and width of the filters.
     normalise
         Batch normalisation "before" or "after" the activation, after convolutions without bias;
-        or "none", after convolutions with bias.
+        "none", after convolutions with bias; or "scaled": ``ScaledConv2D`` on images of mean 0 and
+        variance 1, without batch normalisation.
     slope
         Slope of the leaky ReLU below zero; 0 is ReLU.
     drop_after_pool
@@ -61,8 +62,13 @@ def conv_stack(
             f"poolings after convolutions {list(pool_after)} of {len(filters)} convolutions"
         )
     rates = [*drop_after_pool]
+    if normalise == "scaled":
+        x = standardise_images(x)
     for position, channels in enumerate(filters, start=1):
-        x = layers.Conv2D(channels, kernel, padding="same", use_bias=normalise == "none")(x)
+        if normalise == "scaled":
+            x = ScaledConv2D(channels, kernel, gain=leaky_gain(slope))(x)
+        else:
+            x = layers.Conv2D(channels, kernel, padding="same", use_bias=normalise == "none")(x)
         if normalise == "before":
             x = layers.BatchNormalization(momentum=0.9)(x)
         x = layers.LeakyReLU(slope)(x) if slope else layers.ReLU()(x)
@@ -74,6 +80,31 @@ def conv_stack(
             if rates:
                 x = layers.Dropout(rates.pop(0))(x)
     return x
+
+
+def standardise_images(images: Any) -> Any:
+    """Return images of mean 0 and variance 1 each, so that brightness and contrast have no effect.
+
+    Parameters
+    ----------
+    images
+        (B, H, W, c) tensor.
+    """
+    normalise = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1e-3)
+    return normalise(images)
+
+
+def leaky_gain(slope: float) -> float:
+    """Return the gain of a ``ScaledConv2D`` before a leaky ReLU.
+
+    The gain keeps the output of the leaky ReLU at a variance of 1 for standard normal inputs.
+
+    Parameters
+    ----------
+    slope
+        Slope of the leaky ReLU below zero.
+    """
+    return 1 / sqrt((1 + slope**2) / 2 - (1 - slope) ** 2 / (2 * pi))
 
 
 def dense_stack(x: Any, dense: Sequence[int], dropout: float) -> Any:

@@ -12,7 +12,9 @@ from keras import layers
 from fkd_kaggle.keypoints import IMAGE_SIZE, TARGET_SCALES
 
 
-def regression_head(features: Any, heads: tuple[int, ...], target_scale: str = "auto") -> Any:
+def regression_head(
+    features: Any, heads: tuple[int, ...], target_scale: str = "auto", name: str = "points"
+) -> Any:
     """Return (B, sum(heads), 2) float32 pixels from (B, F) features.
 
     Parameters
@@ -25,11 +27,13 @@ def regression_head(features: Any, heads: tuple[int, ...], target_scale: str = "
         One of ``keypoints.TARGET_SCALES``. "auto" scales the features by 1/√F and starts at the
         points of ``set_initial_points``. Any other value follows the publications: Keras' default
         initial weights, no initial bias, and outputs in this unit.
+    name
+        Name of the last layer.
     """
     if target_scale != "auto":
         scale, offset = TARGET_SCALES[target_scale]
         points = _linear_heads(features, heads, "output", kernel_initializer="glorot_uniform")
-        return layers.Rescaling(scale, offset, dtype="float32", name="points")(points)
+        return layers.Rescaling(scale, offset, dtype="float32", name=name)(points)
     # Adam changes every weight by about the learning rate, so an output changes in proportion to
     # the number of features: by 180 pixels a step with deep15's 9,216. The factor 1/√F prevents
     # this (Yang et al. 2022).
@@ -37,7 +41,7 @@ def regression_head(features: Any, heads: tuple[int, ...], target_scale: str = "
     # With small weights the first predictions are the bias, which is set to the mean face.
     small = keras.initializers.RandomNormal(stddev=1e-2)
     points = _linear_heads(features, heads, "head", kernel_initializer=small)
-    return layers.Rescaling(IMAGE_SIZE / 2, (IMAGE_SIZE - 1) / 2, dtype="float32", name="points")(
+    return layers.Rescaling(IMAGE_SIZE / 2, (IMAGE_SIZE - 1) / 2, dtype="float32", name=name)(
         points
     )
 

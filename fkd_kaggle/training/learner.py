@@ -77,7 +77,8 @@ class Learner(keras.Model):
                 name="images",
             )
             self.images.assign(images)
-        if recipe.heatmap_loss and not any(layer.name == "maps" for layer in network.layers):
+        names = {layer.name for layer in network.layers}
+        if recipe.heatmap_loss and not names & {"maps", "coarse_maps"}:
             raise RecipeError(
                 f"recipe {recipe.name}: heatmap_loss needs an architecture with heatmaps, "
                 f"which {recipe.architecture} is not: set it to 0"
@@ -140,7 +141,9 @@ class Learner(keras.Model):
                 weight = COARSE_WEIGHT * self.recipe.heatmap_loss
                 loss = loss + weight * heatmaps.heatmap_loss(labels, y_pred["coarse_maps"])
                 labels = warp.inverse_transform_points(labels, y_pred["frame"])
-            loss = loss + self.recipe.heatmap_loss * heatmaps.heatmap_loss(labels, y_pred["maps"])
+            if "maps" in y_pred:
+                of_maps = heatmaps.heatmap_loss(labels, y_pred["maps"])
+                loss = loss + self.recipe.heatmap_loss * of_maps
         return backend.replica_loss_share(loss)
 
 

@@ -106,10 +106,11 @@ def initialize_at_mean_face(network: keras.Model, points: np.ndarray) -> None:
     points
         (P, 2) pixels: the mean of each output's targets.
     """
-    set_initial_points(network, points)
     for layer in network.layers:
         if isinstance(layer, Frame):
             layer.set_mean_face(points)
+            points = layer.to_frame(points)
+    set_initial_points(network, points)
 
 
 def load_network(recipe: Recipe, folder: Path) -> keras.Model:
