@@ -16,6 +16,7 @@ from compare_versions import write_data
 from conftest import Command, assert_one_line_error
 
 from fkd_kaggle import pipeline
+from fkd_kaggle.ensemble import prediction
 from fkd_kaggle.errors import FkdError, NoteWarning, RunError
 from fkd_kaggle.runs import history, members, predictions
 from fkd_kaggle.runs.comparison import list_comparisons
@@ -211,12 +212,12 @@ def test_damaged_weights_are_named_and_left_out_only_after_deletion(
     runs_dir: Path, data: Path, tmp_path: Path
 ) -> None:
     run = Run.open(runs_dir / "old_run")
-    (run.path / "blend.npz").unlink()  # of an earlier version, which named no members
-    pipeline.write_run_submission(run, data, tmp_path / "before")
-    usable = {member.name for member in run.plan.members if members.is_usable(run, member)}
-    used = [str(name) for name in predictions.load_blend(run)[1]["members"]]
+    usable = [member for member in run.plan.members if members.is_usable(run, member)]
     assert len(usable) > 1
-    folder = run.member_folder(used[0])
+    # As this version stores it; the stored one names no members.
+    blend = prediction.load_run_blend(run, usable)
+    predictions.store_blend(run, blend.recipes, blend.arrays())
+    folder = run.member_folder(usable[0].name)
     (folder / "test.npz").unlink(missing_ok=True)
     weights = members.weights_path(folder)
     for damage in ("no end", "middle", "zeros", "empty"):
@@ -231,7 +232,7 @@ def test_damaged_weights_are_named_and_left_out_only_after_deletion(
     assert pipeline.write_run_submission(run, data, tmp_path / "submissions").is_file()
     _, arrays = predictions.load_blend(run)
     blended = {str(name) for key in ("members", "excluded") for name in arrays[key]}
-    assert blended == usable - {used[0]}
+    assert blended == {member.name for member in usable[1:]}
 
 
 @pytest.mark.parametrize(
