@@ -71,7 +71,12 @@ def find_rows(path: Path, content: bytes, wanted: Sequence[str]) -> CsvRows:
     if not len(ends) or ends[-1] != len(content) - 1:
         ends = np.append(ends, len(content))
     starts = np.concatenate([[start], ends[:-1] + 1])
-    filled = ends - starts > 1  # an empty line, with or without a carriage return, is no row
+    lengths = ends - starts
+    # An empty line, with or without a carriage return, is no row.
+    filled = lengths > 1
+    filled |= (lengths == 1) & (
+        np.frombuffer(content, np.uint8)[np.minimum(starts, len(content) - 1)] != ord("\r")
+    )
     if not filled.any():
         raise no_rows(path)
     return CsvRows(columns, content, starts[filled], ends[filled])

@@ -51,6 +51,13 @@ _EXPLAINED: Final = 11.0
 _TINY: Final = 4.0
 """If no coordinate is larger, in pixels, they are not pixels: all points would lie in a corner."""
 
+_FEW: Final = 1.0
+"""Pixels. If the keypoints of the mean face are nearer to each other, they are no face."""
+
+_FILLED: Final = 0.002
+"""Share of a keypoint's labels with the same number for x and y, 0 or less, from which missing
+labels were filled with it."""
+
 _FAR: Final = 4.0 * IMAGE_SIZE
 """A label farther from the image, in pixels, is no label of a face."""
 
@@ -85,6 +92,13 @@ def check_training(training: Faces, *, accept: bool = False) -> None:
             "training.csv: all grey values are 0 or 1, so the images were scaled: 0 to 255 are "
             f"due; {ACCEPT} uses them"
         )
+    flat = training.images.reshape(count, -1)
+    blank = int((flat.min(1) == flat.max(1)).sum())
+    if 2 * blank > count:
+        raise DataError(
+            f"training.csv: {blank} of {count} images have one grey value only, so nothing can be "
+            f"learned from them; {ACCEPT} trains on them"
+        )
     missing = [KEYPOINT_NAMES[point] for point in np.flatnonzero(~labelled.any(0))]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -97,6 +111,9 @@ def check_training(training: Faces, *, accept: bool = False) -> None:
     medians = [np.median(labels[labelled[:, point], point], 0) for point in range(NUM_KEYPOINTS)]
     cause = find_cause(np.array(medians, np.float64))
     bounds = f"lie between {values.min():.4g} and {values.max():.4g}"
+    if not cause and np.ptp(medians, axis=0).max() <= _FEW and np.abs(values).max() > _TINY:
+        cause = "and all keypoints lie at the same place"
+    cause = cause or _find_fill(labels, labelled)
     if cause:
         raise DataError(
             f"training.csv: the labels are not pixels of the faces: they {bounds}, {cause}; "
@@ -158,7 +175,7 @@ def check_locations(row_ids: np.ndarray, locations: np.ndarray, lookup: Lookup) 
 
 
 def find_cause(means: np.ndarray) -> str | None:
-    """Return the mistake that turns the typical face into a mean face; None without a likely one.
+    """Return what is wrong with a mean face, as a clause; None if it can be one.
 
     Parameters
     ----------
@@ -166,8 +183,53 @@ def find_cause(means: np.ndarray) -> str | None:
         (15, 2) mean or median position of each keypoint; NaN where there is none.
     """
     known = np.isfinite(means).all(1)
-    if known.sum() < 2 or _distance(means, known) <= _GOOD:
+    if known.sum() < 2:
         return None
+    if found := _find_impossible(means[known]):
+        explained = _explain(means, known)
+        return f"as if {explained}" if explained else found
+    if _distance(means, known) <= _GOOD:
+        return None
+    cause = _explain(means, known)
+    return f"as if {cause}" if cause else None
+
+
+def _find_impossible(means: np.ndarray) -> str | None:
+    """Return why the (P, 2) keypoints of a mean face are no pixels of a face; None if they can be.
+
+    One axis can be wrong although the whole face is near the typical one.
+    """
+    tiny = np.abs(means).max(0) <= _TINY
+    for axis, name in enumerate("xy"):
+        values = means[:, axis]
+        if tiny[axis] and not tiny.all():
+            return f"and no {name} of the mean face is larger than {np.abs(values).max():.4g}"
+        if values.max() < 0:
+            return f"and each {name} of the mean face is negative"
+    return None
+
+
+def _find_fill(labels: np.ndarray, labelled: np.ndarray) -> str | None:
+    """Return that missing labels were filled with a number, 0 or less; None if they were not."""
+    same = (
+        labelled & (labels[..., 0] == labels[..., 1]) & (np.nan_to_num(labels[..., 0], nan=1) <= 0)
+    )
+    counts = same.sum(0)
+    if counts.max() < max(2, _FILLED * len(labels)):
+        return None
+    point = int(counts.argmax())
+    fill = labels[same[:, point], point, 0][0]
+    return (
+        f"and {counts[point]} of {len(labels)} labels of {KEYPOINT_NAMES[point]} are "
+        f"({fill:g}, {fill:g}), as if missing labels were filled: leave them empty"
+    )
+
+
+def _explain(means: np.ndarray, known: np.ndarray) -> str | None:
+    """Return the mistake that turns the typical face into a mean face, None without a likely one.
+
+    The arguments are a mean face, (15, 2), and which of its keypoints are known, (15,) bool.
+    """
     explanations = [
         (_distance(turned, known), f"{unit}{' and ' if unit and axes else ''}{axes}")
         for unit, pixels in _undo_units(means, known).items()
@@ -176,7 +238,7 @@ def find_cause(means: np.ndarray) -> str | None:
     ]
     distance, cause = min(explanations)
     limit = min(_EXPLAINED, _distance(means, known) / 2)
-    return f"as if {cause}" if distance <= limit else None
+    return cause if distance <= limit else None
 
 
 def _undo_units(means: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:

@@ -298,3 +298,11 @@ def test_test_and_lookup_with_a_pandas_index_are_read(data_dir: Path) -> None:
     table.write_text(with_index(text))
     np.testing.assert_array_equal(dataset.read_test(data_dir).images, before.images)
     np.testing.assert_array_equal(dataset.read_lookup(data_dir).features, lookup.features)
+
+
+@pytest.mark.parametrize("line", ["x", "é", " ", "1,"])
+def test_short_line_at_the_end_is_no_row(data_dir: Path, line: str) -> None:
+    path = data_dir / "training.csv"
+    path.write_text(path.read_text() + line)
+    with pytest.raises(DataError, match=r"training\.csv, row "):
+        dataset.read_training(data_dir)

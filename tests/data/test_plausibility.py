@@ -57,6 +57,12 @@ def test_labels_in_pixels_are_accepted(faces: Faces) -> None:
         (lambda labels: labels[..., ::-1] / 96, "divided by 96 and x and y were exchanged"),
         (lambda labels: labels[:, list(FLIP_ORDER)], "left and right were exchanged"),
         (lambda labels: labels * (1, -1) + (0, 95), "y counted from below"),
+        (lambda labels: -labels, "each x of the mean face is negative"),
+        (lambda labels: labels / (96, 1), "no x of the mean face is larger than 0."),
+        (lambda labels: labels / (1, 96), "no y of the mean face is larger than 0."),
+        (lambda labels: np.where(np.isnan(labels), 0, labels), "are (0, 0), as if missing"),
+        (lambda labels: np.where(np.isnan(labels), -1, labels), "are (-1, -1), as if missing"),
+        (lambda labels: labels * 0 + 48, "all keypoints lie at the same place"),
         (lambda labels: np.full_like(labels, 0.5), "no label is larger than 0.5, as in all rows"),
     ],
 )
@@ -86,6 +92,16 @@ def test_faces_without_labels_are_always_refused(faces: Faces) -> None:
     plausibility.check_training(replace(faces, keypoints=labels), accept=True)
 
 
+def test_blank_images_are_refused(faces: Faces) -> None:
+    blank = faces.images.copy()
+    blank[:10] = 7
+    plausibility.check_training(replace(faces, images=blank))
+    blank[:20] = 7
+    with pytest.raises(DataError, match="20 of 30 images have one grey value"):
+        plausibility.check_training(replace(faces, images=blank))
+    plausibility.check_training(replace(faces, images=blank), accept=True)
+
+
 def test_scaled_images_are_refused(faces: Faces) -> None:
     dark = replace(faces, images=(faces.images > 128).astype(np.uint8))
     with pytest.raises(DataError, match="all grey values are 0 or 1"):
@@ -97,6 +113,7 @@ def test_scaled_images_are_refused(faces: Faces) -> None:
     [
         (lambda values: values / 96, "divided by 96"),
         (lambda values: values / 48 - 1, "scaled to −1…1"),
+        (lambda values: np.where(np.arange(450) % 2 == 0, values / 96, values), "no x of the mean"),
         (lambda values: values * 0, "as in SampleSubmission.csv"),
         (lambda values: values, ""),
     ],
