@@ -49,10 +49,18 @@ class World:
         Number of test faces.
     shared
         Fraction of each member's squared error that all members share.
+    difficulty
+        Standard deviation of the logarithm of the faces' errors: some faces are harder than others.
     """
 
     def __init__(
-        self, faces: int = 300, folds: int = 3, seed: int = 0, test: int = 300, shared: float = 0.5
+        self,
+        faces: int = 300,
+        folds: int = 3,
+        seed: int = 0,
+        test: int = 300,
+        shared: float = 0.5,
+        difficulty: float = 0.0,
     ) -> None:
         self.random = np.random.default_rng(seed)
         self.shared = shared
@@ -60,6 +68,8 @@ class World:
         middle = self.random.uniform(25, 71, (NUM_KEYPOINTS, 2))
         self.truth = middle + self.random.normal(0, SPREAD, (everyone, NUM_KEYPOINTS, 2))
         self.common = self.random.normal(0, 1, self.truth.shape)
+        scale = np.exp(difficulty * self.random.normal(0, 1, (everyone, 1, 1)))
+        self.scale = scale / np.sqrt(np.square(scale).mean())
         self.annotators = (np.arange(everyone) % 3 == 0).astype(np.uint8)
         labels = self.truth.astype(np.float32)
         others = [point for point in range(NUM_KEYPOINTS) if point not in PARTIAL_KEYPOINTS]
@@ -78,7 +88,7 @@ class World:
         """Return (faces + test, 15, 2) float32 predictions of a member."""
         own = self.random.normal(0, 1, self.truth.shape)
         noise = np.sqrt(self.shared) * self.common + np.sqrt(1 - self.shared) * own
-        result = (self.truth + spec.error * noise).astype(np.float32)
+        result = (self.truth + spec.error * self.scale * noise).astype(np.float32)
         without = [point for point in range(NUM_KEYPOINTS) if point not in spec.points]
         result[:, without] = np.nan
         return result

@@ -17,7 +17,7 @@ import numpy as np
 
 from fkd_kaggle.data import metrics
 from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.ensemble import blending, fold_rule, member_weights, stacking
+from fkd_kaggle.ensemble import blending, fold_noise, fold_rule, member_weights, stacking
 from fkd_kaggle.ensemble.member_errors import (
     HeldOutPredictions,
     Score,
@@ -209,7 +209,7 @@ def fit_blend(
         member_weights=None,
         mean_face=mean_face(labels, annotators),
     )
-    errors = member_errors(used, training, constant)
+    errors = member_errors(used, training, constant, query_counts)
     corrected = plain = np.full(labels.shape, np.nan, np.float32)
     if used:
         stacked = stack_by_recipe(used, blend.recipes, len(labels))
@@ -271,9 +271,14 @@ def _by_fold(members: Sequence[HeldOutPredictions]) -> list[list[HeldOutPredicti
 
 
 def member_errors(
-    used: Sequence[HeldOutPredictions], training: Faces, constant: np.ndarray
+    used: Sequence[HeldOutPredictions],
+    training: Faces,
+    constant: np.ndarray,
+    query_counts: np.ndarray,
 ) -> np.ndarray:
     """Return (M + 1, 2, 15) mean squared errors of members and of the mean face.
+
+    Without the differences between folds that the choice of faces explains (``fold_noise``).
 
     Parameters
     ----------
@@ -283,6 +288,8 @@ def member_errors(
         The N training faces.
     constant
         (N, 15, 2) pixels, predictions of the mean face.
+    query_counts
+        (2, 15) numbers of queries by annotator and keypoint.
     """
     labels, annotators = training.keypoints, training.annotators
     found = [mean_squares(one.predictions, labels[one.rows], annotators[one.rows]) for one in used]
@@ -295,7 +302,8 @@ def member_errors(
             # Without faces of the annotator in the fold: the keypoints of the other faces.
             own = own if len(own) else one.predictions
             predicted[index, annotator] = np.isfinite(own[..., 0]).any(0)
-    return member_weights.fill_errors(errors, predicted)
+    filled = member_weights.fill_errors(errors, predicted)
+    return fold_noise.pool_errors(filled, used, training, query_counts)
 
 
 def shared_weights(

@@ -177,7 +177,7 @@ def expected_without_each(
     training = dataset.read_training(data_dir)
     held_out = _held_out_predictions(run, members, training, load_folds(run, training))
     constant = mean_face(training.keypoints, training.annotators)
-    errors = member_errors(held_out, training, constant[training.annotators])
+    errors = member_errors(held_out, training, constant[training.annotators], query_counts)
     predictions = predict_with_members(run, members, *test)
     fixed = constant[test[1]].astype(np.float32)
     everyone = np.concatenate([predictions, fixed[None]])

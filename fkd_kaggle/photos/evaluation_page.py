@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
@@ -62,6 +62,24 @@ _POINT_COLUMNS = (
     "predicted_x",
     "predicted_y",
 )
+
+
+_MEANINGS: Final = {
+    "crop": "faces are cropped",
+    "photos_evaluated": "photos scored",
+    "skipped": "photos or faces not scored",
+    "adjusted": "photos mapped to the annotated size",
+    "missed_by_detector": "faces that the detector missed",
+    "rmse_96": "RMSE per coordinate, pixels of the 96×96 crop",
+    "mse_96": "MSE, square pixels of the crop",
+    "median_rmse_96": "RMSE of the median face, pixels of the crop",
+    "worst_rmse_96": "RMSE of the worst face, pixels of the crop",
+    "rmse_photo": "RMSE per coordinate, photo pixels",
+    "mse_photo": "MSE, square photo pixels",
+    "nme_percent": "NME, % of the distance of the eyes",
+    "failures_percent": "failures, % of the faces",
+}
+"""What the values of the summary are called on the page; other keys are words already."""
 
 
 def write_evaluation(
@@ -239,7 +257,7 @@ def _write_page(
 ) -> None:
     """Write index.html."""
     rows = [
-        (key, f"{value:.3f}" if isinstance(value, float) else str(value))
+        (_MEANINGS.get(key, key), f"{value:.3f}" if isinstance(value, float) else str(value))
         for key, value in summary.items()
     ]
     rows += [(f"not scored: {item.name}", item.reason) for item in evaluation.skipped]

@@ -142,6 +142,28 @@ def test_members_of_equal_quality_are_blended_by_recipe(kind: str) -> None:
     np.testing.assert_allclose(world.apply(fitted, test), plain, rtol=1e-5)
 
 
+def test_folds_of_different_difficulty_are_not_taken_for_members_of_different_quality() -> None:
+    """Else members with easy held-out faces get more weight, and the expected score is too good."""
+    ratios, weighted = [], 0
+    for seed in range(20):
+        world = World(faces=400, folds=4, seed=seed, test=400, shared=0.8, difficulty=0.7)
+        fitted, _, test = world.fit([MemberSpec("a", fold, 1.2) for fold in range(4)])
+        weighted += fitted.blend.member_weights is not None
+        expected = expected_rmse(fitted, world.query_counts)
+        assert expected is not None
+        ratios.append(expected / world.score(world.apply(fitted, test)))
+    assert weighted <= 6  # of 20; without the rule 18
+    assert np.mean(ratios) == pytest.approx(1, abs=0.05)
+
+
+def test_a_clearly_worse_member_is_recognized_among_faces_of_different_difficulty() -> None:
+    for seed in range(5):
+        world = World(faces=400, folds=4, seed=seed, test=400, difficulty=0.7)
+        specs = [MemberSpec("a", fold, error) for fold, error in enumerate((1.2, 1.2, 1.2, 4.0))]
+        fitted, _, test = world.fit(specs)
+        assert world.score(world.apply(fitted, test)) <= 1.2
+
+
 def test_members_are_weighted_without_test_faces() -> None:
     world = World()
     specs = [MemberSpec("a", fold, error) for fold, error in enumerate((1.5, 3.5, 3.6))]

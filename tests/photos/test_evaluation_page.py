@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -101,7 +102,9 @@ def test_evaluate_writes_summary_tables_and_pictures(
     for row in faces:
         assert Image.open(folder / row["picture"]).size[0] > 100
     assert "sheet-1.png" in {path.name for path in folder.iterdir()}
-    assert (folder / "index.html").stat().st_size > 1000
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "RMSE of the worst face, pixels of the crop" in page
+    assert not re.search("<(td|th)[^>]*>[a-z]+_[a-z0-9_]+<", page)
 
 
 def test_unusable_photos_are_reported_and_the_others_scored(
