@@ -6,7 +6,7 @@ Formats values; reads no recipes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +18,10 @@ from fkd_kaggle.recipes.keys import Key, shipped_parameters
 
 if TYPE_CHECKING:
     from fkd_kaggle.recipes.schema import Ensemble, Recipe
+
+
+NOT_RUN: Final = "not yet run"
+"""Result of a recipe without a measured one (``tests/benchmarks/leaderboard.py``)."""
 
 
 def recipes_table(
@@ -59,7 +63,7 @@ def recipes_table(
         table.add_row(
             item.name,
             *(() if reached_here is None else reached_here[item.name]),
-            format_pixels(item.reached.get("rmse")),
+            format_pixels(item.reached["rmse"]) if "rmse" in item.reached else NOT_RUN,
             _cost(item),
             description,
             f"{sum(filter(None, counts)):,}" if all(counts) else "–",

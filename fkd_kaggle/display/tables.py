@@ -123,7 +123,7 @@ def members_table(run: Run, scores: Scores) -> WideTable:
         table.add_row(
             name,
             format_pixels(rmse),
-            f"{progress.epoch} of {by_name[name].recipe.epochs}",
+            f"{progress.epoch} of {run.plan.most_epochs(by_name[name])}",
             format_duration(progress.seconds),
             progress.stopped or "interruption",
             "no" if name in scores.excluded else "yes",

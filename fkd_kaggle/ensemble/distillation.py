@@ -109,7 +109,7 @@ def open_or_start(
     if not isinstance(recipe, Recipe):
         raise RunError(f"{recipe_name} is an ensemble: a distilled network has one recipe")
     if epochs is not None:
-        recipe = replace(recipe, epochs=epochs)
+        recipe = replace(recipe, epochs=epochs, extended_epochs=0)
     folds = read_folds(teacher.path)
     if folds is None:
         raise RunError(f"run {teacher.name} has no folds: it was never trained")

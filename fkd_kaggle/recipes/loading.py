@@ -252,6 +252,8 @@ def _with_changes(
             bare.append((path[0], value))
         else:
             _set(changed, path, value, where)
+    if "epochs" in written and "extended_epochs" not in written:
+        changed.pop("extended_epochs", None)  # a number that the user gives is not extended
     # After all other changes, which may name another architecture.
     options = _options(_with_code(changed, folder, where)) if bare else ()
     for key, value in bare:

@@ -62,6 +62,10 @@ class Plan:
             for seed in range(line.seeds)
         )
 
+    def most_epochs(self, member: Member) -> int:
+        """Return the largest number of epochs of a member in the plan's time limit."""
+        return member.recipe.most_epochs(is_limited=self.time_limit is not None)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
         return asdict(self)
@@ -91,7 +95,7 @@ class TrainingOptions:
     folds: int | None = None
     """Number of grouped folds, each of which is held out once; the ensemble's own if None."""
     epochs: int | None = None
-    """Number of epochs of every recipe; their own if None."""
+    """Number of epochs of every recipe, which a time limit does not extend; their own if None."""
     batch_size: int | None = None
     """Number of faces in a batch of every recipe; their own if None."""
     seed: int | None = None
@@ -113,6 +117,8 @@ def make_plan(options: TrainingOptions) -> Plan:
     ensemble = _combine(loaded, folds)
     given = (("epochs", options.epochs), ("batch_size", options.batch_size))
     changes: dict[str, Any] = {key: value for key, value in given if value is not None}
+    if options.epochs is not None:
+        changes["extended_epochs"] = 0
     members = tuple(
         replace(line, recipe=replace(line.recipe, **changes)) for line in ensemble.members
     )

@@ -38,7 +38,11 @@ AUGMENTATION_KEYS: Final = {
 ENSEMBLE_KEYS: Final = {"source": "publication"}
 """Old key of an ensemble → new key."""
 
-ADDED_RECIPE_KEYS: Final[Mapping[str, Any]] = {"outlier_deviations": 0.0, "code": {}}
+ADDED_RECIPE_KEYS: Final[Mapping[str, Any]] = {
+    "outlier_deviations": 0.0,
+    "extended_epochs": 0,
+    "code": {},
+}
 """Keys of a recipe that version 0.1.0 did not have, with the value that changes nothing. Digests
 leave out a key with this value."""
 

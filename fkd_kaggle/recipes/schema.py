@@ -196,6 +196,9 @@ class Recipe:
     """Epochs without a better validation score after which training stops; 0 for never."""
     epochs: int = 60
     """Largest number of passes over the training faces; a time limit can end training earlier."""
+    extended_epochs: int = 0
+    """Largest number of epochs if there is a time limit: training uses the time that is left after
+    ``epochs``, with a schedule as long as the time; 0 for never more than ``epochs``."""
     batch_size: int = 64
     """Number of faces in a training step."""
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -229,6 +232,16 @@ class Recipe:
         values = {key: value for key, value in asdict(self).items() if key not in _DESCRIPTIVE}
         text = json.dumps(renamed.recipe_to_old(values), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def most_epochs(self, *, is_limited: bool) -> int:
+        """Return the largest number of epochs of a training.
+
+        Parameters
+        ----------
+        is_limited
+            Whether the training has a time limit.
+        """
+        return max(self.epochs, self.extended_epochs) if is_limited else self.epochs
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -38,10 +38,12 @@ _NOT_NEGATIVE: Final = (
     "patience",
     "heatmap_loss",
     "outlier_deviations",
+    "extended_epochs",
 )
 
 _LARGEST: Final = {
     "epochs": 1_000_000,
+    "extended_epochs": 1_000_000,
     "batch_size": 1_000_000,
     "patience": 1_000_000,
     "learning_rate": 1_000,

@@ -63,7 +63,7 @@ class LiveRun:
                 "name": member.name,
                 "recipe": member.recipe.name,
                 "epoch": progress.epoch,
-                "epochs": member.recipe.epochs,
+                "epochs": self.run.plan.most_epochs(member),
                 "best": progress.best_rmse,
                 "state": progress.stopped or ("paused" if progress.epoch else "waiting"),
             }

@@ -301,7 +301,7 @@ def describe_member(
         "fold": member.fold,
         "seed": member.seed,
         "epochs": progress.epoch,
-        "planned_epochs": member.recipe.epochs,
+        "planned_epochs": run.plan.most_epochs(member),
         "best_epoch": progress.best_epoch,
         "seconds": progress.seconds,
         "stopped": progress.stopped,

@@ -107,7 +107,9 @@ class TimeBudget:
         clock: Callable[[], float] = time.monotonic,
         deadline: float | None = None,
     ) -> None:
-        self._epochs, self._limit, self._clock, self._deadline = epochs, limit, clock, deadline
+        self.epochs = epochs
+        """Largest number of epochs."""
+        self._limit, self._clock, self._deadline = limit, clock, deadline
         self._started = clock()
         self._earlier = 0.0
         self.tail = 0.0
@@ -133,7 +135,7 @@ class TimeBudget:
 
         By epochs or by time, whichever is larger.
         """
-        fraction = epochs / self._epochs
+        fraction = epochs / self.epochs
         limit = self._seconds_limit()
         if limit is not None:
             fraction = max(fraction, self.seconds / limit)

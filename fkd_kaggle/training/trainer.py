@@ -75,7 +75,8 @@ def fit_member(
         Position of the member in the ensemble, for events.
     budget
         Seconds for the training of this member, earlier calls included; None for no limit. The
-        schedule covers the recipe's epochs or the budget, whichever ends first.
+        schedule covers the recipe's epochs or the budget, whichever ends first. With a budget or
+        a deadline, a recipe with ``extended_epochs`` can train for that many epochs.
     deadline
         Time, by ``clock``, at which the predictions that follow the training must be stored; None
         for no limit. Training ends earlier, by the measured time of these predictions.
@@ -110,7 +111,8 @@ def fit_member(
     steps = max(1, len(training.images) // member.recipe.batch_size)
 
     validate = _validator(network, member, validation, score)
-    time_budget = TimeBudget(member.recipe.epochs, budget, clock, deadline)
+    epochs = recipe.most_epochs(is_limited=budget is not None or deadline is not None)
+    time_budget = TimeBudget(epochs, budget, clock, deadline)
     tail = TailEstimate(len(validation.images), faces_after)
     session = _Session(learner, member, folder, validate, steps, time_budget, tail, on_event, clock)
     if initial.random:
@@ -159,7 +161,7 @@ def _fit(
         return {
             "x": shuffled_batches(training, session.recipe, session.member.seed + first_epoch),
             "steps_per_epoch": session.steps,
-            "epochs": session.recipe.epochs,
+            "epochs": session.budget.epochs,
             "initial_epoch": first_epoch,
             "shuffle": False,
         }
@@ -274,7 +276,7 @@ class _Session(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Validate, keep the better weights, decide whether to stop, save and report."""
         seconds = self.clock() - self.epoch_started
-        last = self.learner.stop_training or epoch + 1 >= self.recipe.epochs
+        last = self.learner.stop_training or epoch + 1 >= self.budget.epochs
         rmse = self._validate() if last or self.schedule.validates(epoch) else None
         if self.diverged:
             return
@@ -298,7 +300,7 @@ class _Session(keras.callbacks.Callback):
             EpochEnded(
                 member=self.member.name,
                 epoch=epoch + 1,
-                epochs=self.recipe.epochs,
+                epochs=self.budget.epochs,
                 loss=_loss(logs),
                 rmse=rmse,
                 best_rmse=self.progress.best_rmse,

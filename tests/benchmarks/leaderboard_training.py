@@ -238,7 +238,7 @@ def _measure(job: Job, run: Run, clock: _Clock, place: Workplace, served: Served
         published=_published(run, measured.published_metric, measured.published_value),
         images_per_second=measured.images_per_second,
         epochs={
-            member.name: [member_progress(run, member).epoch, member.recipe.epochs]
+            member.name: [member_progress(run, member).epoch, run.plan.most_epochs(member)]
             for member in run.plan.members
             if is_finished(run, member)
         },

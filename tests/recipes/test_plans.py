@@ -54,6 +54,22 @@ def test_options_override_every_member() -> None:
     assert len({member.seed for member in plan.members if member.recipe.name == "deep15"}) == 3
 
 
+def test_epochs_that_the_user_gives_are_not_extended(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("epochs = 80\nextended_epochs = 120\n", encoding="utf-8")
+
+    def epochs(name: str, **options: Any) -> int:
+        plan = plans.make_plan(plans.TrainingOptions((name,), **options))
+        (member,) = {member.recipe.name: member for member in plan.members}.values()
+        return plan.most_epochs(member)
+
+    assert epochs(str(path)) == 80
+    assert epochs(str(path), time_limit=60.0) == 120
+    assert epochs(str(path), time_limit=60.0, epochs=100) == 100
+    assert epochs(f"{path}:epochs=100", time_limit=60.0) == 100
+    assert epochs(f"{path}:epochs=100,extended_epochs=110", time_limit=60.0) == 110
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -213,6 +213,50 @@ def test_training_stops_at_its_time_limit_with_usable_weights(tmp_path: Path) ->
     assert (tmp_path / "best.weights.h5").exists()
 
 
+def step_clock(seconds: float) -> Callable[[], float]:
+    """Return a clock on which each call takes ``seconds``."""
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += seconds
+        return now[0]
+
+    return clock
+
+
+@pytest.mark.parametrize("limit", ["budget", "deadline"])
+def test_a_training_uses_the_time_that_is_left_after_its_epochs(tmp_path: Path, limit: str) -> None:
+    faces, events = make_faces(16, seed=0), list[Event]()
+    recipe = replace(TINY, epochs=3, extended_epochs=6)
+    limits: dict[str, Any] = {limit: 1000.0}
+    _, progress = train(recipe, tmp_path, faces, events.append, clock=step_clock(0.125), **limits)
+    assert (progress.epoch, progress.stopped) == (6, "finished")
+    ended = [event for event in events if isinstance(event, EpochEnded)]
+    assert {event.epochs for event in ended} == {6}
+    # The cosine ends with the sixth epoch: in the middle of epoch e it is at (e + 0.5) / 6.
+    rates = [event.learning_rate / recipe.learning_rate for event in ended]
+    expected = [0.5 * (1 + np.cos(np.pi * (epoch + 0.5) / 6)) for epoch in range(6)]
+    np.testing.assert_allclose(rates[1:], expected[1:], rtol=1e-5)
+
+
+def test_extended_epochs_end_at_the_time_limit_with_a_small_learning_rate(tmp_path: Path) -> None:
+    faces, events = make_faces(16, seed=0), list[Event]()
+    recipe = replace(TINY, epochs=3, extended_epochs=10_000)
+    _, progress = train(
+        recipe, tmp_path, faces, events.append, clock=step_clock(0.125), budget=20.0
+    )
+    assert progress.stopped == "time limit"
+    assert 3 < progress.epoch < 100
+    rates = [event.learning_rate for event in events if isinstance(event, EpochEnded)]
+    assert rates[-1] < 0.05 * recipe.learning_rate
+
+
+def test_without_a_time_limit_epochs_are_not_extended(tmp_path: Path) -> None:
+    recipe = replace(TINY, epochs=2, extended_epochs=6)
+    _, progress = train(recipe, tmp_path, make_faces(16, seed=0))
+    assert (progress.epoch, progress.stopped) == (2, "finished")
+
+
 def test_early_stopping_selects_the_best_epoch(tmp_path: Path) -> None:
     scores = iter([5.0, 4.0, 4.5, 4.4, 9.0])
     recipe = replace(TINY, epochs=50, schedule="plateau", patience=2)
