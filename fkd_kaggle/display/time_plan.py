@@ -36,7 +36,7 @@ def describe_estimate(estimate: TrainingEstimate, fitting: Sequence[str] = ()) -
     line = (
         f"{format_duration(estimate.limit)} on {devices}: {count} of {_networks(total)} "
         f"({describe_members(plan.members)}; {recipe.name} for about {epochs} of "
-        f"{recipe.epochs} epochs)"
+        f"{recipe.most_epochs(is_limited=True)} epochs)"
     )
     if plan.fraction * recipe.epochs < 1:
         line += ", less than one here now: the machine is slow or busy"

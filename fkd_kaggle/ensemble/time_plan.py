@@ -62,7 +62,8 @@ class TimePlan:
     members: tuple[Member, ...]
     """In training order."""
     fraction: float
-    """Fraction of the epochs that the most important recipe is trained for."""
+    """Fraction of its ``epochs`` that the most important recipe is trained for; more than 1 with
+    ``extended_epochs``."""
     seconds: float
     """Expected duration."""
 
@@ -73,15 +74,24 @@ def epoch_seconds(recipe: Recipe, times: Times) -> float:
     return images / max(times.speed(recipe).images_per_second, 1e-6)
 
 
-def full_seconds(members: Sequence[Member], times: Times) -> float:
-    """Return how long the members take for all epochs of their recipes."""
+def full_seconds(members: Sequence[Member], times: Times, *, is_limited: bool = False) -> float:
+    """Return how long the members take for all epochs of their recipes.
+
+    Parameters
+    ----------
+    members
+        The members, in training order.
+    times
+        Workers, faces and speeds.
+    is_limited
+        Whether there is a time limit, so that recipes use their ``extended_epochs``.
+    """
     free_at = [0.0] * max(1, min(times.workers, len(members)))
     for member in members:
         speed = times.speed(member.recipe)
         first = free_at.index(min(free_at))
-        free_at[first] += speed.overhead + member.recipe.epochs * epoch_seconds(
-            member.recipe, times
-        )
+        epochs = member.recipe.most_epochs(is_limited=is_limited)
+        free_at[first] += speed.overhead + epochs * epoch_seconds(member.recipe, times)
     return times.start + max(free_at)
 
 
@@ -150,7 +160,7 @@ def plan_time(members: Sequence[Member], limit: float | None, times: Times) -> T
 
 def _time_plan(members: Sequence[Member], limit: float, times: Times) -> TimePlan:
     main = _by_importance(members)[0].name
-    seconds = min(limit, full_seconds(members, times))
+    seconds = min(limit, full_seconds(members, times, is_limited=True))
     return TimePlan(tuple(members), _fractions(members, limit, times)[main], seconds)
 
 
@@ -165,7 +175,10 @@ def _by_importance(members: Sequence[Member]) -> list[Recipe]:
 
 
 def _fractions(members: Sequence[Member], limit: float, times: Times) -> dict[str, float]:
-    """Return the fraction of its epochs, at most 1, that each recipe gets; by name."""
+    """Return the fraction of its ``epochs`` that each recipe gets, by name.
+
+    At most 1, or the ratio of ``extended_epochs`` to ``epochs``.
+    """
     count = len(members)
     workers = max(1, min(times.workers, count))
     rounds = math.ceil(count / workers)
@@ -177,5 +190,6 @@ def _fractions(members: Sequence[Member], limit: float, times: Times) -> dict[st
     found = {}
     for member in members:
         epochs = seconds * member.share / total / epoch_seconds(member.recipe, times)
-        found[member.recipe.name] = min(1.0, epochs / member.recipe.epochs)
+        epochs = min(epochs, member.recipe.most_epochs(is_limited=True))
+        found[member.recipe.name] = epochs / member.recipe.epochs
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -66,6 +67,35 @@ def test_without_a_limit_all_members_are_trained() -> None:
     # Four cascades with 80 epochs of 9.9 s on two cores.
     assert plan.seconds == pytest.approx(10 + 2 * (8 + 80 * 2637 / 267), rel=0.05)
     assert plan.seconds == full_seconds(members("quick"), times())
+
+
+def extended(epochs: int) -> tuple[Member, ...]:
+    """Return the members of `quick` with other extended epochs."""
+    return tuple(
+        replace(one, recipe=replace(one.recipe, extended_epochs=epochs)) for one in members("quick")
+    )
+
+
+def test_extended_epochs_use_the_time_that_a_limit_leaves() -> None:
+    hour = plan_time(members("quick"), 3600, times())
+    assert hour.fraction == 1.0
+    assert hour.seconds == full_seconds(members("quick"), times()) < 1800
+    longer = plan_time(extended(120), 3600, times())
+    assert longer.fraction == 1.5
+    # Four cascades with 120 epochs of 9.9 s on two cores.
+    assert longer.seconds == pytest.approx(10 + 2 * (8 + 120 * 2637 / 267), rel=0.05)
+    most = plan_time(extended(10_000), 3600, times())
+    assert most.seconds == 3600
+    assert most.fraction * 80 == pytest.approx((3600 - 10) / 2 / (2637 / 267), rel=0.05)
+
+
+def test_extended_epochs_do_not_change_a_plan_that_is_short_of_time() -> None:
+    before, after = (plan_time(each, 600, times()) for each in (members("quick"), extended(120)))
+    assert before.fraction == after.fraction < 1
+    assert [one.name for one in before.members] == [one.name for one in after.members]
+    assert plan_time(extended(120), None, times()).seconds == full_seconds(
+        members("quick"), times()
+    )
 
 
 def test_the_minimum_covers_one_useful_network() -> None:
