@@ -22,6 +22,7 @@ from fkd_kaggle.data.faces import Lookup
 from fkd_kaggle.data.submission import Submission
 from fkd_kaggle.ensemble import fitting, prediction, run_blend, run_mixture, shards
 from fkd_kaggle.ensemble.run_mixture import RunMixture
+from fkd_kaggle.ensemble.training_estimate import estimate_training
 from fkd_kaggle.errors import DataError, RecipeError, RunError, SubmissionError
 from fkd_kaggle.recipes import validation
 from fkd_kaggle.recipes.plans import Plan
@@ -278,8 +279,8 @@ def train(
     only
         Names of the members to train, for a shard, which is not blended. Default: all members.
     chosen
-        Names of the members that fit the time limit (``ensemble.training_estimate``). Default:
-        all members.
+        Names of the members to train in the time limit. Default: those that fit it on this machine
+        (``ensemble.training_estimate``); all without a limit and on a cluster.
     workers
         Number of members trained at the same time. Default: one for each GPU or core; 0 to train
         in this process.
@@ -309,12 +310,18 @@ def train(
     if only is None and run.shard is not None:
         only = [member.name for member in shards.shard_members(run.plan, *run.shard)]
     names = [member.name for member in run.plan.members] if only is None else only
-    count = sum(
-        member.name in names
-        and (chosen is None or member.name in chosen)
-        and not is_finished(run, member)
+    todo = [
+        member
         for member in run.plan.members
-    )
+        if member.name in names and not is_finished(run, member)
+    ]
+    limit = run.plan.time_limit if time_limit is None else time_limit
+    if chosen is None and limit is not None and cluster is None and todo:
+        estimate = estimate_training(
+            run.plan, todo, data_dir, run.path.parent, time_limit=limit, workers=workers
+        )
+        chosen = [member.name for member in estimate.plan.members]
+    count = sum(chosen is None or member.name in chosen for member in todo)
     if cluster is not None:
         start_workers = ray_cluster.workers_on_cluster(cluster, run, data_dir, count)
     else:

@@ -110,7 +110,7 @@ def make_faces(count: int = 600, *, seed: int = 0) -> FaceSet:
     Examples
     --------
     >>> faces = fkd.make_faces(600)
-    >>> model = fkd.train(faces, recipe="smoke", time_limit="1m")
+    >>> model = fkd.train(faces, recipe="smoke", time_limit="2m")
     """
     from fkd_kaggle.practice.synthetic_dataset import make_training_faces
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +19,12 @@ from fkd_kaggle.data.array_folder import write_array_folder
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.display.console import make_console
 from fkd_kaggle.display.training import TrainingDisplay
-from fkd_kaggle.errors import DataError, RunError
+from fkd_kaggle.errors import DataError, NoteWarning, RunError
 from fkd_kaggle.nn.backend import use_default_backend
 from fkd_kaggle.recipes.durations import parse_duration
 from fkd_kaggle.recipes.plans import Plan, TrainingOptions, make_plan
 from fkd_kaggle.runs import folder as run_folder
+from fkd_kaggle.runs.scores import constant_warning
 from fkd_kaggle.training.events import OnEvent, ignore_events
 
 if TYPE_CHECKING:
@@ -135,9 +137,11 @@ def train(
         )
         run_folder.write_folds(run.path, assigned)
     with _progress(verbose) as on_event:
-        pipeline.train(run, data_dir, workers=workers, on_event=on_event)
+        scores = pipeline.train(run, data_dir, workers=workers, on_event=on_event)
     if run.status == "interrupted":
         raise KeyboardInterrupt(f"interrupted; fkd_kaggle.load({str(run.path)!r}) has the networks")
+    if scores.is_constant:
+        warnings.warn(f"{constant_warning(scores)}: train longer", NoteWarning, stacklevel=2)
     return Model(run)
 
 
