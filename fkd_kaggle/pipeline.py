@@ -6,7 +6,6 @@ the ``Competition`` that a function receives. Nothing is printed.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from fkd_kaggle.errors import DataError, RecipeError, RunError, SubmissionError
 from fkd_kaggle.recipes import validation
 from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.runs.corrections import store_corrections
-from fkd_kaggle.runs.folder import Run, is_run
+from fkd_kaggle.runs.folder import Run, is_run, run_name_stem
 from fkd_kaggle.runs.members import is_finished
 from fkd_kaggle.runs.predictions import load_blended_out_of_fold, store_reference_predictions
 from fkd_kaggle.runs.scores import Scores, scores_from_dict
@@ -183,8 +182,7 @@ def open_shard_run(
         A run of this name exists and has another plan or other data.
     """
     shards.shard_members(plan, *shard)
-    stem = re.sub(r"[^A-Za-z0-9._+-]", "-", plan.ensemble.name)[:40]
-    name = name or f"{stem}-shard-{shard[0]}-of-{shard[1]}"
+    name = name or f"{run_name_stem(plan.ensemble.name)}-shard-{shard[0]}-of-{shard[1]}"
     if is_run(runs_dir / name):
         run = shards.open_shard(runs_dir / name, plan, dataset.fingerprint(data_dir))
     else:
@@ -469,7 +467,7 @@ def submission_scores(path: Path) -> Scores | None:
     values = submission.read_run_scores(path)
     try:
         return scores_from_dict(values) if values else None
-    except TypeError:
+    except (TypeError, AttributeError):  # the record was changed
         return None
 
 

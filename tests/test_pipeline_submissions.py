@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import Command, assert_one_line_error
 
 from fkd_kaggle import pipeline
-from fkd_kaggle.errors import SubmissionError
+from fkd_kaggle.cli import connection
+from fkd_kaggle.data import submission
+from fkd_kaggle.data.submission import Submission
+from fkd_kaggle.display.console import make_console
+from fkd_kaggle.errors import CompetitionError, SubmissionError
 from fkd_kaggle.kaggle_api.submissions import SubmissionRecord
+from fkd_kaggle.runs.scores import NO_SCORES
 
 
 @dataclass
@@ -91,6 +98,43 @@ def test_a_packed_submission_is_uploaded_as_a_plain_copy(
     copy = pipeline.prepare_submission(tmp_path / "own.csv.zip", competition_dir, folder)
     assert copy.parent == folder
     assert copy.read_text() == path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "is_known"),
+    [({}, True), ({"by_member": None}, False), ({"own": []}, False), ({"combined": "1"}, False)],
+)
+def test_damaged_scores_of_a_submission_are_unknown(
+    tmp_path: Path, change: dict[str, Any], is_known: bool
+) -> None:
+    built = Submission(np.arange(1, 4), np.full(3, 48.0))
+    notes = {"scores": {**asdict(NO_SCORES), **change}}
+    path = submission.write_submission(built, tmp_path, "run", datetime.now(UTC), notes)
+    assert (pipeline.submission_scores(path) is not None) == is_known
+
+
+class _SubmitsOnly:
+    """Kaggle, which gives an error when it is asked for the number of submissions left."""
+
+    def submissions_left(self) -> int:
+        """Fail."""
+        raise CompetitionError("Kaggle cannot be reached")
+
+
+def test_a_scored_submission_succeeds_without_the_number_of_submissions_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.csv").write_text("RowId,Location\n1,48.5\n")
+    record = SubmissionRecord(
+        **{**dict.fromkeys(SubmissionRecord.__dataclass_fields__), "public_score": 1.25}
+    )
+    kaggle: Any = _SubmitsOnly()
+    connection.upload_and_report(
+        make_console(), kaggle, tmp_path / "own.csv", None, lambda on_wait: record
+    )
+    printed = capsys.readouterr().out
+    assert "score: 1.250 public" in printed
+    assert "submissions left" not in printed
 
 
 def test_implausible_locations_need_an_option(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fkd_kaggle.cli import options
 from fkd_kaggle.display.console import print_line
+from fkd_kaggle.errors import CompetitionError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,6 +70,8 @@ def upload_and_report(
     ------
     FkdError
         The user does not confirm, or there is no terminal to ask on.
+    CompetitionError
+        Kaggle refuses, cannot be reached or cannot score the file.
     """
     from fkd_kaggle import pipeline
     from fkd_kaggle.runs.scores import constant_warning
@@ -79,9 +83,11 @@ def upload_and_report(
     with console.status(f"uploading {path.name}…") as status:
         record = submit(lambda waited: status.update(f"waiting for the score, {waited:.0f} s…"))
     print_line(console, format_score(record, expected))
-    left = competition.submissions_left()
-    if left is not None:
-        print_line(console, f"submissions left today: {left}")
+    # The submission is complete: the command succeeds without this line.
+    with suppress(CompetitionError):
+        left = competition.submissions_left()
+        if left is not None:
+            print_line(console, f"submissions left today: {left}")
 
 
 def format_score(record: SubmissionRecord, expected: float | None) -> str:

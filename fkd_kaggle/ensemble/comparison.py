@@ -7,6 +7,7 @@ measures the runs, ``runs.comparison`` stores the comparison.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,8 +32,10 @@ from fkd_kaggle.runs.folder import (
     Run,
     check_run_name,
     is_run,
+    is_run_name,
     next_run_name,
     read_folds,
+    run_name_stem,
     write_folds,
 )
 from fkd_kaggle.runs.lock import lock_run
@@ -296,7 +299,7 @@ def _open_runs(comparison: Comparison, seed: int, data: TrainingData) -> list[Ru
     """Return the runs of one seed in the order of the recipes; create the missing runs."""
     runs = []
     for plan in _make_plans(comparison, seed):
-        path = comparison.path / f"{plan.ensemble.name}-seed{seed}"
+        path = comparison.path / _run_name(plan.ensemble.name, seed)
         if is_run(path):
             run = Run.open(path)
             if run.plan != plan:
@@ -310,6 +313,15 @@ def _open_runs(comparison: Comparison, seed: int, data: TrainingData) -> list[Ru
             write_folds(path, data.held_out)
         runs.append(run)
     return runs
+
+
+def _run_name(recipe: str, seed: int) -> str:
+    """Return the name of a recipe's run; a digest distinguishes names that are not valid."""
+    name = f"{recipe}-seed{seed}"
+    if is_run_name(name):
+        return name
+    digest = hashlib.sha256(recipe.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{run_name_stem(recipe)}-{digest}-seed{seed}"
 
 
 def _member_budget(comparison: Comparison, run: Run, member: Member) -> float | None:

@@ -30,7 +30,7 @@ from fkd_kaggle import files, user_code
 from fkd_kaggle.data import folds
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import NoteWarning, RunError
-from fkd_kaggle.formatting import one_line
+from fkd_kaggle.formatting import file_stem, one_line
 from fkd_kaggle.recipes.loading import to_toml
 from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.runs import reading
@@ -256,10 +256,25 @@ def check_run_name(name: str) -> None:
     RunError
         The message says which characters are allowed.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", name):
+    if not is_run_name(name):
         raise RunError(
-            f"run name {name!r} cannot name a folder: use letters, digits, '.', '_', '-'"
+            f"run name {one_line(name, 100)!r} cannot name a folder: use at most 80 letters, "
+            "digits, '.', '_', '+', '-', and begin with a letter or a digit"
         )
+
+
+def is_run_name(name: str) -> bool:
+    """Return whether a name is valid for a run's folder."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", name) is not None
+
+
+def run_name_stem(text: str) -> str:
+    """Return the first part of a run's name, at most 40 characters, from the name of a recipe.
+
+    Characters that are not allowed become plain letters or hyphens, or are left out at the
+    beginning.
+    """
+    return file_stem(text).lstrip("._+-")[:40] or "run"
 
 
 def run_names(runs_dir: Path) -> list[str]:
@@ -329,11 +344,11 @@ def next_run_name(runs_dir: Path, stem: str, taken: Collection[str] = ()) -> str
     runs_dir
         Folder of the runs.
     stem
-        First part of the name; characters that are not allowed become hyphens.
+        First part of the name; see ``run_name_stem``.
     taken
         Names that are not free although they have no folder.
     """
-    stem = re.sub(r"[^A-Za-z0-9._+-]", "-", stem)[:40]
+    stem = run_name_stem(stem)
     number = 1
     while (runs_dir / f"{stem}-{number}").exists() or f"{stem}-{number}" in taken:
         number += 1

@@ -105,6 +105,23 @@ def test_all_runs_are_scored_on_the_same_held_out_faces(
     assert seeds[0].rmse != seeds[1].rmse
 
 
+def test_recipes_with_any_name_can_be_compared(tmp_path: Path, data: Path) -> None:
+    names = ["ünet", "unet", "ùnet", "x" * 90]
+    for name in names:
+        (tmp_path / f"{name}.toml").write_text(WHOLE)
+    paths = [str(tmp_path / f"{name}.toml") for name in names]
+    comparison = start_comparison(tmp_path / "runs", paths, data, budget=None)
+
+    def start_workers(run: Path, members: int) -> Any:
+        raise InterruptedError
+
+    for _ in range(2):  # the second time, the runs exist
+        with pytest.raises(InterruptedError):
+            train_comparison(comparison, data, start_workers=start_workers)
+        assert {run.plan.ensemble.name for run in comparison.runs} == set(names)
+    assert (comparison.path / "unet-seed0").is_dir()
+
+
 def test_results_contain_keypoints_metric_and_cost(
     compared: tuple[Comparison, str], data: Path
 ) -> None:

@@ -1,0 +1,44 @@
+"""Tests of the names of run folders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fkd_kaggle.errors import RunError
+from fkd_kaggle.recipes.plans import TrainingOptions, make_plan
+from fkd_kaggle.runs.folder import Run, check_run_name, is_run_name, run_name_stem
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ("quick", "quick-1"),
+        ("heatmap-augmentation.flip-0", "heatmap-augmentation.flip-0-1"),
+        ("ünet", "unet-1"),
+        ("_mine", "mine-1"),
+        (".mine", "mine-1"),
+        ("?", "run-1"),
+        ("x" * 150, "x" * 40 + "-1"),
+    ],
+)
+def test_a_recipe_with_any_name_can_be_trained(tmp_path: Path, recipe: str, expected: str) -> None:
+    plan = make_plan(TrainingOptions(("quick",)))
+    plan = replace(plan, ensemble=replace(plan.ensemble, name=recipe))
+    assert Run.create(tmp_path, None, plan, "0" * 32).name == expected
+
+
+@given(st.text(max_size=30))
+def test_every_stem_is_the_beginning_of_a_valid_name(text: str) -> None:
+    assert is_run_name(f"{run_name_stem(text)}-shard-1000-of-1000")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "-a", "a" * 81, "a\n"])
+def test_the_message_for_an_invalid_name_is_complete(name: str) -> None:
+    with pytest.raises(RunError, match=r"at most 80 letters.*begin with a letter") as caught:
+        check_run_name(name)
+    assert "\n" not in str(caught.value)
