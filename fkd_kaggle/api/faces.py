@@ -43,7 +43,7 @@ class FaceSet:
     ids: np.ndarray
     """(N,) int64: row number from 1 of a training face, ImageId of a test face."""
     folder: Path | None = None
-    """Folder of the competition's files that the faces are read from; None for other faces."""
+    """Folder of the competition's files if these are all its training faces, otherwise None."""
 
     def __len__(self) -> int:
         """Return the number of faces."""
@@ -52,6 +52,8 @@ class FaceSet:
     def take(self, rows: ArrayLike) -> FaceSet:
         """Return the faces at ``rows``: (K,) positions or an (N,) boolean mask."""
         rows = np.asarray(rows)
+        if not rows.size:
+            rows = rows.astype(np.intp)  # numpy reads [] as floats
         arrays = (self.images, self.keypoints, self.annotators, self.ids)
         return FaceSet(*(array[rows] for array in arrays))
 
@@ -107,6 +109,11 @@ def make_faces(count: int = 600, *, seed: int = 0) -> FaceSet:
     seed
         Random seed.
 
+    Raises
+    ------
+    DataError
+        ``count`` is less than 1.
+
     Examples
     --------
     >>> faces = fkd.make_faces(600)
@@ -133,7 +140,10 @@ def as_images(images: ArrayLike | FaceSet) -> np.ndarray:
     DataError
         Another shape, or values that are not grey values.
     """
-    array = images.images if isinstance(images, FaceSet) else np.asarray(images)
+    try:
+        array = images.images if isinstance(images, FaceSet) else np.asarray(images)
+    except ValueError:
+        raise DataError("images must all have the same shape") from None
     if array.ndim == 2 and array.shape[1] == IMAGE_SIZE * IMAGE_SIZE:
         array = array.reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
     if array.ndim != 3 or array.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):

@@ -93,11 +93,13 @@ def train(
     Raises
     ------
     DataError
-        The arrays are not faces, or there are too few.
+        The arrays are not faces, or there are too few faces or groups.
     RecipeError
         A recipe is unknown or invalid.
     RunError
-        A run of this name exists.
+        A run of this name exists, or the time limit is too short for any network.
+    TrainingFailedError
+        No network could be trained.
     KeyboardInterrupt
         Training was interrupted. Networks that are trained are kept: ``load`` returns them.
 
@@ -120,22 +122,15 @@ def train(
         precision=precision,
     )
     plan = make_plan(options)
-    labels = None if groups is None else _check_groups(groups, len(checked), plan)
+    held_out = None if groups is None else _assign_grouped_folds(checked, groups, plan)
     runs_dir = Path(runs_dir)
     name = name or run_folder.next_run_name(runs_dir, plan.ensemble.name)
     with _stored_faces(checked, runs_dir, name) as data_dir:
         run = pipeline.create_run(
             plan, data_dir, runs_dir, name, accept_implausible=accept_implausible
         )
-    if labels is not None:
-        assigned = fold_assignment.assign_folds(
-            Faces(checked.images, checked.keypoints, checked.ids),
-            plan.ensemble.folds,
-            plan.seed,
-            held_out=plan.ensemble.held_out,
-            groups=labels,
-        )
-        run_folder.write_folds(run.path, assigned)
+    if held_out is not None:
+        run_folder.write_folds(run.path, held_out)
     with _progress(verbose) as on_event:
         scores = pipeline.train(run, data_dir, workers=workers, on_event=on_event)
     if run.status == "interrupted":
@@ -186,13 +181,23 @@ def _seconds(time_limit: float | str | None) -> float | None:
     return time_limit
 
 
-def _check_groups(groups: ArrayLike, count: int, plan: Plan) -> np.ndarray:
-    """Return (N,) int64 group numbers."""
-    labels = np.asarray(groups)
-    if labels.shape != (count,):
-        raise DataError(f"groups has shape {labels.shape}, but must have ({count},)")
+def _assign_grouped_folds(faces: FaceSet, groups: ArrayLike, plan: Plan) -> np.ndarray:
+    """Return (N,) int64 folds that do not separate faces with equal labels in ``groups``."""
+    try:
+        labels = np.asarray(groups)
+        numbers = np.unique(labels, return_inverse=True)[1]
+    except (TypeError, ValueError):  # lists of different lengths, or numbers and None
+        raise DataError("groups must be labels of one type, one for each face") from None
+    if labels.shape != (len(faces),):
+        raise DataError(f"groups has shape {labels.shape}, but must have ({len(faces)},)")
     if plan.ensemble.split != "grouped":
         raise DataError(
             f"groups needs grouped folds, and {plan.ensemble.name} splits at random: add folds=5"
         )
-    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    return fold_assignment.assign_folds(
+        Faces(faces.images, faces.keypoints, faces.ids),
+        plan.ensemble.folds,
+        plan.seed,
+        held_out=plan.ensemble.held_out,
+        groups=numbers,
+    )

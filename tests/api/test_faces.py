@@ -58,6 +58,7 @@ def test_images_can_be_rows_floats_or_lists() -> None:
         (np.full((1, 96, 96), np.nan), "values from nan"),
         (np.full((1, 96, 96), 0.5), r"images \* 255"),
         (np.full((1, 96, 96), "x"), "type <U1"),
+        ([[0, 1], [2]], "the same shape"),
     ],
 )
 def test_other_images_are_refused(images: np.ndarray, message: str) -> None:
@@ -79,6 +80,13 @@ def test_other_keypoints_are_refused(change: object, message: str) -> None:
     assert callable(change)
     with pytest.raises(DataError, match=message):
         as_keypoints(change(np.full((2, 15, 2), 48.0)), 2)
+
+
+def test_any_rows_can_be_taken() -> None:
+    faces = fkd.make_faces(4)
+    assert faces.take([2, 0]).ids.tolist() == [3, 1]
+    assert faces.take([True, False, False, True]).ids.tolist() == [1, 4]
+    assert len(faces.take([])) == 0
 
 
 def test_faces_need_keypoints() -> None:

@@ -140,6 +140,8 @@ def test_wrong_arguments_leave_no_folder(
         ({"time_limit": -1}, "time_limit"),
         ({"groups": [1, 2]}, "groups has shape"),
         ({"groups": [1] * 30, "recipe": tiny_recipe}, "folds=5"),
+        ({"groups": [1] * 30, "recipe": tiny_recipe, "folds": 2}, "form 1 groups"),
+        ({"groups": [1, None] * 15, "recipe": tiny_recipe, "folds": 2}, "labels of one type"),
         ({"name": "a/b"}, "cannot name a folder"),
         ({"precision": "int4"}, "precision"),
     ):
