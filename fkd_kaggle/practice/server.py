@@ -106,12 +106,12 @@ class PracticeKaggle:
 
     @property
     def url(self) -> str:
-        """Its URL, as the official client writes it."""
+        """URL of the server, as the official client writes it."""
         return f"http://localhost:{self.port}"
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Environment variables that make this package use it."""
+        """Environment variables that make this package use the practice Kaggle."""
         return {"KAGGLE_API_ENVIRONMENT": "TEST", "FKD_PRACTICE_URL": self.url}
 
     def start(self) -> PracticeKaggle:
@@ -188,7 +188,7 @@ class _RequestHandler(WSGIRequestHandler):
     def handle(self) -> None:
         try:
             super().handle()
-        except (ConnectionError, OSError):
+        except OSError:
             return  # the client closed the connection
 
 

@@ -208,6 +208,8 @@ def _delete(kernels: KernelHost) -> flask.Response:
     # A deletion has no version (github.com/Kaggle/kaggle-cli/issues/1202).
     request = read_request(types.ApiDeleteKernelRequest)
     version = _find(kernels, request.user_name, request.kernel_slug)
+    if version.owner.lower() != flask.g.user.lower():
+        refuse(403, "Permission 'kernels.delete' was denied")
     kernels.delete(version.owner, version.slug)
     return write_response(types.ApiDeleteKernelResponse())
 

@@ -609,6 +609,20 @@ def test_kernels_of_other_users_are_not_found(competition: Competition, push: Pu
             competition.kernel_status(kernel)
 
 
+def test_public_kernels_of_other_users_are_not_deleted(
+    practice: PracticeKaggle, competition: Competition, push: Push
+) -> None:
+    push(competition, "1", is_private=False)
+    wait(competition)
+    url = f"{practice.url}/api/v1/kernels.KernelsApiService/DeleteKernel"
+    body = {"userName": "practice", "kernelSlug": "hello"}
+    assert requests.post(url, json=body, auth=("eve", SECRET), timeout=10).status_code == 403
+    assert competition.kernel_status(HELLO).finished
+    assert requests.post(url, json=body, auth=("practice", SECRET), timeout=10).status_code == 200
+    with pytest.raises(CompetitionError, match="no kernel"):
+        competition.kernel_status(HELLO)
+
+
 def test_the_kaggle_command_pushes_follows_and_downloads(
     practice: PracticeKaggle, tmp_path: Path
 ) -> None:
