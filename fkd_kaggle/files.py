@@ -87,8 +87,14 @@ def atomic_folder(target: Path, marker: str) -> Iterator[Path]:
     Raises
     ------
     FkdError
-        ``target`` contains other files, the disk is full, or the folder cannot be written.
+        ``target`` contains other files or cannot be replaced, the disk is full, or the folder
+        cannot be written.
     """
+    if target.name in ("", "..") or os.path.ismount(target):  # cannot be renamed
+        raise FkdError(
+            f"{target} is the current folder, one above it, or a disk of its own, and cannot be "
+            "replaced: name a new folder"
+        )
     if target.exists() and not (
         target.is_dir() and ((target / marker).is_file() or not any(target.iterdir()))
     ):

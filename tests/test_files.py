@@ -31,6 +31,20 @@ def test_file_in_place_of_a_folder_is_one_line(tmp_path: Path, name: str) -> Non
         files.write_text(tmp_path / name / "x.txt", "x")
 
 
+@pytest.mark.parametrize("name", [".", "new/..", ".."])
+def test_the_current_folder_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with (
+        pytest.raises(FkdError, match="name a new folder"),
+        files.atomic_folder(Path(name), "marker"),
+    ):
+        pytest.fail("the work began")
+    assert (tmp_path / "here").is_dir()
+
+
 def test_names_that_are_not_utf_8_are_written(tmp_path: Path) -> None:
     name = b"photo-\xff.jpg".decode("utf-8", "surrogateescape")
     files.write_json(tmp_path / "a.json", {"name": name})
