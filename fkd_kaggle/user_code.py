@@ -195,13 +195,13 @@ def load_module(reference: str, code: Code) -> ModuleType:
         return sys.modules[name]
     module = ModuleType(name)
     # Tracebacks and TensorFlow's AutoGraph read the source of functions through linecache.
-    shown = f"<{file}>"
+    shown = _shown_file(file, code[file])
     module.__file__ = shown
     linecache.cache[shown] = (len(code[file]), None, code[file].splitlines(True), shown)
     sys.modules[name] = module
     try:
         guarded(reference, exec, compile(code[file], shown, "exec"), module.__dict__)
-    except RecipeError:
+    except BaseException:
         del sys.modules[name]
         raise
     return module
@@ -229,7 +229,7 @@ def guarded(reference: str, function: Callable[..., Any], *args: Any, **options:
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename == f"<{file}>"
+            if frame.filename.startswith(f"<{file} ")
         ]
         place = f"{file}, line {lines[-1]}" if lines else reference
         why = one_line(str(error), 300)
@@ -333,6 +333,11 @@ def _definition(reference: str, code: Code) -> ast.FunctionDef:
             raise RecipeError(f"{file} defines no function {function} at its top level")
         raise RecipeError(f"{file}: {unknown_name('function', function, public)}")
     return defined[function]
+
+
+def _shown_file(file: str, text: str) -> str:
+    """Return the name of a file in tracebacks: a process can load several texts of one file."""
+    return f"<{file} {_digest(text)[:12]}>"
 
 
 def _digest(text: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -180,6 +182,32 @@ def test_two_different_files_of_one_name_are_refused(folder: Path) -> None:
     (folder / "own.toml").write_text('architecture = "net.py:build"\nloss = "other/net.py:loss"\n')
     with pytest.raises(RecipeError, match=r"two different files are called net\.py"):
         load(folder / "own.toml")
+
+
+def test_functions_of_two_texts_of_one_file_keep_their_source(no_trust: None) -> None:
+    """TensorFlow reads the source of a function again when it converts the function."""
+    texts = ("def build(heads):\n    return 1\n", "def build(heads):\n    return 2 / 0\n")
+    functions = []
+    for text in texts:
+        user_code.trust({"net.py": text})
+        functions.append(user_code.load_module("net.py:build", {"net.py": text}).build)
+    assert tuple(inspect.getsource(function) for function in functions) == texts
+    with pytest.raises(RecipeError, match=r"net\.py, line 2: ZeroDivisionError"):
+        user_code.guarded("net.py:build", functions[1], (15,))
+
+
+def test_an_interrupted_import_is_repeated(no_trust: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = {"net.py": "import sys\nsys.fkd_hook()\ndef build(heads): ...\n"}
+    user_code.trust(code)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "fkd_hook", interrupt, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        user_code.load_module("net.py:build", code)
+    monkeypatch.setattr(sys, "fkd_hook", lambda: None)
+    assert user_code.load_module("net.py:build", code).build
 
 
 def test_trust_that_cannot_be_remembered_is_no_error(
