@@ -113,6 +113,14 @@ def test_damaged_scores_of_a_submission_are_unknown(
     assert (pipeline.submission_scores(path) is not None) == is_known
 
 
+def test_a_submission_of_many_runs_has_a_short_file_name(tmp_path: Path) -> None:
+    built = Submission(np.arange(1, 4), np.full(3, 48.0))
+    name = "+".join(f"{letter * 80}" for letter in "abcd")
+    path = submission.write_submission(built, tmp_path, name, datetime.now(UTC), {})
+    assert path.is_file()
+    assert [one.run for one in submission.list_submissions(tmp_path)] == [name]
+
+
 class _SubmitsOnly:
     """Kaggle, which gives an error when it is asked for the number of submissions left."""
 
@@ -125,9 +133,8 @@ def test_a_scored_submission_succeeds_without_the_number_of_submissions_left(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "own.csv").write_text("RowId,Location\n1,48.5\n")
-    record = SubmissionRecord(
-        **{**dict.fromkeys(SubmissionRecord.__dataclass_fields__), "public_score": 1.25}
-    )
+    values: dict[str, Any] = dict.fromkeys(SubmissionRecord.__dataclass_fields__)
+    record = SubmissionRecord(**{**values, "public_score": 1.25})
     kaggle: Any = _SubmitsOnly()
     connection.upload_and_report(
         make_console(), kaggle, tmp_path / "own.csv", None, lambda on_wait: record

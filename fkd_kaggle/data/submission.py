@@ -195,7 +195,7 @@ def write_submission(
     for earlier in list_submissions(submissions_dir):
         if find_waiting(earlier.path) is not None and files.sha256(earlier.path) == digest:
             return earlier.path
-    stem = file_stem(run_name).replace("+", "-") or "run"
+    stem = file_stem(run_name, max_length=150).replace("+", "-") or "run"
     path = _free_path(submissions_dir, f"{now:%Y%m%d-%H%M%S}-{stem}")
     record = {
         **notes,

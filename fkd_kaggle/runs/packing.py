@@ -194,8 +194,8 @@ def _read_manifest(source: Path, archive: zipfile.ZipFile) -> Mapping[str, Any]:
 
 def _check_path(source: Path, name: str) -> None:
     """Raise an error for a path that is not plainly below the run folder."""
-    plain = re.fullmatch(r"[A-Za-z0-9._+ -]+(/[A-Za-z0-9._+ -]+)*", name)
-    if not plain or any(set(part) <= {".", " "} for part in name.split("/")):
+    # Colons and backslashes lead to other drives and folders on Windows.
+    if re.search(r"[\\:\x00]", name) or any(set(part) <= {".", " "} for part in name.split("/")):
         raise RunError(f"{source} contains the path {name!r}, which leads out of the run: refused")
 
 

@@ -115,7 +115,7 @@ def load_flip_disagreement(run: Run, members: Sequence[Member], count: int) -> n
     Returns
     -------
     numpy.ndarray
-        (N,) float64 pixels; NaN where no member stored it, as before version 0.2.
+        (N,) float64 pixels; NaN where no member stored it.
     """
     total, times = np.zeros(count), np.zeros(count)
     for member in members:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import Command, assert_one_line_error
 
 from fkd_kaggle.errors import RunError
+from fkd_kaggle.recipes.plans import TrainingOptions, make_plan
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.packing import MANIFEST, pack_run, unpack_run
 
@@ -69,7 +71,19 @@ def test_equal_runs_give_equal_files(run: Run, packed: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil.txt", "/tmp/evil", "a/../../b", "a\\..\\b", "C:/evil", "a//b", ".", "a/./b"]
+    "name",
+    [
+        "../evil.txt",
+        "/tmp/evil",
+        "a/../../b",
+        "a\\..\\b",
+        "C:/evil",
+        "a//b",
+        ".",
+        "a/./b",
+        "",
+        "a/",
+    ],
 )
 def test_paths_out_of_the_folder_are_refused(packed: Path, tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(packed) as archive:
@@ -80,6 +94,17 @@ def test_paths_out_of_the_folder_are_refused(packed: Path, tmp_path: Path, name:
         unpack_run(bad, tmp_path / "other")
     assert not (tmp_path / "other").exists()
     assert not list(tmp_path.rglob("evil*"))
+
+
+def test_run_of_a_recipe_with_any_name_is_unpacked(tmp_path: Path) -> None:
+    plan = make_plan(TrainingOptions(("quick",)))
+    line = plan.ensemble.members[0]
+    line = replace(line, recipe=replace(line.recipe, name="ünet (2), it's"))
+    run = Run.create(
+        tmp_path, "own", replace(plan, ensemble=replace(plan.ensemble, members=(line,))), "0" * 32
+    )
+    unpacked = unpack_run(pack_run(run, tmp_path), tmp_path / "other")
+    assert (unpacked.path / "recipes" / "ünet (2), it's.toml").exists()
 
 
 def test_name_of_a_packed_run_cannot_be_a_path(packed: Path, tmp_path: Path) -> None:
