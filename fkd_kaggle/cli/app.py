@@ -164,6 +164,7 @@ def main() -> None:
         try:
             with _redacted_logs(), _warnings_as_notes():
                 keras_settings.prepare()
+                keras_settings.claim_process()
                 code = _run_command(_with_global_options_first(sys.argv[1:]))
         except SystemExit as end:
             code = _exit_code(end)

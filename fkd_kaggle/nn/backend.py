@@ -56,6 +56,7 @@ def start_keras(precision: str, *, together: bool = False) -> str:
     global _strategy
     # TensorFlow's C++ code writes log lines to file descriptor 2 regardless of its log settings.
     with suppress_stderr():
+        keras_settings.import_keras()
         import keras
 
         keras_settings.apply()

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from fkd_kaggle import files, user_code
 from fkd_kaggle.errors import DataError, FkdError, RecipeError
 from fkd_kaggle.formatting import first_line
-from fkd_kaggle.nn import backend
+from fkd_kaggle.nn import backend, keras_settings
 from fkd_kaggle.training import interruption
 from fkd_kaggle.training.events import Event
 
@@ -55,6 +55,7 @@ def main(data_dir: str, run: str, check: str) -> int:
     """
     # Ctrl-C reaches all processes of a terminal. The process that started this one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keras_settings.claim_process()
     send = _claim_stdout()
     requests = _Requests()
     try:

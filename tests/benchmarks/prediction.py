@@ -3,65 +3,137 @@
     python tests/benchmarks/prediction.py [RECIPE] [NETWORKS]
 
 Five networks of the recipe (default: ``cascade``, the recipe of ``quick``) predict 1,571 faces,
-averaged with mirror images. The time includes loading and compiling. The alternative is the loop
-of notebooks: ``model.predict`` for each face. It is timed for 64 faces and one network, without
-mirror images, and scaled up.
+averaged with mirror images. Each measurement is a new process: the time includes the start of
+Python and Keras, loading and compiling. The networks are loaded into one compiled network, one
+after the other, as ``predict`` does, and for comparison into a network of their own each. Both
+ways alternate; printed are medians over rounds, the median of the ratios in each round, and the
+processor time, which depends less on other programs than the duration.
+
+The alternative is the loop of notebooks: ``model.predict`` for each face. It is timed for 64 faces
+and one network, without mirror images, and scaled up.
 """
 
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from fkd_kaggle.nn import backend
+from fkd_kaggle.data.faces import Faces
+from fkd_kaggle.keypoints import NUM_KEYPOINTS
+from fkd_kaggle.nn import keras_settings
 from fkd_kaggle.recipes import loading, schema
+from fkd_kaggle.recipes.plans import Plan
+from fkd_kaggle.runs.folder import Run
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-FACES = 1571
+FACES: Final = 1571
 
-SAMPLE = 64
+SAMPLE: Final = 64
+
+ROUNDS: Final = 3
+
+WAYS: Final = ("one network for all members", "a network for each member")
 
 
 def main(name: str, count: int) -> None:
-    """Time both ways and print the results."""
-    policy = backend.start_keras("auto")
-    from fkd_kaggle.runs.members import weights_path
-    from fkd_kaggle.training.forward import predict_points
-    from fkd_kaggle.training.network import build_network, load_network
-    from fkd_kaggle.training.outputs import flip_order
-
+    """Time all ways and print the results."""
     recipe = loading.load_recipe(name)
     if not isinstance(recipe, schema.Recipe):
         sys.exit(f"{name} is an ensemble: name one of its recipes")
-    images = np.random.default_rng(0).integers(0, 256, (FACES, 96, 96), dtype=np.uint8)
-    flip = flip_order(recipe)
     with tempfile.TemporaryDirectory(prefix="fkd-prediction-") as folder:
-        members = [Path(folder) / str(number) for number in range(count)]
-        for member in members:
-            member.mkdir()
-            build_network(recipe).save_weights(weights_path(member))
-        began = time.perf_counter()
-        for member in members:
-            network = load_network(recipe, member)
-            predict_points(network, images, flip)
-        ours = time.perf_counter() - began
-    grey = images[:SAMPLE, ..., None] / np.float32(255)
-    network.predict(grey[:1], verbose=0)
+        path = Path(folder) / "runs" / "benchmark"
+        _child("--make", str(path), name, str(count))
+        # Alternating: the speed of a shared machine changes from minute to minute.
+        measured = np.array(
+            [[_child("--predict", str(path), way) for way in WAYS] for _ in range(ROUNDS)]
+        )
+    loop = _loop(recipe) * count
+    seconds, cpu = np.median(measured, axis=0).T
+    ratio = np.median(measured[:, 0] / measured[:, 1], axis=0)
+    print(f"{count} networks of {name}, {FACES} faces, {os.cpu_count()} cores, cold start")
+    for way, wall, used in zip(WAYS, seconds, cpu, strict=True):
+        print(f"{way:38}{wall:6.1f} s, processor time {used:6.1f} s")
+    print(f"{'ratio':38}{ratio[0]:6.2f}    processor time {ratio[1]:6.2f}")
+    print(f"{'face by face, without mirror images':38}{loop:6.1f} s  ({loop / seconds[0]:.1f}x)")
+
+
+def _child(*arguments: str) -> tuple[float, float]:
+    """Run this file in a new process; return its duration and its processor time in seconds."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, __file__, *arguments], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return time.perf_counter() - began, used
+
+
+def make_run(path: str, name: str, count: str) -> None:
+    """Create a run of untrained networks with different weights."""
+    from fkd_kaggle.nn import backend
+
+    backend.start_keras("auto")
+    from fkd_kaggle.runs.members import weights_path
+    from fkd_kaggle.training.network import build_network
+
+    recipe = loading.load_recipe(name)
+    assert isinstance(recipe, schema.Recipe)
+    ensemble = schema.Ensemble(name, (schema.EnsembleMember(recipe),), folds=int(count))
+    folder = Path(path)
+    run = Run.create(folder.parent, folder.name, Plan(ensemble), "no data")
+    for member in run.plan.members:
+        weights = weights_path(run.member_folder(member.name))
+        weights.parent.mkdir(parents=True)
+        build_network(recipe).save_weights(weights)
+
+
+def predict(path: str, way: str) -> None:
+    """Predict random faces with all members of a run."""
+    from fkd_kaggle.ensemble.member_predictions import predict_with_members
+
+    keras_settings.claim_process()  # as commands do
+    run = Run.open(Path(path))
+    images = np.random.default_rng(0).integers(0, 256, (FACES, 96, 96), dtype=np.uint8)
+    labels = np.full((FACES, NUM_KEYPOINTS, 2), np.nan, np.float32)
+    faces, annotators = Faces(images, labels, np.arange(FACES)), np.zeros(FACES, np.uint8)
+    members = run.plan.members
+    groups = [members] if way == WAYS[0] else [(member,) for member in members]
+    for group in groups:
+        predict_with_members(run, group, faces, annotators)
+    # Without TensorFlow's shutdown, like the end of a worker.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _loop(recipe: schema.Recipe) -> float:
+    """Return the seconds of ``model.predict`` for each face, with one network."""
+    from fkd_kaggle.nn import backend
+
+    backend.start_keras("auto")
+    from fkd_kaggle.training.network import build_network
+
+    network = build_network(recipe)
+    images = np.random.default_rng(0).random((SAMPLE, 96, 96, 1), np.float32)
+    network.predict(images[:1], verbose=0)
     began = time.perf_counter()
-    for face in grey:
+    for face in images:
         network.predict(face[None], verbose=0)
-    loop = (time.perf_counter() - began) / SAMPLE * FACES * count
-    print(f"{count} networks of {name}, {FACES} faces, {os.cpu_count()} cores, {policy}")
-    print(f"batches, with mirror images{ours:13.1f} s")
-    print(f"face by face, without mirror images{loop:5.1f} s  ({loop / ours:.1f}x)")
+    return (time.perf_counter() - began) / SAMPLE * FACES
 
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    main(arguments[0] if arguments else "cascade", int(arguments[1]) if len(arguments) > 1 else 5)
+    if arguments[:1] == ["--make"]:
+        make_run(*arguments[1:])
+    elif arguments[:1] == ["--predict"]:
+        predict(*arguments[1:])
+    else:
+        count = int(arguments[1]) if len(arguments) > 1 else 5
+        main(arguments[0] if arguments else "cascade", count)

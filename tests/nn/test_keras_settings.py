@@ -106,3 +106,17 @@ def test_network_is_built_as_without_keras_json(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout == "tensorflow channels_last float32\n(1, 6, 6, 3)\n"
+
+
+@pytest.mark.parametrize(("claim", "imported"), [("", True), ("claim_process()", False)])
+def test_commands_import_keras_without_scikit_learn(claim: str, imported: bool) -> None:
+    lines = [
+        "import sys",
+        "from fkd_kaggle.nn.keras_settings import claim_process, import_keras",
+        claim,
+        "import_keras()",
+        f"assert ('sklearn' in sys.modules) == {imported}",
+        "import sklearn.linear_model, keras",
+        "assert keras.layers.Dense(1)",
+    ]
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
