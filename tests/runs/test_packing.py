@@ -81,7 +81,6 @@ def test_equal_runs_give_equal_files(run: Run, packed: Path, tmp_path: Path) -> 
         "a//b",
         ".",
         "a/./b",
-        "",
         "a/",
     ],
 )
