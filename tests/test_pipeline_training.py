@@ -27,7 +27,9 @@ def test_a_time_limit_leaves_the_members_that_fit(
     plan = make_plan(TrainingOptions(("cascade",), folds=4))
     run = pipeline.create_run(plan, data, tmp_path / "runs", None, accept_implausible=True)
     passed: dict[str, Any] = {}
-    monkeypatch.setattr(pipeline.fitting, "train_run", lambda *_, **options: passed.update(options))
+    monkeypatch.setattr(
+        "fkd_kaggle.ensemble.fitting.train_run", lambda *_, **options: passed.update(options)
+    )
     # A machine on which 100 seconds are enough for two networks.
     monkeypatch.setattr(
         "fkd_kaggle.ensemble.run_times.speed_estimator", lambda *_, **__: lambda recipe: 5.0

@@ -23,12 +23,14 @@ from fkd_kaggle.ensemble.blend import (
     member_errors,
     total_error,
 )
+from fkd_kaggle.ensemble.error_calibration import calibrate_run
 from fkd_kaggle.ensemble.expected_score import SMALLEST_SHARE, expected_rmse, why_unknown
 from fkd_kaggle.ensemble.member_errors import HeldOutPredictions, stack_by_recipe
 from fkd_kaggle.ensemble.member_predictions import predict_with_members, usable_members
 from fkd_kaggle.ensemble.reference import mean_face, predict_mean_face
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL
 from fkd_kaggle.recipes.plans import Member
+from fkd_kaggle.runs.calibration import store_calibration
 from fkd_kaggle.runs.corrections import load_run_corrections
 from fkd_kaggle.runs.folder import Run, load_folds
 from fkd_kaggle.runs.predictions import (
@@ -128,6 +130,7 @@ def blend_run(
         expected=expected,
         expected_unknown=reason,
     )
+    store_calibration(run, calibrate_run(run, members, training, fitted.predictions, scores))
     run.update(status=status, scores=scores)
     return scores
 

@@ -1,8 +1,7 @@
-"""Expected errors of faces in photos, from the flip disagreement of the networks.
+"""The calibration of expected errors (``ensemble.error_calibration``) of a run that has none.
 
-The predictions for a face and for its mirror image disagree more where they are wrong. How much
-more is measured once for each run on its training faces: the flip disagreement of the networks that
-did not see a face, against the error of the out-of-fold prediction for it.
+Runs are calibrated when they are blended; runs of earlier versions are calibrated here, with their
+networks, if the data set is there.
 """
 
 from __future__ import annotations
@@ -10,22 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr
-from sklearn.isotonic import IsotonicRegression
 
 from fkd_kaggle.data import dataset
+from fkd_kaggle.ensemble.error_calibration import fit_calibration
 from fkd_kaggle.ensemble.prediction import Predictor
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.runs.calibration import Calibration, load_calibration, store_calibration
-from fkd_kaggle.runs.folder import Run, read_folds
+from fkd_kaggle.runs.folder import read_folds
 from fkd_kaggle.runs.predictions import load_blended_out_of_fold
 
 _FACES_PER_FOLD = 160
 """Faces that are measured in each fold. 640 faces of a run with four folds take 20 s on 2 cores."""
-
-_BINS = 10
-
-_MIN_LABELS = 4
 
 
 def find_calibration(predictor: Predictor, data_dir: Path | None) -> Calibration | None:
@@ -80,46 +74,16 @@ def measure_calibration(predictor: Predictor, data_dir: Path) -> Calibration | N
     predictions = load_blended_out_of_fold(run)
     if held_out is None:
         return None
-    squared = np.square(predictions - training.keypoints).reshape(len(predictions), -1)
-    known = np.isfinite(squared)
-    usable = known.sum(1) >= 2 * _MIN_LABELS
+    labels = np.isfinite(predictions - training.keypoints).any((1, 2))
     random = np.random.default_rng(0)
-    disagreements, errors = [], []
+    disagreement = np.full(len(training.images), np.nan)
     for fold in sorted({member.fold for member in predictor.members}):
-        rows = np.flatnonzero((held_out == fold) & usable)
-        rows = np.sort(random.permutation(rows)[:_FACES_PER_FOLD])
+        rows = random.permutation(np.flatnonzero((held_out == fold) & labels))[:_FACES_PER_FOLD]
         if not len(rows):
             continue
         faces = training.take(rows)
         found = predictor.disagreement(faces.images, faces.annotators, fold=fold)
         if found is None:
             return None
-        disagreements.append(found)
-        errors.append(np.nanmean(squared[rows], axis=1))
-    if not errors or sum(map(len, errors)) < 2 * _BINS:
-        return None
-    return _fit(np.concatenate(disagreements), np.concatenate(errors), _ensemble_gain(run))
-
-
-def _fit(disagreement: np.ndarray, squared: np.ndarray, scale: float) -> Calibration:
-    """Return the calibration from (N,) disagreements and mean squared errors of faces."""
-    order = np.argsort(disagreement)
-    bins = np.array_split(order, _BINS)
-    centres = np.array([disagreement[rows].mean() for rows in bins])
-    means = np.array([squared[rows].mean() for rows in bins])
-    rmse = np.sqrt(IsotonicRegression().fit_transform(centres, means))
-    return Calibration(
-        tuple(round(float(value), 4) for value in centres),
-        tuple(round(float(value), 4) for value in rmse),
-        len(order),
-        round(scale, 4),
-        round(float(spearmanr(disagreement, squared).statistic), 3),
-    )
-
-
-def _ensemble_gain(run: Run) -> float:
-    """Return the expected error of the ensemble over its out-of-fold error; 1 if unknown."""
-    scores = run.scores
-    if scores is None or not scores.combined or not scores.expected:
-        return 1.0
-    return min(1.0, scores.expected / scores.combined)
+        disagreement[rows] = found
+    return fit_calibration(disagreement, predictions, training, run.scores)

@@ -1,7 +1,7 @@
 """The calibration of expected errors, ``calibration.json`` in a run folder.
 
 It relates the flip disagreement of a face to the error of its out-of-fold prediction;
-``photos.expected_error`` measures it.
+``ensemble.error_calibration`` measures it.
 """
 
 from __future__ import annotations
@@ -51,8 +51,11 @@ class Calibration:
         return self.scale * expected * beyond
 
 
-def store_calibration(run: Run, calibration: Calibration) -> None:
-    """Write a run's calibration."""
+def store_calibration(run: Run, calibration: Calibration | None) -> None:
+    """Write a run's calibration; None deletes it."""
+    if calibration is None:
+        (run.path / FILE_NAME).unlink(missing_ok=True)
+        return
     files.write_json(run.path / FILE_NAME, asdict(calibration))
 
 
