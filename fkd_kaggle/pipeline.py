@@ -25,7 +25,7 @@ from fkd_kaggle.ensemble.training_estimate import estimate_training
 from fkd_kaggle.errors import DataError, RecipeError, RunError, SubmissionError
 from fkd_kaggle.recipes import validation
 from fkd_kaggle.recipes.plans import Plan
-from fkd_kaggle.runs.corrections import store_corrections
+from fkd_kaggle.runs.corrections import is_trained_with, store_corrections
 from fkd_kaggle.runs.folder import Run, is_run, run_name_stem
 from fkd_kaggle.runs.members import is_finished
 from fkd_kaggle.runs.predictions import load_blended_out_of_fold, store_reference_predictions
@@ -179,12 +179,19 @@ def open_shard_run(
     FkdError
         There are more shards than members.
     RunError
-        A run of this name exists and has another plan or other data.
+        A run of this name exists and has another plan, other data or other corrections.
     """
     shards.shard_members(plan, *shard)
     name = name or f"{run_name_stem(plan.ensemble.name)}-shard-{shard[0]}-of-{shard[1]}"
     if is_run(runs_dir / name):
         run = shards.open_shard(runs_dir / name, plan, dataset.fingerprint(data_dir))
+        training = dataset.read_training(data_dir)
+        found = () if corrections is None else read_corrections(corrections, training)
+        if not is_trained_with(run, found, training):
+            raise RunError(
+                f"run {run.name} exists with other corrections: give the same --corrections, or "
+                "choose another name with --run"
+            )
     else:
         run = create_run(
             plan,
@@ -232,7 +239,8 @@ def gather_runs(
     Raises
     ------
     RunError
-        Plan, folds or data of the runs differ, or members are missing; nothing is written.
+        Plan, folds, corrections or data of the runs differ, or members are missing; nothing is
+        written.
     """
     first = runs[0]
     data = dataset.fingerprint(data_dir)

@@ -14,6 +14,7 @@ from fkd_kaggle.errors import FkdError, KernelError, RunError
 from fkd_kaggle.recipes.plans import Member, Plan
 from fkd_kaggle.runs.folder import Run, read_folds, write_folds
 from fkd_kaggle.runs.members import is_finished
+from fkd_kaggle.runs.training_labels import copy_labels, have_same_labels
 
 _PUSH_AGAIN = "push all shards anew, so that they run in the same image"
 
@@ -131,7 +132,7 @@ def missing_shards(shards: Sequence[Run], plan: Plan) -> list[str]:
 
 
 def merge_shards(shards: Sequence[Run], run: Run) -> list[str]:
-    """Copy the shards' folds and members into a run.
+    """Copy the shards' folds, corrections and members into a run.
 
     Parameters
     ----------
@@ -150,7 +151,7 @@ def merge_shards(shards: Sequence[Run], run: Run) -> list[str]:
     RunError
         A shard was trained on other data.
     KernelError
-        A shard has another plan or other folds.
+        A shard has another plan, other folds or other corrections.
     """
     for shard in shards:
         check_shard(shard, shards[0], run.plan, run.data)
@@ -160,7 +161,9 @@ def merge_shards(shards: Sequence[Run], run: Run) -> list[str]:
 
 
 def copy_members(shards: Sequence[Run], run: Run) -> None:
-    """Copy the shards' folds and members into a run; a finished member replaces an unfinished one.
+    """Copy the shards' folds, corrections and members into a run.
+
+    A finished member replaces an unfinished one.
 
     Parameters
     ----------
@@ -172,6 +175,7 @@ def copy_members(shards: Sequence[Run], run: Run) -> None:
     held_out = read_folds(shards[0].path)
     assert held_out is not None  # check_shard has compared them
     write_folds(run.path, held_out)
+    copy_labels(shards[0], run)
     for member in run.plan.members:
         sources = [shard for shard in shards if shard.member_folder(member.name).is_dir()]
         sources.sort(key=lambda shard: not is_finished(shard, member))
@@ -198,7 +202,7 @@ def check_shard(shard: Run, first: Run, plan: Plan, data: str, *, in_kernels: bo
     RunError
         The shard was trained on other data.
     KernelError
-        The shard has another plan or other folds.
+        The shard has another plan, other folds or other corrections.
     """
     remedy, kind = (_PUSH_AGAIN, KernelError) if in_kernels else (_TRAIN_AGAIN, RunError)
     shard.check_data(data)
@@ -207,6 +211,11 @@ def check_shard(shard: Run, first: Run, plan: Plan, data: str, *, in_kernels: bo
     own, expected = read_folds(shard.path), read_folds(first.path)
     if own is None or expected is None or own.tolist() != expected.tolist():
         raise kind(f"{shard.path} and {first.path} have split the faces differently: {remedy}")
+    if not have_same_labels(shard, first):
+        raise kind(
+            f"{shard.path} and {first.path} were trained with different --corrections or "
+            f"--predictions-from: {remedy}"
+        )
 
 
 def _copy_folder(source: Path, target: Path) -> None:

@@ -21,7 +21,7 @@ from fkd_kaggle.runs import reading
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.members import member_progress, weights_path
 
-_REFERENCE = "reference_predictions.npz"
+REFERENCE = "reference_predictions.npz"
 
 _PREDICTIONS: Final = (None, NUM_KEYPOINTS, 2)
 """Shape of predictions."""
@@ -262,7 +262,7 @@ def store_reference_predictions(run: Run, earlier: Run) -> None:
         The earlier run was made on other data, or was not blended.
     """
     earlier.check_data(run.data)
-    _write_arrays(run.path / _REFERENCE, {"predictions": load_blended_out_of_fold(earlier)})
+    _write_arrays(run.path / REFERENCE, {"predictions": load_blended_out_of_fold(earlier)})
 
 
 def load_reference_predictions(run: Run) -> np.ndarray | None:
@@ -273,7 +273,7 @@ def load_reference_predictions(run: Run) -> np.ndarray | None:
     RunError
         The file is damaged.
     """
-    path = run.path / _REFERENCE
+    path = run.path / REFERENCE
     if not path.exists():
         return None
     return reading.read_arrays(path, {"predictions": _PREDICTIONS})["predictions"]

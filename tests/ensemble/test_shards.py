@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import write_competition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fkd_kaggle import pipeline
 from fkd_kaggle.ensemble.shards import (
     check_shard,
     copy_members,
@@ -24,6 +26,8 @@ from fkd_kaggle.recipes.plans import Member, Plan
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs.folder import Run, write_folds
 from fkd_kaggle.runs.members import Progress, write_progress
+from fkd_kaggle.runs.predictions import REFERENCE
+from fkd_kaggle.runs.training_labels import have_same_labels
 
 DATA = "a" * 32
 
@@ -99,6 +103,61 @@ def test_shards_with_other_data_plan_or_folds_are_refused(plan: Plan, tmp_path: 
     write_folds(second.path, np.arange(6) % 2)
     with pytest.raises(RunError, match="split the faces differently"):
         check_shard(second, first, plan, DATA, in_kernels=False)
+
+
+def test_shards_with_other_corrections_are_refused(plan: Plan, tmp_path: Path) -> None:
+    first, second = (make_shard(tmp_path, plan, number) for number in (1, 2))
+    for run in (first, second):
+        (run.path / "corrections.csv").write_text("row,keypoint,x,y\n1,nose_tip,40,41\n")
+    check_shard(second, first, plan, DATA, in_kernels=False)
+    (second.path / "corrections.csv").write_text("row,keypoint,x,y\n1,nose_tip,40,42\n")
+    with pytest.raises(RunError, match="trained with different --corrections"):
+        check_shard(second, first, plan, DATA, in_kernels=False)
+    (second.path / "corrections.csv").unlink()
+    with pytest.raises(RunError, match="trained with different --corrections"):
+        check_shard(second, first, plan, DATA, in_kernels=False)
+
+
+def test_shards_with_other_reference_predictions_are_refused(plan: Plan, tmp_path: Path) -> None:
+    first, second = (make_shard(tmp_path, plan, number) for number in (1, 2))
+    predictions = np.full((6, 15, 2), 48, np.float32)
+    predictions[0] = np.nan
+    np.savez(first.path / REFERENCE, predictions=predictions)
+    with pytest.raises(RunError, match="or --predictions-from"):
+        check_shard(second, first, plan, DATA, in_kernels=False)
+    np.savez_compressed(second.path / REFERENCE, predictions=predictions)
+    check_shard(second, first, plan, DATA, in_kernels=False)
+    np.savez(second.path / REFERENCE, predictions=predictions + 1)
+    with pytest.raises(RunError, match="or --predictions-from"):
+        check_shard(second, first, plan, DATA, in_kernels=False)
+
+
+def test_the_labels_of_shards_are_copied(plan: Plan, tmp_path: Path) -> None:
+    runs = [make_shard(tmp_path, plan, number) for number in (1, 2, 3)]
+    for run in runs:
+        (run.path / "corrections.csv").write_text("row,keypoint,x,y\n1,nose_tip,40,41\n")
+        np.savez(run.path / REFERENCE, predictions=np.zeros((6, 15, 2), np.float32))
+    whole = Run.create(tmp_path, "whole", plan, DATA)
+    copy_members(runs, whole)
+    assert have_same_labels(whole, runs[0])
+    assert (whole.path / "corrections.csv").exists()
+
+
+def test_a_shard_is_continued_with_the_same_corrections_only(plan: Plan, tmp_path: Path) -> None:
+    data, corrections = tmp_path / "data", tmp_path / "corrections.csv"
+    write_competition(data, train=60, test=4)
+    corrections.write_text("row,keypoint,x,y\n1,nose_tip,40.126,41\n2,nose_tip,,\n")
+
+    def open_again(given: Path | None) -> Run:
+        return pipeline.open_shard_run((1, 3), plan, data, tmp_path, corrections=given)
+
+    run = open_again(corrections)
+    assert open_again(corrections).path == run.path
+    for text in ("row,keypoint,x,y\n1,nose_tip,40.126,41\n", None):
+        if text:
+            corrections.write_text(text)
+        with pytest.raises(RunError, match="exists with other corrections"):
+            open_again(corrections if text else None)
 
 
 def test_a_shard_is_continued_with_the_same_plan_only(plan: Plan, tmp_path: Path) -> None:
