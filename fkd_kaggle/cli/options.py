@@ -187,6 +187,17 @@ ViaOption = Annotated[
     typer.Option("--via", help="Train in a kernel on Kaggle's GPUs instead of on this machine."),
 ]
 
+Corrections = Annotated[
+    Path | None,
+    typer.Option(
+        "--corrections",
+        metavar="CSV",
+        show_default=False,
+        help="Train with corrected labels: corrections.csv, which the page of a run saves. "
+        "training.csv is not changed, and scores use its labels.",
+    ),
+]
+
 Shards = Annotated[
     int,
     typer.Option(

@@ -44,17 +44,6 @@ TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Write logs for TensorBoard to the run's folder.")
 ]
 
-Corrections = Annotated[
-    Path | None,
-    typer.Option(
-        "--corrections",
-        metavar="CSV",
-        show_default=False,
-        help="Train with corrected labels: corrections.csv, which the page of a run saves. "
-        "training.csv is not changed, and scores use its labels.",
-    ),
-]
-
 PredictionsFrom = Annotated[
     str | None,
     typer.Option(
@@ -162,7 +151,7 @@ def train_ensemble(
     cluster: Cluster = None,
     tensorboard: TensorBoard = False,
     accept_implausible: options.AcceptImplausible = False,
-    corrections: Corrections = None,
+    corrections: options.Corrections = None,
     predictions_from: PredictionsFrom = None,
     live: Live = False,
     mlflow: MlflowUri = None,
@@ -175,12 +164,15 @@ def train_ensemble(
     from fkd_kaggle.runs.folder import find_run
     from fkd_kaggle.runs.members import is_finished
 
+    address = _check_cluster(cluster, workers, tensorboard)
     logger = _connect_mlflow(mlflow)
     if resume is None:
         plan = options.plan_from(training)
         part = parse_shard(shard) if shard is not None else None
         members = plan.members if part is None else shard_members(plan, *part)
-        estimate = _estimate(plan, members, data_dir, runs_dir, training.time_limit, workers)
+        estimate = _estimate(
+            plan, members, data_dir, runs_dir, training.time_limit, workers, address
+        )
         earlier = find_run(predictions_from, runs_dir) if predictions_from else None
         create = pipeline.create_run
         if part is not None:
@@ -211,7 +203,9 @@ def train_ensemble(
             )
         run = find_run(resume, runs_dir)
         todo = [member for member in run.plan.members if not is_finished(run, member)]
-        estimate = _estimate(run.plan, todo, data_dir, runs_dir, training.time_limit, workers)
+        estimate = _estimate(
+            run.plan, todo, data_dir, runs_dir, training.time_limit, workers, address
+        )
     try:
         _train(
             run,
@@ -220,7 +214,7 @@ def train_ensemble(
             training.time_limit,
             workers,
             tensorboard,
-            cluster=_check_cluster(cluster, workers, tensorboard),
+            cluster=address,
             live=live,
             logger=logger,
         )
@@ -257,13 +251,17 @@ def compare(
     from fkd_kaggle.report import comparison as page
     from fkd_kaggle.runs.comparison import open_comparison
     from fkd_kaggle.runs.members import is_finished
-    from fkd_kaggle.workers import devices, local, ray_cluster
+    from fkd_kaggle.workers import devices, local, ray_cluster, ray_connection
 
     console = make_console()
+    address = _check_cluster(cluster, workers)
     seconds = options.parse_duration(budget, "--budget") or (None if epochs else DEFAULT_BUDGET)
     faces = dataset.read_plausible_training(data_dir, accept_implausible=accept_implausible)
     validation.check_fold_count(folds, len(faces.images))
-    machine = devices.inspect_machine()
+    if address is None:
+        machine = devices.inspect_machine()
+    else:
+        machine = ray_connection.cluster_devices(address)
     comparison = start_comparison(
         runs_dir,
         names,
@@ -277,10 +275,11 @@ def compare(
         default_workers=local.default_worker_count(machine),
         name=name,
     )
-    if address := _check_cluster(cluster, workers):
-        start_workers: StartRunsPool | None = ray_cluster.workers_for_runs(address, data_dir)
-    else:
+    start_workers: StartRunsPool | None
+    if address is None:
         start_workers = local.workers_for_runs(data_dir, comparison.settings.workers, machine)
+    else:
+        start_workers = ray_cluster.workers_for_runs(address, data_dir)
     print_line(console, f"{comparison.name}: {page.describe_protocol(comparison)}")
     with TrainingDisplay(console) as display:
         train_comparison(comparison, data_dir, display, start_workers=start_workers)
@@ -336,6 +335,7 @@ def _estimate(
     runs_dir: Path,
     time_limit: float | None,
     workers: int | None,
+    cluster: str | None,
 ) -> TrainingEstimate:
     """Print what is trained and how long it takes; refuse a time limit that is too short."""
     from fkd_kaggle.display import time_plan
@@ -343,7 +343,14 @@ def _estimate(
     from fkd_kaggle.formatting import format_duration
 
     estimate = estimate_training(
-        plan, todo, data_dir, runs_dir, time_limit=time_limit, workers=workers
+        plan,
+        todo,
+        data_dir,
+        runs_dir,
+        time_limit=time_limit,
+        workers=workers,
+        # Without members to train, no cluster is needed.
+        cluster=cluster if todo else None,
     )
     if time_limit is not None and todo and time_limit < estimate.minimum:
         raise FkdError(time_plan.describe_minimum(estimate, format_duration(time_limit)))

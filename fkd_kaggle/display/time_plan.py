@@ -57,8 +57,11 @@ def describe_minimum(estimate: TrainingEstimate, text: str) -> str:
     """
     recipe = estimate.plan.members[0].recipe.name
     shortest = math.ceil(estimate.minimum / 5) * 5
+    place = _devices(estimate)
+    if not estimate.machine.on_cluster:
+        place = f"this machine ({place})"
     return (
-        f"--time-limit {text} is too short: on this machine ({_devices(estimate)}) the first "
+        f"--time-limit {text} is too short: on {place} the first "
         f"useful network of {recipe} takes {format_duration(shortest)}, with start, compilation, "
         f"blend and report; {UNITS}"
     )
@@ -101,6 +104,7 @@ def _about(seconds: float) -> str:
 
 def _devices(estimate: TrainingEstimate) -> str:
     machine = estimate.machine.machine
+    where = " of the cluster" if estimate.machine.on_cluster else ""
     if machine.gpus:
-        return f"{len(machine.gpus)} GPU{'' if len(machine.gpus) == 1 else 's'}"
-    return f"{machine.cores} core{'' if machine.cores == 1 else 's'}"
+        return f"{len(machine.gpus)} GPU{'' if len(machine.gpus) == 1 else 's'}{where}"
+    return f"{machine.cores} core{'' if machine.cores == 1 else 's'}{where}"

@@ -15,7 +15,7 @@ from fkd_kaggle.ensemble.time_plan import Speed, Times
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs.speeds import machine_name, recall_speeds
-from fkd_kaggle.workers import local
+from fkd_kaggle.workers import local, ray_connection
 from fkd_kaggle.workers.calibration import REFERENCE_CORE, measure_core, speed_estimator
 from fkd_kaggle.workers.devices import Machine, inspect_machine
 
@@ -32,23 +32,41 @@ _START: Final = 10.0
 
 @dataclass(frozen=True)
 class MachineTimes:
-    """Speeds of this machine now."""
+    """Speeds of this machine or of a cluster now."""
 
     machine: Machine
+    """The devices; those of all nodes of a cluster."""
     core: float
     """Operations per second of one core, other load included."""
     name: str
     """Name under which speeds are remembered."""
     runs_dir: Path
+    on_cluster: bool = False
+    """Whether the devices are those of a cluster."""
 
     @classmethod
-    def measure(cls, runs_dir: Path) -> MachineTimes:
-        """Measure this machine, which takes about half a second."""
-        machine = inspect_machine()
+    def measure(cls, runs_dir: Path, cluster: str | None = None) -> MachineTimes:
+        """Measure this machine, which takes about half a second.
+
+        Parameters
+        ----------
+        runs_dir
+            Folder of the runs, which remember speeds.
+        cluster
+            Address of a Ray cluster, see ``workers.ray_connection.connect``. Its cores are assumed
+            to be as fast as those of this machine until runs have remembered speeds of the
+            cluster.
+
+        Raises
+        ------
+        FkdError
+            The cluster cannot be used.
+        """
+        machine = inspect_machine() if cluster is None else ray_connection.cluster_devices(cluster)
         # The largest of two: another program may have used the core for a moment.
         core = max(measure_core(), measure_core())
-        name = machine_name(machine.cores, len(machine.gpus))
-        return cls(machine, core, name, runs_dir)
+        name = machine_name(machine.cores, len(machine.gpus), cluster)
+        return cls(machine, core, name, runs_dir, cluster is not None)
 
     def times(
         self,

@@ -59,6 +59,7 @@ def estimate_training(
     *,
     time_limit: float | None = None,
     workers: int | None = None,
+    cluster: str | None = None,
 ) -> TrainingEstimate:
     """Choose the members that fit a time limit and estimate durations; trains nothing.
 
@@ -76,14 +77,19 @@ def estimate_training(
         Seconds. Default: the plan's own limit.
     workers
         Number of members trained at the same time. Default: as for ``train``.
+    cluster
+        Address of a Ray cluster to train on, see ``workers.ray_connection.connect``; the connection
+        is kept for the training. Default: this machine.
 
     Raises
     ------
     DataError
         training.csv is missing or invalid.
+    FkdError
+        The cluster cannot be used.
     """
     limit = plan.time_limit if time_limit is None else time_limit
-    machine = MachineTimes.measure(runs_dir)
+    machine = MachineTimes.measure(runs_dir, cluster)
     faces = training_faces(data_dir, todo, plan.ensemble.folds)
     now = machine.times(todo, faces, workers)
     idle = machine.times(todo, faces, workers, idle=True)

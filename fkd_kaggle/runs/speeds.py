@@ -38,9 +38,20 @@ class RememberedSpeeds:
     """Images per second of one worker, validation included, by digest of the recipe."""
 
 
-def machine_name(cores: int, gpus: int) -> str:
-    """Return the name of this machine with its devices."""
-    return f"{platform.node()}/{cores} cores/{gpus} GPUs"
+def machine_name(cores: int, gpus: int, cluster: str | None = None) -> str:
+    """Return the name of this machine, or of a cluster, with its devices.
+
+    Parameters
+    ----------
+    cores, gpus
+        Numbers of the devices.
+    cluster
+        Address of the cluster; None for this machine.
+    """
+    node = platform.node()
+    if cluster is not None:
+        node = f"Ray cluster {node if cluster == 'auto' else cluster}"
+    return f"{node}/{cores} cores/{gpus} GPUs"
 
 
 def remember_speeds(run: Run, machine: str, core: float) -> None:

@@ -18,7 +18,7 @@ from fkd_kaggle.nn import backend
 
 _SIMULATED: Final = "FKD_SIMULATED_GPUS"
 
-_WORKER_MEMORY: Final = 3_500_000_000
+WORKER_MEMORY: Final = 3_500_000_000
 """Bytes of memory for each worker on a CPU. Two workers of `standard` used 6.9 GB at their peak."""
 
 _OTHER_MEMORY: Final = 2_000_000_000
@@ -154,6 +154,11 @@ def gpu_slots(gpus: Sequence[str], members: int, workers: int | None = None) -> 
     return [Slot(gpus=tuple(gpus[worker::count])) for worker in range(count)]
 
 
+def memory_for(workers: int) -> int:
+    """Return the bytes of memory of a machine that trains with a number of workers on its CPU."""
+    return _OTHER_MEMORY + workers * WORKER_MEMORY
+
+
 def cpu_slots(cores: int, memory: int, members: int, workers: int | None = None) -> list[Slot]:
     """Return at most ``members`` slots with the cores of the CPU.
 
@@ -173,7 +178,7 @@ def cpu_slots(cores: int, memory: int, members: int, workers: int | None = None)
     workers
         Number of workers; None for the default.
     """
-    fitting = max(0, memory - _OTHER_MEMORY) // _WORKER_MEMORY
+    fitting = max(0, memory - _OTHER_MEMORY) // WORKER_MEMORY
     count = max(1, min(members, workers or min(cores, fitting)))
     return [Slot(threads=max(1, cores // count)) for _ in range(count)]
 

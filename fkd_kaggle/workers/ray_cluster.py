@@ -8,10 +8,6 @@ when a cluster is used (extra ``cluster``).
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,10 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import fkd_kaggle.workers as this_package
 from fkd_kaggle.data import dataset
 from fkd_kaggle.errors import FkdError, RunError
-from fkd_kaggle.formatting import one_line
 from fkd_kaggle.runs.folder import Run, load_folds
 from fkd_kaggle.training.events import MemberStarted, Waiting
 from fkd_kaggle.training.interruption import check
@@ -37,6 +31,7 @@ from fkd_kaggle.workers.pool import (
     StartRunsPool,
     Task,
 )
+from fkd_kaggle.workers.ray_connection import NO_SLOTS, connect, node_slots
 from fkd_kaggle.workers.ray_slot import RaySlot
 from fkd_kaggle.workers.transfer import (
     read_data_files,
@@ -52,7 +47,8 @@ _POLL_SECONDS: Final = 0.5
 _NODES_SECONDS: Final = 2.0
 """Seconds between two looks at the nodes of the cluster."""
 
-_CONNECT_SECONDS: Final = 5.0
+_PLACE_SECONDS: Final = 10.0
+"""Time after which an actor that has not started is taken to wait for other users of its node."""
 
 _WAITING_SECONDS: Final = 10.0
 """Time without any slot after which the user is told what the training waits for."""
@@ -66,8 +62,7 @@ def workers_on_cluster(
     Parameters
     ----------
     address
-        "auto" for the cluster of this machine, which is started if there is none; HOST:PORT for
-        the cluster that this machine has joined; or ray://HOST:PORT.
+        "auto", HOST:PORT or ray://HOST:PORT, see ``ray_connection.connect``.
     run
         The run, or the first of several runs with the same precision.
     data_dir
@@ -117,98 +112,6 @@ def _start(address: str, run: Run, data_dir: Path, members: int, test: bool) -> 
         ray.shutdown()
 
 
-def connect(address: str) -> Any:
-    """Connect to a Ray cluster and return the module ``ray``.
-
-    Parameters
-    ----------
-    address
-        As for ``workers_on_cluster``.
-
-    Raises
-    ------
-    FkdError
-        Ray is missing, the address cannot be reached, or versions differ; one line.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL", "minor")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address != "auto":
-        _check_reachable(address)
-    try:
-        import ray
-    except ImportError:
-        raise FkdError("--cluster needs Ray: pip install 'fkd-kaggle[cluster]'") from None
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGTERM)
-    package = Path(this_package.__file__).parents[1]
-    options: dict[str, Any] = {
-        "runtime_env": {
-            "py_modules": [str(package)],
-            "excludes": ["**/__pycache__", "**/*.pyc"],
-            "env_vars": {"KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "tensorflow"),
-                         "TF_CPP_MIN_LOG_LEVEL": "3"},
-        },
-        "log_to_driver": False,
-        "logging_level": "ERROR",
-        "ignore_reinit_error": True,
-    }  # fmt: skip
-    try:
-        _init(ray, address, options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
-        raise FkdError(_explain(address, error)) from None
-    finally:
-        if main:  # Ray replaces the handler
-            signal.signal(signal.SIGTERM, handler)
-    return ray
-
-
-def _init(ray: Any, address: str, options: dict[str, Any]) -> None:
-    """Call ray.init; start a cluster on this machine for "auto" if there is none."""
-    if address.startswith("ray://"):
-        client = {key: value for key, value in options.items() if key == "runtime_env"}
-        ray.init(address, **client)
-        return
-    if address == "auto":
-        try:
-            ray.init("auto", **options)
-        except ConnectionError:
-            ray.init(include_dashboard=False, **options)
-        return
-    ray.init(address, **options)
-
-
-def _check_reachable(address: str) -> None:
-    """Raise FkdError if nothing answers at HOST:PORT or ray://HOST:PORT."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise FkdError(
-            f"--cluster {address!r} is no address: write auto, HOST:PORT or ray://HOST:PORT"
-        )
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS):
-            pass
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise FkdError(
-            f"no Ray cluster answers at {address} ({reason}): start one there with `ray start "
-            "--head`, and use the address that it prints"
-        ) from None
-
-
-def _explain(address: str, error: Exception) -> str:
-    """Return one line for an error of ray.init."""
-    text = one_line(str(error))
-    if "ersion mismatch" in text or "Version" in text:
-        return (
-            f"the cluster at {address} has other versions of Ray or Python than this machine: "
-            f"{text[:300]}"
-        )
-    if "ray[client]" in text or "Ray Client" in text:
-        return f"ray:// needs Ray Client: pip install 'ray[client]' ({text[:200]})"
-    return f"cannot use the Ray cluster at {address}: {text[:300]}"
-
-
 @dataclass
 class _RemoteSlot:
     """An actor and what it does."""
@@ -219,6 +122,11 @@ class _RemoteSlot:
     actor: Any
     pending: Any
     """Reference of the call whose result is waited for."""
+    ping: Any
+    """Reference of a call that ends as soon as the actor has started."""
+    requested_at: float
+    started: bool = False
+    """Whether Ray has found a place for the actor."""
     host: str = ""
     joined: bool = False
     task: Task | None = None
@@ -271,10 +179,8 @@ class RayPool:
         FkdError
             The cluster has neither GPUs nor CPUs, or no worker starts.
         """
-        if not any(_capacity(node)[0] for node in self._nodes()):
-            raise FkdError(
-                "the cluster has no slots: none of its nodes offers a CPU or a GPU (`ray status`)"
-            )
+        if not any(node_slots(node)[0] for node in self._nodes()):
+            raise FkdError(NO_SLOTS)
         while not any(slot.joined for slot in self._slots.values()):
             check()
             for change in self.wait(_POLL_SECONDS, _print_waiting):
@@ -285,8 +191,12 @@ class RayPool:
     def expect(self, members: int) -> None:
         """Release the slots that are not needed, for other users of the cluster."""
         self._expected = members
-        idle = [slot for slot in self._slots.values() if slot.joined and slot.task is None]
-        surplus = len(self._slots) - members
+        started = [slot for slot in self._slots.values() if slot.started]
+        surplus = len(started) - members
+        if surplus >= 0:
+            for slot in [slot for slot in self._slots.values() if not slot.started]:
+                self._remove(slot)
+        idle = [slot for slot in started if slot.joined and slot.task is None]
         for slot in idle[: max(0, surplus)]:
             self._remove(slot)
             self._changes.append(SlotLost(slot.name, RunError("released"), retry=True))
@@ -341,12 +251,30 @@ class RayPool:
         return [node for node in self._ray.nodes() if node["Alive"]]
 
     def _add_slots(self) -> None:
-        """Request an actor for each GPU or core that has none, as long as members need slots."""
+        """Request an actor for each GPU or core that has none, as long as members need slots.
+
+        An actor waits on its node while others use all of it. After some seconds, actors are
+        requested on further nodes as well; ``expect`` removes those that are not needed.
+        """
+        self._note_started()
+        now = time.monotonic()
+        counted = sum(
+            slot.started or now - slot.requested_at < _PLACE_SECONDS
+            for slot in self._slots.values()
+        )
         for node in self._nodes():
-            count, gpu = _capacity(node)
+            count, gpu = node_slots(node)
             used = sum(slot.node == node["NodeID"] for slot in self._slots.values())
-            for _ in range(min(count - used, self._expected - len(self._slots))):
+            for _ in range(min(count - used, self._expected - counted)):
                 self._request(node, gpu)
+                counted += 1
+
+    def _note_started(self) -> None:
+        """Note which actors have started."""
+        by_ping = {slot.ping: slot for slot in self._slots.values() if not slot.started}
+        if by_ping:
+            for ping in self._ray.wait(list(by_ping), num_returns=len(by_ping), timeout=0)[0]:
+                by_ping[ping].started = True
 
     def _request(self, node: dict[str, Any], gpu: bool) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -358,10 +286,13 @@ class RayPool:
             num_gpus=1 if gpu else 0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
         ).remote()
+        ping = actor.ping.options(name=f"start {name}").remote()
         pending = actor.set_up.options(name=f"set up {name}").remote(
             self._run.name, read_run_files(self._run), self._data, gpu, self._test
         )
-        self._slots[name] = _RemoteSlot(name, node["NodeID"], actor, pending)
+        self._slots[name] = _RemoteSlot(
+            name, node["NodeID"], actor, pending, ping, time.monotonic()
+        )
 
     def _poll(self, slot: _RemoteSlot) -> Any:
         title = slot.task.title if slot.task else slot.name
@@ -411,7 +342,8 @@ class RayPool:
         if "error" in result:
             self._remove(slot)
             return [SlotLost(slot.name, RunError(result["error"]))]
-        slot.joined, slot.host, slot.pending = True, str(result["node"]), None
+        slot.joined = slot.started = True
+        slot.host, slot.pending = str(result["node"]), None
         self._policy = str(result["ready"])
         speed = float(result["speed"])
         self._reference_speed = self._reference_speed or speed
@@ -436,6 +368,12 @@ class RayPool:
             on_event(_NO_TASK, Waiting(self._waiting_message()))
 
     def _waiting_message(self) -> str:
+        self._note_started()
+        if count := sum(slot.started for slot in self._slots.values()):
+            return (
+                f"{count} slot{'' if count == 1 else 's'} of the cluster found; waiting for "
+                "TensorFlow to start there"
+            )
         total, free = self._ray.cluster_resources(), self._ray.available_resources()
         parts = [
             f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s are free"
@@ -451,10 +389,3 @@ _NO_TASK: Any = None
 def _print_waiting(_: Task, event: Any) -> None:
     if isinstance(event, Waiting):
         print(event.reason, flush=True)
-
-
-def _capacity(node: dict[str, Any]) -> tuple[int, bool]:
-    """Return the number of slots of a node, and whether they have a GPU each."""
-    resources = node.get("Resources", {})
-    gpus = int(resources.get("GPU", 0))
-    return (gpus, True) if gpus else (int(resources.get("CPU", 0)), False)

@@ -37,6 +37,9 @@ class RaySlot:
         self._task: Task | None = None
         self._sent: float | None = None
 
+    def ping(self) -> None:
+        """Do nothing: the answer shows that Ray has found a place for the actor."""
+
     def set_up(
         self, run: str, files: dict[str, bytes], data: DataFiles, gpu: bool, test: bool
     ) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import json
 import socket
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,21 @@ import numpy as np
 import pytest
 import yaml
 from conftest import write_competition
+from workers.fake_ray import FakeRay
 
 from fkd_kaggle.data import dataset
+from fkd_kaggle.display.time_plan import describe_estimate
 from fkd_kaggle.ensemble import fitting
+from fkd_kaggle.ensemble.run_times import MachineTimes
+from fkd_kaggle.ensemble.training_estimate import estimate_training
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.recipes import plans
+from fkd_kaggle.runs.corrections import CORRECTIONS
 from fkd_kaggle.runs.folder import Run, load_folds
 from fkd_kaggle.runs.members import is_finished
+from fkd_kaggle.runs.predictions import REFERENCE
 from fkd_kaggle.training.events import Waiting
-from fkd_kaggle.workers import ray_cluster
+from fkd_kaggle.workers import devices, ray_cluster, ray_connection
 from fkd_kaggle.workers.pool import SlotJoined, SlotLost, Task, TaskEnded
 from fkd_kaggle.workers.ray_cluster import RayPool
 from fkd_kaggle.workers.ray_slot import RaySlot
@@ -82,6 +89,12 @@ def test_a_data_folder_without_a_cache_travels_as_it_is(tmp_path: Path) -> None:
     ).read_bytes()
 
 
+def test_corrections_and_reference_predictions_travel_with_a_run(tmp_path: Path) -> None:
+    write_files(tmp_path, {CORRECTIONS: b"row", REFERENCE: b"npz", "run.json": b"{}"})
+    write_files(tmp_path, {"out_of_fold.npz": b"large", "report.html": b"page"})
+    assert set(read_run_files(tmp_path)) == {CORRECTIONS, REFERENCE, "run.json"}
+
+
 def test_files_of_an_ended_member_replace_all_others(tmp_path: Path) -> None:
     write_files(tmp_path, {"members/a/checkpoint.npz": b"old", "members/a/progress.json": b"1"})
     replace_member_files(tmp_path, "a", {"members/a/progress.json": b"2"})
@@ -117,87 +130,9 @@ def test_a_slot_trains_a_member_and_hands_out_its_files(
     assert kinds.count("EpochEnded") == 2
 
 
-class FakeActor:
-    """An actor whose methods store the call; their results are set by the test."""
-
-    def __init__(self, ray: FakeRay) -> None:
-        self.ray = ray
-
-    def __getattr__(self, name: str) -> Any:
-        return FakeMethod(self.ray, name)
-
-
-class FakeMethod:
-    def __init__(self, ray: FakeRay, name: str) -> None:
-        self.ray, self.name = ray, name
-
-    def options(self, **_: Any) -> FakeMethod:
-        return self
-
-    def remote(self, *arguments: Any) -> str:
-        call = f"{self.name} {len(self.ray.calls)}"
-        self.ray.calls.append((call, arguments))
-        return call
-
-
-class FakeRay:
-    """As much of the module ``ray`` as ``RayPool`` calls."""
-
-    class exceptions:  # noqa: N801
-        RayError = ConnectionError
-
-    def __init__(self, *cpus: int) -> None:
-        self.cpus = cpus
-        self.calls: list[tuple[str, Any]] = []
-        self.results: dict[str, Any] = {}
-        self.killed = 0
-
-    def nodes(self) -> list[dict[str, Any]]:
-        return [
-            {"Alive": True, "NodeID": str(number), "Resources": {"CPU": cpus}}
-            for number, cpus in enumerate(self.cpus)
-        ]
-
-    def remote(self, **_: Any) -> Any:
-        ray = self
-
-        class Factory:
-            def options(self, **_: Any) -> Any:
-                return self
-
-            def remote(self) -> FakeActor:
-                return FakeActor(ray)
-
-        return lambda _: Factory()
-
-    def wait(self, calls: list[str], **_: Any) -> tuple[list[str], list[str]]:
-        done = [call for call in calls if call in self.results]
-        return done, [call for call in calls if call not in done]
-
-    def get(self, call: str) -> Any:
-        result = self.results.pop(call)
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    def kill(self, _: Any) -> None:
-        self.killed += 1
-
-    def cluster_resources(self) -> dict[str, float]:
-        return {"CPU": float(sum(self.cpus))}
-
-    def available_resources(self) -> dict[str, float]:
-        return {}
-
-    def pending(self, name: str) -> list[str]:
-        return [call for call, _ in self.calls if call.startswith(name)]
-
-
 @pytest.fixture
 def affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's scheduling strategy, which is not installed."""
-    import types
-
     strategies = types.ModuleType("strategies")
     strategies.NodeAffinitySchedulingStrategy = lambda *_, **__: None  # type: ignore[attr-defined]
     for name in ("ray", "ray.util"):
@@ -241,6 +176,33 @@ def test_slots_join_train_and_are_lost(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("affinity")
+def test_a_node_that_is_free_is_used_while_actors_wait_for_a_busy_node(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "_NODES_SECONDS", 0.0)
+    ray = FakeRay(2)
+    pool = RayPool(ray, run.path, "data", 2, True)
+
+    def wait() -> list[Any]:
+        return list(pool.wait(0.01, lambda *_: None))
+
+    wait()
+    ray.cpus = (2, 4)
+    wait()
+    assert len(ray.pending("set_up")) == 2  # the first two may start at any moment
+    monkeypatch.setattr(ray_cluster, "_PLACE_SECONDS", 0.0)
+    wait()
+    assert len(ray.pending("set_up")) == 4
+    monkeypatch.setattr(ray_cluster, "_PLACE_SECONDS", 60.0)
+    for call in ray.pending("set_up")[2:]:
+        ray.results[call] = {"ready": "float32", "speed": 1.0, "node": "other"}
+    assert [type(change) for change in wait()] == [SlotJoined, SlotJoined]
+    pool.expect(2)
+    assert ray.killed == 2  # the actors that still wait
+    assert wait() == []
+
+
+@pytest.mark.usefixtures("affinity")
 def test_the_user_is_told_once_what_a_training_without_slots_waits_for(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +212,67 @@ def test_the_user_is_told_once_what_a_training_without_slots_waits_for(
     for _ in range(3):
         pool.wait(0.01, lambda task, event: events.append(event))
     assert events == [Waiting("waiting for a free slot on the cluster: 0 of 4 CPUs are free")]
+
+
+@pytest.mark.usefixtures("affinity")
+def test_a_training_whose_slots_have_started_does_not_wait_for_free_slots(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "_WAITING_SECONDS", 0.05)
+    ray = FakeRay(4)
+    pool = RayPool(ray, run.path, "data", 2, True)
+    events: list[Any] = []
+    pool.wait(0.01, lambda task, event: events.append(event))
+    ray.results[ray.pending("ping")[0]] = None
+    time.sleep(0.1)
+    pool.wait(0.01, lambda task, event: events.append(event))
+    assert events == [Waiting("1 slot of the cluster found; waiting for TensorFlow to start there")]
+
+
+@pytest.mark.parametrize(
+    ("resources", "slots"),
+    [
+        ({}, (0, False)),
+        ({"CPU": 8.0}, (8, False)),
+        ({"CPU": 8.0, "GPU": 2.0, "memory": 1e9}, (2, True)),
+        # As on one machine: a core gets no worker without memory, but one worker always fits.
+        ({"CPU": 8.0, "memory": 3 * 3.5e9}, (3, False)),
+        ({"CPU": 2.0, "memory": 1e9}, (1, False)),
+        ({"memory": 1e12}, (0, False)),
+    ],
+)
+def test_slots_of_a_node(resources: dict[str, float], slots: tuple[int, bool]) -> None:
+    assert ray_connection.node_slots({"Resources": resources}) == slots
+
+
+def connected_to(monkeypatch: pytest.MonkeyPatch, *cpus: int) -> None:
+    monkeypatch.setattr(ray_connection, "connect", lambda _: FakeRay(*cpus))
+
+
+def test_estimates_for_a_cluster_use_its_slots(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected_to(monkeypatch, 1, 1)
+    assert ray_connection.cluster_devices("auto") == devices.Machine((), 2, devices.memory_for(2))
+    members = run.plan.members
+    one = MachineTimes.measure(tmp_path, "head:6379").times(members, 100)
+    assert one.workers == 2  # no more than members
+    connected_to(monkeypatch, 1, 0)
+    estimate = estimate_training(
+        run.plan, members, tmp_path / "data", tmp_path, cluster="head:6379"
+    )
+    assert estimate.machine.times(members, 100).workers == 1
+    assert "on 1 core of the cluster (2 networks)" in describe_estimate(estimate)
+    # Speeds of the cluster are not remembered as those of this machine.
+    assert estimate.machine.name == "Ray cluster head:6379/1 cores/0 GPUs"
+
+
+def test_an_estimate_for_a_cluster_without_slots_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected_to(monkeypatch, 0)
+    with pytest.raises(FkdError, match="none of its nodes offers a CPU or a GPU"):
+        MachineTimes.measure(tmp_path, "auto")
 
 
 @pytest.mark.usefixtures("affinity")
@@ -268,7 +291,7 @@ def test_a_cluster_without_any_slot_is_refused(run: Run) -> None:
 )
 def test_an_invalid_address_is_refused(address: str, message: str) -> None:
     with pytest.raises(FkdError, match=message):
-        ray_cluster.connect(address)
+        ray_connection.connect(address)
 
 
 def test_an_address_where_nothing_answers_is_refused() -> None:
@@ -276,13 +299,13 @@ def test_an_address_where_nothing_answers_is_refused() -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     with pytest.raises(FkdError, match=f"no Ray cluster answers at 127.0.0.1:{port}"):
-        ray_cluster.connect(f"127.0.0.1:{port}")
+        ray_connection.connect(f"127.0.0.1:{port}")
 
 
 def test_without_ray_the_message_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(FkdError, match=r"pip install 'fkd-kaggle\[cluster\]'"):
-        ray_cluster.connect("auto")
+        ray_connection.connect("auto")
 
 
 @pytest.mark.parametrize("name", ["aws", "gcp"])
