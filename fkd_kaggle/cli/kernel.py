@@ -132,15 +132,26 @@ def build(
     shards: options.Shards = 1,
     session_limit: SessionLimit = None,
     notebook: Notebook = False,
+    corrections: options.Corrections = None,
     owner: Owner = None,
     folder: BuildFolder = KERNEL,
+    data_dir: options.DataDir = options.DATA,
 ) -> None:
     """Write a folder for `kaggle kernels push`."""
     from fkd_kaggle.kernel.build import build_job_folder
     from fkd_kaggle.kernel.push import session_timeout
 
     console = make_console()
-    job = make_job(training, accelerator, title, shards, session_limit, notebook=notebook)
+    job = make_job(
+        training,
+        accelerator,
+        title,
+        shards,
+        session_limit,
+        notebook=notebook,
+        corrections=corrections,
+        data_dir=data_dir,
+    )
     user = owner or connection.connect_competition(console).user
     # The API cannot stop a session, so a push should have a timeout.
     seconds = session_timeout(job)
@@ -162,6 +173,8 @@ def push(
     title: Title = None,
     session_limit: SessionLimit = None,
     notebook: Notebook = False,
+    corrections: options.Corrections = None,
+    data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
     """Build a kernel and push it, which starts it."""
@@ -169,7 +182,16 @@ def push(
     from fkd_kaggle.kernel.training import push_without_waiting
 
     console = make_console()
-    job = make_job(training, accelerator, title, 1, session_limit, notebook=notebook)
+    job = make_job(
+        training,
+        accelerator,
+        title,
+        1,
+        session_limit,
+        notebook=notebook,
+        corrections=corrections,
+        data_dir=data_dir,
+    )
     competition = connection.connect_competition(console)
     _print_gpu_quota(console, competition)
     record = push_without_waiting(competition, job, runs_dir, KernelDisplay(console), name)
@@ -322,6 +344,8 @@ def make_job(
     session_limit: str | None = None,
     *,
     notebook: bool = False,
+    corrections: Path | None = None,
+    data_dir: Path = options.DATA,
 ) -> KernelJob:
     """Return the training that the options describe, as a job for Kaggle.
 
@@ -339,15 +363,22 @@ def make_job(
         Time after which Kaggle may end a session, as text; None for the default.
     notebook
         Whether the kernels are notebooks instead of scripts.
+    corrections
+        corrections.csv to train with, checked against training.csv; None for none.
+    data_dir
+        Folder of the competition's files; read only with ``corrections``.
 
     Raises
     ------
+    DataError
+        The corrections do not fit training.csv, or training.csv is missing.
     RecipeError
         A recipe is unknown or an option is invalid.
     KernelError
         The accelerator cannot be used, or the session limit is out of range.
     """
     from fkd_kaggle.kernel import job, machines
+    from fkd_kaggle.kernel.training import read_corrections_text
 
     console = make_console()
     machine = accelerator or machines.ACCELERATOR
@@ -357,7 +388,8 @@ def make_job(
     limit = options.parse_duration(session_limit, "--session-limit") or job.SESSION_LIMIT
     job.check_session_limit(limit)
     plan = options.plan_from(training, default=job.RECIPE)
-    made = job.KernelJob(plan, shards, machine, title, limit, notebook)
+    text = "" if corrections is None else read_corrections_text(corrections, data_dir)
+    made = job.KernelJob(plan, shards, machine, title, limit, notebook, text)
     if plan.time_limit is not None and plan.time_limit > job.training_time(limit):
         print_line(
             console,

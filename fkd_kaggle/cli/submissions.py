@@ -53,6 +53,7 @@ def submit(
     title: kernel.Title = None,
     shards: options.Shards = 1,
     session_limit: kernel.SessionLimit = None,
+    corrections: options.Corrections = None,
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
     submissions_dir: options.SubmissionsDir = options.SUBMISSIONS,
@@ -71,6 +72,7 @@ def submit(
             ("--title", title),
             ("--shards", None if shards == 1 else shards),
             ("--session-limit", session_limit),
+            ("--corrections", corrections),
         )
         if value is not None
     ]
@@ -86,7 +88,15 @@ def submit(
     run = runs[0] if runs else None
     if run is not None and given:
         raise FkdError(f"run {run} continues with its own options: omit {', '.join(given)}")
-    job = kernel.make_job(training, accelerator, title, shards, session_limit)
+    job = kernel.make_job(
+        training,
+        accelerator,
+        title,
+        shards,
+        session_limit,
+        corrections=corrections,
+        data_dir=data_dir,
+    )
     kernel.submit(run, job, name, message, dry_run, folders, yes=yes)
 
 

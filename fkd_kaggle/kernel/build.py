@@ -64,7 +64,9 @@ def planned_kernels(
     KernelError
         There are more shards than members.
     """
-    whole = KernelTask(job.plan, run_name, session_limit=job.session_limit)
+    whole = KernelTask(
+        job.plan, run_name, session_limit=job.session_limit, corrections=job.corrections
+    )
     if job.shards == 1:
         return [], _planned_kernel(whole, job.title)
     shards = [_planned_kernel(task, job.title) for task in shard_tasks(whole, job.shards)]
@@ -174,7 +176,7 @@ def write_kernel(
     if size >= MAX_SOURCE_BYTES:
         raise KernelError(
             f"the kernel's script has {size:,} bytes, Kaggle takes {MAX_SOURCE_BYTES:,}: it "
-            "contains the package and the recipes; remove files that you added to them"
+            "contains the package, the recipes and the corrections; remove files that you added"
         )
     metadata |= {
         "id": f"{owner}/{slug}",

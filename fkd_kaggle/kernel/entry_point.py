@@ -132,7 +132,17 @@ class KernelRun:
         from fkd_kaggle.runs.scores import NO_SCORES
 
         task = self.task
-        run = pipeline.create_run(task.plan, self._data_dir, self._root / "working", task.run_name)
+        corrections = None
+        if task.corrections:
+            corrections = Path(self._temporary.name) / "corrections.csv"
+            files.write_text(corrections, task.corrections)
+        run = pipeline.create_run(
+            task.plan,
+            self._data_dir,
+            self._root / "working",
+            task.run_name,
+            corrections=corrections,
+        )
         self._run = run
         only = None if task.shard is None else [member.name for member in task.members]
         with TrainingDisplay(self._console) as display:

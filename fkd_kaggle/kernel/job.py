@@ -48,6 +48,8 @@ class KernelJob:
     """Seconds after which Kaggle may end a session; the training ends before."""
     notebook: bool = False
     """Whether the kernels are notebooks instead of scripts."""
+    corrections: str = ""
+    """Text of the corrections.csv that the members are trained with; empty for none."""
 
     def digest(self, *, practice: bool = False) -> str:
         """Return 16 hexadecimal digits that identify the training.
@@ -76,6 +78,8 @@ class KernelJob:
         # Added later: the defaults leave the digests of earlier versions unchanged.
         if self.session_limit != SESSION_LIMIT or self.notebook:
             values.append([self.session_limit, self.notebook])
+        if self.corrections:
+            values.append(self.corrections)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,6 +106,8 @@ class KernelTask:
     """Kernels ("owner/slug") whose members this kernel blends; empty for a kernel that trains."""
     session_limit: float = SESSION_LIMIT
     """Seconds after the kernel's start by which all output must be written."""
+    corrections: str = ""
+    """Text of the corrections.csv that the members are trained with; empty for none."""
 
     @property
     def members(self) -> tuple[Member, ...]:

@@ -40,6 +40,9 @@ def describe_task(task: KernelTask) -> list[tuple[str, str]]:
             f"measured on the group that it has not seen; {folds} of the groups are held out once"
         )
     lines.append(("Folds", split))
+    if count := len(task.corrections.splitlines()[1:]):
+        labels = "1 label" if count == 1 else f"{count} labels"
+        lines.append(("Corrections", f"{labels} of training.csv, listed below as corrections"))
     if task.gather:
         lines.append(("Networks from", ", ".join(task.gather)))
     else:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fkd_kaggle.data import dataset
+from fkd_kaggle.data.corrections import read_corrections
 from fkd_kaggle.errors import KernelError, RunError
 from fkd_kaggle.formatting import format_duration
 from fkd_kaggle.kaggle_api.competition import Competition
@@ -114,6 +116,25 @@ def push_without_waiting(
         return session.pusher.push(session.last)
     session.pusher.report(record, resumed=True)
     return record
+
+
+def read_corrections_text(path: Path, data_dir: Path) -> str:
+    """Return the text of a corrections.csv that fits the training faces, for a job.
+
+    Parameters
+    ----------
+    path
+        The file.
+    data_dir
+        Folder of the competition's files. Kernels check the corrections again with Kaggle's files.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged, does not fit training.csv, or training.csv is missing.
+    """
+    read_corrections(path, dataset.read_training(data_dir))
+    return path.read_text(encoding="utf-8-sig")
 
 
 def follow_to_end(

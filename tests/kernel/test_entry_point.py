@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 from conftest import write_competition
 
-from fkd_kaggle.data import archive
+from fkd_kaggle.data import archive, dataset
 from fkd_kaggle.ensemble import fitting
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.kernel import build, entry_point, names
 from fkd_kaggle.kernel.environment import link_competition_files
 from fkd_kaggle.kernel.job import KernelTask, blend_task, shard_tasks
 from fkd_kaggle.recipes import plans
+from fkd_kaggle.runs.corrections import load_run_corrections
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.workers import local
 from fkd_kaggle.workers.devices import Slot
@@ -39,6 +40,8 @@ batch_size = 8
 heatmap_loss = 0.5
 options = { width = 8, depth = 1 }
 """
+
+CORRECTIONS = "row,keypoint,x,y\n1,nose_tip,40,41\n2,nose_tip,,\n"
 
 # What Kaggle's image may lack; `python -I` because a kernel sees no folder of ours.
 ALONE = """
@@ -82,6 +85,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> KernelTask:
     return KernelTask(
         plans.make_plan(plans.TrainingOptions([str(recipe)], folds=2, precision="float32")),
         "tiny-1",
+        corrections=CORRECTIONS,
     )
 
 
@@ -201,6 +205,28 @@ def test_shards_and_one_kernel_give_the_same_submission(
     assert "2 of 2 members from 2 of 2 kernels" in blend.out
     np.testing.assert_allclose(blend.locations(), whole.locations(), atol=1e-3)
     assert Run.open(blend.working / "tiny-1").status == "finished"
+
+
+def test_a_kernel_and_shards_are_trained_and_blended_with_the_corrections_of_the_job(
+    whole: Ended, shards: list[Ended], job: KernelTask, data: Path, tmp_path: Path
+) -> None:
+    blend = gathered(tmp_path, job, data, shards)
+    training = dataset.read_training(data)
+    for ended in (whole, *shards, blend):
+        run = Run.open(ended.working / "tiny-1")
+        moved, dropped = load_run_corrections(run, training)
+        assert (moved.row, moved.action, moved.x, moved.y) == (1, "moved", 40.0, 41.0)
+        assert (dropped.row, dropped.action) == (2, "dropped")
+
+
+def test_corrections_for_other_faces_are_one_line(
+    root: Path, job: KernelTask, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mounted(root, data, COMPETITION)
+    wrong = "row,keypoint,x,y,action,label_x,label_y\n1,nose_tip,40,41,moved,1.00,2.00\n"
+    line = refusal(replace(job, corrections=wrong), capsys)
+    assert "line 2: label_x is 1.00, but training.csv has" in line
+    assert not list((root / "working").glob("*"))
 
 
 def test_the_blend_does_without_a_shard_that_failed_and_says_so(

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from conftest import Command, CommandResult, assert_one_line_error
+from conftest import Command, CommandResult, assert_one_line_error, write_competition
 from rich.console import Console
 
 from fkd_kaggle import files, formatting
@@ -41,7 +41,7 @@ from fkd_kaggle.kernel.events import (
     KernelWaiting,
 )
 from fkd_kaggle.kernel.follow import KernelEnded, KernelFollower
-from fkd_kaggle.kernel.job import KernelJob
+from fkd_kaggle.kernel.job import KernelJob, KernelTask
 from fkd_kaggle.practice.kernels import push as practice_push
 from fkd_kaggle.practice.kernels.host import PushRefusedError
 from fkd_kaggle.practice.server import PracticeKaggle
@@ -496,6 +496,52 @@ def test_invalid_kernel_options_are_refused(
     assert versions(practice) == []
 
 
+def test_corrections_are_packed_with_the_kernel(fkd: Command, tmp_path: Path) -> None:
+    write_competition(tmp_path / "data", train=12, test=4)
+    text = "row,keypoint,x,y\r\n1,nose_tip,40,41\r\n"
+    (tmp_path / "corrections.csv").write_bytes(text.encode("utf-8-sig"))
+    build = ("kernel", "build", "--owner", "ada", "--data-dir", tmp_path / "data", *PLAN)
+    ended = fkd(*build, "--corrections", tmp_path / "corrections.csv")
+    assert ended.code == 0, ended.err
+    script = Path("kernel", "train_ensemble.py").read_text()
+    assert "Corrections: 1 label of training.csv" in script
+    packed = re.search(r'TASK = r"""(.*?)"""', script, re.DOTALL)
+    assert packed is not None
+    assert KernelTask.from_json(packed[1]).corrections.splitlines() == text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("row,keypoint,x,y\n1,nose,40,41\n", "keypoint"),
+        ("row,keypoint,x,y\n999,nose_tip,40,41\n", "row 999 does not exist"),
+        (None, "cannot read"),
+    ],
+)
+def test_corrections_that_do_not_fit_are_refused_before_a_push(
+    submit: Callable[..., CommandResult],
+    practice: PracticeKaggle,
+    tmp_path: Path,
+    text: str | None,
+    words: str,
+) -> None:
+    write_competition(tmp_path / "data", train=12, test=4)
+    if text is not None:
+        (tmp_path / "corrections.csv").write_text(text)
+    options = ("--corrections", tmp_path / "corrections.csv", "--data-dir", tmp_path / "data")
+    assert_one_line_error(submit(*PLAN, *options), words)
+    assert versions(practice) == []
+
+
+def test_corrections_are_checked_against_the_data(
+    submit: Callable[..., CommandResult], practice: PracticeKaggle, tmp_path: Path
+) -> None:
+    (tmp_path / "corrections.csv").write_text("row,keypoint,x,y\n1,nose_tip,40,41\n")
+    ended = submit(*PLAN, "--corrections", tmp_path / "corrections.csv")
+    assert_one_line_error(ended, "training.csv", "fkd-kaggle fetch")
+    assert versions(practice) == []
+
+
 def test_a_script_that_is_too_large_is_refused(
     submit: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -698,13 +744,14 @@ def test_a_shard_with_other_folds_is_refused_when_it_ends_and_pushed_again(
 ) -> None:
     way(images(odd=1, newer=1))
     result = submit("--shards", "2", *PLAN)
-    assert_one_line_error(
+    line = assert_one_line_error(
         result, "split the faces differently", "keras 3.1", "repeat the command", "pushes shard"
     )
     assert {one.slug for one in practice.kernels.versions.all()} == {
         "fkd-smoke-1-shard-1", "fkd-smoke-1-shard-2"
     }  # fmt: skip
-    way(images())
+    # The shard that ends last is pushed again, and then has the folds of the other.
+    way(images() if "pushes shard 2" in line else images(odd=0))
     result = submit("--shards", "2", *PLAN)
     assert result.code == 0, result.all
     assert sorted(versions(practice))[0] == "fkd-smoke-1-shard-1/1"
@@ -919,6 +966,7 @@ def test_jobs_with_the_same_training_have_the_same_digest() -> None:
     other = KernelJob(plans.make_plan(plans.TrainingOptions(["smoke"], epochs=2)))
     assert other.digest() != digest
     assert KernelJob(plan, shards=2).digest() != digest
+    assert KernelJob(plan, corrections="row,keypoint,x,y\n1,nose_tip,40,41\n").digest() != digest
 
 
 def test_kernels_of_a_practice_kaggle_are_not_submitted_to_kaggle(
