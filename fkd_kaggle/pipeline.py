@@ -322,9 +322,15 @@ def train(
         if member.name in names and not is_finished(run, member)
     ]
     limit = run.plan.time_limit if time_limit is None else time_limit
-    if chosen is None and limit is not None and cluster is None and todo:
+    if chosen is None and limit is not None and todo:
         estimate = estimate_training(
-            run.plan, todo, data_dir, run.path.parent, time_limit=limit, workers=workers
+            run.plan,
+            todo,
+            data_dir,
+            run.path.parent,
+            time_limit=limit,
+            workers=workers,
+            cluster=cluster,
         )
         chosen = [member.name for member in estimate.plan.members]
     count = sum(chosen is None or member.name in chosen for member in todo)
