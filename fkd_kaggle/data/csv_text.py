@@ -82,7 +82,7 @@ def to_utf8(path: Path, content: bytes) -> bytes:
     encoding = marked_encoding(content)
     if encoding == "utf-8-sig":
         content, encoding = content.removeprefix(codecs.BOM_UTF8), None
-    if encoding is None and b"\0" in content[:64]:
+    if encoding is None and content[:64].count(0) > len(content[:64]) // 4:
         # Text in UTF-16 without a mark: every second byte of a header's letters is zero.
         encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
     if encoding is None:

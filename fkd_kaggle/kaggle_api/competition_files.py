@@ -15,7 +15,7 @@ from typing import Any, Final
 from fkd_kaggle import files
 from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.kaggle_api.client import Client
-from fkd_kaggle.kaggle_api.download import OnProgress, check_zip, download_file
+from fkd_kaggle.kaggle_api.download import OnProgress, check_zip, download_file, path_below
 from fkd_kaggle.kaggle_api.errors import Action
 
 TOO_MANY_REQUESTS: Final = 429
@@ -84,10 +84,11 @@ def _download_one_by_one(
         Kaggle limits these downloads too, refuses, or cannot be reached.
     """
     folder = target.parent / _SINGLE
+    paths = {name: path_below(folder, name) for name in names}
     try:
-        for name in names:
-            if not (folder / name).exists():
-                _download_single(client, action, name, folder / name, on_progress)
+        for name, path in paths.items():
+            if not path.exists():
+                _download_single(client, action, name, path, on_progress)
     except CompetitionError as error:
         if error.status != TOO_MANY_REQUESTS:
             raise
@@ -98,7 +99,7 @@ def _download_one_by_one(
             error.status,
         ) from error
     with files.atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for path in (folder / name for name in sorted(names)):
+        for _, path in sorted(paths.items()):
             # Kaggle serves large files as NAME.zip; the name tells it, as in Kaggle's own zip.
             wrapped = path.suffix != ".zip" and zipfile.is_zipfile(path)
             archive.write(path, f"{path.name}.zip" if wrapped else path.name)

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from fkd_kaggle import files
@@ -85,6 +85,21 @@ def download_file(
     finally:
         if not any(staged.parent.iterdir()):
             staged.parent.rmdir()
+
+
+def path_below(folder: Path, name: str) -> Path:
+    """Return the path of a file below a folder by the name that Kaggle gives it.
+
+    Raises
+    ------
+    CompetitionError
+        The name leads out of the folder, or is no file name.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    outside = path.is_absolute() or ".." in path.parts or not path.parts or ":" in path.parts[0]
+    if outside or "\0" in name:
+        raise CompetitionError(f"Kaggle names a file outside the folder of the download: {name!r}")
+    return folder / path
 
 
 def check_zip(path: Path) -> None:

@@ -11,17 +11,16 @@ import importlib.metadata
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 import requests
 from packaging.version import Version
 
 from fkd_kaggle import files
-from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.kaggle_api import responses
 from fkd_kaggle.kaggle_api.client import Client
-from fkd_kaggle.kaggle_api.download import download_file
+from fkd_kaggle.kaggle_api.download import download_file, path_below
 from fkd_kaggle.kaggle_api.errors import Action
 from fkd_kaggle.kaggle_api.kernels import KernelRef, get_status
 
@@ -128,7 +127,7 @@ def download_output(
         for item in page.files or []:
             if only is not None and item.file_name not in only:
                 continue
-            target = into / _safe(item.file_name)
+            target = path_below(into, item.file_name)
             if not (keep and target.exists()):
                 _fetch_file(client, action, item.url, target)
             paths.append(target)
@@ -184,15 +183,6 @@ def _fetch_file(client: Client, action: Action, url: str, target: Path) -> None:
         api.download_file(response, str(staged), None, quiet=True, resume=True)
 
     download_file(client, action, download, target, check=lambda path: None)
-
-
-def _safe(name: str) -> PurePosixPath:
-    """Return a file name as a path; refuse a path outside the output folder."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    outside = path.is_absolute() or ".." in path.parts or not path.parts or ":" in path.parts[0]
-    if outside or "\0" in name:
-        raise CompetitionError(f"the kernel's output has a file name outside its folder: {name!r}")
-    return path
 
 
 def _skip(events: Iterable[Any], count: int) -> Iterator[Any]:

@@ -166,7 +166,9 @@ def _fitting_frames(size: Size | None, photo: Photo) -> list[str]:
 def _same_shape(annotated: Size, present: Size) -> bool:
     """Say whether a size is another one scaled and rounded to whole pixels."""
     difference = abs(annotated[0] * present[1] - annotated[1] * present[0])
-    return difference <= max(sum(annotated), sum(present))
+    # Whole sides differ by less than one pixel from the scaled ones, both in the same direction if
+    # they are cut off, by half a pixel if they are rounded.
+    return difference <= max(*annotated, *present)
 
 
 def _in_frame(

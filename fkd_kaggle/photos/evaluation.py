@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -30,6 +31,9 @@ from fkd_kaggle.photos.skipped_inputs import SkippedInput, by_relevance, summari
 
 CROPS = ("annotated", "detect")
 """Where a face's first crop comes from: the annotated points, or the face detector."""
+
+_SMALLEST: Final = 2.0
+"""Smallest radius of a face in pixels; smaller ones are no faces that a crop could show."""
 
 OnFace = Callable[[FaceResult, np.ndarray], None]
 """Called with a face's result and its photo, (H, W, 3) uint8 RGB."""
@@ -169,8 +173,17 @@ def _face_tasks(
     faces = []
     for number, points in enumerate(placed.faces, start=1):
         centre = points.mean(0)
+        same = [first for first, other in faces if np.abs(other - points).max() < 1]
         if (centre < 0).any() or (centre > (width, height)).any():
             omitted.add(photo.name, f"face {number} lies outside the photo ({width}×{height})")
+        elif point_radius(points, centre) < _SMALLEST:
+            omitted.add(
+                photo.name,
+                f"face {number} lies within {np.ptp(points, axis=0).max():.2g} pixels: its points "
+                "may be shares of the photo's size, where pixels are due",
+            )
+        elif same:
+            omitted.add(photo.name, f"face {number} is face {same[0]} again")
         else:
             faces.append((number, points))
     if crop == "annotated":

@@ -305,8 +305,11 @@ def latest_run(runs_dir: Path) -> Run:
     Raises
     ------
     RunError
-        The folder has no run.
+        The folder has no run, or its only run is damaged.
     """
+    names = run_names(runs_dir)
+    if len(names) == 1:
+        return Run.open(runs_dir / names[0])
     runs = list_runs(runs_dir)
     if not runs:
         raise RunError(f"no run in {runs_dir}: train one with `fkd-kaggle train-ensemble`")

@@ -48,6 +48,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
         The file is missing, unreadable, or contains anything else.
     """
     try:
+        _require_file(path)
         value = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(value, dict):
             raise TypeError("not a JSON object")
@@ -76,6 +77,7 @@ def read_arrays(
         The file is missing or damaged, or lacks an array.
     """
     try:
+        _require_file(path)
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: np.asarray(stored[name]) for name in stored.files}
         for name, shape in (shapes or {}).items():
@@ -98,6 +100,7 @@ def read_array(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
         The file is missing or damaged, or has another shape.
     """
     try:
+        _require_file(path)
         array = np.asarray(np.load(path, allow_pickle=False))
         _check_array(array, shape)
     except FileNotFoundError:
@@ -149,6 +152,12 @@ def damaged(path: Path, error: Exception, remedy: str = "") -> RunError:
     if isinstance(error, OSError) and error.strerror:
         reason = error.strerror
     return RunError(f"{path} is damaged ({reason})" + (f": {remedy}" if remedy else ""))
+
+
+def _require_file(path: Path) -> None:
+    """Raise OSError if a path is neither a file nor missing: reading a pipe would wait for ever."""
+    if path.exists() and not path.is_file():
+        raise OSError("it is no file")
 
 
 def _check_array(array: np.ndarray, shape: tuple[int | None, ...]) -> None:

@@ -449,6 +449,21 @@ def test_single_files_are_tried_where_kaggle_limits_the_download_of_all(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("name", ["../../out.csv", "/tmp/out.csv", "a/../../b", "c:x", "nul\0", ""])
+def test_file_names_of_the_server_do_not_leave_the_folder(
+    competition: Competition,
+    practice: PracticeKaggle,
+    tmp_path: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    practice.faults.add("429:path=DownloadDataFiles,times=all")
+    monkeypatch.setattr(competition, "_file_names", lambda: ["training.csv", name])
+    message = str(refused(lambda: competition.download(tmp_path / "data")))
+    assert "outside the folder of the download" in message
+    assert list((tmp_path / "data").iterdir()) == []
+
+
 def test_limited_downloads_are_kept_and_the_advice_is_to_come_back(
     competition: Competition, practice: PracticeKaggle, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fkd_kaggle.errors import DataError
+from fkd_kaggle.photos import annotated_photos
 from fkd_kaggle.photos.annotated_photos import match_files, place_faces
 from fkd_kaggle.photos.annotations.types import AnnotatedPhoto
 from fkd_kaggle.photos.images import load_photo
@@ -122,6 +124,27 @@ def test_a_photo_of_another_shape_is_refused(tmp_path: Path, mean_face: MeanFace
     path = save(tmp_path / "a.png", image)
     with pytest.raises(DataError, match="annotated at 213×220, but the photo here is 185×199"):
         place_faces(AnnotatedPhoto("a", (213, 220), (points,)), load_photo(path), mean_face)
+
+
+@pytest.mark.parametrize("size", [(200, 180), (440, 396), (110, 102), (220, 198)])
+def test_a_cropped_photo_is_no_resized_one(
+    tmp_path: Path, mean_face: MeanFace, size: tuple[int, int]
+) -> None:
+    image, points = make_photo(220, 200)
+    path = save(tmp_path / "a.png", image.resize(size))
+    with pytest.raises(DataError, match="another photo, or cropped"):
+        place_faces(AnnotatedPhoto("a", (220, 200), (points,)), load_photo(path), mean_face)
+
+
+@pytest.mark.parametrize("scale", [0.03, 0.13, 0.29, 0.77, 1.9, 7.31])
+@pytest.mark.parametrize("to_whole", [round, math.floor, math.ceil])
+@pytest.mark.parametrize("size", [(640, 480), (1013, 331), (97, 1201)])
+def test_sides_of_whole_pixels_are_the_same_shape(
+    scale: float, to_whole: Callable[[float], int], size: tuple[int, int]
+) -> None:
+    scaled = (to_whole(size[0] * scale), to_whole(size[1] * scale))
+    assert annotated_photos._same_shape(size, scaled)
+    assert annotated_photos._same_shape(scaled, size)
 
 
 def test_a_photo_that_is_annotated_twice_is_used_once(tmp_path: Path) -> None:

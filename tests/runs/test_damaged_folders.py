@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import warnings
@@ -18,7 +19,7 @@ from conftest import Command, assert_one_line_error
 from fkd_kaggle import pipeline
 from fkd_kaggle.ensemble import prediction
 from fkd_kaggle.errors import FkdError, NoteWarning, RunError
-from fkd_kaggle.runs import history, members, predictions
+from fkd_kaggle.runs import history, members, predictions, reading
 from fkd_kaggle.runs.comparison import list_comparisons
 from fkd_kaggle.runs.folder import Run, list_runs, load_folds, read_folds
 from fkd_kaggle.runs.photo_run import open_photo_run
@@ -233,6 +234,24 @@ def test_damaged_weights_are_named_and_left_out_only_after_deletion(
     _, arrays = predictions.load_blend(run)
     blended = {str(name) for key in ("members", "excluded") for name in arrays[key]}
     assert blended == {member.name for member in usable[1:]}
+
+
+def test_the_only_run_is_named_if_it_is_damaged(runs_dir: Path, fkd: Command) -> None:
+    (runs_dir / "old_run" / "run.json").write_text("{")
+    result = fkd("predict", "--runs-dir", runs_dir)
+    assert_one_line_error(result, "run.json is damaged", "restore")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["run.json", "blend.npz", "folds.npy"])
+def test_pipe_in_a_run_folder_is_no_file(runs_dir: Path, name: str) -> None:
+    path = runs_dir / "old_run" / name
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(RunError, match="it is no file"):
+        {".json": reading.read_json_object, ".npz": reading.read_arrays}.get(
+            path.suffix, lambda path: reading.read_array(path, (None,))
+        )(path)
 
 
 @pytest.mark.parametrize(
