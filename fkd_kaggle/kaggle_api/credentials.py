@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ PRACTICE_USER: Final = "practice"
 
 NO_TOKEN: Final = {"KAGGLE_API_TOKEN": os.devnull, "KAGGLE_API_V1_TOKEN": ""}
 """Environment variables with which the client finds no token: the file that it names is empty."""
+
+_LONGEST_NAME: Final = 200
+"""Characters that the name of a file can have on all systems."""
 
 _PLACEHOLDERS: Final = {**NO_TOKEN, "KAGGLE_USERNAME": "x", "KAGGLE_KEY": "x"}
 """Environment variables with which importing the client sends no request."""
@@ -84,7 +88,7 @@ def authenticate(api: Any, found: Credentials) -> None:
         Kaggle does not accept a token.
     """
     api.config = os.devnull  # the variables contain everything that kaggle.json contains
-    with environment_variables(found.variables):
+    with _short_variables(found.variables) as variables, environment_variables(variables):
         try:
             api.authenticate()
         except SystemExit:  # It exits without credentials.
@@ -116,6 +120,23 @@ def environment_variables(variables: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _short_variables(variables: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """Yield the variables with a long token in a file that only this user can read.
+
+    kagglesdk tries the token as the name of a file first, which fails if it is longer than file
+    names can be, as the tokens of Kaggle's notebooks are.
+    """
+    name = "KAGGLE_API_TOKEN"
+    if len(variables.get(name, "")) <= _LONGEST_NAME:
+        yield variables
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "token")
+        path.write_text(variables[name])  # the folder is private
+        yield {**variables, name: str(path)}
 
 
 def _find_token() -> Credentials | None:
@@ -164,7 +185,7 @@ def _find_login() -> Credentials | None:
     """Return the login of ``kaggle auth login``, which the client reads itself."""
     path = Path.home() / ".kaggle" / "credentials.json"
     if not path.exists():
-        _check_misnamed_files()
+        _check_useless_files()
         return None
     stored = _read_json_object(path)
     if not stored.get("refresh_token"):
@@ -195,8 +216,26 @@ def config_folder() -> Path:
     return folder
 
 
-def _check_misnamed_files() -> None:
-    """Raise an error for a file of credentials with a name that browsers and editors make."""
+def _check_useless_files() -> None:
+    """Raise an error for what looks like credentials and is none.
+
+    That is a file with a name that browsers and editors make, an empty file, or a link to nothing.
+    """
+    home = Path.home() / ".kaggle"
+    if home.is_file():
+        raise CompetitionError(f"{home} is a file, not a folder of credentials: rename it")
+    expected = (home / "access_token", home / "access_token.txt", config_folder() / "kaggle.json")
+    for path in expected:
+        if path.is_symlink() and not path.exists():
+            raise CompetitionError(
+                f"{path} is a link to a file that does not exist: create it again at "
+                f"{errors.SETTINGS}/api"
+            )
+        # The client itself writes an empty JSON object.
+        if path.is_file() and not read_text(path).strip():
+            raise CompetitionError(
+                f"{path} is there, but is empty: create it again at {errors.SETTINGS}/api"
+            )
     for folder in dict.fromkeys((config_folder(), Path.home() / ".kaggle")):
         for pattern in ("kaggle.json.*", "kaggle (*).json", "kaggle.txt", "access_token.*"):
             for path in sorted(folder.glob(pattern)):

@@ -170,7 +170,7 @@ def _face_tasks(
     """Yield the photo's annotated faces with their first crops."""
     pixels = placed.pixels
     height, width = pixels.shape[:2]
-    faces = []
+    faces: list[tuple[int, np.ndarray]] = []
     for number, points in enumerate(placed.faces, start=1):
         centre = points.mean(0)
         same = [first for first, other in faces if np.abs(other - points).max() < 1]

@@ -65,6 +65,26 @@ def test_credentials_are_read_in_every_encoding(
     assert authorization(fake_kaggle) == expected
 
 
+@pytest.mark.parametrize("length", [200, 256, 5000])
+@pytest.mark.parametrize("in_notebook", [False, True])
+def test_long_tokens_are_no_names_of_files(
+    fake_kaggle: FakeKaggle,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    length: int,
+    in_notebook: bool,
+) -> None:
+    token = "eyJ" + "a" * length
+    if in_notebook:
+        (tmp_path / "token").write_text(token)
+        monkeypatch.setenv("KAGGLE_API_V1_TOKEN", str(tmp_path / "token"))
+        monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+    else:
+        monkeypatch.setenv("KAGGLE_API_TOKEN", token)
+    assert open_session().submissions() == []
+    assert authorization(fake_kaggle) == f"Bearer {token}"
+
+
 def test_white_space_around_a_token_is_removed(
     fake_kaggle: FakeKaggle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,3 +313,27 @@ def test_address_of_this_machine_is_accepted(
     monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
     monkeypatch.setenv("FKD_PRACTICE_URL", url)
     assert practice_url() == expected
+
+
+@pytest.mark.parametrize("name", ["kaggle.json", "access_token"])
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xef\xbb\xbf"])
+def test_empty_file_of_credentials_is_not_called_missing(
+    no_credentials: Path, name: str, content: bytes
+) -> None:
+    (no_credentials / ".kaggle").mkdir()
+    (no_credentials / ".kaggle" / name).write_bytes(content)
+    with pytest.raises(CompetitionError, match=rf"{name} is there, but is empty: create"):
+        open_session()
+
+
+def test_link_to_nothing_and_file_in_place_of_the_folder_are_named(no_credentials: Path) -> None:
+    folder = no_credentials / ".kaggle"
+    folder.mkdir()
+    (folder / "kaggle.json").symlink_to(folder / "moved.json")
+    with pytest.raises(CompetitionError, match="is a link to a file that does not exist"):
+        open_session()
+    (folder / "kaggle.json").unlink()
+    folder.rmdir()
+    folder.write_text("")
+    with pytest.raises(CompetitionError, match=r"\.kaggle is a file, not a folder"):
+        open_session()
