@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     ----------
     target
         The file to write. Its folder is created if it does not exist. The temporary name has the
-        same suffixes, because writers such as Keras choose the format by the suffix.
+        same suffixes, because writers such as Keras choose the format by the suffix. A device or a
+        pipe, such as ``/dev/stdout``, is not replaced: it gets the content when it is complete.
 
     Raises
     ------
@@ -50,15 +52,22 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # At most two suffixes, such as ".weights.h5": the name of a run can contain many dots.
+        is_special = target.exists() and not (target.is_file() or target.is_dir())
         handle, name = tempfile.mkstemp(
-            prefix=".tmp-", suffix="".join(target.suffixes[-2:]), dir=target.parent
+            prefix=".tmp-",
+            suffix="".join(target.suffixes[-2:]),
+            dir=None if is_special else target.parent,
         )
         os.close(handle)
         temporary = Path(name)
         # mkstemp creates a private file; give it the permissions of other new files.
         temporary.chmod(0o666 & ~_umask())
         yield temporary
-        temporary.replace(target)
+        if is_special:
+            with temporary.open("rb") as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+        else:
+            temporary.replace(target)
     except OSError as error:
         if error.errno in DISK_FULL:
             raise FkdError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,17 @@ def test_names_that_are_not_utf_8_are_written(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text()) == {"name": name}
     files.write_csv(tmp_path / "a.csv", ["name"], [[name]])
     assert b"photo-\xff.jpg" in (tmp_path / "a.csv").read_bytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipe_gets_the_content_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    files.write_csv(pipe, ["a"], [[1]])
+    reader.join(10)
+    assert received == [b"a\r\n1\r\n"]
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe.csv"]

@@ -58,6 +58,13 @@ def install() -> None:
             if value is None:
                 return
             answer = {field.json_name: _checked(field, field.serializer, value, kaggle_object)}
+            try:
+                read_field(field, instance, answer)
+            except (ValueError, ArithmeticError) as error:  # a text that is no date or duration
+                if isinstance(error, UnexpectedAnswerError):
+                    raise
+                raise UnexpectedAnswerError(f"{field.json_name} cannot be read") from error
+            return
         read_field(field, instance, answer)
 
     @functools.wraps(read_enum)

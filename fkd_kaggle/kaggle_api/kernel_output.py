@@ -194,7 +194,7 @@ def _events(text: str) -> Iterator[Any]:
     """Read a stored log: a JSON array, JSON lines, or plain text."""
     try:
         whole = json.loads(text) if text.strip() else []
-    except ValueError:
+    except (ValueError, RecursionError):
         whole = [_json_or_text(line) for line in text.splitlines() if line.strip(",[] ")]
     yield from whole if isinstance(whole, list) else [whole]
 
@@ -203,7 +203,7 @@ def _json_or_text(line: str) -> Any:
     """Return the JSON value of a line, or the line as an event."""
     try:
         return json.loads(line.strip().strip(","))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"data": line + "\n"}
 
 

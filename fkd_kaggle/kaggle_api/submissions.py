@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -52,11 +53,12 @@ def submission_record(submission: Any) -> SubmissionRecord:
 
 
 def parse_score(text: str | None) -> float | None:
-    """Return a score, or None if Kaggle gives none."""
+    """Return a score in pixels, finite and not negative; None if Kaggle gives none."""
     try:
-        return float(text) if text else None
+        score = float(text) if text and text.isascii() else math.nan
     except ValueError:
         return None
+    return score if math.isfinite(score) and score >= 0 else None
 
 
 def to_utc(naive: datetime | None) -> datetime | None:

@@ -311,3 +311,39 @@ def test_storage_that_never_answers_is_given_up(
     assert "timed out" in str(error)
     assert "5ecret" not in str(error)
     assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("score", ["nan", "inf", "1e999", "-5", "1,5", "１", "", None, "n/a"])
+def test_text_that_is_no_error_in_pixels_is_no_score(
+    session: Competition, fake_kaggle: FakeKaggle, score: str | None
+) -> None:
+    answer = {"submissions": [{**SUBMISSION, "publicScore": score}], "nextPageToken": ""}
+    fake_kaggle.answers["ListSubmissions"] = answer
+    (record,) = session.submissions()
+    assert record.public_score is None
+
+
+@pytest.mark.parametrize(
+    "date", ["yesterday", "", "9999-99-99T00:00:00Z", "2026-03-02T10:00:00+99:00"]
+)
+def test_text_that_is_no_date_is_an_answer_that_kaggle_does_not_give(
+    session: Competition, fake_kaggle: FakeKaggle, date: str
+) -> None:
+    answer = {"submissions": [{**SUBMISSION, "date": date}], "nextPageToken": ""}
+    fake_kaggle.answers["ListSubmissions"] = answer
+    error = one_line_or_success(session.submissions)
+    assert "an answer that Kaggle does not give" in str(error)
+    quota = {"timeUsed": "NaNs", "totalTimeAllowed": "7200s", "timeReserved": "0s"}
+    fake_kaggle.answers["GetAcceleratorQuotaStatistics"] = {"gpuQuota": quota}
+    assert "an answer that Kaggle does not give" in str(one_line_or_success(session.gpu_hours_left))
+
+
+@pytest.mark.parametrize(
+    "log", ["[" * 100_000 + "x", "5", "9" * 5000, '[{"data": 5, "time": null}]', "x"]
+)
+def test_stored_log_of_any_form_is_read_as_lines(
+    session: Competition, fake_kaggle: FakeKaggle, log: str
+) -> None:
+    fake_kaggle.answers["ListKernelSessionOutput"] = {"files": [], "log": log}
+    (line,) = session.kernel_logs("ada/x")
+    assert line.text.strip()
