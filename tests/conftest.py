@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,6 +30,11 @@ from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS
 
 if TYPE_CHECKING:
     from fkd_kaggle.practice.server import PracticeKaggle
+
+# pytest-xdist starts one process per core. Threads of several processes would wait for each other,
+# which takes a third more processor time. TensorFlow reads the variables when it is imported.
+for _threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
 
 # Shells let background jobs and their children ignore SIGINT, but tests send it to children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -84,6 +89,15 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the files with slow tests first, so that no process has a long file left at the end.
+
+    pytest-xdist's own order starts the files with the most tests first, and trainings have few.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def trust_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the list of trusted code of the user who runs the tests unchanged."""
@@ -106,6 +120,59 @@ def default_dtype_policy() -> Iterator[None]:
         import keras
 
         keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def eager_functions() -> Iterator[None]:
+    """Run TensorFlow's functions eagerly: tracing takes longer than a tiny training."""
+    with eager():
+        yield
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Run TensorFlow's functions eagerly within the context."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+TINY_CNN = """
+architecture = "plain-cnn"
+epochs = 1
+batch_size = 8
+augmentation = "none"
+
+[options]
+filters = [4]
+pool_after = [1]
+normalise = "none"
+dense = []
+"""
+"""Text of a recipe for whole faces that trains fastest, where the network does not matter."""
+
+
+@pytest.fixture(scope="session")
+def trained_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``data``, as ``competition_dir``, and the run ``runs/tiny-1``; read only.
+
+    The run has two members, trained with ``TINY_CNN``. Copy the folder to change it.
+    """
+    from fkd_kaggle.ensemble import fitting
+    from fkd_kaggle.recipes import plans
+
+    folder = tmp_path_factory.mktemp("trained")
+    write_competition(folder / "data")
+    (folder / "tiny.toml").write_text(TINY_CNN)
+    options = plans.TrainingOptions([str(folder / "tiny.toml")], folds=2, precision="float32")
+    run = fitting.start_run(folder / "runs", "tiny-1", plans.make_plan(options), folder / "data")
+    with eager():
+        fitting.train_run(run, folder / "data")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import warnings
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +154,7 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
             self._mean = np.nanmean(targets, axis=0)  # NaN for a keypoint without labels
         images, keypoints = self._images.to_faces(rows), self._targets.to_keypoints(targets)
-        folder = tempfile.TemporaryDirectory(prefix="fkd-") if self.runs_dir is None else None
+        folder = _TemporaryFolder() if self.runs_dir is None else None
         seed = int(check_random_state(self.random_state).randint(_MAX_SEED))
         try:
             self.model_ = train(
@@ -169,7 +171,7 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
                 # Targets with fewer columns leave keypoints without labels.
                 accept_implausible=True,
                 workers=self.workers,
-                runs_dir=folder.name if folder else str(self.runs_dir),
+                runs_dir=str(folder.path if folder else self.runs_dir),
                 verbose=self.verbose,
             )
         except (DataError, RecipeError) as error:
@@ -304,8 +306,19 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
         packed = state.pop("_packed", None)
         super().__setstate__(state)
         if packed is not None:
-            self._folder = tempfile.TemporaryDirectory(prefix="fkd-")
-            file = Path(self._folder.name) / "packed.zip"
+            self._folder = _TemporaryFolder()
+            file = self._folder.path / "packed.zip"
             file.write_bytes(packed)
-            self.model_ = load(unpack_run(file, Path(self._folder.name)).path)
+            self.model_ = load(unpack_run(file, self._folder.path).path)
             file.unlink()
+
+
+class _TemporaryFolder:
+    """A folder that is deleted with this object, or when Python ends.
+
+    ``tempfile.TemporaryDirectory`` issues a ResourceWarning for this use.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="fkd-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)

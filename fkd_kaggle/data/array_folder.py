@@ -54,7 +54,8 @@ def read_array_folder(folder: Path) -> Faces:
     for name, shape, dtype in zip(_FILES, shapes, (np.uint8, np.float32), strict=True):
         path = folder / name
         try:
-            array = np.load(path)
+            with path.open("rb") as stream:
+                array = np.lib.format.read_array(stream, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"cannot read {path}: {type(error).__name__}") from error
         if array.shape[1:] != shape or array.dtype != dtype:

@@ -74,6 +74,9 @@ _LASTING: Final = (
 """Kinds that last until cleared unless ``times`` is given; the others happen once."""
 
 
+CLOSE_DOWNLOAD: Final = "fkd_kaggle.close_download"
+"""Key of a request's environment: a function that closes the file that is sent."""
+
 _UNAFFECTED: Final = ("/practice", "/code", "/favicon")
 """Beginnings of paths that faults do not affect; so is the path /."""
 
@@ -255,9 +258,12 @@ def send_file(path: Path, download_name: str) -> flask.Response:
     if fault is not None:
         return _damaged(path, fault)
     answer = flask.send_file(path, download_name=download_name, conditional=True, max_age=0)
+    flask.request.environ[CLOSE_DOWNLOAD] = answer.close
     cut = take_fault("cut-download")
     if cut is not None:
-        answer.response = _cut(answer.response, cut.after, _connection())
+        file: Any = answer.response
+        answer.call_on_close(file.close)
+        answer.response = _cut(file, cut.after, _connection())
         answer.direct_passthrough = False
     return answer
 

@@ -22,7 +22,7 @@ from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.practice.app import make_app
 from fkd_kaggle.practice.competition import PracticeCompetition
 from fkd_kaggle.practice.dataset import PracticeData, prepare_dataset
-from fkd_kaggle.practice.fault_injection import Fault, Faults
+from fkd_kaggle.practice.fault_injection import CLOSE_DOWNLOAD, Fault, Faults
 from fkd_kaggle.practice.kernels.host import KERNELS_AT_ONCE, KernelHost
 from fkd_kaggle.practice.storage import Store, lock_state_folder
 from fkd_kaggle.practice.uploads import Uploads
@@ -190,6 +190,13 @@ class _RequestHandler(WSGIRequestHandler):
             super().handle()
         except OSError:
             return  # the client closed the connection
+
+    def connection_dropped(
+        self, error: BaseException, environ: dict[str, Any] | None = None
+    ) -> None:
+        """Close the file of a download that the client has ended, which Werkzeug does not."""
+        if environ is not None and CLOSE_DOWNLOAD in environ:
+            environ[CLOSE_DOWNLOAD]()
 
 
 def _bind(port: int) -> socket.socket:

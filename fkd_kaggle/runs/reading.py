@@ -78,7 +78,8 @@ def read_arrays(
     """
     try:
         _require_file(path)
-        with np.load(path, allow_pickle=False) as stored:
+        # np.load does not close a damaged file that it opened itself.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: np.asarray(stored[name]) for name in stored.files}
         for name, shape in (shapes or {}).items():
             _check_array(arrays[name], shape)
@@ -101,7 +102,8 @@ def read_array(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
     """
     try:
         _require_file(path)
-        array = np.asarray(np.load(path, allow_pickle=False))
+        with path.open("rb") as stream:
+            array = np.lib.format.read_array(stream, allow_pickle=False)
         _check_array(array, shape)
     except FileNotFoundError:
         raise RunError(f"{path} is missing") from None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import eager
 
 import fkd_kaggle as fkd
 from fkd_kaggle.practice.synthetic_faces import draw_faces
@@ -51,14 +51,7 @@ def model(
 ) -> fkd.Model:
     """A model trained on ``synthetic``; read only."""
     runs_dir = tmp_path_factory.mktemp("runs")
-    return fkd.train(*synthetic, recipe=tiny_recipe, runs_dir=runs_dir, verbose=False)
-
-
-@pytest.fixture
-def eager_functions() -> Iterator[None]:
-    """Run TensorFlow's functions eagerly: tracing takes longer than a tiny training."""
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    with eager():
+        return fkd.train(
+            *synthetic, recipe=tiny_recipe, workers=0, runs_dir=runs_dir, verbose=False
+        )

@@ -17,7 +17,7 @@ from fkd_kaggle.photos.detection import DETECTED_KEYPOINTS, Detection
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager_functions")]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from fkd_kaggle.runs.folder import read_folds
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager_functions")]
 
 
 def test_model_trained_on_arrays_predicts_pixels(model: fkd.Model, synthetic: Arrays) -> None:
@@ -81,7 +81,7 @@ def test_competition_files_give_the_same_submission_as_the_command(
     competition_dir: Path, tiny_recipe: Path, tmp_path: Path
 ) -> None:
     faces = fkd.load_faces(competition_dir)
-    model = fkd.train(faces, recipe=tiny_recipe, runs_dir=tmp_path, verbose=False)
+    model = fkd.train(faces, recipe=tiny_recipe, workers=0, runs_dir=tmp_path, verbose=False)
     assert not (model.path / "faces").exists()
     assert model.scores is not None
     test = fkd.load_faces(competition_dir, test=True)
@@ -96,9 +96,10 @@ def test_competition_files_give_the_same_submission_as_the_command(
 def test_model_sees_that_the_run_has_changed(
     synthetic: Arrays, tiny_recipe: Path, tmp_path: Path
 ) -> None:
-    model = fkd.train(*synthetic, recipe=tiny_recipe, runs_dir=tmp_path, verbose=False)
+    options = {"recipe": tiny_recipe, "workers": 0, "runs_dir": tmp_path, "verbose": False}
+    model = fkd.train(*synthetic, **options)
     before = model.predict(synthetic[0][:2])
-    other = fkd.train(*synthetic, recipe=tiny_recipe, seed=5, runs_dir=tmp_path, verbose=False)
+    other = fkd.train(*synthetic, seed=5, **options)
     for member in ("tiny-f0",):
         weights = Path("members", member, "best.weights.h5")
         (model.path / weights).write_bytes((other.path / weights).read_bytes())

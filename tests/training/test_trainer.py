@@ -29,6 +29,8 @@ from fkd_kaggle.training.forward import predict_points
 from fkd_kaggle.training.network import load_network
 from fkd_kaggle.training.outputs import flip_order
 
+pytestmark = pytest.mark.slow
+
 TINY = Recipe(
     "tiny",
     architecture="heatmap",
@@ -93,6 +95,7 @@ REGION = Recipe(
 )
 
 
+@pytest.mark.usefixtures("eager_functions")
 def test_a_member_that_diverges_at_once_is_refused(tmp_path: Path) -> None:
     faces = make_faces(16, seed=0)
     faces = Faces(faces.images, faces.keypoints * 1e38, faces.ids)  # squares are infinite
@@ -102,6 +105,7 @@ def test_a_member_that_diverges_at_once_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "best.weights.h5").exists()
 
 
+@pytest.mark.usefixtures("eager_functions")
 def test_a_member_that_diverges_later_keeps_its_best_weights(tmp_path: Path) -> None:
     scores = iter([2.0, float("nan")])
     recipe = replace(REGION, schedule="plateau")
@@ -109,6 +113,7 @@ def test_a_member_that_diverges_later_keeps_its_best_weights(tmp_path: Path) -> 
     assert (progress.stopped, progress.epoch, progress.best_rmse) == ("diverged", 1, 2.0)
 
 
+@pytest.mark.usefixtures("eager_functions")
 def test_held_out_faces_without_labels_have_no_score(tmp_path: Path) -> None:
     faces = make_faces(16, seed=0)
     unlabelled = Faces(faces.images, np.full_like(faces.keypoints, np.nan), faces.ids)
@@ -158,6 +163,7 @@ def test_an_error_that_also_occurs_without_xla_is_raised(
     assert set(with_xla) == {True, False}
 
 
+@pytest.mark.usefixtures("eager_functions")
 def test_an_interrupted_member_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     faces = make_faces(16, seed=0)
     recipe = replace(TINY, epochs=6)
@@ -180,6 +186,7 @@ def test_an_interrupted_member_resumes_from_its_checkpoint(tmp_path: Path) -> No
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 7
 
 
+@pytest.mark.usefixtures("eager_functions")
 def test_a_checkpoint_with_other_shapes_is_ignored(tmp_path: Path) -> None:
     faces = make_faces(16, seed=0)
 
@@ -197,6 +204,7 @@ def test_a_checkpoint_with_other_shapes_is_ignored(tmp_path: Path) -> None:
     assert progress.epoch == 2
 
 
+@pytest.mark.usefixtures("eager_functions")
 def test_training_stops_at_its_time_limit_with_usable_weights(tmp_path: Path) -> None:
     now = [0.0]
 
@@ -224,6 +232,7 @@ def step_clock(seconds: float) -> Callable[[], float]:
     return clock
 
 
+@pytest.mark.usefixtures("eager_functions")
 @pytest.mark.parametrize("limit", ["budget", "deadline"])
 def test_a_training_uses_the_time_that_is_left_after_its_epochs(tmp_path: Path, limit: str) -> None:
     faces, events = make_faces(16, seed=0), list[Event]()
@@ -239,6 +248,7 @@ def test_a_training_uses_the_time_that_is_left_after_its_epochs(tmp_path: Path, 
     np.testing.assert_allclose(rates[1:], expected[1:], rtol=1e-5)
 
 
+@pytest.mark.usefixtures("eager_functions")
 def test_extended_epochs_end_at_the_time_limit_with_a_small_learning_rate(tmp_path: Path) -> None:
     faces, events = make_faces(16, seed=0), list[Event]()
     recipe = replace(TINY, epochs=3, extended_epochs=10_000)
@@ -251,12 +261,14 @@ def test_extended_epochs_end_at_the_time_limit_with_a_small_learning_rate(tmp_pa
     assert rates[-1] < 0.05 * recipe.learning_rate
 
 
+@pytest.mark.usefixtures("eager_functions")
 def test_without_a_time_limit_epochs_are_not_extended(tmp_path: Path) -> None:
     recipe = replace(TINY, epochs=2, extended_epochs=6)
     _, progress = train(recipe, tmp_path, make_faces(16, seed=0))
     assert (progress.epoch, progress.stopped) == (2, "finished")
 
 
+@pytest.mark.usefixtures("eager_functions")
 def test_early_stopping_selects_the_best_epoch(tmp_path: Path) -> None:
     scores = iter([5.0, 4.0, 4.5, 4.4, 9.0])
     recipe = replace(TINY, epochs=50, schedule="plateau", patience=2)

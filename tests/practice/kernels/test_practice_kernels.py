@@ -461,6 +461,7 @@ def test_a_killed_server_ends_the_kernel_and_keeps_its_log(
         wait_for(lambda: beats(state))
         os.kill(server.pid, signal.SIGKILL)
         server.wait()
+        server.stdout.close()
     wait_for(lambda: not beats(state))
     start_practice(hold_out=0.25, state_dir=state)
     competition = Competition.open(retry_policy=FAST)
