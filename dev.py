@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -66,9 +67,28 @@ def test(arguments: list[str]) -> int:
     options = [each for each in arguments if each != "--fast"]
     if fast:
         options = ["-m", "not slow", *options]
-    checks = (*CHECKS, ("-m", "pytest", *options))
-    codes = [run(python(), *check) for check in checks]
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            codes = list(pool.map(check, CHECKS))
+    except KeyboardInterrupt:
+        return 130  # a shell's code for Ctrl-C
+    codes.append(run(python(), "-m", "pytest", *options))
     return next((code for code in codes if code), 0)
+
+
+def check(command: tuple[str, ...]) -> int:
+    """Run a check, which runs beside others, and then print its output; return its exit code."""
+    done = subprocess.run(
+        [python(), *command],
+        cwd=HERE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    print("$ python", *command, "\n" + done.stdout, end="", flush=True)
+    return done.returncode
 
 
 def coverage(arguments: list[str]) -> int:

@@ -26,7 +26,7 @@ def processor_seconds() -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_notebook_runs_in_three_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FKD_NOTEBOOK_EPOCHS", "2")
+    monkeypatch.setenv("FKD_NOTEBOOK_EPOCHS", "1")
     monkeypatch.setenv("PYTHONPATH", str(NOTEBOOK.parents[1]))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.read(NOTEBOOK, as_version=4)

@@ -56,6 +56,7 @@ def load(path: Path, changes: str = "") -> Recipe:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_functions")
 def test_the_documented_example_trains_and_predicts(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "extending.md").read_text()
     (shown,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)

@@ -138,10 +138,12 @@ def _validator(
     labelled = bool(np.isfinite(validation.keypoints).any())
 
     def validate() -> float | None:
-        points = predict_keypoints(
-            network, member.recipe, validation.images, validation.annotators, crop_search=False
-        )
-        value = score(points)
+        # Predictions of a network that has diverged can be too large to be squared.
+        with np.errstate(over="ignore", invalid="ignore"):
+            points = predict_keypoints(
+                network, member.recipe, validation.images, validation.annotators, crop_search=False
+            )
+            value = score(points)
         # Without labels there is no score, but NaN predictions have one: infinity.
         return (value if math.isfinite(value) else math.inf) if labelled else None
 

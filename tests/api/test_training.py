@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,10 +97,10 @@ def test_competition_files_give_the_same_submission_as_the_command(
 def test_model_sees_that_the_run_has_changed(
     synthetic: Arrays, tiny_recipe: Path, tmp_path: Path
 ) -> None:
-    options = {"recipe": tiny_recipe, "workers": 0, "runs_dir": tmp_path, "verbose": False}
-    model = fkd.train(*synthetic, **options)
+    options: dict[str, Any] = {"recipe": tiny_recipe, "workers": 0, "runs_dir": tmp_path}
+    model = fkd.train(*synthetic, verbose=False, **options)
     before = model.predict(synthetic[0][:2])
-    other = fkd.train(*synthetic, seed=5, **options)
+    other = fkd.train(*synthetic, seed=5, verbose=False, **options)
     for member in ("tiny-f0",):
         weights = Path("members", member, "best.weights.h5")
         (model.path / weights).write_bytes((other.path / weights).read_bytes())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import write_competition
+from conftest import eager, write_competition
 from typer.testing import CliRunner
 
 from fkd_kaggle.cli import app
@@ -59,17 +59,18 @@ def compared(
 ) -> tuple[Comparison, str]:
     """Return two recipes compared by the command with two seeds, and what it printed."""
     runs = tmp_path_factory.mktemp("runs")
-    done = CliRunner().invoke(
-        app.app,
-        ["compare", recipes["whole"], recipes["eyes"], "--epochs", "1", "--seeds", "2",
-         "--precision", "float32", "--workers", "2", "--data-dir", str(data),
-         "--runs-dir", str(runs)],
-        env={"CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
+    with eager():
+        done = CliRunner().invoke(
+            app.app,
+            ["compare", recipes["whole"], recipes["eyes"], "--epochs", "1", "--seeds", "2",
+             "--precision", "float32", "--workers", "0", "--data-dir", str(data),
+             "--runs-dir", str(runs)],
+        )  # fmt: skip
     assert done.exit_code == 0, done.output
     return open_comparison(runs / "compare-1"), done.output
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_leaves_csv_and_page(
     compared: tuple[Comparison, str],
 ) -> None:
@@ -86,6 +87,7 @@ def test_the_command_prints_the_table_and_leaves_csv_and_page(
     assert "whole" in page
 
 
+@pytest.mark.slow
 def test_all_runs_are_scored_on_the_same_held_out_faces(
     compared: tuple[Comparison, str], data: Path
 ) -> None:
@@ -122,6 +124,7 @@ def test_recipes_with_any_name_can_be_compared(tmp_path: Path, data: Path) -> No
     assert (comparison.path / "unet-seed0").is_dir()
 
 
+@pytest.mark.slow
 def test_results_contain_keypoints_metric_and_cost(
     compared: tuple[Comparison, str], data: Path
 ) -> None:
@@ -141,6 +144,7 @@ def test_results_contain_keypoints_metric_and_cost(
         assert (result.images_per_second is None) == (result.recipe == REFERENCE)
 
 
+@pytest.mark.slow
 def test_the_baseline_predicts_the_mean_of_the_other_folds(
     compared: tuple[Comparison, str], data: Path
 ) -> None:
@@ -152,6 +156,8 @@ def test_the_baseline_predicts_the_mean_of_the_other_folds(
     assert reference.mae == pytest.approx(np.nanmean(abs(errors)), rel=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager_functions")
 def test_an_interrupted_comparison_is_measured_and_resumed(
     data: Path, recipes: dict[str, str], tmp_path: Path
 ) -> None:
@@ -181,6 +187,7 @@ def test_an_interrupted_comparison_is_measured_and_resumed(
     assert again().path != first.path  # a finished comparison is not resumed
 
 
+@pytest.mark.slow
 def test_recipes_are_added_with_the_same_settings_only(
     compared: tuple[Comparison, str], data: Path, recipes: dict[str, str], tmp_path: Path
 ) -> None:
@@ -195,7 +202,7 @@ def test_recipes_are_added_with_the_same_settings_only(
     assert grown.names == (recipes["whole"], recipes["eyes"], "masked-cnn")
     assert grown.seeds == 2
     # The number of workers stays, whatever the default is.
-    assert grown.settings.workers == comparison.settings.workers == 2
+    assert grown.settings.workers == comparison.settings.workers == 0
     with pytest.raises(RunError, match="another epochs"):
         start_comparison(
             comparison.path.parent, ["masked-cnn"], data, name="compare-1",

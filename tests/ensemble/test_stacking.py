@@ -134,6 +134,8 @@ def test_a_stack_is_restored_from_its_arrays() -> None:
     )
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager_functions")
 def test_networks_for_each_annotator_are_trained_and_stacked(tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_competition(data, train=130, test=12)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_competition
+from conftest import TINY_CNN, write_competition
 
 from fkd_kaggle.data import archive, dataset
 from fkd_kaggle.ensemble import fitting
@@ -33,7 +33,7 @@ from fkd_kaggle.workers.devices import Slot
 
 COMPETITION = "facial-keypoints-detection"
 
-TINY = """
+HEATMAP = """
 architecture = "heatmap"
 epochs = 1
 batch_size = 8
@@ -42,6 +42,8 @@ options = { width = 8, depth = 1 }
 """
 
 CORRECTIONS = "row,keypoint,x,y\n1,nose_tip,40,41\n2,nose_tip,,\n"
+KERNELS = ["someone/shard-0", "someone/shard-1"]
+"""The kernels of ``shards``."""
 
 # What Kaggle's image may lack; `python -I` because a kernel sees no folder of ours.
 ALONE = """
@@ -81,7 +83,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> KernelTask:
     recipe = tmp_path_factory.mktemp("recipe") / "tiny.toml"
-    recipe.write_text(TINY)
+    recipe.write_text(TINY_CNN)
     return KernelTask(
         plans.make_plan(plans.TrainingOptions([str(recipe)], folds=2, precision="float32")),
         "tiny-1",
@@ -150,6 +152,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory, data: Path, job: KernelTask
     return [finished(one, folder, began) for one, folder in zip(running, folders, strict=True)]
 
 
+@pytest.mark.slow
 def test_a_kernel_leaves_its_run_and_a_submission_and_nothing_else(
     whole: Ended, job: KernelTask, data: Path
 ) -> None:
@@ -167,6 +170,7 @@ def test_a_kernel_leaves_its_run_and_a_submission_and_nothing_else(
     assert len(whole.locations()) == rows
 
 
+@pytest.mark.slow
 def test_its_log_is_plain_lines_that_end_in_the_scores(whole: Ended) -> None:
     assert "\x1b" not in whole.out
     assert "\r" not in whole.out
@@ -180,6 +184,7 @@ def test_its_log_is_plain_lines_that_end_in_the_scores(whole: Ended) -> None:
     assert own == []
 
 
+@pytest.mark.slow
 def test_a_shard_leaves_its_own_members_only(shards: list[Ended], job: KernelTask) -> None:
     for shard, part in zip(shards, shard_tasks(job, 2), strict=True):
         assert shard.code == 0, shard.err
@@ -188,31 +193,32 @@ def test_a_shard_leaves_its_own_members_only(shards: list[Ended], job: KernelTas
         assert members == {member.name for member in part.members}
 
 
-def gathered(folder: Path, job: KernelTask, data: Path, shards: list[Ended]) -> Ended:
-    mounted(folder, data, COMPETITION)
+@pytest.fixture(scope="module")
+def gathered(
+    tmp_path_factory: pytest.TempPathFactory, job: KernelTask, data: Path, shards: list[Ended]
+) -> Ended:
+    """A kernel that blends both shards."""
+    folder = mounted(tmp_path_factory.mktemp("gathered"), data, COMPETITION)
     for number, shard in enumerate(shards):
         (folder / "input" / f"shard-{number}").symlink_to(shard.working)
-    kernels = [f"someone/shard-{number}" for number in range(2)]
     began = time.monotonic()
-    return finished(start(folder, blend_task(job, kernels)), folder, began)
+    return finished(start(folder, blend_task(job, KERNELS)), folder, began)
 
 
-def test_shards_and_one_kernel_give_the_same_submission(
-    whole: Ended, shards: list[Ended], job: KernelTask, data: Path, tmp_path: Path
-) -> None:
-    blend = gathered(tmp_path, job, data, shards)
-    assert blend.code == 0, blend.err
-    assert "2 of 2 members from 2 of 2 kernels" in blend.out
-    np.testing.assert_allclose(blend.locations(), whole.locations(), atol=1e-3)
-    assert Run.open(blend.working / "tiny-1").status == "finished"
+@pytest.mark.slow
+def test_shards_and_one_kernel_give_the_same_submission(whole: Ended, gathered: Ended) -> None:
+    assert gathered.code == 0, gathered.err
+    assert "2 of 2 members from 2 of 2 kernels" in gathered.out
+    np.testing.assert_allclose(gathered.locations(), whole.locations(), atol=1e-3)
+    assert Run.open(gathered.working / "tiny-1").status == "finished"
 
 
+@pytest.mark.slow
 def test_a_kernel_and_shards_are_trained_and_blended_with_the_corrections_of_the_job(
-    whole: Ended, shards: list[Ended], job: KernelTask, data: Path, tmp_path: Path
+    whole: Ended, shards: list[Ended], gathered: Ended, data: Path
 ) -> None:
-    blend = gathered(tmp_path, job, data, shards)
     training = dataset.read_training(data)
-    for ended in (whole, *shards, blend):
+    for ended in (whole, *shards, gathered):
         run = Run.open(ended.working / "tiny-1")
         moved, dropped = load_run_corrections(run, training)
         assert (moved.row, moved.action, moved.x, moved.y) == (1, "moved", 40.0, 41.0)
@@ -229,24 +235,14 @@ def test_corrections_for_other_faces_are_one_line(
     assert not list((root / "working").glob("*"))
 
 
-def test_the_blend_does_without_a_shard_that_failed_and_says_so(
-    shards: list[Ended], job: KernelTask, data: Path, tmp_path: Path
-) -> None:
-    blend = gathered(tmp_path, job, data, shards[:1])
-    assert blend.code == 0, blend.err
-    assert "1 of 2 members from 1 of 2 kernels" in blend.out
-    assert "the blend goes without them: tiny-f1" in blend.out
-    assert np.isfinite(blend.locations()).all()
-    assert Run.open(blend.working / "tiny-1").status == "failures"
-
-
+@pytest.mark.slow
 def test_a_kernel_ends_in_time_with_what_it_has(
     shards: list[Ended], job: KernelTask, data: Path, tmp_path: Path
 ) -> None:
     """And one member is trained on both devices, in float16: what two T4s do with it."""
     recipe = tmp_path / "tiny.toml"
     forever = 'epochs = 1000000\noptimizer = "muon"\nclip_norm = 0.0'
-    recipe.write_text(TINY.replace("epochs = 1", forever))
+    recipe.write_text(HEATMAP.replace("epochs = 1", forever))
     plan = plans.make_plan(plans.TrainingOptions([str(recipe)], folds=2, precision="float16"))
     # Measured in what this machine takes for one epoch just now, start and all.
     limit = 2 * max(shard.seconds for shard in shards) + 15
@@ -270,11 +266,12 @@ def test_a_kernel_ends_in_time_with_what_it_has(
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_a_kernel_that_is_ended_from_outside_submits_what_it_has(
     job: KernelTask, data: Path, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text(TINY.replace("epochs = 1", "epochs = 1000000"))
+    recipe.write_text(TINY_CNN.replace("epochs = 1", "epochs = 1000000"))
     plan = plans.make_plan(plans.TrainingOptions([str(recipe)], folds=2, precision="float32"))
     folder = mounted(tmp_path / "kaggle", data, COMPETITION)
     began = time.monotonic()
@@ -318,6 +315,22 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.slow
+def test_the_blend_does_without_a_shard_that_failed_and_says_so(
+    root: Path, shards: list[Ended], job: KernelTask, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mounted(root, data, COMPETITION)
+    (root / "working").mkdir()
+    (root / "input" / "shard-0").symlink_to(shards[0].working)
+    code = entry_point.main(blend_task(job, KERNELS).to_json())
+    blend = Ended(code, *capsys.readouterr(), 0.0, root / "working")
+    assert blend.code == 0, blend.err
+    assert "1 of 2 members from 1 of 2 kernels" in blend.out
+    assert "the blend goes without them: tiny-f1" in blend.out
+    assert np.isfinite(blend.locations()).all()
+    assert Run.open(blend.working / "tiny-1").status == "failures"
+
+
 def refusal(job: KernelTask, capsys: pytest.CaptureFixture[str]) -> str:
     assert entry_point.main(job.to_json()) == 2
     line = capsys.readouterr().err
@@ -353,6 +366,7 @@ def test_a_blend_without_any_shard_is_one_line(
     assert "no kernel has left a run tiny-1 among the inputs" in line
 
 
+@pytest.mark.slow
 def test_shards_of_another_plan_are_refused(
     root: Path, job: KernelTask, data: Path, shards: list[Ended], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 import pytest
 import requests
-from conftest import Command, run_kaggle
+from conftest import TINY_CNN, Command, run_kaggle
 
 from fkd_kaggle.kernel import build, notebook
 from fkd_kaggle.kernel.job import KernelTask, blend_task, shard_tasks
@@ -25,14 +25,6 @@ from fkd_kaggle.recipes import plans
 TASK = KernelTask(
     plans.make_plan(plans.TrainingOptions(["standard"], time_limit=3600)), "standard-1"
 )
-
-TINY = """
-architecture = "heatmap"
-epochs = 1
-batch_size = 8
-heatmap_loss = 0.5
-options = { width = 8, depth = 1 }
-"""
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +103,7 @@ def test_a_notebook_trains_and_shows_its_figures_on_the_practice_kaggle(
     fkd: Command, practice: PracticeKaggle, tmp_path: Path
 ) -> None:
     """Built by the command and pushed by the official client, as a user would."""
-    Path("tiny.toml").write_text(TINY)
+    Path("tiny.toml").write_text(TINY_CNN)
     options = ("-r", "tiny.toml", "--folds", "2", "--precision", "float32", "--run", "tiny-1")
     result = fkd("kernel", "build", *options, "--notebook", "--owner", "ada", "--accelerator",
                  "None")  # fmt: skip

@@ -87,6 +87,7 @@ def test_alignment_is_jittered_in_training_only() -> None:
     assert np.abs(disturbed[:, :, :2] - still[:, :, :2]).max() < 0.5
 
 
+@pytest.mark.slow
 def test_training_changes_all_weights_of_both_networks() -> None:
     keras.utils.set_random_seed(0)
     network = build_network(TINY)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Command
+from conftest import Command, eager
 from PIL import Image
 
 from fkd_kaggle.data.csv_format import write_training_csv
@@ -47,7 +47,8 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         plans.TrainingOptions([str(folder / "tiny.toml")], folds=2, precision="float32")
     )
     run = fitting.start_run(folder / "runs", "tiny", plan, folder / "data")
-    fitting.train_run(run, folder / "data")
+    with eager():
+        fitting.train_run(run, folder / "data")
     return folder / "runs"
 
 

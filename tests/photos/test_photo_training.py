@@ -94,6 +94,7 @@ def test_a_network_learns_any_number_of_points_and_predicts_them(fkd: Command) -
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_functions")
 def test_ctrl_c_keeps_the_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_photos()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import TINY_CNN
 
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.kaggle_api.submissions import SubmissionRecord
@@ -22,14 +23,6 @@ from fkd_kaggle.practice.server import PORT
 from fkd_kaggle.recipes import plans
 from fkd_kaggle.runs.scores import Scores
 from fkd_kaggle.training.events import EnsembleEnded, EpochEnded, Event
-
-TINY = """
-architecture = "heatmap"
-epochs = 1
-batch_size = 8
-heatmap_loss = 0.5
-options = { width = 8, depth = 1 }
-"""
 
 
 def record(private: float | None) -> SubmissionRecord:
@@ -51,7 +44,7 @@ def test_a_rehearsal_keeps_data_run_and_submissions(
         monkeypatch.delenv(name, raising=False)
     before = dict(os.environ)
     path = tmp_path / "tiny.toml"
-    path.write_text(TINY)
+    path.write_text(TINY_CNN)
     events: list[Event | KernelEvent] = []
     steps: list[str] = []
     keep = tmp_path / "kept"
@@ -95,7 +88,7 @@ def test_ctrl_c_ends_the_rehearsal_and_removes_its_folder(
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     path = tmp_path / "tiny.toml"
-    path.write_text(TINY)
+    path.write_text(TINY_CNN)
     plan = plans.make_plan(plans.TrainingOptions([str(path)], folds=2, precision="float32"))
     plan = replace(plan, ensemble=replace(plan.ensemble, trained_folds=1))
     steps: list[str] = []

@@ -31,6 +31,7 @@ TINY = Recipe(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_a_label_offset_is_learned_from_mirrored_views(policy: str) -> None:
     """Without the layer, mirrored views make the network learn the middle."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import write_competition
+from conftest import TINY_CNN, write_competition
 
 from fkd_kaggle.ensemble import fitting
 from fkd_kaggle.errors import RunError
@@ -29,14 +29,7 @@ from fkd_kaggle.workers.devices import Machine, Slot
 from fkd_kaggle.workers.pool import Task
 from fkd_kaggle.workers.schedule import Outcome, train_members
 
-TINY = """
-architecture = "heatmap"
-optimizer = "muon"
-epochs = 1
-batch_size = 8
-heatmap_loss = 0.5
-options = { width = 8, depth = 1 }
-"""
+TINY = 'optimizer = "muon"\n' + TINY_CNN
 
 
 @pytest.fixture
