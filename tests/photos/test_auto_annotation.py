@@ -68,7 +68,8 @@ def test_photos_without_a_face_are_minus_one_and_damaged_photos_reported(tmp_pat
     ]
     assert result.found == 2
     assert result.picture is not None
-    assert Image.open(result.picture).size[0] > 100
+    with Image.open(result.picture) as picture:
+        assert picture.size[0] > 100
     assert sorted(path.name for path in target.parent.iterdir()) == ["points.csv", "points.png"]
 
 
@@ -123,7 +124,8 @@ def test_all_faces_of_a_photo_are_written_with_box_and_expected_error(tmp_path: 
         "a.jpg,9.00,5.00",
         "black.png,-1,-1",
     ]
-    header, *rows = csv.reader((tmp_path / "faces.csv").open())
+    with (tmp_path / "faces.csv").open(newline="") as stream:
+        header, *rows = csv.reader(stream)
     assert header[:8] == [
         *("image_name", "face", "left", "top", "width", "height"),
         *("expected_error", "confidence"),

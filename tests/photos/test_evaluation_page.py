@@ -101,7 +101,8 @@ def test_evaluate_writes_summary_tables_and_pictures(
     rmse = np.sqrt(np.mean(np.square(errors)))
     assert float(faces[0]["rmse_photo"]) == pytest.approx(rmse, abs=0.01)
     for row in faces:
-        assert Image.open(folder / row["picture"]).size[0] > 100
+        with Image.open(folder / row["picture"]) as picture:
+            assert picture.size[0] > 100
     assert "sheet-1.png" in {path.name for path in folder.iterdir()}
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "RMSE of the worst face, pixels of the crop" in page

@@ -78,7 +78,8 @@ def test_each_frame_has_a_row_with_the_time_of_the_file(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", times, sound=True)
     result = annotate(WhiteTracker(), tmp_path / "a.mp4", drawn=tmp_path / "drawn.mp4")
     assert (result.frames, result.with_face, result.faces, result.complete) == (6, 6, 1, True)
-    rows = list(csv.DictReader((tmp_path / "a.csv").open()))
+    with (tmp_path / "a.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
     assert [round(1000 * float(row["seconds"])) for row in rows] == times
     assert [int(row["frame"]) for row in rows] == list(range(6))
     xs = [float(row["centre_x"]) for row in rows]
