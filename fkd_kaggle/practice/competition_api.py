@@ -195,6 +195,8 @@ def _create_code_submission(competition: PracticeCompetition) -> flask.Response:
     request = read_request(types.ApiCreateCodeSubmissionRequest)
     _check_name(request)
     file_name = request.file_name or "submission.csv"
+    if request.kernel_owner.lower() != flask.g.user.lower():
+        refuse(403, "Permission 'kernels.submit' was denied")
     content = competition.kernels.output_file(
         request.kernel_owner, request.kernel_slug, request.kernel_version or None, file_name
     )

@@ -610,12 +610,16 @@ def test_kernels_of_other_users_are_not_found(competition: Competition, push: Pu
             competition.kernel_status(kernel)
 
 
-def test_public_kernels_of_other_users_are_not_deleted(
+def test_public_kernels_of_other_users_are_neither_submitted_nor_deleted(
     practice: PracticeKaggle, competition: Competition, push: Push
 ) -> None:
-    push(competition, "1", is_private=False)
+    push(competition, "open('submission.csv', 'w').write('RowId,Location')", is_private=False)
     wait(competition)
-    url = f"{practice.url}/api/v1/kernels.KernelsApiService/DeleteKernel"
+    api = f"{practice.url}/api/v1"
+    body = {"competitionName": SLUG, "kernelOwner": "practice", "kernelSlug": "hello"}
+    url = f"{api}/competitions.CompetitionApiService/CreateCodeSubmission"
+    assert requests.post(url, json=body, auth=("eve", SECRET), timeout=10).status_code == 403
+    url = f"{api}/kernels.KernelsApiService/DeleteKernel"
     body = {"userName": "practice", "kernelSlug": "hello"}
     assert requests.post(url, json=body, auth=("eve", SECRET), timeout=10).status_code == 403
     assert competition.kernel_status(HELLO).finished
