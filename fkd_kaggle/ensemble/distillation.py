@@ -26,12 +26,13 @@ from fkd_kaggle.data.dataset import count_queries
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble.prediction import Predictor
 from fkd_kaggle.ensemble.run_blend import blend_run
-from fkd_kaggle.errors import RunError
+from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.keypoints import COMPLETE, NUM_KEYPOINTS, PARTIAL, PARTIAL_KEYPOINTS
 from fkd_kaggle.recipes.loading import load_recipe
 from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.recipes.schema import Ensemble, EnsembleMember, Recipe
 from fkd_kaggle.runs.folder import Run, is_run, read_folds, write_folds
+from fkd_kaggle.runs.lock import lock_run
 from fkd_kaggle.runs.members import is_finished
 from fkd_kaggle.runs.predictions import load_blended_out_of_fold
 from fkd_kaggle.runs.scores import Scores
@@ -107,7 +108,7 @@ def open_or_start(
     """
     recipe = load_recipe(recipe_name or RECIPE)
     if not isinstance(recipe, Recipe):
-        raise RunError(f"{recipe_name} is an ensemble: a distilled network has one recipe")
+        raise RecipeError(f"{recipe_name} is an ensemble: a distilled network has one recipe")
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs, extended_epochs=0)
     folds = read_folds(teacher.path)
@@ -171,24 +172,25 @@ def train_distilled(
     Raises
     ------
     RunError
-        The teacher is not blended, or was trained on other data.
+        The teacher is not blended, or was trained on other data; or another process trains the run.
     KeyboardInterrupt
         Training was interrupted; the same call continues.
     """
-    data = read_training_data(run, data_dir)
-    (member,) = run.plan.members
-    if not is_finished(run, member):
-        step = on_progress or (lambda name: None)
-        predictor = Predictor(teacher)
-        taught = taught_data(predictor, data, member.fold, teaching, step)
-        step("training")
-        run.update(status="training")
-        try:
-            train_member(run, member, taught, run.plan.time_limit, on_event)
-        except KeyboardInterrupt:
-            run.update(status="interrupted")
-            raise
-    return blend_run(run, data_dir)
+    with lock_run(run.path):
+        data = read_training_data(run, data_dir)
+        (member,) = run.plan.members
+        if not is_finished(run, member):
+            step = on_progress or (lambda name: None)
+            predictor = Predictor(teacher)
+            taught = taught_data(predictor, data, member.fold, teaching, step)
+            step("training")
+            run.update(status="training")
+            try:
+                train_member(run, member, taught, run.plan.time_limit, on_event)
+            except KeyboardInterrupt:
+                run.update(status="interrupted")
+                raise
+        return blend_run(run, data_dir)
 
 
 def taught_data(
