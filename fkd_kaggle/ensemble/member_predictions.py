@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fkd_kaggle.data.faces import Faces
+from fkd_kaggle.ensemble.blending import infinite_as_missing
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.keypoints import NUM_KEYPOINTS
 from fkd_kaggle.nn import backend
@@ -72,7 +73,8 @@ def predict_with_members(
     Returns
     -------
     numpy.ndarray
-        (M, N, 15, 2) float32 pixels; NaN for keypoints that a member does not predict.
+        (M, N, 15, 2) float32 pixels; NaN for keypoints that a member does not predict, and where
+        its network has no finite output.
     """
     result = np.empty((len(members), len(faces.images), NUM_KEYPOINTS, 2), np.float32)
     digest = faces_digest(faces, annotators)
@@ -88,7 +90,7 @@ def predict_with_members(
             predictions = predict_keypoints(
                 network, member.recipe, faces.images, annotators, crop_search=True
             )
-        result[index] = predictions
+        result[index] = infinite_as_missing(predictions)
     if on_progress:
         on_progress(len(members), len(members))
     return result

@@ -11,6 +11,7 @@ from fkd_kaggle.data import dataset
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble import stacking
 from fkd_kaggle.ensemble.blend import Blend
+from fkd_kaggle.ensemble.blending import infinite_as_missing
 from fkd_kaggle.ensemble.member_predictions import predict_with_members, usable_members
 from fkd_kaggle.ensemble.run_blend import blend_run, is_blend_current
 from fkd_kaggle.errors import RunError
@@ -248,7 +249,7 @@ def _apply(run: Run, blend: Blend, predictions: np.ndarray, annotators: np.ndarr
         The stored blend does not fit the run's members.
     """
     try:
-        return blend.apply(predictions, annotators)
+        return blend.apply(infinite_as_missing(predictions), annotators)
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise _unfit(run) from error
 

@@ -87,6 +87,8 @@ def has_current_out_of_fold(run: Run, member: Member, count: int) -> bool:
 def load_member_out_of_fold(run: Run, member: Member) -> tuple[np.ndarray, np.ndarray]:
     """Return the (N,) rows of a member's held-out faces and the (N, 15, 2) predictions for them.
 
+    Infinite coordinates, which a diverged network can predict, are NaN.
+
     Raises
     ------
     RunError
@@ -97,6 +99,7 @@ def load_member_out_of_fold(run: Run, member: Member) -> tuple[np.ndarray, np.nd
     ids, predictions = stored["ids"], stored["predictions"]
     if len(ids) != len(predictions) or ids.dtype.kind not in "iu" or ids.min(initial=1) < 1:
         raise RunError(f"{path} is damaged (ids)")
+    predictions = np.where(np.isfinite(predictions), predictions, np.nan)
     return ids - 1, predictions  # training ids are 1-based row numbers
 
 

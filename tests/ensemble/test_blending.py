@@ -77,3 +77,9 @@ def test_the_combined_rmse_is_weighted_by_query_counts() -> None:
     query_counts[0], query_counts[1] = 3, 1
     result = metrics.combined_rmse(predictions, labels, np.array([0, 1], np.uint8), query_counts)
     assert result == pytest.approx(np.sqrt((3 * 1 + 1 * 9) / 4))
+
+
+def test_recipes_without_any_error_have_equal_weights() -> None:
+    labels = labelled(0)
+    weights = blending.fit_weights(np.stack([np.nan_to_num(labels, nan=48)] * 2), labels, BOTH)
+    np.testing.assert_array_equal(weights, np.full((2, NUM_KEYPOINTS, 2), 0.5))

@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 
 from fkd_kaggle.data.faces import Faces
+from fkd_kaggle.ensemble import blending
 from fkd_kaggle.ensemble.member_predictions import predict_with_members
 from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.recipes.schema import Ensemble, EnsembleMember, Recipe
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.members import weights_path
+from fkd_kaggle.runs.predictions import (
+    load_member_out_of_fold,
+    load_out_of_fold,
+    store_out_of_fold,
+    store_test_predictions,
+)
 from fkd_kaggle.training import network as networks
 from fkd_kaggle.training.inference import predict_keypoints
 
@@ -34,6 +41,30 @@ def run(tmp_path: Path) -> Run:
         path.parent.mkdir(parents=True)
         networks.build_network(member.recipe).save_weights(path)
     return run
+
+
+def test_infinite_predictions_are_missing(run: Run) -> None:
+    """A network in float16 can predict infinity for a few faces."""
+    members = run.plan.members
+    points = np.random.default_rng(0).uniform(20, 76, (20, 15, 2)).astype(np.float32)
+    faces = Faces(np.zeros((20, 96, 96), np.uint8), points, np.arange(1, 21))
+    folds = np.arange(20) % 2
+    for number, member in enumerate(members):
+        predictions = points + np.float32(number + 1)
+        predictions[member.fold, 3] = [np.inf, -np.inf] if number == 0 else 1
+        rows = folds == member.fold
+        store_out_of_fold(run, member, faces.ids[rows], predictions[rows])
+        store_test_predictions(run, member, faces, faces.annotators, predictions)
+    rows, held_out = load_member_out_of_fold(run, members[0])
+    assert np.isnan(held_out[0, 3]).all()
+    assert np.isfinite(np.delete(held_out[0], 3, 0)).all()
+    recipes = list(dict.fromkeys(member.recipe.name for member in members))
+    stacked = np.stack([load_out_of_fold(run, members, recipe, 20) for recipe in recipes])
+    weights = blending.fit_weights(stacked, points, faces.annotators)
+    test = predict_with_members(run, members, faces, faces.annotators)
+    assert np.isfinite(weights).all()
+    assert np.isnan(test[0, members[0].fold, 3]).all()
+    assert np.isnan(test).sum() == 2
 
 
 def test_each_member_predicts_with_its_own_weights_in_a_network_of_its_recipe(
