@@ -13,7 +13,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -74,6 +74,7 @@ def download_file(
         The downloaded part stays in the staging folder, for the next call to resume.
     """
     staged = target.parent / STAGING / target.name
+    _check_staging(staged)
     staged.parent.mkdir(parents=True, exist_ok=True)
     try:
         with files.disk_full_as(_disk_full_error(target)):
@@ -83,7 +84,7 @@ def download_file(
                 on_progress(_size(staged), _size(staged))
             staged.replace(target)
     finally:
-        if not any(staged.parent.iterdir()):
+        with suppress(OSError):  # it contains other files, or is a link
             staged.parent.rmdir()
 
 
@@ -227,6 +228,28 @@ def _watched(staged: Path, on_progress: OnProgress | None) -> Iterator[None]:
     finally:
         stop.set()
         watcher.join()
+
+
+def _check_staging(staged: Path) -> None:
+    """Refuse what lies in place of the staging folder or of the files in it.
+
+    Raises
+    ------
+    CompetitionError
+        Names it; the user can delete it, because the folder keeps unfinished downloads only.
+    """
+    folder = staged.parent
+    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+        wrong = f"{folder} is no folder"
+    else:
+        found = [path for path in (staged, _marker(staged)) if path.is_dir()]
+        if not found:
+            return
+        wrong = f"{found[0]} is no file"
+    raise CompetitionError(
+        f"{wrong}, but unfinished downloads are kept there: delete {folder} and run the command "
+        "again, which downloads from the beginning"
+    )
 
 
 def _disk_full_error(target: Path) -> CompetitionError:

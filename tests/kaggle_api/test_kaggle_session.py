@@ -449,6 +449,35 @@ def test_single_files_are_tried_where_kaggle_limits_the_download_of_all(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("stale", ["file", "link to nothing", "folder", "folder of the size"])
+def test_what_lies_in_place_of_unfinished_downloads_is_named(
+    competition: Competition, tmp_path: Path, stale: str
+) -> None:
+    folder = tmp_path / ".fetch"
+    if stale == "file":
+        folder.write_text("")
+    elif stale == "link to nothing":
+        folder.symlink_to(tmp_path / "moved")
+    else:
+        suffix = ".kaggle-partial" if stale == "folder of the size" else ""
+        (folder / f"{competition.slug}.zip{suffix}").mkdir(parents=True)
+    message = str(refused(lambda: competition.download(tmp_path)))
+    assert f"delete {folder} and run the command again" in message
+    assert not (tmp_path / f"{competition.slug}.zip").exists()
+    if stale in ("file", "link to nothing"):
+        folder.unlink()
+        assert competition.download(tmp_path).is_file()
+
+
+def test_unfinished_downloads_can_be_kept_on_another_disk(
+    competition: Competition, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".fetch").symlink_to(tmp_path / "elsewhere")
+    assert competition.download(tmp_path).is_file()
+    assert (tmp_path / ".fetch").is_symlink()
+
+
 @pytest.mark.parametrize("name", ["../../out.csv", "/tmp/out.csv", "a/../../b", "c:x", "nul\0", ""])
 def test_file_names_of_the_server_do_not_leave_the_folder(
     competition: Competition,
