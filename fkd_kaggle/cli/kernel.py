@@ -270,11 +270,22 @@ def output(
 
 @app.command()
 def stop(kernel: KernelArgument = None, runs_dir: options.RunsDir = options.RUNS) -> None:
-    """Stop a running kernel, or print the page on which it can be stopped."""
+    """Stop the running kernels of a run, or print the pages on which they can be stopped."""
     console = make_console()
-    for record in _find_records(runs_dir, kernel):
-        connection.connect_competition(console).kernel_stop(record.kernel)
-        print_line(console, f"stopped {record.kernel}")
+    found = _find_records(runs_dir, kernel)
+    competition = connection.connect_competition(console)
+    problems = []
+    for record in [one for one in found if one.state in ("pushing", "pushed")] or found:
+        try:
+            competition.kernel_stop(record.kernel)
+        except CompetitionError as error:
+            problems.append(error)
+        else:
+            print_line(console, f"stopped {record.kernel}")
+    for problem in problems[:-1]:
+        print_line(console, str(problem))
+    if problems:
+        raise problems[-1]
 
 
 def submit(
