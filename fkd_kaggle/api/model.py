@@ -316,7 +316,10 @@ def load(run: str | Path | None = None, runs_dir: str | Path = "runs") -> Model:
 
 def _annotator_codes(annotator: str | Sequence[str] | ArrayLike, count: int) -> np.ndarray:
     """Return (N,) uint8 codes of annotators."""
-    values = np.asarray(annotator)
+    try:
+        values = np.asarray(annotator)
+    except ValueError:
+        raise DataError("annotator must have one name or code for each face") from None
     if values.dtype.kind in "UO":
         names = [str(name) for name in np.atleast_1d(values)]
         for name in names:

@@ -141,9 +141,7 @@ def _samples(errors: list[GroupErrors], statistics: list[Statistic], seed: int) 
         drawn = random.integers(0, groups, (_BLOCK, groups)) if groups else np.zeros((_BLOCK, 0))
         weights = np.stack([np.bincount(row.astype(int), minlength=groups) for row in drawn])
         for position, (one, statistic) in enumerate(zip(errors, statistics, strict=True)):
-            shape = (_BLOCK, *one.sums.shape[1:])
-            sums = (weights @ one.sums.reshape(groups, -1)).reshape(shape)
-            counts = (weights @ one.counts.reshape(groups, -1)).reshape(shape)
+            sums, counts = (np.tensordot(weights, values, 1) for values in (one.sums, one.counts))
             results[position].append(statistic(sums, counts))
     return [np.concatenate(parts) for parts in results]
 

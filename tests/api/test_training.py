@@ -47,7 +47,7 @@ def test_annotator_is_a_name_a_list_or_codes(model: fkd.Model, synthetic: Arrays
     partial = model.predict(images, "partial")
     for annotator in (["partial", "partial"], np.array([1, 1]), 1):
         np.testing.assert_array_equal(model.predict(images, annotator), partial)
-    for wrong in ("parcial", 2, ["complete"], [0, 1, 0], 0.5):
+    for wrong in ("parcial", 2, ["complete"], [0, 1, 0], 0.5, [[0], [0, 1]]):
         with pytest.raises(DataError, match="annotator"):
             model.predict(images, wrong)
 

@@ -58,6 +58,13 @@ def test_the_combined_error_is_that_of_the_metrics_module() -> None:
     assert found.value == pytest.approx(expected)
 
 
+def test_no_faces_have_no_interval() -> None:
+    none = GroupErrors.of(np.empty((0, 15, 2)), np.empty(0, np.uint8), np.empty(0, np.int64))
+    found = bootstrap.intervals(none, bootstrap.rmse_by_annotator)
+    found += bootstrap.paired_intervals(none, none, bootstrap.rmse_by_keypoint)
+    assert np.isnan([(one.value, one.low, one.high) for one in found]).all()
+
+
 def test_unknown_keypoints_have_no_interval() -> None:
     squares = np.full((10, 15, 2), np.nan)
     squares[:, 0] = 1.0
