@@ -187,6 +187,16 @@ ViaOption = Annotated[
     typer.Option("--via", help="Train in a kernel on Kaggle's GPUs instead of on this machine."),
 ]
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Train on all nodes of a Ray cluster: auto (the cluster of this machine, which is "
+        "started if there is none), HOST:PORT or ray://HOST:PORT.",
+    ),
+]
+
 Corrections = Annotated[
     Path | None,
     typer.Option(
@@ -207,6 +217,17 @@ Shards = Annotated[
         help="Number of kernels that share the training; one more kernel blends the networks.",
     ),
 ]
+
+
+def check_cluster(
+    cluster: str | None, workers: int | None, tensorboard: bool = False
+) -> str | None:
+    """Return the address of a cluster; refuse options that apply to this machine only."""
+    if cluster is not None and (workers is not None or tensorboard):
+        raise FkdError(
+            "--workers and --tensorboard apply to this machine: omit them with --cluster"
+        )
+    return cluster
 
 
 def make_training_options(
