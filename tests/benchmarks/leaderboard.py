@@ -273,6 +273,8 @@ def _train_child(options: argparse.Namespace) -> int:
         sys.stdin.read()
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A shell starts background jobs with an ignored SIGINT, which children inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=watch, daemon=True).start()
     try:
         job = Job(name, int(seed), options.minutes, schedule)
