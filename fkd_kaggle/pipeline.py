@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 
 def is_fetched(data_dir: Path) -> bool:
-    """Return whether all files of the competition are unpacked in ``data_dir``."""
-    return all((data_dir / name).is_file() for name in archive.CONTENTS[:3])
+    """Return whether the competition's files that are needed are unpacked in ``data_dir``."""
+    return all((data_dir / name).is_file() for name in archive.REQUIRED)
 
 
 def fetch_data(

@@ -75,20 +75,26 @@ def draw(
     if columns < 1:
         raise DataError(f"columns must be at least 1, not {columns}")
     marks = []
-    for values, make_marks in ((labels, drawing.label_marks), (points, drawing.prediction_marks)):
+    for name, values, make_marks in (
+        ("labels", labels, drawing.label_marks),
+        ("points", points, drawing.prediction_marks),
+    ):
         if values is not None:
-            marks.append(make_marks(_as_points(values, len(pixels))))
+            marks.append(make_marks(_as_points(name, values, len(pixels))))
     lines = max(1, -(-len(pixels) // columns))
     figure = FacesFigure(figsize=(2 * columns, 2.15 * lines), layout="constrained")
     drawing.draw_faces_in(figure, pixels, titles or [""] * len(pixels), marks, columns)
     return figure
 
 
-def _as_points(points: ArrayLike, count: int) -> np.ndarray:
-    """Return (N, P, 2) float64 from (N, P, 2) or (N, 2P) pixels."""
-    array = np.asarray(points, np.float64)
+def _as_points(name: str, points: ArrayLike, count: int) -> np.ndarray:
+    """Return (N, P, 2) float64 from (N, P, 2) or (N, 2P) pixels; ``name`` is for messages."""
+    try:
+        array = np.asarray(points, np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{name} must be numbers in pixels, NaN where unknown") from None
     if array.ndim == 2 and array.shape[1] % 2 == 0:
         array = array.reshape(len(array), -1, 2)
     if array.ndim != 3 or len(array) != count or array.shape[2] != 2:
-        raise DataError(f"points has shape {np.shape(points)}, but must have ({count}, 15, 2)")
+        raise DataError(f"{name} has shape {np.shape(points)}, but must have ({count}, 15, 2)")
     return array

@@ -19,7 +19,10 @@ from fkd_kaggle.data import packed
 from fkd_kaggle.errors import DataError
 
 CONTENTS: Final = ("training.csv", "test.csv", "IdLookupTable.csv", "SampleSubmission.csv")
-"""Files of the competition's zip, plain or each in a zip of its own; the last one is optional."""
+"""Files of the competition's zip, plain or each in a zip of its own."""
+
+REQUIRED: Final = CONTENTS[:3]
+"""The files that are not optional."""
 
 DAMAGED: Final = packed.DAMAGED
 """Exceptions of ``zipfile`` for a truncated, damaged or encrypted zip."""
@@ -46,7 +49,7 @@ def unpack(archive: Path, data_dir: Path) -> list[Path]:
         problem = packed.damage(error)
         again = ": download it again with `fkd-kaggle fetch --force`"
         raise DataError(f"{archive} {problem}{again if 'damaged' in problem else ''}") from error
-    missing = [name for name in CONTENTS[:3] if name not in unpacked]
+    missing = [name for name in REQUIRED if name not in unpacked]
     if missing:
         raise DataError(
             f"{archive} holds no {', no '.join(missing)}: it is not the competition's download; "

@@ -10,9 +10,6 @@ import numpy as np
 from fkd_kaggle.data import metrics
 from fkd_kaggle.keypoints import ANNOTATORS, COMPLETE, PARTIAL
 
-NAME = "mean face"
-"""Name of the constant predictor in messages."""
-
 
 def mean_face(labels: np.ndarray, annotators: np.ndarray) -> np.ndarray:
     """Return the mean of the labels of each annotator.

@@ -200,9 +200,10 @@ def check_shard(shard: Run, first: Run, plan: Plan, data: str, *, in_kernels: bo
     Raises
     ------
     RunError
-        The shard was trained on other data.
+        The shard was trained on other data; or, unless ``in_kernels``, it has another plan, other
+        folds, corrections or reference predictions.
     KernelError
-        The shard has another plan, other folds or other corrections.
+        The same differences between shards in kernels.
     """
     remedy, kind = (_PUSH_AGAIN, KernelError) if in_kernels else (_TRAIN_AGAIN, RunError)
     shard.check_data(data)

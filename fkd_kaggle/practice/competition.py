@@ -18,7 +18,7 @@ from fkd_kaggle.practice.storage import DAY, Store, Submission
 
 TITLE: Final = "Facial Keypoints Detection"
 
-NOT_SCORED: Final = "not scored: no answers were given (--solution)"
+NOT_SCORED: Final = "not scored: no solution was given (--solution)"
 """Remark of submissions to a test set without a solution."""
 
 

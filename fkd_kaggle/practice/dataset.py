@@ -20,7 +20,7 @@ import numpy as np
 
 from fkd_kaggle import files
 from fkd_kaggle.data import dataset
-from fkd_kaggle.data.archive import CONTENTS, data_files, find_csv_files, open_csv, write_plain_csv
+from fkd_kaggle.data.archive import REQUIRED, data_files, find_csv_files, open_csv, write_plain_csv
 from fkd_kaggle.data.faces import Lookup
 from fkd_kaggle.data.submission import submission_text
 from fkd_kaggle.errors import CompetitionError, DataError
@@ -178,7 +178,7 @@ def _build(work: Path, source: PracticeData) -> None:
     if hold_out is not None:
         write_plain_csv(found, "training.csv", plain)
         hold_out_test_set(plain, hold_out, source.seed)
-        found = {name: plain / name for name in CONTENTS[:3]}
+        found = {name: plain / name for name in REQUIRED}
         solution = plain / "solution.csv"
     elif "IdLookupTable.csv" not in found:
         raise DataError(f"{data} has a test set and no IdLookupTable.csv to query its keypoints")

@@ -66,7 +66,7 @@ def measure_members(
     }
     try:
         blend = Blend.from_arrays(recipes, arrays)
-    except KeyError:  # stored by a version before 0.3
+    except KeyError:  # stored by an earlier version
         return value
     return {
         **value,

@@ -42,6 +42,8 @@ def test_faces_are_drawn_with_their_labels(competition_dir: Path) -> None:
     ("arguments", "message"),
     [
         ({"points": np.zeros((2, 15, 2))}, r"points has shape \(2, 15, 2\)"),
+        ({"labels": np.zeros((2, 15, 2))}, r"labels has shape \(2, 15, 2\)"),
+        ({"points": [[1, 2], [3]]}, "points must be numbers"),
         ({"titles": ["a"]}, "titles has 1"),
         ({"columns": 0}, "columns"),
     ],

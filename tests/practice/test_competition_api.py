@@ -91,11 +91,11 @@ def test_without_a_solution_a_submission_is_checked_and_not_scored(
 ) -> None:
     api = connect(start_practice(solution=None))
     answer = api.competition_submit(str(solution_csv), "blind", SLUG, quiet=True)
-    assert "not scored: no answers were given (--solution)" in answer.message
+    assert "not scored: no solution was given (--solution)" in answer.message
     api.competition_submit(str(write_submission(tmp_path / "x.csv", {1: 1})), "", SLUG, quiet=True)
     short, blind = api.competition_submissions(SLUG)
     assert (blind.status.name, blind.public_score, blind.private_score) == ("COMPLETE", "", "")
-    assert blind.error_description == "not scored: no answers were given (--solution)"
+    assert blind.error_description == "not scored: no solution was given (--solution)"
     assert short.status.name == "ERROR"
     assert not api.competition_leaderboard_view(SLUG)
 
