@@ -119,9 +119,14 @@ def atomic_folder(target: Path, marker: str) -> Iterator[Path]:
         new, old = Path(temporary, "new"), Path(temporary, "old")
         new.mkdir()
         yield new
-        if target.exists():
-            target.replace(old)
-        new.replace(target)
+        try:
+            if target.exists():
+                target.replace(old)
+            new.replace(target)
+        except BaseException:
+            if old.exists():
+                old.replace(target)
+            raise
 
 
 @contextmanager

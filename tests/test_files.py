@@ -47,6 +47,26 @@ def test_the_current_folder_is_not_replaced(
     assert (tmp_path / "here").is_dir()
 
 
+def test_an_interrupted_replacement_keeps_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "marker").write_text("old")
+    replace = Path.replace
+
+    def interrupt(path: Path, other: Path) -> Path:
+        if path.name == "new":
+            raise KeyboardInterrupt
+        return replace(path, other)
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt), files.atomic_folder(target, "marker") as folder:
+        (folder / "marker").write_text("new")
+    assert (target / "marker").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
 def test_names_that_are_not_utf_8_are_written(tmp_path: Path) -> None:
     name = b"photo-\xff.jpg".decode("utf-8", "surrogateescape")
     files.write_json(tmp_path / "a.json", {"name": name})
