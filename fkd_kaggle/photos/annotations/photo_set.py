@@ -81,6 +81,8 @@ def load_photo_set(
     complete, is_normalized = table.complete_rows(), table.is_normalized
     names, images, points = [], [], []
     skipped = list(table.skipped)
+    # A photo in two rows would be learned in one and tested in the other.
+    used: dict[Path, np.ndarray] = {}
     wanted = [PhotoName(name) for name in complete.image_names]
     paths = find_photos(scan_folder(folder), wanted, read_sizes)
     rows = zip(complete.image_names, paths, complete.points, strict=True)
@@ -89,6 +91,11 @@ def load_photo_set(
             on_progress(number, len(complete.image_names))
         if isinstance(path, str):
             skipped.append(SkippedInput(name, path))
+            continue
+        if path in used:
+            same = np.array_equal(used[path], photo_points)
+            again = "again" if same else "again with other points"
+            skipped.append(SkippedInput(name, f"is listed {again}: the first time is used"))
             continue
         try:
             photo = read_photo(path)
@@ -101,6 +108,7 @@ def load_photo_set(
                 SkippedInput(name, f"its points lie outside the photo ({width}×{height})")
             )
             continue
+        used[path] = photo_points
         names.append(name)
         images.append(resize_to_input(photo, side))
         points.append(photo_points if is_normalized else _normalize(photo_points, photo))
