@@ -22,7 +22,7 @@ from fkd_kaggle.errors import RunError
 from fkd_kaggle.recipes.loading import recipe_from_dict
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs import reading
-from fkd_kaggle.runs.folder import next_run_name
+from fkd_kaggle.runs.folder import check_run_name, next_run_name
 from fkd_kaggle.settings import __version__
 
 PHOTO_HISTORY = ("epoch", "epochs", "loss", "validation_loss", "validation_mae")
@@ -103,9 +103,11 @@ def new_photo_run_folder(runs_dir: Path, name: str | None, stem: str) -> Path:
     Raises
     ------
     RunError
-        A run of this name exists.
+        A run of this name exists, or the name is not valid for a folder.
     """
-    path = runs_dir / (name or next_run_name(runs_dir, stem))
+    name = name or next_run_name(runs_dir, stem)
+    check_run_name(name)
+    path = runs_dir / name
     if path.exists():
         raise RunError(f"{path} is there already: choose another --name")
     return path

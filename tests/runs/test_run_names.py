@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.recipes.plans import TrainingOptions, make_plan
 from fkd_kaggle.runs.folder import Run, check_run_name, is_run_name, run_name_stem
+from fkd_kaggle.runs.photo_run import new_photo_run_folder
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,9 @@ def test_the_message_for_an_invalid_name_is_complete(name: str) -> None:
     with pytest.raises(RunError, match=r"at most 80 letters.*begin with a letter") as caught:
         check_run_name(name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_photo_run_lies_in_the_folder_of_the_runs(tmp_path: Path) -> None:
+    assert new_photo_run_folder(tmp_path, None, "ünet") == tmp_path / "unet-1"
+    with pytest.raises(RunError, match="cannot name a folder"):
+        new_photo_run_folder(tmp_path, "../elsewhere", "unet")
