@@ -123,7 +123,8 @@ def _init(ray: Any, address: str) -> None:
         },
     }
     if address.startswith("ray://"):
-        logging.getLogger("ray").setLevel(logging.ERROR)
+        for name in ("ray.client_builder", "ray._private.runtime_env.packaging"):
+            logging.getLogger(name).setLevel(logging.ERROR)  # the client resets that of "ray"
         ray.init(address, runtime_env=environment)
         return
     options = {

@@ -44,6 +44,8 @@ def main() -> None:
                 f"predictions {digest.hexdigest()[:12]}",
                 flush=True,
             )
+            if code:
+                print(Path(folder, "log").read_text()[-2000:])
 
 
 def measure(command: list[str], log: Path) -> tuple[float, int, int]:
