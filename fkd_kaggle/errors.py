@@ -98,6 +98,10 @@ class RunError(FkdError):
     """A run folder is missing, damaged or unfinished, or belongs to another data set."""
 
 
+class NoUsefulNetworkError(RunError):
+    """No network of a run is better than the mean face."""
+
+
 class SubmissionError(FkdError):
     """Predictions, lookup table and submission file do not match."""
 

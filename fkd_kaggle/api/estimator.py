@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
 from fkd_kaggle.api.estimator_data import fit_images, fit_targets
 from fkd_kaggle.api.model import load
 from fkd_kaggle.api.training import train
-from fkd_kaggle.errors import DataError, RecipeError, RunError
+from fkd_kaggle.errors import DataError, NoUsefulNetworkError, RecipeError
 from fkd_kaggle.runs.packing import pack_run, unpack_run
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
             points = self.model_.predict(images, self._annotator)
         except DataError as error:
             raise ValueError(str(error)) from error
-        except RunError as error:
+        except NoUsefulNetworkError as error:
             # No network is better than the mean of the targets: predict the mean.
             warnings.warn(str(error), stacklevel=2)
             return np.broadcast_to(self._mean, (len(images), *self._mean.shape)).copy()

@@ -94,6 +94,8 @@ def recipes(
     from fkd_kaggle.recipes import loading
     from fkd_kaggle.recipes.keys import annotate
 
+    if json and (time is not None or csv is not None):
+        raise FkdError("--json prints what the recipe files say: omit --time and --csv")
     if keys:
         _print_keys()
         return

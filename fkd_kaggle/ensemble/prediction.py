@@ -14,7 +14,7 @@ from fkd_kaggle.ensemble.blend import Blend
 from fkd_kaggle.ensemble.blending import infinite_as_missing
 from fkd_kaggle.ensemble.member_predictions import predict_with_members, usable_members
 from fkd_kaggle.ensemble.run_blend import blend_run, is_blend_current
-from fkd_kaggle.errors import RunError
+from fkd_kaggle.errors import NoUsefulNetworkError, RunError
 from fkd_kaggle.keypoints import ANNOTATORS, COMPLETE, NUM_KEYPOINTS
 from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member
@@ -87,6 +87,8 @@ class Predictor:
     ------
     RunError
         The run has no usable member or was not blended.
+    NoUsefulNetworkError
+        All members are worse than the mean face.
     """
 
     def __init__(self, run: Run, *, precision: str | None = None) -> None:
@@ -99,7 +101,7 @@ class Predictor:
         self.run, self.blend = run, load_run_blend(run, members)
         self.members = [member for member in members if member.name in self.blend.members]
         if not self.members:
-            raise RunError(
+            raise NoUsefulNetworkError(
                 f"run {run.name} has no network that is better than the mean face: train longer"
             )
         backend.start_keras(precision or run.plan.precision)

@@ -24,7 +24,7 @@ def parse_duration(text: str | None, option: str = "--time-limit") -> float | No
     """
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([smh]?)", text.strip().lower())
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([smh]?)", text.strip().lower(), re.ASCII)
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
     if seconds <= 0:
         raise FkdError(f"{option} {text!r} is not a time: write 90s, 20m or 1.5h")

@@ -266,12 +266,15 @@ def _with_changes(
 
 
 def _split_at_commas(text: str) -> list[str]:
-    """Split at commas outside of brackets, braces and quotation marks."""
+    """Split at commas outside of brackets, braces and quotation marks.
+
+    Outside of brackets, only a quotation mark directly behind ``=`` begins a quotation.
+    """
     parts, depth, quote, start = [], 0, "", 0
     for position, character in enumerate(text):
         if quote:
             quote = "" if character == quote else quote
-        elif depth and character in "\"'":
+        elif character in "\"'" and (depth or text[:position].rstrip().endswith("=")):
             quote = character
         elif character in "[{":
             depth += 1

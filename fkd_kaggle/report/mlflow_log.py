@@ -57,6 +57,17 @@ class MlflowLogger:
         number = experiment.experiment_id if experiment else client.create_experiment(_EXPERIMENT)
         tags = {"mlflow.runName": run.name, "status": run.status, "data": run.data}
         logged = client.create_run(number, run_name=run.name, tags=tags).info.run_id
+        try:
+            self._fill(logged, run)
+        except BaseException:
+            client.set_terminated(logged, "FAILED")
+            raise
+        client.set_terminated(logged)
+        return str(logged)
+
+    def _fill(self, logged: str, run: Run) -> None:
+        """Log a run's parameters, metrics, histories and files to the MLflow run ``logged``."""
+        client = self.client
         for name, value in _parameters(run).items():
             client.log_param(logged, name, str(value)[:_MAX_VALUE])
         for name, score in _metrics(run).items():
@@ -68,8 +79,6 @@ class MlflowLogger:
         for name in (PAGE, "report.json", "run.json"):
             if (run.path / name).exists():
                 client.log_artifact(logged, str(run.path / name))
-        client.set_terminated(logged)
-        return str(logged)
 
 
 def connect_mlflow(uri: str) -> MlflowLogger:

@@ -12,6 +12,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.utils.estimator_checks import check_estimator
 
 import fkd_kaggle as fkd
+from fkd_kaggle.errors import NoUsefulNetworkError, RunError
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -158,3 +159,23 @@ def test_other_image_size_than_in_fit_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"images of \(48, 192\), but fit had \(96, 96\)"):
         trained.predict(synthetic[0].reshape(30, 48, 192))
+
+
+def test_only_a_run_without_a_useful_network_predicts_the_mean(
+    trained: fkd.KeypointRegressor, synthetic: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged or deleted run is an error, not a prediction."""
+
+    def fail(error: RunError) -> None:
+        def predict(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(trained.model_, "predict", predict, raising=False)
+
+    fail(NoUsefulNetworkError("no useful network"))
+    with pytest.warns(UserWarning, match="no useful network"):
+        points = trained.predict(synthetic[0][:2])
+    np.testing.assert_array_equal(points[0], points[1])
+    fail(RunError("damaged"))
+    with pytest.raises(RunError, match="damaged"):
+        trained.predict(synthetic[0][:2])

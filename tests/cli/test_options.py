@@ -35,7 +35,9 @@ def test_parse_duration_scales_with_the_unit(number: float, unit: str) -> None:
     assert seconds == pytest.approx(float(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[unit])
 
 
-@pytest.mark.parametrize("text", ["", "0", "0m", "-5m", "soon", "5d", "1h30m", "nan", "inf", "1e3"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "0m", "-5m", "soon", "5d", "1h30m", "nan", "inf", "1e3", "٥m"]
+)
 def test_parse_duration_refuses_other_text(text: str) -> None:
     with pytest.raises(FkdError, match="is not a time: write 90s, 20m"):
         parse_duration(text)

@@ -278,3 +278,9 @@ def test_a_whole_number_is_a_learning_rate() -> None:
     recipe = loading.load_recipe("heatmap:learning_rate=1")
     assert isinstance(recipe, Recipe)
     assert isinstance(recipe.learning_rate, float)
+
+
+def test_commas_within_quotation_marks_do_not_separate_changes() -> None:
+    recipe = loading.load_recipe('heatmap:publication="Smith, 2020",epochs=7')
+    assert isinstance(recipe, Recipe)
+    assert (recipe.publication, recipe.epochs) == ("Smith, 2020", 7)
