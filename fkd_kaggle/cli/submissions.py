@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fkd_kaggle.cli import connection, kernel, options
+from fkd_kaggle.cli import connection, kernel_options, kernel_submission, options
 from fkd_kaggle.display.console import make_console, print_line
 from fkd_kaggle.errors import FkdError
 
@@ -49,10 +49,10 @@ def submit(
     yes: options.Yes = False,
     via: options.ViaOption = None,
     name: options.RunName = None,
-    accelerator: kernel.Accelerator = None,
-    title: kernel.Title = None,
+    accelerator: kernel_options.Accelerator = None,
+    title: kernel_options.Title = None,
     shards: options.Shards = 1,
-    session_limit: kernel.SessionLimit = None,
+    session_limit: kernel_options.SessionLimit = None,
     corrections: options.Corrections = None,
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
@@ -63,7 +63,7 @@ def submit(
     Several runs are blended into one submission, with weights fitted on held-out faces. With
     --via kernel, a kernel on Kaggle trains the networks first.
     """
-    folders = kernel.Folders(data_dir, runs_dir, submissions_dir)
+    folders = kernel_submission.Folders(data_dir, runs_dir, submissions_dir)
     given = options.given_training_options(training) + [
         option
         for option, value in (
@@ -88,7 +88,7 @@ def submit(
     run = runs[0] if runs else None
     if run is not None and given:
         raise FkdError(f"run {run} continues with its own options: omit {', '.join(given)}")
-    job = kernel.make_job(
+    job = kernel_options.make_job(
         training,
         accelerator,
         title,
@@ -97,7 +97,7 @@ def submit(
         corrections=corrections,
         data_dir=data_dir,
     )
-    kernel.submit(run, job, name, message, dry_run, folders, yes=yes)
+    kernel_submission.submit(run, job, name, message, dry_run, folders, yes=yes)
 
 
 def predict(
@@ -110,7 +110,9 @@ def predict(
 
     Several runs are blended into one file, with weights fitted on held-out faces.
     """
-    _predict(make_console(), runs or [], kernel.Folders(data_dir, runs_dir, submissions_dir))
+    _predict(
+        make_console(), runs or [], kernel_submission.Folders(data_dir, runs_dir, submissions_dir)
+    )
 
 
 def submissions(
@@ -158,7 +160,7 @@ def _submit(
     dry_run: bool,
     accept_implausible: bool,
     yes: bool,
-    folders: kernel.Folders,
+    folders: kernel_submission.Folders,
 ) -> None:
     """Submit a file, or the predictions of a trained run."""
     from fkd_kaggle import pipeline
@@ -205,7 +207,7 @@ def _submit(
 
 
 def _predict(
-    console: Console, names: Sequence[str], folders: kernel.Folders
+    console: Console, names: Sequence[str], folders: kernel_submission.Folders
 ) -> tuple[Path, float | None]:
     """Write the submission file of one or several runs; return it and the expected score."""
     from fkd_kaggle.runs.folder import find_run
@@ -220,7 +222,7 @@ def _predict(
 
 
 def _write_mixture(
-    console: Console, runs: Sequence[Run], folders: kernel.Folders
+    console: Console, runs: Sequence[Run], folders: kernel_submission.Folders
 ) -> tuple[Path, float | None]:
     """Write the submission file of several runs and print the blend's scores."""
     from fkd_kaggle import pipeline

@@ -163,15 +163,7 @@ def write_kernel(
         Kaggle would refuse the owner, the slug or the title, or the script is too large.
     """
     check_names(owner, slug, title)
-    template = _templates() / "train-ensemble"
-    metadata = json.loads((template / _METADATA).read_text(encoding="utf-8"))
-    if notebook:
-        metadata["code_file"] = Path(metadata["code_file"]).with_suffix(".ipynb").name
-        metadata["kernel_type"] = "notebook"
-        script = make_notebook(task)
-    else:
-        text = (template / metadata["code_file"]).read_text(encoding="utf-8")
-        script = make_script(text, task)
+    metadata, script = _fill_template(task, notebook=notebook)
     size = len(script.encode())
     if size >= MAX_SOURCE_BYTES:
         raise KernelError(
@@ -199,6 +191,18 @@ def read_script(folder: Path) -> str:
     """Return the text of the script or of the notebook in a built folder."""
     metadata = json.loads((folder / _METADATA).read_text(encoding="utf-8"))
     return (folder / metadata["code_file"]).read_text(encoding="utf-8")
+
+
+def _fill_template(task: KernelTask, *, notebook: bool) -> tuple[dict[str, Any], str]:
+    """Return the metadata of the template, and the text of the script or of the notebook."""
+    template = _templates() / "train-ensemble"
+    metadata = json.loads((template / _METADATA).read_text(encoding="utf-8"))
+    if notebook:
+        metadata["code_file"] = Path(metadata["code_file"]).with_suffix(".ipynb").name
+        metadata["kernel_type"] = "notebook"
+        return metadata, make_notebook(task)
+    text = (template / metadata["code_file"]).read_text(encoding="utf-8")
+    return metadata, make_script(text, task)
 
 
 def _planned_kernel(task: KernelTask, title: str | None) -> PlannedKernel:
