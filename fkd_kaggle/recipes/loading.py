@@ -136,7 +136,7 @@ def _load(name: str, *, is_member: bool) -> Recipe | Ensemble:
         title = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{title}-{changes}").strip("-")
     title = limit_length(title)
     if is_ensemble:
-        return _ensemble(values, title, where)
+        return _ensemble(values, title, where, _folder(stem))
     return _recipe(_with_code(values, _folder(stem), where), title, where)
 
 
@@ -337,9 +337,9 @@ def _augmentation(given: Any, where: str) -> dict[str, Any]:
     return {**asdict(AUGMENTATIONS[name]), **changes}
 
 
-def _ensemble(values: dict[str, Any], name: str, where: str) -> Ensemble:
+def _ensemble(values: dict[str, Any], name: str, where: str, folder: Path) -> Ensemble:
     check_keys(values, Ensemble, where)
-    members = tuple(_ensemble_member(line, where) for line in values["members"])
+    members = tuple(_ensemble_member(line, where, folder) for line in values["members"])
     if not members:
         raise RecipeError(f"{where}: members is empty")
     if (blend := values.get("blend", "simplex")) not in BLENDS:
@@ -349,14 +349,19 @@ def _ensemble(values: dict[str, Any], name: str, where: str) -> Ensemble:
     return ensemble
 
 
-def _ensemble_member(line: Any, where: str) -> EnsembleMember:
-    """Return a member of an ensemble file; its key ``name`` gives the recipe another name."""
+def _ensemble_member(line: Any, where: str, folder: Path) -> EnsembleMember:
+    """Return a member of an ensemble file; its key ``name`` gives the recipe another name.
+
+    The path of a recipe file starts from ``folder``, that of the ensemble file.
+    """
     if not isinstance(line, dict) or not isinstance(line.get("recipe"), str):
         raise RecipeError(f'{where}: each of members must look like {{recipe = "heatmap"}}')
     settings = {key: value for key, value in line.items() if key != "name"}
     check_keys(settings, EnsembleMember, f"{where}, members")
     try:
-        recipe = _load(line["recipe"], is_member=True)
+        path = line["recipe"]
+        is_file = re.match(r".+?\.toml(:|$)", path, re.DOTALL)
+        recipe = _load(str(folder / path) if is_file else path, is_member=True)
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from None
     assert isinstance(recipe, Recipe)

@@ -284,3 +284,13 @@ def test_commas_within_quotation_marks_do_not_separate_changes() -> None:
     recipe = loading.load_recipe('heatmap:publication="Smith, 2020",epochs=7')
     assert isinstance(recipe, Recipe)
     assert (recipe.publication, recipe.epochs) == ("Smith, 2020", 7)
+
+
+def test_recipe_files_of_an_ensemble_are_found_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("epochs = 7\n")
+    text = 'members = [{ recipe = "mine.toml" }, { recipe = "mine.toml:epochs=9" }]\n'
+    (tmp_path / "both.toml").write_text(text)
+    ensemble = loading.load_recipe(str(tmp_path / "both.toml"))
+    assert isinstance(ensemble, Ensemble)
+    assert [member.recipe.epochs for member in ensemble.members] == [7, 9]
+    assert [member.recipe.name for member in ensemble.members] == ["mine", "mine-epochs-9"]
