@@ -286,7 +286,7 @@ def train(
         Names of the members to train, for a shard, which is not blended. Default: all members.
     chosen
         Names of the members to train in the time limit. Default: those that fit it on this machine
-        (``ensemble.training_estimate``); all without a limit and on a cluster.
+        or on the cluster (``ensemble.training_estimate``); all without a limit.
     workers
         Number of members trained at the same time. Default: one for each GPU or core; 0 to train
         in this process.

@@ -148,16 +148,16 @@ class Model:
         annotator
             "complete" or "partial".
         folder
-            Folder of the data that the run was trained on. The first call with it measures how
-            large errors are to expect and stores the result in the run. Default: the arrays that
-            the run was trained on, if there are any.
+            Folder of the data that the run was trained on, with which the expected errors of a run
+            of an earlier version are measured and stored in the run. Default: the arrays that the
+            run was trained on, if there are any.
 
         Returns
         -------
         list of PhotoFace
             The faces, the largest first, each with ``box`` (left, top, width, height), ``points``
-            (15, 2) and ``expected_error`` in photo pixels (NaN if it was never measured), and the
-            ``confidence`` of the face detector.
+            (15, 2) and ``expected_error`` in photo pixels (NaN if the run has no calibration), and
+            the ``confidence`` of the face detector.
 
         Raises
         ------

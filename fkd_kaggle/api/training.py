@@ -65,7 +65,8 @@ def train(
         Name of a recipe or an ensemble, path of a .toml file, or several of them.
         ``"heatmap:epochs=20"`` changes single values.
     time_limit
-        Total training time: seconds, or text such as ``"20m"``. Default: the ensemble's own.
+        Total training time: seconds, or text such as ``"20m"``. The networks that fit it on this
+        machine are trained. Default: the ensemble's own.
     folds
         Number of folds, each of which is held out once. Default: the ensemble's own.
     epochs, batch_size, seed
@@ -77,7 +78,8 @@ def train(
     accept_implausible
         Whether to train although some keypoints have no label, or labels are implausible.
     workers
-        Number of networks trained at the same time. Default: one for each GPU or core.
+        Number of networks trained at the same time, each in its own process. Default: one for each
+        GPU or, without a GPU, for each core. 0 trains in this process.
     name
         Name of the run. Default: the ensemble's name and the first free number.
     runs_dir

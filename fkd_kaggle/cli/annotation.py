@@ -94,8 +94,8 @@ DataDir = Annotated[
     typer.Option(
         "--data-dir",
         metavar="FOLDER",
-        help="The data of the run's training: the first call with it measures the run's expected "
-        "errors on out-of-fold faces.",
+        help="The data of the run's training, with which the expected errors of a run of an "
+        "earlier version are measured.",
     ),
 ]
 

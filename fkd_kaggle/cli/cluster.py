@@ -29,15 +29,10 @@ def gather(
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
-    r"""Merge the runs of shards into one run and blend it.
+    """Merge the runs of shards into one run and blend it.
 
-    Plan, folds and data of the runs must be equal. The runs are not changed.
-
-    \b
-    Examples:
-      fkd-kaggle train-ensemble --recipe quick --shard 1/2     on one machine
-      fkd-kaggle train-ensemble --recipe quick --shard 2/2     on another
-      fkd-kaggle gather quick-shard-1-of-2 quick-shard-2-of-2
+    Plan, folds and data of the runs must be equal. The runs are not changed. `train-ensemble
+    --shard 1/2` and `--shard 2/2`, on any machines, train the shards.
     """
     from fkd_kaggle import pipeline
     from fkd_kaggle.display import tables

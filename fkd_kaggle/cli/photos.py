@@ -25,7 +25,10 @@ EVALUATIONS: Final = Path("evaluations")
 _MAX_SKIPPED_LINES = 20
 
 Photos = Annotated[
-    Path, typer.Argument(metavar="FOLDER", show_default=False, help="Folder of the photos.")
+    Path,
+    typer.Argument(
+        metavar="FOLDER", show_default=False, help="Folder of the photos, or a zip with them."
+    ),
 ]
 
 AnnotationFile = Annotated[

@@ -53,8 +53,9 @@ class PhotoModel:
         annotator
             Annotator whose conventions the points follow.
         data_dir
-            Folder of the data set that the run was trained on. The first call with it measures the
-            calibration of the expected errors and stores it in the run.
+            Folder of the data set that the run was trained on. If the run is of an earlier version
+            and has no calibration of the expected errors, the calibration is measured with it and
+            stored in the run.
 
         Raises
         ------
