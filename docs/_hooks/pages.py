@@ -26,7 +26,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def describe_commands() -> str:
-    """Return a heading and the help text for every command."""
+    """Return a heading and the help text for the program, every group and every command."""
     from fkd_kaggle.cli.app import app
 
     root = typer.main.get_command(app)
@@ -39,14 +39,17 @@ def _include(name: str) -> str:
 
 
 def _describe(command: Any, path: tuple[str, ...]) -> list[str]:
-    """Return the sections of a command, or of all commands of a group."""
-    if commands := getattr(command, "commands", None):
-        return [
-            section
-            for name in sorted(commands)
-            for section in _describe(commands[name], (*path, name))
-        ]
+    """Return the section of a command, and of all commands of a group after the group's own."""
     context = type(command).context_class(
         command, info_name=" ".join(path), terminal_width=WIDTH, max_content_width=WIDTH
     )
-    return [f"## {' '.join(path[1:])}\n\n```text\n{command.get_help(context)}\n```"]
+    heading = " ".join(path[1:]) or path[0]
+    commands = getattr(command, "commands", {})
+    return [
+        f"## {heading}\n\n```text\n{command.get_help(context)}\n```",
+        *(
+            section
+            for name in sorted(commands)
+            for section in _describe(commands[name], (*path, name))
+        ),
+    ]
