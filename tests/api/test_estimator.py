@@ -16,7 +16,15 @@ from fkd_kaggle.errors import NoUsefulNetworkError, RunError
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager_functions")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("eager_functions"),
+    # One epoch is not enough for more.
+    pytest.mark.filterwarnings(
+        "ignore:not better than predicting the mean face",
+        "ignore:run .* has no network that is better than the mean face",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,12 @@ from fkd_kaggle.runs.folder import read_folds
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eager_functions")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("eager_functions"),
+    # One epoch is not enough for more.
+    pytest.mark.filterwarnings("ignore:not better than predicting the mean face"),
+]
 
 
 def test_model_trained_on_arrays_predicts_pixels(model: fkd.Model, synthetic: Arrays) -> None:
