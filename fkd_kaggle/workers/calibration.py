@@ -81,7 +81,7 @@ def speed_estimator(
 
 def _operations(recipe: Recipe) -> float:
     """Return the operations of one forward pass for one face, as far as they are known."""
-    known = _shipped_operations()
+    known = shipped_operations()
     if recipe.name in known:
         return known[recipe.name]
     # NAME-width-24 was made from NAME.
@@ -92,7 +92,10 @@ def _operations(recipe: Recipe) -> float:
 
 
 @cache
-def _shipped_operations() -> dict[str, float]:
-    """Return the operations of the shipped recipes' networks by name."""
+def shipped_operations() -> dict[str, float]:
+    """Return the operations of a forward pass of each shipped recipe's network, by name.
+
+    Counted by ``tests/models/test_architectures.py``, because counting needs Keras.
+    """
     source = resources.files("fkd_kaggle.recipes") / "operations.json"
     return {name: float(one) for name, one in json.loads(source.read_text("utf-8")).items()}

@@ -13,6 +13,7 @@ from keras import ops
 from fkd_kaggle import models
 from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.nn import losses
+from fkd_kaggle.nn.flops import forward_flops
 from fkd_kaggle.nn.regression import set_initial_points
 from fkd_kaggle.recipes import loading
 from fkd_kaggle.recipes.keys import shipped_parameters
@@ -20,6 +21,7 @@ from fkd_kaggle.recipes.schema import Ensemble, Recipe
 from fkd_kaggle.training.network import (
     build_network,
 )
+from fkd_kaggle.workers.calibration import shipped_operations
 
 ENSEMBLES = [
     name for name in loading.recipe_names() if isinstance(loading.load_recipe(name), Ensemble)
@@ -158,9 +160,10 @@ def test_a_plain_cnn_has_the_given_numbers_of_layers(
 
 
 @pytest.mark.parametrize("name", [name for name in loading.recipe_names() if name not in ENSEMBLES])
-def test_the_number_of_parameters_is_known(name: str) -> None:
-    recipe = shipped(name)
-    assert shipped_parameters()[name] == build_network(recipe).count_params()
+def test_parameters_and_operations_are_known(name: str) -> None:
+    network = build_network(shipped(name))
+    assert shipped_parameters()[name] == network.count_params()
+    assert shipped_operations()[name] == forward_flops(network)
 
 
 @pytest.mark.parametrize(
