@@ -84,6 +84,14 @@ class _Commands(TyperGroup):
         except (EOFError, BrokenPipeError) as error:
             raise _CommandFailedError from error
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command; Typer suggests similar names, not ``train-ensemble`` for ``train``."""
+        longer = [name for name in self.commands if name.startswith(f"{args[0]}-")]
+        if longer and args[0] not in self.commands and not ctx.resilient_parsing:
+            names = " or ".join(map(repr, longer))
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {names}?")
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="fkd-kaggle",

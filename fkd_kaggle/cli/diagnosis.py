@@ -204,7 +204,7 @@ def check_practice() -> Iterator[Finding]:
     state = "in use: a practice Kaggle, or another program" if running else "free"
     yield Finding("practice Kaggle", "ok", f"port {PORT} is {state}")
     if is_isolated():
-        yield Finding("practice kernels", "ok", "run in namespaces")
+        yield Finding("practice kernels", "ok", "are isolated from this machine (namespaces)")
     else:
         text = "this system does not allow namespaces: kernels are not isolated"
         yield Finding("practice kernels", "note", text, "run only kernels that you trust")

@@ -342,7 +342,8 @@ def choose_run(console: Console, name: str | None, runs_dir: Path) -> Run:
             if run.created > found.created and not folder.has_weights(run)
         ]
         skipped = f"; {', '.join(newer)} has no trained network" if newer else ""
-        print_line(console, f"run {found.name}, the newest with a trained network{skipped}")
+        if folder.has_weights(found):  # otherwise the command that uses the run explains what to do
+            print_line(console, f"run {found.name}, the newest with a trained network{skipped}")
     return found
 
 

@@ -156,7 +156,7 @@ def missing_credentials_error() -> CompetitionError:
     return CompetitionError(
         f"no Kaggle credentials found: create a token at {SETTINGS}/api and save it as "
         "~/.kaggle/access_token (or set KAGGLE_API_TOKEN, or run `kaggle auth login`); "
-        "`fkd-kaggle rehearse` and KAGGLE_API_ENVIRONMENT=TEST need none"
+        "to practise without an account: `fkd-kaggle rehearse`"
     )
 
 

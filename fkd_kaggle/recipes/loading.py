@@ -180,7 +180,7 @@ def _file(name: str) -> tuple[str, str, str]:
             raise RecipeError(f"cannot read the recipe {name!r}: {error}") from None
     if name not in recipe_names():
         raise RecipeError(
-            unknown_name("recipe", name, recipe_names()) + "; or give the path of a .toml file"
+            f"{unknown_name('recipe', name, recipe_names())} (or give the path of a .toml file)"
         )
     shipped = resources.files(_RECIPES_PACKAGE) / f"{name}.toml"
     return shipped.read_text(encoding="utf-8"), name, f"recipe {name}"

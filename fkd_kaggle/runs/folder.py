@@ -179,7 +179,7 @@ class Run:
             raise RunError(
                 f"run {self.name} was made on another data set "
                 f"({self.data[:8]}…, this one is {fingerprint[:8]}…): "
-                "point --data-dir at the data it was trained on, or train a new run"
+                "name another run, or point --data-dir at the data that this run was trained on"
             )
 
     @property
@@ -312,7 +312,10 @@ def latest_run(runs_dir: Path) -> Run:
         return Run.open(runs_dir / names[0])
     runs = list_runs(runs_dir)
     if not runs:
-        raise RunError(f"no run in {runs_dir}: train one with `fkd-kaggle train-ensemble`")
+        raise RunError(
+            f"no run in {runs_dir} (looked in {runs_dir.absolute()}): train one with "
+            "`fkd-kaggle train-ensemble`, or let --runs-dir name the folder of your runs"
+        )
     usable = [run for run in runs if has_weights(run)]
     return (usable or runs)[-1]
 

@@ -101,6 +101,7 @@ def test_secret_of_the_environment_is_redacted_even_if_it_looks_like_a_word(
     ("arguments", "words"),
     [
         (["nosuch"], ["no such command", "nosuch", "--help"]),
+        (["train"], ["'train'", "Did you mean 'train-ensemble' or 'train-photos'?"]),
         (["runs", "--foo"], ["no such option: --foo", "runs --help"]),
         (["fetch", "--data-dir"], ["--data-dir", "requires an argument"]),
         (["train-ensemble", "--folds", "x"], ["--folds", "integer"]),

@@ -376,7 +376,7 @@ def test_run_of_another_data_set_is_refused(fkd: Command, trained_place: Path) -
         (["train-ensemble", "--resume", "nowhere"], ["nowhere", "fkd-kaggle runs"]),
         (["train-ensemble", "--resume", "x", "--epochs", "3"], ["--epochs"]),
         (["train-ensemble"], ["training.csv", "fkd-kaggle fetch"]),
-        (["submit", "--dry-run"], ["no run in runs", "train-ensemble"]),
+        (["submit", "--dry-run"], ["no run in runs", "--runs-dir", "train-ensemble"]),
         (["submit", "nowhere", "--dry-run"], ["nowhere"]),
         (["submit", "--file", "no.csv", "--dry-run"], ["no.csv"]),
         (["submit", "a", "--file", "no.csv"], ["not both"]),
@@ -388,6 +388,10 @@ def test_run_of_another_data_set_is_refused(fkd: Command, trained_place: Path) -
 def test_user_error_is_one_line(fkd: Command, arguments: list[str], words: list[str]) -> None:
     assert_one_line_error(fkd(*arguments), *words)
     assert not Path("runs").exists()
+
+
+def test_missing_run_names_the_folder_that_was_searched(fkd: Command) -> None:
+    assert str(Path("runs").absolute()) in fkd("submit", "--dry-run").err
 
 
 def test_deprecated_recipe_key_prints_one_note(fkd: Command) -> None:

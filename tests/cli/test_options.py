@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from fkd_kaggle.cli.options import given_training_options, make_training_options, parse_duration
+from fkd_kaggle.cli.options import (
+    choose_run,
+    given_training_options,
+    make_training_options,
+    parse_duration,
+)
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.recipes import loading
+from fkd_kaggle.recipes.plans import TrainingOptions, make_plan
+from fkd_kaggle.runs.folder import Run
 
 
 @pytest.mark.parametrize(
@@ -73,3 +82,15 @@ def test_given_training_options_are_those_that_differ_from_the_defaults() -> Non
     training = make_training_options(["smoke"], "20m", batch_size=8)
     assert training.time_limit == 1200
     assert given_training_options(training) == ["--recipe", "--time-limit", "--batch-size"]
+
+
+def test_run_without_a_trained_network_is_not_announced_as_trained(tmp_path: Path) -> None:
+    output = io.StringIO()
+    run = Run.create(tmp_path, "quick-1", make_plan(TrainingOptions(("quick",))), "0" * 32)
+    assert choose_run(Console(file=output), None, tmp_path).name == "quick-1"
+    assert output.getvalue() == ""
+    weights = run.path / "members" / "cascade-f0" / "best.weights.h5"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    choose_run(Console(file=output), None, tmp_path)
+    assert "run quick-1, the newest with a trained network" in output.getvalue()
