@@ -21,6 +21,9 @@ NOT_PACKED: Final = ("__main__.py", "_kernels", "api", "cli", "export", "photos"
 SUFFIXES: Final = (".html", ".py", ".toml", ".typed")
 """Files of the package that are packed: modules, recipes and the templates of reports."""
 
+PACKED_FILES: Final = ("operations.json",)
+"""Further files that are packed: what the time plan knows about the recipes."""
+
 _DEPENDENCIES: Final = ("tomli-w",)
 """Distributions that Kaggle's image lacks; pure Python and small."""
 
@@ -52,7 +55,7 @@ def _walk(item: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
     if item.is_dir() and item.name != "__pycache__":
         for child in item.iterdir():
             yield from _walk(child, f"{name}/{child.name}")
-    elif item.is_file() and item.name.endswith(SUFFIXES):
+    elif item.is_file() and (item.name.endswith(SUFFIXES) or item.name in PACKED_FILES):
         yield name, item.read_bytes()
 
 

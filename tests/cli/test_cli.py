@@ -172,7 +172,7 @@ def test_fetch_train_and_submit_give_a_scored_submission(
     assert "whole alone" in result.out
     assert "mean face" in result.out
     assert "next: train longer" in result.out
-    for name in ("report.html", "run.json", "speed.json"):
+    for name in ("report.html", "run.json"):
         assert (Path("runs/first") / name).stat().st_size > 0
     assert "finished" in fkd("runs").out
 

@@ -119,7 +119,7 @@ def test_unusable_photos_are_reported_and_the_others_scored(
     result = fkd("evaluate", photos, "--runs-dir", runs_dir, "--output", "result")
     assert result.code == 0, result.err
     skipped = {row["name"]: row["why"] for row in read_rows(Path("result/skipped.csv"))}
-    assert "not an image" in skipped["images/torn.jpg"]
+    assert "damaged JPEG" in skipped["images/torn.jpg"]
     assert "no such photo" in skipped["gone.jpg"]
     assert "face 1 lies outside the photo (170×150)" in skipped["images/0.png"]
     for name in skipped:
