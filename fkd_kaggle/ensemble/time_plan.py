@@ -179,14 +179,15 @@ def _fractions(members: Sequence[Member], limit: float, times: Times) -> dict[st
 
     At most 1, or the ratio of ``extended_epochs`` to ``epochs``.
     """
-    count = len(members)
-    workers = max(1, min(times.workers, count))
-    rounds = math.ceil(count / workers)
-    # Workers without a last network are idle for one of the rounds.
-    busy = count / (workers * rounds)
+    workers = max(1, min(times.workers, len(members)))
+    total = sum(member.share for member in members)
+    # Workers without a last network are idle: each network takes its share of the time.
+    ends = [0.0] * workers
+    for member in members:
+        ends[ends.index(min(ends))] += member.share
+    busy = total / (workers * max(ends))
     overhead = sum(times.speed(member.recipe).overhead for member in members)
     seconds = max(0.0, workers * busy * (limit - times.start) - overhead)
-    total = sum(member.share for member in members)
     found = {}
     for member in members:
         epochs = seconds * member.share / total / epoch_seconds(member.recipe, times)

@@ -44,7 +44,7 @@ def test_three_minutes_are_enough_for_two_cascades() -> None:
 
 
 def test_the_whole_plan_is_trained_in_its_own_time() -> None:
-    for name, minutes in (("standard", 41), ("standard", 55), ("quick", 20)):
+    for name, minutes in (("standard", 41), ("standard", 55), ("quick", 20), ("classic", 20)):
         assert plan_time(members(name), 60 * minutes, times()).members == members(name)
 
 
