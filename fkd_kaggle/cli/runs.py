@@ -89,7 +89,10 @@ def recipes(
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
-    """List recipes and ensembles, or print the file of one with a comment for each key."""
+    """List recipes and ensembles, or print the file of one with a comment for each key.
+
+    RMSE and cost were measured on held-out faces; each recipe file says on which and how.
+    """
     from fkd_kaggle.display import json_output, recipe_tables
     from fkd_kaggle.recipes import loading
     from fkd_kaggle.recipes.keys import annotate
