@@ -28,7 +28,7 @@ from fkd_kaggle.runs.predictions import (
     store_test_predictions,
 )
 from fkd_kaggle.training.events import OnEvent
-from fkd_kaggle.training.member import TrainingData
+from fkd_kaggle.training.member import TrainingData, read_training_data
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def blended(blended_runs: Path, tmp_path: Path) -> Run:
 def taught_by(teacher: Run, data_dir: Path, **options: bool) -> tuple[TrainingData, TrainingData]:
     """Return the data of a distillation whose held-out fold is 0, and what it is taught."""
     student = open_or_start(teacher, None, epochs=1, time_limit=None)
-    data = distillation.read_training_data(student, data_dir)
+    data = read_training_data(student, data_dir)
     predictor = cast(Predictor, ConstantNetworks(teacher))
     steps: list[str] = []
     taught = distillation.taught_data(
