@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -76,7 +77,7 @@ def test_there_is_no_report_when_the_time_is_over(
     session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session.status = "time limit"
-    now = training_session.time.monotonic()
+    now = time.monotonic()
     monkeypatch.setattr(options, "command_began", lambda: now - 1000)
     session.train(60.0)
     out = squeezed(capsys)
