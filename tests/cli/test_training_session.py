@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,13 +13,15 @@ from report_runs import make_run, report_data
 
 from fkd_kaggle import pipeline
 from fkd_kaggle.cli import options, training_session
-from fkd_kaggle.ensemble import training_estimate
+from fkd_kaggle.ensemble import run_times, training_estimate
 from fkd_kaggle.ensemble.training_estimate import TrainingEstimate
-from fkd_kaggle.errors import TrainingFailedError
+from fkd_kaggle.errors import FkdError, TrainingFailedError
+from fkd_kaggle.recipes.plans import Member, TrainingOptions, make_plan
 from fkd_kaggle.report import run as report
 from fkd_kaggle.report.mlflow_log import MlflowLogger
 from fkd_kaggle.runs.folder import Run
-from fkd_kaggle.training.events import OnEvent
+from fkd_kaggle.training.events import EnsembleStarted, OnEvent
+from fkd_kaggle.workers.calibration import REFERENCE_CORE
 
 __all__ = ["report_data"]
 
@@ -132,3 +135,38 @@ def test_failed_members_are_named(session: Session) -> None:
 
 def test_mlflow_is_connected_only_if_wanted() -> None:
     assert training_session.connect_mlflow_server(None) is None
+
+
+def test_the_estimate_is_printed_and_a_limit_that_is_too_short_refused(
+    report_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(run_times, "measure_core", lambda: REFERENCE_CORE)
+    plan = make_plan(TrainingOptions(("quick",)))
+
+    def estimate(limit: float | None, todo: Sequence[Member]) -> TrainingEstimate:
+        return training_session.estimate_and_print(
+            plan, todo, report_data, tmp_path, limit, None, None
+        )
+
+    assert estimate(None, plan.members).todo == plan.members
+    assert squeezed(capsys).startswith("expected duration: about ")
+    with pytest.raises(FkdError, match="--time-limit 1 s is too short"):
+        estimate(1.0, plan.members)
+    # A finished run has nothing to say, whatever the limit.
+    assert estimate(1.0, ()).todo == ()
+    assert squeezed(capsys) == ""
+
+
+def test_events_reach_all_listeners_and_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[object] = []
+    clock = training_session._StartClock()
+    start = EnsembleStarted("one", (), 0, 10, "float32", None)
+    training_session._to_all([clock, events.append])(start)
+    assert events == [start]
+    assert clock.leaves_time(None)
+    assert clock.leaves_time(60.0)
+    monkeypatch.setattr(clock, "began", clock.began - 71)
+    assert not clock.leaves_time(60.0)
