@@ -62,14 +62,17 @@ def _quality(summary: dict[str, Any]) -> Answer:
     scores = summary["scores"]
     means = summary["references"][0]["combined"]
     detail = (
-        f"95 % interval {_range(scores['combined'])}. Column means, without learning, reach "
+        f"Its 95 % interval: {_range(scores['combined'])}. Column means, without learning, reach "
         f"{format_pixels(means)} px."
     )
     if scores["expected"] is not None:
-        detail = f"Expected on the leaderboard: {format_pixels(scores['expected'])} px. {detail}"
+        detail += (
+            f" Expected on the leaderboard: {format_pixels(scores['expected'])} px; there, the "
+            "networks of all folds are averaged."
+        )
     scored = [one for one in summary["submissions"] if one["public"] is not None]
     if scored:
-        detail = f"Submitted: {format_pixels(scored[0]['public'])} px. {detail}"
+        detail += f" Submitted: {format_pixels(scored[0]['public'])} px."
     value = f"{format_pixels(scores['combined']['value'])} px cross-validated"
     return Answer("Is this good?", value, detail)
 
@@ -83,6 +86,13 @@ def _worst_keypoint(summary: dict[str, Any]) -> Answer | None:
         f"{format_pixels(worst['value'])} px ({_range(worst)}), {worst['annotator']} annotator, "
         f"{worst['labels']:,} labels."
     )
+    close = sum(
+        one["predictor"] == worst["predictor"] and one["high"] >= worst["low"]
+        for one in summary["errors"]
+        if one["high"] is not None
+    )
+    if close > 1:
+        detail += f" The intervals of {close - 1} other values overlap it."
     return Answer("Which keypoint is worst?", name, detail)
 
 
@@ -106,12 +116,17 @@ def _annotators(summary: dict[str, Any]) -> Answer | None:
     return Answer(
         "Complete or partial worse?",
         f"{worse}, by {abs(value):.3f} px",
-        f"{both}; 95 % interval of the difference {low:.3f} to {high:.3f} px.",
+        f"{both}; 95 % interval of the difference {low:.3f} to {high:.3f} px. Complete faces have "
+        "15 keypoints, partial ones four.",
     )
 
 
 def _untrusted_labels(summary: dict[str, Any]) -> Answer:
-    wrong = [one for one in summary["review"] if one["verdict"] == WRONG_LABEL]
+    wrong = [
+        one
+        for one in summary["review"]
+        if one["verdict"] == WRONG_LABEL and one["corrected"] is None
+    ]
     links = tuple(
         LabelLink(
             one["row"] - 1,

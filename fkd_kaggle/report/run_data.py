@@ -117,7 +117,7 @@ def collect_run_data(run: Run, data_dir: Path, submissions_dir: Path | None = No
         "calibration": calibration.measure_calibration(
             blend, training, {"flip disagreement": disagreement, "member spread": spread}, groups
         ),
-        "review": describe_reviewed(training, groups, evidence, reviewed),
+        "review": describe_reviewed(training, groups, evidence, reviewed, found),
         "review_statement": label_review.describe_review(reviewed),
         "corrections": count_actions(found) if found else None,
         "sessions": [asdict(session) for session in read_sessions(run)],
@@ -340,8 +340,13 @@ def describe_reviewed(
     groups: np.ndarray,
     evidence: LabelEvidence,
     reviewed: Sequence[label_review.ReviewedLabel],
+    corrections: Sequence[Correction],
 ) -> list[dict[str, Any]]:
-    """Return the labels to review with all positions and the rows of near-duplicates."""
+    """Return the labels to review with all positions and the rows of near-duplicates.
+
+    "corrected" is how the run's corrections change the label; None if they do not.
+    """
+    corrected = {(one.row, one.keypoint): one.action for one in corrections}
     similar = label_review.near_duplicates(training, groups, [one.position for one in reviewed])
     return [
         {
@@ -354,6 +359,7 @@ def describe_reviewed(
             "shape": one.shape,
             "model": one.model,
             "verdict": one.verdict,
+            "corrected": corrected.get((one.position + 1, one.keypoint)),
             "duplicates": [row + 1 for row in similar.get(one.position, [])],
         }
         for one in reviewed
