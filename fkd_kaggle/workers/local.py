@@ -317,8 +317,11 @@ class WorkerProcess:
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
-        """Close stdin, which ends the worker, and kill it if it does not end."""
-        if error:
+        self.close(kill=error is not None)
+
+    def close(self, *, kill: bool = False) -> None:
+        """Close stdin, which ends the worker; kill it at once, or if it does not end."""
+        if kill:
             self.process.kill()
         with suppress(OSError):  # the process has ended
             _pipe(self.process.stdin).close()

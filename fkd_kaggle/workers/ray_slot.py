@@ -150,7 +150,7 @@ class RaySlot:
     def close(self) -> None:
         """End the worker process and delete the files."""
         if self._worker is not None:
-            self._worker.process.kill()
+            self._worker.close(kill=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _lost_message(self) -> str:

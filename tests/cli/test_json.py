@@ -22,9 +22,15 @@ PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 
 
 def documented_fields(command: str) -> set[str]:
-    """Return the fields that docs/json.md lists for a command."""
+    """Return the fields that docs/json.md lists for a command, without those of inner objects."""
     section = PAGE.read_text().split(f"## {command}\n")[1].split("\n## ")[0]
-    return set(re.findall(r"(?m)^\| `(\w+)` \|", section))
+    return fields_of(section.split("` contains:")[0])
+
+
+def fields_of(text: str) -> set[str]:
+    """Return the names in the first cells of a table."""
+    cells = re.findall(r"(?m)^\| (`[^|]*) \|", text)
+    return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
 
 
 def document(command: Command, *arguments: str | Path) -> Any:
@@ -40,6 +46,8 @@ def test_runs_have_the_documented_fields(fkd: Command) -> None:
     assert set(run) == documented_fields("runs")
     assert run["name"] == "old_run"
     assert run["scores"]["combined"] > 0
+    inner = PAGE.read_text().split("`scores` contains:")[1].split("\n## ")[0]
+    assert set(run["scores"]) == fields_of(inner)
     assert document(fkd, "runs", "--runs-dir", "nowhere") == {"runs": []}
 
 
