@@ -23,10 +23,7 @@ RECIPES = ("heatmap-small", "deep15")
 @pytest.fixture(scope="session")
 def report_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The competition's files for 150 synthetic training faces and 40 test faces; read only."""
-    folder = tmp_path_factory.mktemp("report")
-    zipped, _ = synthetic_dataset.write_competition(folder, training=150, test=40, seed=3)
-    archive.unpack(zipped, folder / "data")
-    return folder / "data"
+    return make_data(tmp_path_factory.mktemp("report"), training=150, test=40)
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +33,13 @@ def report_run(report_data: Path, tmp_path_factory: pytest.TempPathFactory) -> R
     The first recipe is better. One label of row 5 is far from where both models expect it.
     """
     return make_run(report_data, tmp_path_factory.mktemp("runs"), "one", noise=1.0)
+
+
+def make_data(folder: Path, *, training: int, test: int) -> Path:
+    """Write the competition's files for synthetic faces below ``folder``; return their folder."""
+    zipped, _ = synthetic_dataset.write_competition(folder, training=training, test=test, seed=3)
+    archive.unpack(zipped, folder / "data")
+    return folder / "data"
 
 
 def make_run(data_dir: Path, runs_dir: Path, name: str, noise: float, seed: int = 0) -> Run:

@@ -6,26 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import eager
+from conftest import TINY_CNN, eager
 
 import fkd_kaggle as fkd
 from fkd_kaggle.practice.synthetic_faces import draw_faces
 
 TINY = """
-architecture = "plain-cnn"
 annotator_outputs = "shared"
-epochs = 1
-batch_size = 64
 held_out = 0.3
 split = "random"
-augmentation = "none"
-
-[options]
-filters = [4]
-pool_after = [1]
-normalise = "none"
-dense = []
-"""
+""" + TINY_CNN.replace("batch_size = 8", "batch_size = 64")
 
 
 @pytest.fixture(scope="session")

@@ -9,15 +9,13 @@ from typing import cast
 import numpy as np
 import pytest
 from conftest import Command, assert_one_line_error
-from report_runs import make_run
+from report_runs import make_data, make_run
 
-from fkd_kaggle.data import archive
 from fkd_kaggle.ensemble import distillation
 from fkd_kaggle.ensemble.distillation import find_distilled, open_or_start, train_distilled
 from fkd_kaggle.ensemble.prediction import Predictor
 from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL, PARTIAL_KEYPOINTS
-from fkd_kaggle.practice import synthetic_dataset
 from fkd_kaggle.recipes.plans import Member, TrainingOptions, make_plan
 from fkd_kaggle.runs.folder import Run, write_folds
 from fkd_kaggle.runs.lock import lock_run
@@ -65,10 +63,7 @@ class ConstantNetworks:
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The competition's files for 60 synthetic training faces and 20 test faces."""
-    folder = tmp_path_factory.mktemp("distil")
-    zipped, _ = synthetic_dataset.write_competition(folder, training=60, test=20, seed=3)
-    archive.unpack(zipped, folder / "data")
-    return folder / "data"
+    return make_data(tmp_path_factory.mktemp("distil"), training=60, test=20)
 
 
 @pytest.fixture(scope="module")
