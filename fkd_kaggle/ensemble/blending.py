@@ -86,14 +86,6 @@ def apply_weights(
     return np.where(equal > 0, result, np.nan).astype(np.float32)
 
 
-def infinite_as_missing(predictions: np.ndarray) -> np.ndarray:
-    """Return predictions of any shape with NaN instead of infinite values.
-
-    A diverged network, or one in float16, can predict infinity for some faces.
-    """
-    return np.where(np.isfinite(predictions), predictions, np.nan).astype(predictions.dtype)
-
-
 def _simplex(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return (R,) weights on the simplex that blend (R, V) inputs to (V,) labels."""
     count = len(inputs)

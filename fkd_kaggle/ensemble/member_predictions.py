@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.ensemble.blending import infinite_as_missing
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.keypoints import NUM_KEYPOINTS
 from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.members import is_usable
-from fkd_kaggle.runs.predictions import faces_digest, load_test_predictions
+from fkd_kaggle.runs.predictions import (
+    faces_digest,
+    infinite_as_missing,
+    load_test_predictions,
+)
 from fkd_kaggle.training.inference import predict_keypoints
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from fkd_kaggle.data import dataset
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble import stacking
 from fkd_kaggle.ensemble.blend import Blend
-from fkd_kaggle.ensemble.blending import infinite_as_missing
 from fkd_kaggle.ensemble.member_predictions import predict_with_members, usable_members
 from fkd_kaggle.ensemble.run_blend import blend_run, is_blend_current
 from fkd_kaggle.errors import NoUsefulNetworkError, RunError
@@ -19,7 +18,7 @@ from fkd_kaggle.keypoints import ANNOTATORS, COMPLETE, NUM_KEYPOINTS
 from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
-from fkd_kaggle.runs.predictions import has_blend, load_blend
+from fkd_kaggle.runs.predictions import has_blend, infinite_as_missing, load_blend
 from fkd_kaggle.training.inference import (
     flip_disagreement,
     predict_keypoints,

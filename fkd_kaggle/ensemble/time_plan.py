@@ -86,13 +86,20 @@ def full_seconds(members: Sequence[Member], times: Times, *, is_limited: bool = 
     is_limited
         Whether there is a time limit, so that recipes use their ``extended_epochs``.
     """
-    free_at = [0.0] * max(1, min(times.workers, len(members)))
-    for member in members:
-        speed = times.speed(member.recipe)
-        first = free_at.index(min(free_at))
-        epochs = member.recipe.most_epochs(is_limited=is_limited)
-        free_at[first] += speed.overhead + epochs * epoch_seconds(member.recipe, times)
-    return times.start + max(free_at)
+
+    def seconds(recipe: Recipe) -> float:
+        epochs = recipe.most_epochs(is_limited=is_limited)
+        return times.speed(recipe).overhead + epochs * epoch_seconds(recipe, times)
+
+    return times.start + _last_end([seconds(member.recipe) for member in members], times.workers)
+
+
+def _last_end(durations: Sequence[float], workers: int) -> float:
+    """Return when the last network ends; the first free worker takes the next one."""
+    free_at = [0.0] * max(1, min(workers, len(durations)))
+    for duration in durations:
+        free_at[free_at.index(min(free_at))] += duration
+    return max(free_at)
 
 
 def minimum_seconds(members: Sequence[Member], times: Times) -> float:
@@ -182,10 +189,7 @@ def _fractions(members: Sequence[Member], limit: float, times: Times) -> dict[st
     workers = max(1, min(times.workers, len(members)))
     total = sum(member.share for member in members)
     # Workers without a last network are idle: each network takes its share of the time.
-    ends = [0.0] * workers
-    for member in members:
-        ends[ends.index(min(ends))] += member.share
-    busy = total / (workers * max(ends))
+    busy = total / (workers * _last_end([member.share for member in members], workers))
     overhead = sum(times.speed(member.recipe).overhead for member in members)
     seconds = max(0.0, workers * busy * (limit - times.start) - overhead)
     found = {}

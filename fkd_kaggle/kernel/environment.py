@@ -83,7 +83,7 @@ def link_competition_files(input_dir: Path, data_dir: Path) -> Path:
             # A link suffices: caches are written beside it, in data_dir.
             (data_dir / path.name).symlink_to(path)
     zips = (path for path in inputs if path.suffix == ".zip")
-    while missing := [name for name in archive.CONTENTS[:3] if not (data_dir / name).exists()]:
+    while missing := [name for name in archive.REQUIRED if not (data_dir / name).exists()]:
         packed = next(zips, None)
         if packed is None:
             raise DataError(_no_data_message(missing, input_dir, inputs))

@@ -18,11 +18,9 @@ from typing import Final
 NOT_PACKED: Final = ("__main__.py", "_kernels", "api", "cli", "export", "photos", "practice")
 """Parts of the package that a kernel cannot import: they lie above or beside ``kernel``."""
 
-SUFFIXES: Final = (".html", ".py", ".toml", ".typed")
-"""Files of the package that are packed: modules, recipes and the templates of reports."""
-
-PACKED_FILES: Final = ("operations.json",)
-"""Further files that are packed: what the time plan knows about the recipes."""
+SUFFIXES: Final = (".html", ".json", ".py", ".toml", ".typed")
+"""Files of the package that are packed: modules, recipes, what is known about them, and the
+templates of reports."""
 
 _DEPENDENCIES: Final = ("tomli-w",)
 """Distributions that Kaggle's image lacks; pure Python and small."""
@@ -55,7 +53,7 @@ def _walk(item: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
     if item.is_dir() and item.name != "__pycache__":
         for child in item.iterdir():
             yield from _walk(child, f"{name}/{child.name}")
-    elif item.is_file() and (item.name.endswith(SUFFIXES) or item.name in PACKED_FILES):
+    elif item.is_file() and item.name.endswith(SUFFIXES):
         yield name, item.read_bytes()
 
 

@@ -23,6 +23,7 @@ from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.models.heatmap import hourglass
 from fkd_kaggle.nn import warp
 from fkd_kaggle.nn.heatmaps import SoftArgmax
+from fkd_kaggle.nn.regression import regression_head
 
 IN_FRAME: Final = "points_in_frame"
 """Name of the layer with the points of the second network, in pixels of the aligned image."""
@@ -107,6 +108,45 @@ def align(
     frame = Frame(heads[0], zoom, jitter, name="frame", dtype="float32")(coarse)
     upright = Warp(name="upright", dtype="float32")([image, frame])
     return FromFrame(name="points", dtype="float32")([second(upright), frame])
+
+
+def regress(
+    image: Any,
+    heads: tuple[int, ...],
+    features: Callable[[Any], Any],
+    target_scale: str,
+    *,
+    coarse_width: int,
+    zoom: float,
+    jitter: float,
+) -> Any:
+    """Return (B, sum(heads), 2) points that a regressor predicts, from an aligned image if wanted.
+
+    Parameters
+    ----------
+    image
+        (B, 96, 96, 1) tensor.
+    heads
+        Number of points of each head.
+    features
+        Builds the regressor without its last layers: (B, 96, 96, 1) images → (B, F) features.
+    target_scale
+        As for ``nn.regression.regression_head``.
+    coarse_width
+        Width of the network that aligns the image (``align``); 0 for no alignment.
+    zoom, jitter
+        As for ``build_model``.
+    """
+    if not coarse_width:
+        return regression_head(features(image), heads, target_scale)
+    return align(
+        image,
+        heads,
+        lambda upright: regression_head(features(upright), heads, target_scale, IN_FRAME),
+        coarse_width=coarse_width,
+        zoom=zoom,
+        jitter=jitter,
+    )
 
 
 def forward_through_views(network: keras.Model) -> Callable[[Any, warp.View], dict[str, Any]]:

@@ -15,9 +15,8 @@ import keras
 
 from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.keypoints import IMAGE_SIZE
-from fkd_kaggle.models.cascade import IN_FRAME, align
+from fkd_kaggle.models.cascade import regress
 from fkd_kaggle.nn.convolutions import conv_stack, dense_stack
-from fkd_kaggle.nn.regression import regression_head
 
 FILTERS: Final = (32, 32, 64, 64, 96, 96, 128, 128, 256, 256, 512, 512, 1024, 1024, 1024, 1024)
 """Default channels of the convolutions."""
@@ -106,12 +105,11 @@ def build_model(
         return dense_stack(x, dense, dropout)
 
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
-    if not coarse_width:
-        return keras.Model(image, regression_head(features(image), heads, target_scale))
-    points = align(
+    points = regress(
         image,
         heads,
-        lambda upright: regression_head(features(upright), heads, target_scale, IN_FRAME),
+        features,
+        target_scale,
         coarse_width=coarse_width,
         zoom=zoom,
         jitter=jitter,

@@ -14,14 +14,13 @@ from keras import layers
 
 from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.keypoints import IMAGE_SIZE
-from fkd_kaggle.models.cascade import IN_FRAME, align
+from fkd_kaggle.models.cascade import regress
 from fkd_kaggle.nn.convolutions import (
     ScaledConv2D,
     dense_stack,
     leaky_gain,
     standardise_images,
 )
-from fkd_kaggle.nn.regression import regression_head
 
 _SLOPE: Final = 0.1
 """Slope of the leaky ReLU below zero."""
@@ -78,17 +77,15 @@ def build_model(
         return dense_stack(x, (dense,), dropout)
 
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
-    if not coarse_width:
-        points = regression_head(features(image), heads, target_scale)
-    else:
-        points = align(
-            image,
-            heads,
-            lambda upright: regression_head(features(upright), heads, target_scale, IN_FRAME),
-            coarse_width=coarse_width,
-            zoom=zoom,
-            jitter=jitter,
-        )
+    points = regress(
+        image,
+        heads,
+        features,
+        target_scale,
+        coarse_width=coarse_width,
+        zoom=zoom,
+        jitter=jitter,
+    )
     return keras.Model(image, points, name="region")
 
 

@@ -158,8 +158,8 @@ def choose_prunable(
     """
     usable = [one for one in folders if one.kind == "run" and one.usable]
     old = usable[: max(0, len(usable) - keep)] if keep is not None else []
-    chosen = [one for one in folders if one.is_useless or one in old]
-    return [one for one in chosen if one.name not in submitted and not one.in_use]
+    chosen = [one for one in folders if one.is_useless or (one in old and not one.in_use)]
+    return [one for one in chosen if one.name not in submitted]
 
 
 def delete_folder(path: Path) -> None:

@@ -84,6 +84,14 @@ def has_current_out_of_fold(run: Run, member: Member, count: int) -> bool:
     return weights.stat().st_mtime_ns <= stored.stat().st_mtime_ns
 
 
+def infinite_as_missing(predictions: np.ndarray) -> np.ndarray:
+    """Return predictions of any shape with NaN instead of infinite values.
+
+    A diverged network, or one in float16, can predict infinity for some faces.
+    """
+    return np.where(np.isfinite(predictions), predictions, np.nan).astype(predictions.dtype)
+
+
 def load_member_out_of_fold(run: Run, member: Member) -> tuple[np.ndarray, np.ndarray]:
     """Return the (N,) rows of a member's held-out faces and the (N, 15, 2) predictions for them.
 
@@ -99,8 +107,7 @@ def load_member_out_of_fold(run: Run, member: Member) -> tuple[np.ndarray, np.nd
     ids, predictions = stored["ids"], stored["predictions"]
     if len(ids) != len(predictions) or ids.dtype.kind not in "iu" or ids.min(initial=1) < 1:
         raise RunError(f"{path} is damaged (ids)")
-    predictions = np.where(np.isfinite(predictions), predictions, np.nan)
-    return ids - 1, predictions  # training ids are 1-based row numbers
+    return ids - 1, infinite_as_missing(predictions)  # training ids are 1-based row numbers
 
 
 def load_flip_disagreement(run: Run, members: Sequence[Member], count: int) -> np.ndarray:

@@ -154,7 +154,7 @@ def test_the_script_carries_the_job_and_the_package_as_it_is(script: str) -> Non
     sources = {
         path.relative_to(ROOT).as_posix(): path.read_bytes()
         for path in (ROOT / "fkd_kaggle").rglob("*")
-        if (path.suffix in (".py", ".toml", ".typed", ".html") or path.name == "operations.json")
+        if path.suffix in (".py", ".toml", ".typed", ".html", ".json")
         and path.relative_to(ROOT).parts[1] not in ABOVE_KERNEL
     }
     assert ours == sources
