@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import warnings
@@ -49,6 +51,22 @@ def test_default_backend_needs_no_note(
     monkeypatch.setenv("KERAS_BACKEND", backend)
     assert notes() == []
     assert os.environ["KERAS_BACKEND"] == "tensorflow"
+
+
+@pytest.mark.parametrize(
+    ("machine", "chosen", "used"),
+    [("x86_64", None, "1"), ("AMD64", None, "1"), ("x86_64", "0", "0"), ("arm64", None, None)],
+)
+def test_onednn_is_used_on_x86_unless_the_user_chose(
+    monkeypatch: pytest.MonkeyPatch, machine: str, chosen: str | None, used: str | None
+) -> None:
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen or "")
+    if chosen is None:
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(importlib, "import_module", lambda name: None)
+    keras_settings.import_keras()
+    assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == used
 
 
 def test_variables_of_other_projects_are_removed(
