@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 _UNPRINTABLE: Final = re.compile(
@@ -40,6 +41,11 @@ def format_age(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds // length:.0f} {unit}"
     return "now"
+
+
+def format_time(time: datetime | None) -> str:
+    """Return a time in UTC, such as ``2026-11-27 12:50``; None gives a dash."""
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if time else "–"
 
 
 def format_size(size: float) -> str:

@@ -589,6 +589,34 @@ def upload_submission(
     return record
 
 
+def find_earlier_submission(
+    competition: Competition, path: Path, submissions_dir: Path
+) -> SubmissionRecord | None:
+    """Return the newest scored submission with the content of a file; None without.
+
+    Parameters
+    ----------
+    competition
+        The connection to Kaggle.
+    path
+        The submission file. If it waits for its score, ``upload_submission`` continues to wait for
+        it, and None is returned.
+    submissions_dir
+        Folder of earlier files.
+
+    Raises
+    ------
+    CompetitionError
+        Kaggle cannot be reached.
+    """
+    refs = submission.find_uploads(path, submissions_dir)
+    if not refs or _find_waiting(competition, path) is not None:
+        return None
+    # The numbers may be those of another Kaggle, such as the practice Kaggle.
+    known = (one for one in competition.submissions() if one.ref in refs and one.status != "error")
+    return next(known, None)
+
+
 @contextmanager
 def _recorded_session(run: Run, command: str) -> Iterator[None]:
     """Record command, machine, versions and duration of a training in the run's folder."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 import zipfile
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +21,7 @@ from fkd_kaggle.data.submission import Submission
 from fkd_kaggle.display.console import make_console
 from fkd_kaggle.errors import CompetitionError, SubmissionError
 from fkd_kaggle.kaggle_api.submissions import SubmissionRecord
+from fkd_kaggle.practice.server import PracticeKaggle
 from fkd_kaggle.runs.scores import NO_SCORES
 
 
@@ -137,7 +140,7 @@ def test_a_scored_submission_succeeds_without_the_number_of_submissions_left(
     record = SubmissionRecord(**{**values, "public_score": 1.25})
     kaggle: Any = _SubmitsOnly()
     connection.upload_and_report(
-        make_console(), kaggle, tmp_path / "own.csv", None, lambda on_wait: record
+        make_console(), kaggle, tmp_path / "own.csv", None, lambda on_wait: record, tmp_path
     )
     printed = capsys.readouterr().out
     assert "score: 1.250 public" in printed
@@ -153,3 +156,28 @@ def test_implausible_locations_need_an_option(
     assert fkd(*arguments, "--accept-implausible").code == 0
     with pytest.raises(SubmissionError, match="lie between"):
         pipeline.prepare_submission(path, competition_dir, tmp_path)
+
+
+def test_the_same_content_is_submitted_again_only_after_a_confirmation(
+    fkd: Command, practice: PracticeKaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fkd("fetch").code == 0
+    path = write_submission(Path("data"), Path("own.csv"))
+    assert fkd("submit", "--file", path).code == 0
+    (first,) = practice.store.submissions()
+    Path("submissions").mkdir(exist_ok=True)
+    copy = Path(shutil.copy(path, "submissions/copy.csv"))
+
+    for again in (path, copy):
+        refused = fkd("submit", "--file", again, "--submissions-dir", ".")
+        assert_one_line_error(refused, "Submit the same file again?", "--yes")
+        assert refused.code == 2
+        printed = " ".join(refused.out.split())
+        assert f"{datetime.now(UTC):%Y-%m-%d}" in printed
+        assert f"as own.csv, score: {first.public_score:.3f} public" in printed
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert fkd("submit", "--file", path).code == 0
+    assert fkd("submit", "--file", path, "--yes").code == 0
+    assert fkd("submit", "--file", write_submission(Path("data"), path, "47.5")).code == 0
+    assert len(practice.store.submissions()) == 4

@@ -44,12 +44,14 @@ def upload_and_report(
     path: Path,
     expected: float | None,
     submit: Callable[[OnWait], SubmissionRecord],
+    submissions_dir: Path,
     *,
     yes: bool = False,
 ) -> None:
     """Submit a file and print its score and the number of submissions left.
 
-    Asks first if the run is known not to be better than a constant predictor.
+    Asks first if the run is known not to be better than a constant predictor, and if a file with
+    the same content was submitted before: Kaggle accepts few submissions a day.
 
     Parameters
     ----------
@@ -63,6 +65,8 @@ def upload_and_report(
         The expected score in pixels; None if it is unknown.
     submit
         Submits the file and waits for its score.
+    submissions_dir
+        Folder of the files that were submitted before.
     yes
         Whether to submit without asking.
 
@@ -80,6 +84,13 @@ def upload_and_report(
     if scores is not None and scores.is_constant:
         print_line(console, f"{path.name} is {constant_warning(scores)}")
         options.confirm("Submit it anyway?", yes=yes)
+    if not yes:
+        earlier = pipeline.find_earlier_submission(competition, path, submissions_dir)
+        if earlier is not None:
+            print_line(
+                console, f"{path.name} has the content of a submission of {_describe(earlier)}"
+            )
+            options.confirm("Submit the same file again?", yes=False)
     with console.status(f"uploading {path.name}…") as status:
         record = submit(lambda waited: status.update(f"waiting for the score, {waited:.0f} s…"))
     print_line(console, format_score(record, expected))
@@ -101,3 +112,12 @@ def format_score(record: SubmissionRecord, expected: float | None) -> str:
         if record.private_score is not None:
             line += f", {format_pixels(record.private_score)} private"
     return line if expected is None else f"{line} (expected {format_pixels(expected)})"
+
+
+def _describe(record: SubmissionRecord) -> str:
+    """Return when a submission was made, and its scores."""
+    from fkd_kaggle.formatting import format_time
+
+    is_pending = record.status != "complete" and record.public_score is None
+    score = "not scored yet" if is_pending else format_score(record, None)
+    return f"{format_time(record.submitted)} UTC as {record.file_name}, {score}"

@@ -88,6 +88,7 @@ def submit(
             lambda on_wait: submit_collected(
                 competition, collected, path, folders.runs, message or path.stem, on_wait
             ),
+            folders.submissions,
             yes=yes,
         )
 

@@ -202,6 +202,7 @@ def _submit(
                 console, f"{path.name} was submitted before: waiting for submission {ref}"
             ),
         ),
+        folders.submissions,
         yes=yes,
     )
 

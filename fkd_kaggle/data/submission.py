@@ -264,6 +264,28 @@ def find_waiting(path: Path) -> int | None:
     return ref if record.get("sha256") == files.sha256(path) else None
 
 
+def find_uploads(path: Path, *submissions_dirs: Path) -> set[int]:
+    """Return Kaggle's numbers of the submissions that have a file's content.
+
+    Parameters
+    ----------
+    path
+        The CSV file.
+    submissions_dirs
+        Folders of files that may have been uploaded, beside the folder of ``path``.
+    """
+    digest, found = files.sha256(path), set()
+    for folder in {path.parent.absolute(), *(one.absolute() for one in submissions_dirs)}:
+        for other in folder.glob("*.csv"):
+            # The record has the digest of what was uploaded, also if the file has changed since.
+            record = _read_record(other) or {}
+            kaggle = record.get("kaggle")
+            ref = kaggle.get("ref") if isinstance(kaggle, dict) else None
+            if isinstance(ref, int) and record.get("sha256") == digest:
+                found.add(ref)
+    return found
+
+
 def read_run_scores(path: Path) -> Mapping[str, Any] | None:
     """Return the scores of the run that a submission file comes from, as its record has them.
 

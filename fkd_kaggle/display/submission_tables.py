@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.table import Table
 
 from fkd_kaggle.display.wide_table import Column, WideTable, plain_table
-from fkd_kaggle.formatting import format_pixels
+from fkd_kaggle.formatting import format_pixels, format_time
 
 if TYPE_CHECKING:
     from fkd_kaggle.data.submission import LocalSubmission
@@ -58,7 +58,7 @@ def submissions_table(
     rows.sort(key=lambda row: row.time or datetime.min.replace(tzinfo=UTC), reverse=True)
     for row in rows:
         table.add_row(
-            _format_time(row.time),
+            format_time(row.time),
             row.file_name,
             row.run or "–",
             *map(format_pixels, (row.expected, row.public_score, row.private_score)),
@@ -108,7 +108,3 @@ def _submission_state(record: SubmissionRecord) -> str:
     """Return Kaggle's state of a submission, or "not scored"."""
     scored = record.public_score is not None or record.private_score is not None
     return "not scored" if record.status == "complete" and not scored else record.status
-
-
-def _format_time(time: datetime | None) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if time else "–"
