@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fkd_kaggle.ensemble.time_plan import (
     Speed,
     Times,
+    expected_error,
     full_seconds,
     minimum_seconds,
     plan_time,
@@ -41,6 +42,31 @@ def test_three_minutes_are_enough_for_two_cascades() -> None:
     plan = plan_time(members(), 180, times())
     assert [member.name for member in plan.members] == ["cascade-f0", "cascade-f1"]
     assert 10 <= plan.fraction * 80 <= 20
+
+
+@pytest.mark.parametrize(
+    ("minutes", "factor", "epochs"),
+    [(10, 1.0, 57), (5, 90 / 267, 8), (10, 90 / 267, 18), (20, 90 / 267, 39)],
+)
+@pytest.mark.parametrize("name", ["quick", "standard"])
+def test_two_cascades_with_more_epochs_are_preferred_to_four(
+    name: str, minutes: float, factor: float, epochs: float
+) -> None:
+    plan = plan_time(members(name), 60 * minutes, times(factor=factor))
+    assert [member.name for member in plan.members] == ["cascade-f0", "cascade-f1"]
+    assert plan.fraction * 80 == pytest.approx(epochs, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "counts", "errors"),
+    # docs/experiments.md and README.md: means of cascades, in pixels.
+    [(60, (1, 2), (1.174, 1.149)), (45, (1, 4), (1.169, 1.140)), (28, (2, 4), (1.166, 1.148))],
+)
+def test_more_networks_gain_what_was_measured(
+    epochs: int, counts: tuple[int, int], errors: tuple[float, float]
+) -> None:
+    fewer, more = (expected_error(epochs / 80, count, 1.0) for count in counts)
+    assert more / fewer == pytest.approx(errors[1] / errors[0], abs=0.006)
 
 
 def test_the_whole_plan_is_trained_in_its_own_time() -> None:
