@@ -146,7 +146,7 @@ class TrainingDisplay:
                 return event.reason
             case EnsembleEnded():
                 return (
-                    f"{event.finished} of {event.members} members in "
+                    f"{event.finished} of {event.members} networks in "
                     f"{format_duration(event.seconds)} ({event.stopped})"
                 )
         return None
@@ -248,8 +248,9 @@ def describe_precision(precision: str) -> str:
 def _start_line(event: EnsembleStarted) -> str:
     limit = f", at most {format_duration(event.seconds_limit)}" if event.seconds_limit else ""
     finished = f", {event.finished} of them finished before" if event.finished else ""
+    plural = "" if len(event.members) == 1 else "s"
     return (
-        f"run {event.run}: {len(event.members)} members{finished}, {event.faces} faces, "
+        f"run {event.run}: {len(event.members)} network{plural}{finished}, {event.faces} faces, "
         f"{describe_precision(event.precision)}{limit}"
     )
 

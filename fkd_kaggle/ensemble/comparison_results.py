@@ -32,9 +32,9 @@ from fkd_kaggle.runs.predictions import (
 from fkd_kaggle.training import published_metrics
 from fkd_kaggle.training.member import TrainingData
 
-REFERENCE = "mean face"
-"""Name of the baseline that predicts the mean of the training faces for every face."""
-
+REFERENCE = "column means"
+"""Name of the baseline that predicts the mean of all labels, whoever annotated them. The mean face
+of a run's output (``ensemble.reference``) has the mean of each annotator instead."""
 
 _AVERAGED = (
     "rmse",
@@ -187,7 +187,7 @@ def _own_predictions(run: Run) -> np.ndarray:
     """Return the run's out-of-fold predictions, also of members that its blend excludes.
 
     A blend predicts the mean face where it excludes a member; a comparison must show that a recipe
-    is worse than the mean face.
+    is worse than a constant.
     """
     predictions = load_blended_out_of_fold(run)
     scores = run.scores

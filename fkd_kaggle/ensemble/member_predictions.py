@@ -36,7 +36,7 @@ def usable_members(run: Run) -> list[Member]:
     members = [member for member in run.plan.members if is_usable(run, member)]
     if not members:
         raise RunError(
-            f"run {run.name} has no trained member yet: "
+            f"run {run.name} has no trained network yet: "
             f"go on with `fkd-kaggle train-ensemble --resume {run.name}`"
         )
     return members

@@ -257,6 +257,6 @@ def _apply(run: Run, blend: Blend, predictions: np.ndarray, annotators: np.ndarr
 
 def _unfit(run: Run) -> RunError:
     return RunError(
-        f"{run.path / 'blend.npz'} does not fit the run's members: delete it and run the "
+        f"{run.path / 'blend.npz'} does not fit the run's networks: delete it and run the "
         "command again, which blends anew"
     )

@@ -165,7 +165,7 @@ class KernelRun:
         missing = merge_shards(shards, run)
         count = len(task.members)
         self._print(
-            f"run {run.name}: {count - len(missing)} of {count} members "
+            f"run {run.name}: {count - len(missing)} of {count} networks "
             f"from {len(shards)} of {len(task.gather)} kernels"
         )
         if missing:

@@ -175,7 +175,7 @@ def shard_tasks(task: KernelTask, shards: int) -> list[KernelTask]:
     count = len(task.plan.members)
     if not 1 <= shards <= count:
         raise KernelError(
-            f"{shards} shards for {count} members: each kernel needs at least one member, "
+            f"{shards} shards for {count} networks: each kernel needs at least one network, "
             f"so ask for 1 to {count} with --shards"
         )
     return [replace(task, shard=shard, shards=shards) for shard in range(shards)]

@@ -144,19 +144,21 @@ def _dispensable(summary: dict[str, Any]) -> Answer | None:
     recipes = [one for one in summary["value"]["recipes"] if one["change"] is not None]
     if recipes:
         least = min(recipes, key=lambda one: one["change"])
-        return _without("Which member could be dropped?", least["recipe"], least["change"], "score")
+        return _without(
+            "Which network could be dropped?", least["recipe"], least["change"], "score"
+        )
     networks = [one for one in summary["value"]["networks"] if one["change"] is not None]
     if networks:
         least = min(networks, key=lambda one: one["change"])
         if _is_within_noise(least["member"], summary["members"]):
             return Answer(
-                "Which member could be dropped?",
+                "Which network could be dropped?",
                 "none stands out",
                 "Each network was scored on the faces of its own fold, and their scores differ by "
                 "less than these faces explain.",
             )
         what = "expected score"
-        return _without("Which member could be dropped?", least["member"], least["change"], what)
+        return _without("Which network could be dropped?", least["member"], least["change"], what)
     if len(summary["members"]) < 2:
         return None
     rated = [one for one in summary["members"] if one["rmse"] is not None]
@@ -164,7 +166,7 @@ def _dispensable(summary: dict[str, Any]) -> Answer | None:
     if worst is None:
         return None
     return Answer(
-        "Which member could be dropped?",
+        "Which network could be dropped?",
         f"{worst['name']} is the worst",
         f"{format_pixels(worst['rmse'])} px on its held-out faces. The expected score without it "
         "is unknown, because the predictions for test faces are not stored.",

@@ -148,7 +148,7 @@ def draw_histories(comparison: Comparison, table: Sequence[ComparisonRow], targe
 
 
 def draw_scores(table: Sequence[ComparisonRow], measured: Sequence[Result], target: Path) -> None:
-    """Draw a bar for each recipe, a dot for each seed, and a line at the mean face's RMSE.
+    """Draw a bar for each recipe, a dot for each seed, and a line at the RMSE of the column means.
 
     Parameters
     ----------

@@ -115,7 +115,10 @@ def collect_run_data(run: Run, data_dir: Path, submissions_dir: Path | None = No
         "value": member_value.measure_members(run, data_dir, members, training, queries),
         "curves": learning_curves(run),
         "calibration": calibration.measure_calibration(
-            blend, training, {"flip disagreement": disagreement, "member spread": spread}, groups
+            blend,
+            training,
+            {"flip disagreement": disagreement, "spread of the networks": spread},
+            groups,
         ),
         "review": describe_reviewed(training, groups, evidence, reviewed, found),
         "review_statement": label_review.describe_review(reviewed),

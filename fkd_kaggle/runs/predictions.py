@@ -163,7 +163,7 @@ def load_out_of_fold(run: Run, members: Sequence[Member], recipe: str, count: in
         if member.recipe.name == recipe:
             rows, predictions = load_member_out_of_fold(run, member)
             if len(rows) and int(rows.max()) >= count:
-                raise RunError(f"member {member.name} has predictions for faces of other data")
+                raise RunError(f"network {member.name} has predictions for faces of other data")
             total[rows] += predictions
             times[rows] += 1
     return np.where(times > 0, total / np.maximum(times, 1), np.nan).astype(np.float32)

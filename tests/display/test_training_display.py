@@ -49,7 +49,7 @@ def test_log_has_a_line_for_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MIN_SECONDS_BETWEEN_LINES", 0.0)
     lines = output_of(EVENTS, terminal=False).splitlines()
     assert lines[0] == (
-        "run night: 2 members, 1 of them finished before, 7049 faces, "
+        "run night: 2 networks, 1 of them finished before, 7049 faces, "
         "bfloat16 and float32 numbers, "
         "at most 55:00 min"
     )
@@ -60,7 +60,7 @@ def test_log_has_a_line_for_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
     )  # this epoch was not evaluated and has no score
     assert "rmse 3.875 px" in lines[3]
     assert lines[4] == "[2/2] deep15-f0: 1.500 px on held-out faces after 30:00 min (finished)"
-    assert lines[5] == "2 of 2 members in 30:05 min (finished)"
+    assert lines[5] == "2 of 2 networks in 30:05 min (finished)"
     assert re.fullmatch(r"deep15-f0 +1\.500 +30:00 min +finished *", lines[7])  # the final table
 
 

@@ -184,7 +184,7 @@ def test_a_run_that_was_interrupted_before_its_first_epoch_does_not_predict(
 
     assert fitting.train_run(run, data, on_event=interrupt) == NO_SCORES
     assert run.status == "interrupted"
-    with pytest.raises(RunError, match="no trained member yet"):
+    with pytest.raises(RunError, match="no trained network yet"):
         predicted(run, data)
 
 

@@ -176,7 +176,7 @@ def test_its_log_is_plain_lines_that_end_in_the_scores(whole: Ended) -> None:
     assert "\r" not in whole.out
     lines = whole.out.splitlines()
     assert re.fullmatch(r"fkd-kaggle \S+, Keras 3\S+, TensorFlow 2\S+, GPUs: 2", lines[0])
-    assert "2 members, 40 faces, 2 networks at a time, float32" in lines[1]
+    assert "2 networks, 40 faces, 2 networks at a time, float32" in lines[1]
     assert any("[2/2] tiny-f1" in line for line in lines)
     assert any(line.startswith("expected on the leaderboard") for line in lines[-3:])
     # TensorFlow logs some lines, such as "E0000 … oneDNN supports …", before its log is set up.
@@ -208,7 +208,7 @@ def gathered(
 @pytest.mark.slow
 def test_shards_and_one_kernel_give_the_same_submission(whole: Ended, gathered: Ended) -> None:
     assert gathered.code == 0, gathered.err
-    assert "2 of 2 members from 2 of 2 kernels" in gathered.out
+    assert "2 of 2 networks from 2 of 2 kernels" in gathered.out
     np.testing.assert_allclose(gathered.locations(), whole.locations(), atol=1e-3)
     assert Run.open(gathered.working / "tiny-1").status == "finished"
 
@@ -325,7 +325,7 @@ def test_the_blend_does_without_a_shard_that_failed_and_says_so(
     code = entry_point.main(blend_task(job, KERNELS).to_json())
     blend = Ended(code, *capsys.readouterr(), 0.0, root / "working")
     assert blend.code == 0, blend.err
-    assert "1 of 2 members from 1 of 2 kernels" in blend.out
+    assert "1 of 2 networks from 1 of 2 kernels" in blend.out
     assert "the blend goes without them: tiny-f1" in blend.out
     assert np.isfinite(blend.locations()).all()
     assert Run.open(blend.working / "tiny-1").status == "failures"

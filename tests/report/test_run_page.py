@@ -43,7 +43,7 @@ def test_the_data_is_json_and_complete(data: RunData, report_run: Run) -> None:
     assert len(summary["curves"]) == 8
     assert [one["signal"] for one in summary["calibration"]] == [
         "flip disagreement",
-        "member spread",
+        "spread of the networks",
     ]
     assert summary["calibration"][0]["rank_correlation"] > 0.5
 

@@ -78,16 +78,16 @@
       return summary.curves.filter(one => one[key] !== null).map(one => ({...one, x: seconds ? one.seconds / 60 : one.epoch, y: one[key]}));
     };
     fkd.chart("curves-chart", {
-      columns: ["member", "epoch", "minutes", "loss", "RMSE"],
+      columns: ["network", "epoch", "minutes", "loss", "RMSE"],
       rows: () => summary.curves.map(one => [one.member, String(one.epoch), one.seconds / 60, one.loss, one.rmse]),
       spec: () => ({
-        description: "Learning curves: a line for each member, a colour for each recipe.",
+        description: "Learning curves: a line for each network, a colour for each recipe.",
         height: 300, data: {values: values()}, mark: {type: "line", point: {size: 22, filled: true}, strokeWidth: 1.5},
         encoding: {
           x: {field: "x", type: "quantitative", title: fkd.find("curves-axis").value === "seconds" ? "minutes of training" : "epoch"},
           y: {field: "y", type: "quantitative", title: fkd.find("curves-value").selectedOptions[0].textContent, scale: {type: "log", nice: false}, axis: {format: "~g"}},
           color: {field: "recipe", type: "nominal"}, detail: {field: "member"},
-          tooltip: [{field: "member"}, {field: "epoch"}, {field: "y", title: "value", format: ".3f"}],
+          tooltip: [{field: "member", title: "network"}, {field: "epoch"}, {field: "y", title: "value", format: ".3f"}],
         },
       }),
     });
