@@ -22,9 +22,9 @@ _CURVE, _POWER = 0.0094, 1.5
 
 _SHARED = 0.92
 """Part of the squared error that the networks of a recipe share: the average of 0.94, 0.92, 0.94
-and 0.89, which follow from means of one and two cascades of 20 epochs (1.274, 1.256), of one and two
-of 60 (1.174, 1.149), of one and four of 45 (1.169, 1.140; docs/experiments.md), and of two (README)
-and four of 28 with the correction by shape (scored 1.166, 1.148)."""
+and 0.89, which follow from means of one and two cascades of 20 epochs (1.274, 1.256), of one and
+two of 60 (1.174, 1.149), of one and four of 45 (1.169, 1.140; docs/experiments.md), and of two
+(README) and four of 28 with the correction by shape (scored 1.166, 1.148)."""
 
 _ENOUGH = 0.7
 """Fraction of its epochs that the most important recipe needs before others are trained. The
@@ -130,8 +130,20 @@ def expected_error(fraction: float, count: int, full: float) -> float:
     full
         RMSE of one network after all epochs, in pixels.
     """
-    alone = full * (1 + _CURVE * max(min(fraction, 1.0), 1e-4) ** -_POWER)
-    return alone * math.sqrt(_SHARED + (1 - _SHARED) / count)
+    return full * _unfinished(fraction) * math.sqrt(_SHARED + (1 - _SHARED) / count)
+
+
+def error_after_all_epochs(reached: float, fraction: float) -> float:
+    """Return the estimated RMSE of a network after all epochs, from that of a shorter training.
+
+    Parameters
+    ----------
+    reached
+        RMSE in pixels of one network after a fraction of its epochs.
+    fraction
+        That fraction; above 1 for longer trainings.
+    """
+    return reached / _unfinished(fraction)
 
 
 def plan_time(members: Sequence[Member], limit: float | None, times: Times) -> TimePlan:
@@ -167,6 +179,11 @@ def plan_time(members: Sequence[Member], limit: float | None, times: Times) -> T
 
     best = min(range(1, len(chosen) + 1), key=error)
     return _time_plan(chosen[:best], limit, times)
+
+
+def _unfinished(fraction: float) -> float:
+    """Return how many times as large as after all epochs the RMSE is after a fraction of them."""
+    return 1 + _CURVE * max(min(fraction, 1.0), 1e-4) ** -_POWER
 
 
 def _time_plan(members: Sequence[Member], limit: float, times: Times) -> TimePlan:

@@ -102,6 +102,25 @@ def test_results_are_better_with_more_time_and_impossible_with_too_little(tmp_pa
     assert second.rank <= first.rank < short["cascade"].rank
 
 
+def test_the_estimate_for_the_measured_time_is_the_measured_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_estimate, "training_faces", lambda *arguments: 2637)
+    text = 'architecture = "deep15"\nepochs = {}\n[reached]\nrmse = 1.7\nminutes = 20\n'
+    names = []
+    for epochs in (10, 100):  # 20 minutes are enough for about 14
+        names.append(str(tmp_path / f"deep15-{epochs}.toml"))
+        Path(names[-1]).write_text(text.format(epochs), encoding="utf-8")
+    measured, longer = (estimate_results(names, limit, tmp_path, tmp_path) for limit in (1200, 9e4))
+    for name in names:
+        rmse = measured[name].rmse
+        assert rmse is not None
+        assert rmse == pytest.approx(1.7, rel=0.04)  # one or two networks
+    short, slow = (longer[name].rmse for name in names)
+    assert short is not None and slow is not None
+    assert slow < short - 0.1
+
+
 def test_results_are_described() -> None:
     result = TimedResult(1.234, 70.0, 2, 12.4, True)
     assert time_plan.describe_result(result) == ("1.23", "2 networks, 12 epochs")
