@@ -35,6 +35,13 @@ class Answer:
     labels: tuple[LabelLink, ...] = ()
 
 
+EXPECTED: Final = (
+    "a held-out face is predicted only by the networks that did not train on it, a test face by "
+    "the mean of all networks"
+)
+"""Why the expected score is below the cross-validated one, as a clause."""
+
+
 def answer_questions(summary: dict[str, Any]) -> list[Answer]:
     """Return the answers for the top of a report.
 
@@ -67,8 +74,7 @@ def _quality(summary: dict[str, Any]) -> Answer:
     )
     if scores["expected"] is not None:
         detail += (
-            f" Expected on the leaderboard: {format_pixels(scores['expected'])} px; there, the "
-            "networks of all folds are averaged."
+            f" Expected on the leaderboard: {format_pixels(scores['expected'])} px: {EXPECTED}."
         )
     scored = [one for one in summary["submissions"] if one["public"] is not None]
     if scored:

@@ -118,6 +118,7 @@ def render_run_page(data: RunData, title: str) -> str:
         scripts=SCRIPTS,
         data=summary,
         answers=answers.answer_questions(summary),
+        expected_reason=answers.EXPECTED,
         worst=worst["keypoint"] if worst else "",
         predictors=list(data.predictors),
         summary_json=html.json_for_page(summary),

@@ -17,8 +17,11 @@ import pytest
 
 from fkd_kaggle.data import dataset
 from fkd_kaggle.data.corrections import read_corrections
+from fkd_kaggle.keypoints import KEYPOINT_NAMES
 from fkd_kaggle.report.run import write_comparison_of_runs, write_run_page
 from fkd_kaggle.runs.folder import Run
+
+KEYPOINT_WORDS = {name.replace("_", " ") for name in KEYPOINT_NAMES}
 
 selenium = pytest.importorskip("selenium")
 
@@ -112,6 +115,33 @@ def requests(browser: Any) -> list[str]:
         if message["method"] == "Network.requestWillBeSent":
             found.append(message["params"]["request"]["url"])
     return [url for url in found if not url.startswith(("file:", "data:", "blob:"))]
+
+
+@pytest.mark.parametrize("width", [1200, 360])
+def test_a_click_on_a_keypoint_s_name_in_the_chart_selects_it(
+    show: Callable[..., Any], width: int
+) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    browser = show(width=width)
+    browser.execute_script("document.documentElement.style.scrollBehavior = 'auto'")
+    browser.execute_script("document.getElementById('keypoints').scrollIntoView()")
+    labels = "#keypoints .role-axis-label text"
+    found = wait(lambda: browser.find_elements("css selector", labels))
+    names = [one.text for one in found if one.text in KEYPOINT_WORDS]
+    label = next(one for one in found if one.text == names[-1])
+    ActionChains(browser).move_to_element(label).click().perform()
+    chosen = "return document.getElementById('select-keypoint').selectedOptions[0].textContent"
+    wait(lambda: browser.execute_script(chosen) == names[-1])
+    annotator = "return document.getElementById('select-annotator').value"
+    assert browser.execute_script(annotator) == "-1"
+
+
+def test_scores_are_readable_without_scrolling_on_a_phone(show: Callable[..., Any]) -> None:
+    browser = show(width=360)
+    script = "const one = document.querySelector('#scores .table');"
+    content, visible = browser.execute_script(script + "return [one.scrollWidth, one.clientWidth]")
+    assert content <= visible
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (360, True)])

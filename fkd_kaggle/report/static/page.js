@@ -4,6 +4,16 @@
   const {summary} = fkd;
   const point = {filled: true, size: 70};
 
+  // The keypoint in whose row of the chart an event lies.
+  function rowAt(view, event) {
+    const scale = view.scale("y"), top = view.container().querySelector("svg").getBoundingClientRect().top;
+    const y = event.clientY - top - view.padding().top - view.origin()[1];
+    return summary.keypoints.find(one => {
+      const start = scale(fkd.words(one));
+      return start !== undefined && y >= start && y < start + scale.bandwidth();
+    });
+  }
+
   function keypointChart() {
     const predictor = () => fkd.selection.predictor;
     const values = () => summary.errors.filter(one => one.predictor === predictor()).map(one => ({
@@ -22,12 +32,14 @@
         },
         layer: [
           {mark: {type: "rule", strokeWidth: 2}, encoding: {x: {field: "low", type: "quantitative", title: "RMSE, px", scale: {zero: false}}, x2: {field: "high"}}},
-          {mark: {type: "point", ...point, cursor: "pointer"}, encoding: {x: {field: "rmse", type: "quantitative"}}},
+          {mark: {type: "point", ...point}, encoding: {x: {field: "rmse", type: "quantitative"}}},
         ],
       }),
       ready: view => view.addEventListener("click", (event, item) => {
-        if (!item?.datum?.keypoint) return;
-        fkd.select({keypoint: summary.keypoints.indexOf(item.datum.keypoint), annotator: summary.annotators.indexOf(item.datum.annotator), redraw: true});
+        // A line or a point has a keypoint and an annotator, its row and its name only a keypoint.
+        const keypoint = item?.datum?.keypoint ?? rowAt(view, event);
+        if (!keypoint) return;
+        fkd.select({keypoint: summary.keypoints.indexOf(keypoint), annotator: summary.annotators.indexOf(item?.datum?.annotator), redraw: true});
         fkd.find("faces").scrollIntoView();
       }),
     });
@@ -115,7 +127,7 @@
     const changes = summary.value.recipes.filter(one => one.change !== null).map(one => ({name: one.recipe, change: one.change}));
     const networks = summary.value.networks.map(one => ({name: one.member, change: one.change}));
     const bars = (values, title) => () => ({
-      description: title, height: {step: 20}, data: {values}, mark: {type: "bar"},
+      description: title.join(" "), height: {step: 20}, data: {values}, mark: {type: "bar"},
       encoding: {
         y: {field: "name", type: "nominal", title: null, sort: "-x"},
         x: {field: "change", type: "quantitative", title},
@@ -123,8 +135,8 @@
         tooltip: [{field: "name"}, {field: "change", format: "+.4f"}],
       },
     });
-    if (changes.length) fkd.chart("value-recipes", {spec: bars(changes, "change of the cross-validated score without it, px"), columns: ["recipe", "change"], rows: () => changes.map(one => [one.name, one.change])});
-    if (networks.length) fkd.chart("value-networks", {spec: bars(networks, "change of the expected score without it, px"), columns: ["network", "change"], rows: () => networks.map(one => [one.name, one.change])});
+    if (changes.length) fkd.chart("value-recipes", {spec: bars(changes, ["change of the cross-validated", "score without it, px"]), columns: ["recipe", "change"], rows: () => changes.map(one => [one.name, one.change])});
+    if (networks.length) fkd.chart("value-networks", {spec: bars(networks, ["change of the expected", "score without it, px"]), columns: ["network", "change"], rows: () => networks.map(one => [one.name, one.change])});
     const weights = summary.value.weights;
     const several = new Set(weights.map(one => one.recipe)).size > 1;
     if (several) {
@@ -156,7 +168,7 @@
           tooltip: [{field: "name"}, {field: "annotator"}, {field: "value", title: "difference", format: "+.3f"}, {field: "low", format: "+.3f"}, {field: "high", format: "+.3f"}],
         },
         layer: [
-          {mark: {type: "rule", strokeWidth: 2}, encoding: {x: {field: "low", type: "quantitative", title: `RMSE of ${one.one} minus ${one.other}, px: below 0 the first is better`}, x2: {field: "high"}}},
+          {mark: {type: "rule", strokeWidth: 2}, encoding: {x: {field: "low", type: "quantitative", title: [`RMSE of ${one.one} minus ${one.other}, px:`, "below 0 the first is better"]}, x2: {field: "high"}}},
           {mark: {type: "point", ...point}, encoding: {x: {field: "value", type: "quantitative"}}},
           {mark: {type: "rule", strokeDash: [4, 3]}, encoding: {x: {datum: 0}, y: {value: 0}, y2: {value: "height"}, yOffset: {value: 0}, color: {value: fkd.color("soft")}}},
         ],
