@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from fkd_kaggle.errors import FkdError, explain_os_error
+
+STANDARD_OUTPUT: Final = Path("-")
+"""A file name by which users ask for standard output."""
 
 DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
@@ -176,7 +180,15 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file with a header row to ``target`` atomically; None becomes an empty cell."""
+    """Write a CSV file with a header row to ``target`` atomically; None becomes an empty cell.
+
+    ``STANDARD_OUTPUT`` prints the file.
+    """
+    if target == STANDARD_OUTPUT:
+        printer = csv.writer(sys.stdout, lineterminator="\n")
+        printer.writerow(columns)
+        printer.writerows(rows)
+        return
     with (
         atomic_path(target) as path,
         path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,

@@ -11,6 +11,7 @@ from fkd_kaggle.cli import options
 from fkd_kaggle.cli.photos import RunOption, print_skipped, show_photo_progress
 from fkd_kaggle.display.console import INTERRUPTED, make_console, print_line
 from fkd_kaggle.errors import DataError, FkdError
+from fkd_kaggle.files import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,6 +68,7 @@ TableOutput = Annotated[
         "--output",
         "-o",
         metavar="CSV",
+        callback=options.check_file,
         show_default="FOLDER/face_keypoints.csv, for a folder",
         help="Table with one row for each photo, as `train-photos` reads it.",
     ),
@@ -128,7 +130,7 @@ def annotate(
         _check_videos(found, model, csv, json)
     targets = _targets(found, output, csv, json, draw, replace=force)
     # A printed result must be the only text on standard output.
-    console = make_console(stderr=Path("-") in (csv, json))
+    console = make_console(stderr=STANDARD_OUTPUT in (csv, json))
     path = references.find_any_run(run, runs_dir) if model == "run" else None
     with console.status("loading…"):
         reference = references.load_reference(model, path, model_file, data_dir)
@@ -218,7 +220,7 @@ def _check_videos(found: PhotoInputs, model: str, csv: Path | None, json: Path |
         raise FkdError(
             "--csv names one file: leave it out, and each video gets VIDEO.points.csv beside it"
         )
-    if csv == Path("-"):
+    if csv == STANDARD_OUTPUT:
         raise FkdError("the points of a video are written to a file: --csv FILE")
 
 
@@ -296,7 +298,7 @@ def _print_result(console: Console, result: AnnotationResult, targets: Targets) 
     if targets.table is not None:
         print_line(console, f"wrote {targets.table}; figure: {result.picture}")
     for path in (targets.csv, targets.json, targets.draw):
-        if path is not None and path != Path("-"):
+        if path is not None and path != STANDARD_OUTPUT:
             print_line(console, f"wrote {path}")
     if not any((targets.table, targets.csv, targets.json, targets.draw)):
         print_line(console, "to keep the points: --csv FILE, --json FILE or --draw FOLDER")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fkd_kaggle.errors import FkdError
+from fkd_kaggle.files import STANDARD_OUTPUT
 from fkd_kaggle.formatting import one_line
 from fkd_kaggle.recipes.durations import parse_duration as parse_duration
 
@@ -170,7 +171,9 @@ AcceptImplausible = Annotated[
 
 Csv = Annotated[
     Path | None,
-    typer.Option("--csv", metavar="FILE", help="Write the complete table to a CSV file."),
+    typer.Option(
+        "--csv", metavar="FILE", help="Write the complete table to a CSV file; '-' prints it."
+    ),
 ]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for a confirmation.")]
@@ -370,6 +373,13 @@ def confirm(question: str, *, yes: bool) -> None:
         raise FkdError("nothing was done")
 
 
+def check_file(path: Path | None) -> Path | None:
+    """Refuse "-" for an option that names a file and cannot print it."""
+    if path == STANDARD_OUTPUT:
+        raise typer.BadParameter("'-' is no file, and the result cannot be printed: name a file")
+    return path
+
+
 def print_table(console: Console, table: WideTable, csv: Path | None, empty: str) -> None:
     """Print a table and name the columns that do not fit; write it to a file if asked for.
 
@@ -380,12 +390,15 @@ def print_table(console: Console, table: WideTable, csv: Path | None, empty: str
     table
         The table.
     csv
-        File that gets all columns; None for none.
+        File that gets all columns; "-" prints them instead of the table. None for none.
     empty
         Printed instead of a table without rows.
     """
     from fkd_kaggle.display.console import print_line
 
+    if csv == STANDARD_OUTPUT:  # nothing else may be printed there
+        table.write_csv(csv)
+        return
     if not table.row_count:
         print_line(console, empty)
     else:

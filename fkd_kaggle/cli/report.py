@@ -34,6 +34,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
+        callback=options.check_file,
         show_default="report.html in the run's folder",
         help="File of the page.",
     ),

@@ -35,7 +35,13 @@ PackedFile = Annotated[
 
 PackOutput = Annotated[
     Path,
-    typer.Option("--output", "-o", metavar="PATH", help="File or existing folder to write to."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        callback=options.check_file,
+        help="File or existing folder to write to.",
+    ),
 ]
 
 UnpackedName = Annotated[

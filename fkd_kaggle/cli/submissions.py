@@ -11,6 +11,7 @@ import typer
 from fkd_kaggle.cli import connection, kernel_options, kernel_submission, options
 from fkd_kaggle.display.console import make_console, print_line
 from fkd_kaggle.errors import FkdError
+from fkd_kaggle.files import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,7 +129,7 @@ def submissions(
     from fkd_kaggle.data import submission
     from fkd_kaggle.display import json_output, submission_tables
 
-    console = make_console(stderr=json)
+    console = make_console(stderr=json or csv == STANDARD_OUTPUT)
     remote = None if local else connection.connect_competition(console).submissions()
     files = submission.list_submissions(submissions_dir)
     if json:

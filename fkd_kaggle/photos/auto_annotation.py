@@ -29,7 +29,6 @@ from fkd_kaggle.photos.annotations import point_table
 from fkd_kaggle.photos.annotations.point_table import PointTable
 from fkd_kaggle.photos.annotations.types import SkippedInput
 from fkd_kaggle.photos.face_drawing import DrawingFolder
-from fkd_kaggle.photos.face_files import STANDARD_OUTPUT
 from fkd_kaggle.photos.found_faces import PhotoFace
 from fkd_kaggle.photos.images import read_photo, save_picture
 from fkd_kaggle.photos.photo_inputs import PhotoInputs, collect_inputs
@@ -62,7 +61,7 @@ class Targets:
             A file exists, or two targets are the same.
         """
         targets = [path for path in (self.table, self.csv, self.json) if path is not None]
-        targets = [path for path in targets if path != STANDARD_OUTPUT]
+        targets = [path for path in targets if path != files.STANDARD_OUTPUT]
         if len(set(targets)) < len(targets):
             raise FkdError(f"{max(targets, key=targets.count)} is named for two files")
         for path in targets:
@@ -76,7 +75,7 @@ class Targets:
     def partial_file(self, key: str) -> Path | None:
         """Return the file of partial results; None if nothing is written."""
         for path in (self.table, self.csv, self.json, self.draw):
-            if path is not None and path != STANDARD_OUTPUT:
+            if path is not None and path != files.STANDARD_OUTPUT:
                 digest = hashlib.sha256(key.encode()).hexdigest()[:8]
                 return path.with_name(f".{path.name}.{digest}.partial")
         return None

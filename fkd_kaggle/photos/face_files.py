@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from fkd_kaggle import files
 from fkd_kaggle.photos.found_faces import BOX_COLUMNS, PhotoFace
-
-STANDARD_OUTPUT = Path("-")
 
 FacesByPhoto = Mapping[str, Sequence[PhotoFace]]
 """The faces of each photo, by its name."""
@@ -51,10 +48,7 @@ def write_faces_csv(target: Path, faces: FacesByPhoto, point_names: Sequence[str
     """
     columns = face_columns(point_names)
     rows = (face_row(face, [name]) for name, found in faces.items() for face in found)
-    if target == STANDARD_OUTPUT:
-        _write_rows(sys.stdout, columns, rows)
-    else:
-        files.write_csv(target, columns, rows)
+    files.write_csv(target, columns, rows)
 
 
 def write_faces_json(
@@ -79,16 +73,10 @@ def write_faces_json(
         },
         "skipped": dict(skipped),
     }
-    if target == STANDARD_OUTPUT:
+    if target == files.STANDARD_OUTPUT:
         sys.stdout.write(json.dumps(value, indent=2) + "\n")
     else:
         files.write_json(target, value)
-
-
-def _write_rows(stream: TextIO, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
 
 
 def _cell(value: float, digits: int = 2) -> str:

@@ -170,3 +170,29 @@ def test_the_demo_opens_a_page_until_ctrl_c(
     assert (server.title, opened) == ("old_run", [server.url])
     fkd("demo", "--no-open")
     assert opened == [server.url]
+
+
+def test_tables_are_printed_as_csv_instead_of_a_file_named_dash(fkd: Command) -> None:
+    Path("submissions").mkdir()
+    Path("submissions/1.csv").write_text("RowId,Location\n1,2\n")
+    commands = [("recipes",), ("runs",), ("submissions", "--local")]
+    printed = []
+    for command in commands:
+        result = fkd(*command, "--csv", "-")
+        assert (result.code, result.err) == (0, "")
+        printed.append(list(csv.DictReader(io.StringIO(result.out))))
+    recipes, runs, submissions = printed
+    assert "cascade" in {row["name"] for row in recipes}
+    assert runs == []
+    assert [row["file"] for row in submissions] == ["1.csv"]
+    assert not Path("-").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [("report",), ("annotate", "one.jpg"), ("runs", "pack", "one")], ids=" ".join
+)
+def test_an_output_that_cannot_be_printed_needs_a_file(
+    fkd: Command, command: tuple[str, ...]
+) -> None:
+    assert_one_line_error(fkd(*command, "--output", "-"), "'-' is no file", "name a file")
+    assert not Path("-").exists()
