@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fkd_kaggle.data import archive, dataset, plausibility, submission, submission_file
 from fkd_kaggle.data.corrections import read_corrections
 from fkd_kaggle.data.dataset import DataSummary, check_data_folder, read_test_and_lookup
@@ -26,7 +28,7 @@ from fkd_kaggle.errors import DataError, RecipeError, RunError, SubmissionError
 from fkd_kaggle.recipes import validation
 from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.runs.corrections import is_trained_with, store_corrections
-from fkd_kaggle.runs.folder import Run, is_run, run_name_stem
+from fkd_kaggle.runs.folder import Run, assign_plan_folds, is_run, run_name_stem, write_folds
 from fkd_kaggle.runs.members import is_finished
 from fkd_kaggle.runs.predictions import load_blended_out_of_fold, store_reference_predictions
 from fkd_kaggle.runs.scores import Scores, scores_from_dict
@@ -95,6 +97,7 @@ def create_run(
     corrections: Path | None = None,
     predictions_from: Run | None = None,
     accept_implausible: bool = False,
+    held_out: np.ndarray | None = None,
 ) -> Run:
     """Check the data and create a run for a plan; see ``ensemble.fitting.start_run``.
 
@@ -114,12 +117,14 @@ def create_run(
         An earlier run of the same data, for recipes with ``outlier_deviations``.
     accept_implausible
         Whether to train on labels that are not pixels of the faces.
+    held_out
+        (N,) int64, the fold in which each training face is held out. Default: the plan's split.
 
     Raises
     ------
     DataError
-        training.csv is missing or has no label, its labels are implausible, it has fewer faces
-        than folds, or the corrections do not fit it.
+        training.csv is missing or has no label, its labels are implausible, it has fewer faces or
+        groups of near-duplicates than folds, or the corrections do not fit it.
     RecipeError
         A batch has more faces than the data, or a recipe needs ``predictions_from``.
     RunError
@@ -138,7 +143,10 @@ def create_run(
     if predictions_from is not None:
         predictions_from.check_data(dataset.fingerprint(data_dir))
         load_blended_out_of_fold(predictions_from)  # refuse before a folder is created
+    if held_out is None:
+        held_out = assign_plan_folds(plan, training)
     run = fitting.start_run(runs_dir, name, plan, data_dir)
+    write_folds(run.path, held_out)
     if found:
         store_corrections(run, found, training)
     if predictions_from is not None:

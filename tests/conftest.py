@@ -63,6 +63,15 @@ def make_faces(count: int, seed: int, first_id: int = 1) -> Faces:
     return Faces(images, keypoints, np.arange(first_id, first_id + count))
 
 
+def write_same_faces(folder: Path) -> Path:
+    """Write the competition's files with the same training face nine times; return the folder."""
+    write_competition(folder)
+    faces = make_faces(1, seed=1)
+    images, keypoints = (np.repeat(array, 9, 0) for array in (faces.images, faces.keypoints))
+    csv_format.write_training_csv(folder / "training.csv", Faces(images, keypoints, np.arange(9)))
+    return folder
+
+
 def write_competition(folder: Path, train: int = TRAIN, test: int = TEST) -> Path:
     """Write the competition's files for random faces; return the path of the solution."""
     folder.mkdir(parents=True)

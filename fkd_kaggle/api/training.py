@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,10 +129,13 @@ def train(
     name = name or run_folder.next_run_name(runs_dir, plan.ensemble.name)
     with _stored_faces(checked, runs_dir, name) as data_dir:
         run = pipeline.create_run(
-            plan, data_dir, runs_dir, name, accept_implausible=accept_implausible
+            plan,
+            data_dir,
+            runs_dir,
+            name,
+            accept_implausible=accept_implausible,
+            held_out=held_out,
         )
-    if held_out is not None:
-        run_folder.write_folds(run.path, held_out)
     with _progress(verbose) as on_event:
         scores = pipeline.train(run, data_dir, workers=workers, on_event=on_event)
     if run.status == "interrupted":
@@ -159,6 +162,8 @@ def _stored_faces(faces: FaceSet, runs_dir: Path, name: str) -> Iterator[Path]:
     except BaseException:
         if not run_folder.is_run(path):
             shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                path.rmdir()
         raise
 
 

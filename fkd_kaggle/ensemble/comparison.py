@@ -14,7 +14,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from fkd_kaggle.data import dataset
+from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.data.folds import assign_folds
 from fkd_kaggle.ensemble import run_blend
 from fkd_kaggle.errors import RecipeError, RunError
@@ -107,6 +110,8 @@ def start_comparison(
     ------
     RecipeError
         A recipe is unknown, or two recipes have the same name.
+    DataError
+        There are fewer groups of near-duplicates than folds.
     RunError
         The named comparison was made with other settings or on other data, or the name is not
         valid for a folder.
@@ -123,7 +128,7 @@ def start_comparison(
     folder = name or next_run_name(runs_dir, "compare")
     check_run_name(folder)
     new = Comparison(runs_dir / folder, settings, tuple(names), seeds)
-    return _resume_or_create(new, by_name=name is not None, any_workers=workers is None)
+    return _resume_or_create(new, data_dir, by_name=name is not None, any_workers=workers is None)
 
 
 def train_comparison(
@@ -201,7 +206,9 @@ def _with_titles(titles: Sequence[str], on_event: OnEvent) -> OnTaskEvent:
     return notify
 
 
-def _resume_or_create(new: Comparison, *, by_name: bool, any_workers: bool) -> Comparison:
+def _resume_or_create(
+    new: Comparison, data_dir: Path, *, by_name: bool, any_workers: bool
+) -> Comparison:
     """Return the stored comparison that ``new`` resumes or extends, or ``new``; write changes."""
     _make_plans(new, 0)  # checks the recipes before anything is written
     stored = _find_comparison(new, by_name=by_name, any_workers=any_workers)
@@ -211,8 +218,17 @@ def _resume_or_create(new: Comparison, *, by_name: bool, any_workers: bool) -> C
         return stored
     comparison = new if stored is None else with_recipes(stored, new.names, new.seeds)
     _make_plans(comparison, 0)
+    # Too few groups of faces are refused before anything is written.
+    held_out = None if stored is not None else _assign_folds(new, dataset.read_training(data_dir))
     write_comparison(comparison, "new")
+    if held_out is not None:
+        write_folds(comparison.path, held_out)
     return comparison
+
+
+def _assign_folds(comparison: Comparison, training: Faces) -> np.ndarray:
+    """Return (N,) int64, the fold in which each training face is held out."""
+    return assign_folds(training, comparison.settings.folds, 0)
 
 
 def _find_comparison(new: Comparison, *, by_name: bool, any_workers: bool) -> Comparison | None:
@@ -267,7 +283,7 @@ def read_comparison_data(comparison: Comparison, data_dir: Path) -> TrainingData
     training = dataset.read_training(data_dir)
     held_out = read_folds(comparison.path)
     if held_out is None:
-        held_out = assign_folds(training, comparison.settings.folds, 0)
+        held_out = _assign_folds(comparison, training)
         write_folds(comparison.path, held_out)
     # No test faces (None): a comparison does not need predictions for them.
     return TrainingData(training, held_out, None, dataset.count_queries(data_dir, training))

@@ -384,16 +384,23 @@ def load_folds(run: Run, training: Faces) -> np.ndarray:
         )
     if stored is not None:
         return stored
-    ensemble = run.plan.ensemble
-    held_out = folds.assign_folds(
-        training,
-        ensemble.folds,
-        run.plan.seed,
-        how=ensemble.split,
-        held_out=ensemble.held_out,
-    )
+    held_out = assign_plan_folds(run.plan, training)
     write_folds(run.path, held_out)
     return held_out
+
+
+def assign_plan_folds(plan: Plan, training: Faces) -> np.ndarray:
+    """Return (N,) int64, the fold in which each of N training faces is held out.
+
+    Raises
+    ------
+    DataError
+        There are fewer faces, or groups of near-duplicates, than folds.
+    """
+    ensemble = plan.ensemble
+    return folds.assign_folds(
+        training, ensemble.folds, plan.seed, how=ensemble.split, held_out=ensemble.held_out
+    )
 
 
 def read_folds(path: Path) -> np.ndarray | None:

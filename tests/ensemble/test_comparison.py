@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import eager, write_competition
+from conftest import eager, write_competition, write_same_faces
 from typer.testing import CliRunner
 
 from fkd_kaggle.cli import app
@@ -302,6 +303,11 @@ def test_invalid_comparisons_are_refused_before_a_folder_is_created(
         start_comparison(tmp_path, [recipes["eyes"], recipes["eyes"]], data, budget=60.0)
     with pytest.raises(RecipeError, match="folds must be at least 2"):
         start_comparison(tmp_path, [recipes["eyes"]], data, budget=60.0, folds=1)
+    same = write_same_faces(tmp_path / "same")
+    with pytest.raises(DataError, match="1 groups of distinct faces, too few for 3 folds"):
+        start_comparison(tmp_path / "runs", [recipes["eyes"]], same, budget=60.0, folds=3)
+    assert not (tmp_path / "runs").exists()
+    shutil.rmtree(same)
     (tmp_path / "mine").mkdir()
     with pytest.raises(RunError, match="is no comparison"):
         start_comparison(tmp_path, [recipes["eyes"]], data, budget=60.0, name="mine")
