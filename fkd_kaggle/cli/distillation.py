@@ -22,6 +22,17 @@ RecipeOption = Annotated[
     ),
 ]
 
+TimeLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--time-limit",
+        "-t",
+        metavar="TIME",
+        show_default="10m, or as before",
+        help="Total training time: 90s, 20m or 1.5h.",
+    ),
+]
+
 TestFaces = Annotated[
     bool,
     typer.Option(
@@ -34,7 +45,7 @@ TestFaces = Annotated[
 def distill(
     run: options.RunArgument = None,
     recipe: RecipeOption = None,
-    time_limit: options.TimeLimit = "10m",
+    time_limit: TimeLimit = None,
     epochs: options.Epochs = None,
     test_faces: TestFaces = True,
     data_dir: options.DataDir = options.DATA,
@@ -49,18 +60,27 @@ def distill(
     from fkd_kaggle.display.training import TrainingDisplay
     from fkd_kaggle.ensemble import distillation
     from fkd_kaggle.runs.folder import find_run
+    from fkd_kaggle.runs.members import is_finished
 
     console = make_console()
     teacher = find_run(run, runs_dir)
+    limit = options.parse_duration(time_limit)
     student = distillation.open_or_start(
-        teacher, recipe, epochs=epochs, time_limit=options.parse_duration(time_limit)
+        teacher, recipe, epochs=epochs, time_limit=limit or distillation.TIME_LIMIT
     )
+    if limit is not None and is_finished(student, student.plan.members[0]):
+        print_line(
+            console,
+            f"run {student.name} is trained already: delete {student.path} to train it again with "
+            "another time limit",
+        )
     try:
         with TrainingDisplay(console) as display:
             scores = distillation.train_distilled(
                 student,
                 teacher,
                 data_dir,
+                time_limit=limit,
                 teaching=distillation.Teaching(test_faces),
                 on_event=display,
                 on_progress=lambda step: print_line(console, f"{step}…"),

@@ -15,6 +15,7 @@ docs/experiments.md.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from fkd_kaggle.keypoints import COMPLETE, NUM_KEYPOINTS, PARTIAL, PARTIAL_KEYPO
 from fkd_kaggle.recipes.loading import load_recipe
 from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.recipes.schema import Ensemble, EnsembleMember, Recipe
-from fkd_kaggle.runs.folder import Run, is_run, read_folds, write_folds
+from fkd_kaggle.runs.folder import Run, is_run, is_run_name, read_folds, write_folds
 from fkd_kaggle.runs.lock import lock_run
 from fkd_kaggle.runs.members import is_finished
 from fkd_kaggle.runs.predictions import load_blended_out_of_fold
@@ -43,6 +44,9 @@ RECIPE = "cascade-small"
 """Recipe of the distilled network, if none is named."""
 
 SUFFIX = "-distilled"
+
+TIME_LIMIT = 600.0
+"""Seconds of the training, if no limit is given."""
 
 _BATCH = 1024
 """Faces that the run predicts at a time."""
@@ -62,8 +66,15 @@ DEFAULT_TEACHING = Teaching()
 
 
 def distilled_name(teacher: Run) -> str:
-    """Return the name of the run with the distilled network of a run."""
-    return f"{teacher.name}{SUFFIX}"
+    """Return the name of the run with the distilled network of a run.
+
+    A name that would be too long for a run is shortened, with a digest of the whole name.
+    """
+    name = f"{teacher.name}{SUFFIX}"
+    if is_run_name(name):
+        return name
+    digest = hashlib.sha256(teacher.name.encode()).hexdigest()[:8]
+    return f"{teacher.name[:60]}-{digest}{SUFFIX}"
 
 
 def find_distilled(teacher: Run) -> Run:
@@ -84,7 +95,11 @@ def find_distilled(teacher: Run) -> Run:
 
 
 def open_or_start(
-    teacher: Run, recipe_name: str | None, *, epochs: int | None, time_limit: float | None
+    teacher: Run,
+    recipe_name: str | None,
+    *,
+    epochs: int | None,
+    time_limit: float | None = TIME_LIMIT,
 ) -> Run:
     """Return the run of a distillation, new or to be continued.
 
@@ -93,11 +108,11 @@ def open_or_start(
     teacher
         A blended run.
     recipe_name
-        Recipe of the network; ``RECIPE`` if None.
+        Recipe of the network. Default: that of the run that is continued, or ``RECIPE``.
     epochs
-        Number of epochs; the recipe's if None.
+        Number of epochs. Default: as in the run that is continued, or the recipe's.
     time_limit
-        Seconds for the whole training; None for no limit.
+        Seconds for the training of a new run, and the default of ``train_distilled``.
 
     Raises
     ------
@@ -117,7 +132,8 @@ def open_or_start(
     path = teacher.path.with_name(distilled_name(teacher))
     if is_run(path):
         run = Run.open(path)
-        if recipe.digest not in run.recipe_digests.values():
+        is_asked_for = recipe_name is not None or epochs is not None
+        if is_asked_for and recipe.digest not in run.recipe_digests.values():
             raise RunError(
                 f"run {run.name} was distilled with another recipe or number of epochs: delete "
                 f"{path} to start again"
@@ -143,6 +159,7 @@ def train_distilled(
     teacher: Run,
     data_dir: Path,
     *,
+    time_limit: float | None = None,
     teaching: Teaching = DEFAULT_TEACHING,
     on_event: OnEvent = ignore_events,
     on_progress: Callable[[str], None] | None = None,
@@ -157,6 +174,8 @@ def train_distilled(
         The run that teaches.
     data_dir
         Folder of the data set of both.
+    time_limit
+        Seconds for the training in this call. Default: the time limit of the run's plan.
     teaching
         What the network is taught.
     on_event
@@ -186,7 +205,8 @@ def train_distilled(
             step("training")
             run.update(status="training")
             try:
-                train_member(run, member, taught, run.plan.time_limit, on_event)
+                limit = run.plan.time_limit if time_limit is None else time_limit
+                train_member(run, member, taught, limit, on_event)
             except KeyboardInterrupt:
                 run.update(status="interrupted")
                 raise

@@ -227,8 +227,9 @@ def test_distill_trains_one_network_and_compares_it_with_the_run(
     assert theirs is not None
     assert f"{mine:.2f}" in result.out
     # The trained network is not trained again, and another recipe is refused.
-    again = fkd("distill", "one", "--epochs", "3", *places)
+    again = fkd("distill", "one", "--time-limit", "3m", *places)
     assert again.code == 0, again.all
+    assert "run one-distilled is trained already" in again.out
     assert len(training.taught) == 1
     other = fkd("distill", "one", "--epochs", "4", *places)
     assert_one_line_error(other, "another recipe or number of epochs", str(student.path))
@@ -244,11 +245,13 @@ def test_an_interrupted_distillation_is_continued_by_the_same_command(
     assert result.code == 130, result.all
     assert "interrupted; to continue: fkd-kaggle distill one" in result.out
     assert find_distilled(blended).status == "interrupted"
+    assert fkd(*command, blended.path.parent, "one", "--time-limit", "30m").code == 130
     training.interrupt = False
     result = fkd(*command, blended.path.parent, "one")
     assert result.code == 0, result.all
+    assert training.limits == [600.0, 1800.0, 600.0]
     assert "predicting the test faces" not in result.out
-    first, second = training.taught
+    first, _, second = training.taught
     np.testing.assert_array_equal(first.held_out, second.held_out)
 
 
@@ -258,3 +261,18 @@ def test_a_run_without_a_distilled_network_or_folds_is_refused(tmp_path: Path) -
         find_distilled(run)
     with pytest.raises(RunError, match="run new has no folds: it was never trained"):
         open_or_start(run, None, epochs=None, time_limit=None)
+
+
+@pytest.mark.parametrize("length", [70, 71, 80])
+def test_runs_of_any_valid_name_have_distilled_networks_of_their_own(
+    tmp_path: Path, length: int
+) -> None:
+    plan = make_plan(TrainingOptions(("smoke",)))
+    names = [letter.rjust(length, "x") for letter in "ab"]
+    for name in names:
+        run = Run.create(tmp_path, name, plan, "0" * 32)
+        write_folds(run.path, np.arange(6) % 2)
+        student = open_or_start(run, None, epochs=1)
+        assert find_distilled(run).path == student.path
+        assert student.plan.ensemble.description == f"One network taught by run {name}."
+    assert len(list(tmp_path.glob("*-distilled"))) == 2
