@@ -166,7 +166,7 @@ def _train_members(
     began = time.monotonic()
     with start() as pool:
         # What takes long at the start takes long for each member, the blend and the report as well.
-        start_seconds = time.monotonic() - began
+        start_seconds = time.monotonic() - began - pool.waited
         overhead = max(8.0, start_seconds)
         reserved = _reserved_seconds(limit or 0.0, start_seconds)
         end = latest = None

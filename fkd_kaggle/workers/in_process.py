@@ -35,6 +35,7 @@ class InProcessPool:
     """
 
     may_grow = False
+    waited = 0.0
 
     def __init__(self, precision: str, train: Callable[[Task, OnEvent], float]) -> None:
         self.precision = precision

@@ -188,6 +188,7 @@ class LocalPool:
     """Worker processes as slots; see ``workers.pool.Pool``."""
 
     may_grow = False
+    waited = 0.0
 
     def __init__(self, workers: dict[str, WorkerProcess], messages: Messages) -> None:
         self._workers, self._messages = workers, messages

@@ -94,6 +94,10 @@ class Pool(Protocol):
     def may_grow(self) -> bool:
         """Whether slots can join after all slots were lost."""
 
+    @property
+    def waited(self) -> float:
+        """Seconds that the pool waited for a machine before the first worker began to start."""
+
     def expect(self, members: int) -> None:
         """Take note of the number of members that are not trained yet, those in training included.
 

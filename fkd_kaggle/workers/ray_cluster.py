@@ -164,6 +164,7 @@ class RayPool:
         self._actor = ray.remote(max_restarts=0, max_concurrency=4)(RaySlot)
         self._without_slot_since = time.monotonic()
         self._told = False
+        self.waited = 0.0
 
     @property
     def precision(self) -> str:
@@ -181,8 +182,14 @@ class RayPool:
         """
         if not any(node_slots(node)[0] for node in self._nodes()):
             raise FkdError(NO_SLOTS)
+        self._add_slots()
+        began, has_place = time.monotonic(), False
         while not any(slot.joined for slot in self._slots.values()):
             check()
+            self._note_started()
+            if not has_place:
+                has_place = any(slot.started for slot in self._slots.values())
+                self.waited = time.monotonic() - began
             for change in self.wait(_POLL_SECONDS, _print_waiting):
                 self._changes.append(change)
                 if isinstance(change, SlotLost) and not self._slots:

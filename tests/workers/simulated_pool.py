@@ -93,6 +93,11 @@ class SimulatedPool:
         self._add(self.started + seconds, action)
 
     @property
+    def waited(self) -> float:
+        """Return 0: a slot joins at once."""
+        return 0.0
+
+    @property
     def may_grow(self) -> bool:
         """Return whether slots join later."""
         return any(self.started + slot.joins_at > self.now for slot in self.slots)

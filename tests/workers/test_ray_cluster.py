@@ -215,6 +215,33 @@ def test_the_user_is_told_once_what_a_training_without_slots_waits_for(
 
 
 @pytest.mark.usefixtures("affinity")
+def test_the_wait_for_a_busy_cluster_is_not_the_start_of_a_worker(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class BusyRay(FakeRay):
+        """A cluster with a free core after 100 s; TensorFlow takes another 7 s to start there."""
+
+        now = 0.0
+
+        def wait(self, calls: list[str], **options: Any) -> tuple[list[str], list[str]]:
+            if options["timeout"]:
+                self.now += 0.5
+            if self.now >= 100:
+                self.results.setdefault(self.pending("ping")[0], None)
+            if self.now >= 107:
+                ready = {"ready": "float32", "speed": 100.0, "node": "host"}
+                self.results.setdefault(self.pending("set_up")[0], ready)
+            return super().wait(calls, **options)
+
+    ray = BusyRay(1)
+    monkeypatch.setattr(ray_cluster.time, "monotonic", lambda: ray.now)
+    pool = RayPool(ray, run.path, "data", 2, True)
+    pool.wait_for_first_slot()
+    assert pool.waited == pytest.approx(100, abs=2)
+    assert ray.now == pytest.approx(107, abs=2)
+
+
+@pytest.mark.usefixtures("affinity")
 def test_a_training_whose_slots_have_started_does_not_wait_for_free_slots(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
