@@ -1,6 +1,8 @@
 """Several runs blended into one prediction, with weights fitted out of fold.
 
-The inputs are the runs' own blends. Weights are fitted on the faces that all runs hold out.
+The inputs are the runs' own blends. Weights are fitted on the faces that all runs hold out. The
+cross-validated score of such a face comes from weights that were fitted without it and its
+near-duplicates.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import numpy as np
 from fkd_kaggle.data import dataset, metrics
 from fkd_kaggle.data.dataset import count_queries, read_test_and_lookup
 from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.ensemble import blending, member_weights
+from fkd_kaggle.data.folds import near_duplicate_groups
+from fkd_kaggle.ensemble import blending, member_weights, stacking
 from fkd_kaggle.ensemble.blend import total_error
 from fkd_kaggle.ensemble.member_errors import mean_squares
 from fkd_kaggle.ensemble.prediction import predict_run
@@ -79,14 +82,19 @@ def mix_runs(
     common = np.isfinite(held_out[..., 0]).any(2).all(0)
     faces = int(common.sum())
     weights = np.full((2, held_out.shape[2], len(runs)), 1 / len(runs))
-    if faces >= MIN_FACES:
-        weights = blending.fit_weights(
-            held_out[:, common], training.keypoints[common], training.annotators[common]
-        )
+    validated = blending.apply_weights(held_out, weights, training.annotators)
+    rows = training.take(np.flatnonzero(common))
+    groups = near_duplicate_groups(rows) if faces >= MIN_FACES else np.zeros(faces)
+    is_fitted = len(np.unique(groups)) > 1
+    if is_fitted:
+        known = held_out[:, common], rows.keypoints, rows.annotators
+        weights = blending.fit_weights(*known)
         missing = weights.sum(-1) == 0
         weights[missing] = 1 / len(runs)
+        validated[common] = stacking.predict_without_own_face(*known, groups)
+    validated[~common] = np.nan
     mixed = blending.apply_weights(predictions, weights, annotators)
-    scores = _scores(runs, held_out, common, weights, training, queries)
+    scores = _scores(runs, held_out, validated, training, queries)
     expected, reason = _expected(
         runs, held_out, predictions, weights, training, annotators, queries
     )
@@ -94,22 +102,20 @@ def mix_runs(
         "+".join(names),
         mixed,
         Scores(**{**vars(scores), "expected": expected, "expected_unknown": reason}),
-        faces if faces >= MIN_FACES else 0,
+        faces if is_fitted else 0,
     )
 
 
 def _scores(
     runs: Sequence[Run],
     held_out: np.ndarray,
-    common: np.ndarray,
-    weights: np.ndarray,
+    mixed: np.ndarray,
     training: Faces,
     queries: np.ndarray,
 ) -> Scores:
-    """Return the cross-validated scores on the faces that all runs hold out."""
+    """Return the scores of mixed predictions, and of each run on the same faces."""
     labels, annotators = training.keypoints, training.annotators
-    mixed = blending.apply_weights(held_out, weights, annotators)
-    mixed = np.where(common[:, None, None], mixed, np.nan)
+    common = np.isfinite(mixed[..., 0]).any(1)
     constant = mean_face(labels, annotators)[annotators]
     constant = np.where(np.isfinite(mixed), constant, np.nan)
     alone = {

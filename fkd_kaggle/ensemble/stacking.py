@@ -210,6 +210,30 @@ def fit_simplex(
     return plain, plain.apply(predictions, annotators)
 
 
+def predict_without_own_face(
+    predictions: np.ndarray, labels: np.ndarray, annotators: np.ndarray, groups: np.ndarray
+) -> np.ndarray:
+    """Blend each face with weights that were fitted to other faces, without correction.
+
+    Parameters
+    ----------
+    predictions, labels, annotators
+        As for ``blending.fit_weights``.
+    groups
+        As for ``fit_stack``; at least two.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, 15, 2) float32 pixels.
+    """
+    result = np.full(labels.shape, np.nan, np.float32)
+    for fitted, held in _splits(groups, _OUTER_FOLDS):
+        stack, _ = fit_simplex(predictions[:, fitted], labels[fitted], annotators[fitted])
+        result[held] = stack.apply(predictions[:, held], annotators[held])
+    return result
+
+
 def fit_stack(
     predictions: np.ndarray,
     labels: np.ndarray,

@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 from conftest import write_competition
 
-from fkd_kaggle.data import dataset
+from fkd_kaggle.data import dataset, metrics
+from fkd_kaggle.ensemble import blending
 from fkd_kaggle.ensemble.run_blend import blend_run
 from fkd_kaggle.ensemble.run_mixture import mix_runs
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.recipes.plans import TrainingOptions, make_plan
 from fkd_kaggle.runs.folder import Run, load_folds
-from fkd_kaggle.runs.predictions import store_out_of_fold, store_test_predictions
+from fkd_kaggle.runs.predictions import (
+    load_blended_out_of_fold,
+    store_out_of_fold,
+    store_test_predictions,
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,27 @@ def test_a_mixture_without_a_valid_part_has_no_expected_score(tmp_path: Path, da
     mixture = mix_runs(runs, data)
     assert mixture.scores.expected is None
     assert "run other has none" in mixture.scores.expected_unknown
+
+
+def test_the_score_of_a_mixture_does_not_use_weights_fitted_to_the_same_faces(
+    tmp_path: Path, data: Path
+) -> None:
+    # Of equal runs, fitted weights follow the noise of the faces that they are fitted to.
+    runs = [make_run(tmp_path, data, f"run{seed}", 1.0, seed) for seed in range(6)]
+    mixture = mix_runs(runs, data)
+    training = dataset.read_training(data)
+    held_out = np.stack([load_blended_out_of_fold(run) for run in runs])
+    known = held_out, training.keypoints, training.annotators
+    fitted = blending.apply_weights(held_out, blending.fit_weights(*known), training.annotators)
+    equal = held_out.mean(0)
+    optimistic, honest = (
+        metrics.combined_rmse(
+            one, training.keypoints, training.annotators, dataset.count_queries(data, training)
+        )
+        for one in (fitted, equal)
+    )
+    assert mixture.scores.combined is not None and optimistic is not None and honest is not None
+    assert mixture.scores.combined > honest > optimistic
 
 
 def test_a_run_cannot_be_named_twice(tmp_path: Path, data: Path) -> None:
