@@ -112,7 +112,8 @@ def check_devices() -> Iterator[Finding]:
         yield Finding("GPUs", "ok", "none; training uses the CPU")
     count = len(machine.slots(sys.maxsize))
     networks = "1 network is" if count == 1 else f"{count} networks are"
-    text = f"{machine.cores} cores; by default {networks} trained at a time"
+    cores = "1 core" if machine.cores == 1 else f"{machine.cores} cores"
+    text = f"{cores}; by default {networks} trained at a time"
     yield Finding("CPU", "ok", text)
 
 

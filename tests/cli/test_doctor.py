@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import importlib.metadata
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 from conftest import SECRET, Command, PracticeFactory
 
 from fkd_kaggle.cli import diagnosis
+from fkd_kaggle.practice.kernels import sandbox
 from fkd_kaggle.practice.server import PracticeKaggle
 from fkd_kaggle.workers import devices
 
@@ -127,3 +131,90 @@ def test_little_memory_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     (finding,) = diagnosis.check_memory()
     assert finding.state == "note"
     assert "1.0 of 4.1 GB" in finding.text
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="no /proc/meminfo on this system")
+def test_memory_that_the_system_does_not_report_is_no_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "MemTotal: 4000000 kB\n")
+    (finding,) = diagnosis.check_memory()
+    assert (finding.state, finding.text) == ("ok", "the system does not report it")
+
+
+def test_a_python_that_is_not_tested_names_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 14, 0))
+    monkeypatch.setattr(sys, "version", "3.14.0 (main)")
+    finding = next(iter(diagnosis.check_versions()))
+    assert finding.state == "problem"
+    assert finding.text.startswith("3.14.0 on ")
+    assert finding.remedy == "use Python 3.11, 3.12 or 3.13"
+
+
+def test_a_missing_package_is_a_problem_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "tensorflow":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    problem, packages = [each for each in diagnosis.check_versions() if each.name == "packages"]
+    assert (problem.state, problem.remedy) == ("problem", "pip install tensorflow")
+    assert problem.text == "tensorflow is missing"
+    assert "keras" in packages.text
+    assert "tensorflow" not in packages.text
+
+
+def test_a_tensorflow_that_cannot_be_imported_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ImportError("libtensorflow.so.2:\ncannot open shared object file")
+
+    monkeypatch.setattr(devices, "unseen_gpus_hint", fail)
+    (finding,) = diagnosis.check_devices()
+    assert finding.state == "problem"
+    assert "cannot be imported: libtensorflow.so.2" in finding.text
+    assert "\n" not in finding.text
+    assert finding.remedy == "pip install --force-reinstall tensorflow"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "seen", "training"),
+    [
+        (("0", "1"), "2: 0, 1", "2 networks are trained at a time"),
+        ((), "none; training uses the CPU", "1 network is trained at a time"),
+    ],
+)
+def test_devices_are_listed(
+    monkeypatch: pytest.MonkeyPatch, gpus: tuple[str, ...], seen: str, training: str
+) -> None:
+    machine = devices.Machine(gpus, 1, 10**11)
+    monkeypatch.setattr(devices, "unseen_gpus_hint", lambda: None)
+    monkeypatch.setattr(devices, "inspect_machine", lambda: machine)
+    cards, cores = diagnosis.check_devices()
+    assert (cards.state, cards.text) == ("ok", seen)
+    assert cores.text == f"1 core; by default {training}"
+
+
+def test_a_folder_whose_disk_cannot_be_read_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(folder: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(folder))
+
+    monkeypatch.setattr(shutil, "disk_usage", fail)
+    *_, finding = diagnosis.check_disk((tmp_path,))
+    assert finding.state == "problem"
+    assert f"{tmp_path}: Input/output error" in finding.text
+    assert f"make {tmp_path} readable" in finding.remedy
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_kernels_that_are_not_isolated_are_a_note(
+    monkeypatch: pytest.MonkeyPatch, isolated: bool
+) -> None:
+    monkeypatch.setattr(sandbox, "is_isolated", lambda: isolated)
+    _, kernels = diagnosis.check_practice()
+    assert kernels.state == ("ok" if isolated else "note")
+    assert kernels.remedy == ("" if isolated else "run only kernels that you trust")

@@ -1,4 +1,4 @@
-"""A stand-in for the module ``ray``: as much as ``RayPool`` calls, without a cluster."""
+"""A stand-in for the module ``ray``: as much as this package calls, without a cluster."""
 
 from __future__ import annotations
 
@@ -31,10 +31,30 @@ class FakeMethod:
 
 
 class FakeRay:
-    """As much of the module ``ray`` as ``RayPool`` calls."""
+    """As much of the module ``ray`` as this package calls.
+
+    Parameters
+    ----------
+    cpus
+        Cores of each node.
+
+    Attributes
+    ----------
+    calls : list
+        The calls of actors' methods with their arguments.
+    results : dict
+        Results of calls that have ended; an exception is raised.
+    ready : dict or None
+        Result of each slot's ``set_up``; None if the test sets the results itself.
+    is_shut_down : bool
+        Whether the connection was closed.
+    """
 
     class exceptions:  # noqa: N801
         RayError = ConnectionError
+
+    ready: dict[str, Any] | None = None
+    is_shut_down = False
 
     def __init__(self, *cpus: int) -> None:
         self.cpus = cpus
@@ -61,6 +81,8 @@ class FakeRay:
         return lambda _: Factory()
 
     def wait(self, calls: list[str], **_: Any) -> tuple[list[str], list[str]]:
+        if self.ready is not None:
+            self.results |= {call: self.ready for call in calls if call.startswith("set_up")}
         done = [call for call in calls if call in self.results]
         return done, [call for call in calls if call not in done]
 
@@ -72,6 +94,12 @@ class FakeRay:
 
     def kill(self, _: Any) -> None:
         self.killed += 1
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def shutdown(self) -> None:
+        self.is_shut_down = True
 
     def cluster_resources(self) -> dict[str, float]:
         return {"CPU": float(sum(self.cpus))}

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 import types
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,13 @@ from fkd_kaggle.display.time_plan import describe_estimate
 from fkd_kaggle.ensemble import fitting
 from fkd_kaggle.ensemble.run_times import MachineTimes
 from fkd_kaggle.ensemble.training_estimate import estimate_training
-from fkd_kaggle.errors import FkdError
+from fkd_kaggle.errors import FkdError, RunError
 from fkd_kaggle.recipes import plans
 from fkd_kaggle.runs.corrections import CORRECTIONS
 from fkd_kaggle.runs.folder import Run, load_folds
 from fkd_kaggle.runs.members import is_finished
 from fkd_kaggle.runs.predictions import REFERENCE
-from fkd_kaggle.training.events import Waiting
+from fkd_kaggle.training.events import MemberStarted, Waiting
 from fkd_kaggle.workers import devices, ray_cluster, ray_connection
 from fkd_kaggle.workers.pool import SlotJoined, SlotLost, Task, TaskEnded
 from fkd_kaggle.workers.ray_cluster import RayPool
@@ -52,6 +53,9 @@ epochs = 2
 batch_size = 8
 options = { filters = [4], dense = 4 }
 """
+
+READY = {"ready": "float32", "speed": 100.0, "node": "host"}
+"""What a slot answers when Keras has started there."""
 
 
 @pytest.fixture
@@ -173,6 +177,101 @@ def test_slots_join_train_and_are_lost(run: Run) -> None:
     assert ray.killed == 1
     pool.expect(0)
     assert [change.slot for change in wait() if isinstance(change, SlotLost)] == ["slot 1"]
+
+
+@pytest.mark.usefixtures("affinity")
+def test_checkpoints_arrive_while_a_member_trains_and_its_host_is_named(run: Run) -> None:
+    ray = FakeRay(1)
+    ray.ready = READY
+    pool = RayPool(ray, run.path, "data", 1, True)
+    events: list[Any] = []
+
+    def wait() -> list[Any]:
+        return list(pool.wait(0.01, lambda task, event: events.append((task, event))))
+
+    (joined,) = [*wait(), *wait()]
+    task = Task("tiny-f0", run.path, run.plan.members[0])
+    pool.start(joined.slot, task)
+    started = MemberStarted("tiny-f0", "tiny", 0, 0, 100, 20, 20, 0)
+    progress = "members/tiny-f0/progress.json"
+    ray.results[ray.pending("poll")[-1]] = [
+        {"event": "MemberStarted", **asdict(started)},
+        {"files": {progress: b"{}"}, "final": False},
+    ]
+    assert wait() == []
+    assert events == [(task, replace(started, node="host"))]
+    assert (run.path / progress).read_bytes() == b"{}"
+    ray.results[ray.pending("poll")[-1]] = [{"lost": "host: out of memory"}]
+    (lost,) = wait()
+    assert (lost.slot, str(lost.error), lost.retry) == ("slot 1", "host: out of memory", False)
+    assert ray.killed == 1
+
+
+@pytest.mark.usefixtures("affinity")
+def test_an_interruption_stops_all_slots_and_requests_no_further_ones(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "_NODES_SECONDS", 0.0)
+    ray = FakeRay(1)
+    pool = RayPool(ray, run.path, "data", 2, True)
+    pool.wait(0.01, lambda *_: None)
+    pool.interrupt()
+    assert len(ray.pending("stop")) == 1
+    ray.cpus = (1, 1)
+    pool.wait(0.01, lambda *_: None)
+    assert len(ray.pending("set_up")) == 1
+
+
+@pytest.fixture
+def cluster(affinity: None, monkeypatch: pytest.MonkeyPatch) -> FakeRay:
+    """A cluster of two cores, whose slots are ready at once."""
+    ray = FakeRay(2)
+    ray.ready = READY
+    monkeypatch.setattr(ray_cluster, "connect", lambda _: ray)
+    return ray
+
+
+def test_a_training_on_a_cluster_ends_its_slots_and_closes_the_connection(
+    cluster: FakeRay, run: Run, tmp_path: Path
+) -> None:
+    start = ray_cluster.workers_on_cluster("auto", run, tmp_path / "data", 2)
+    assert start is not None
+    with pytest.raises(ZeroDivisionError), start() as pool:
+        assert pool.precision == "2 × float32 on a Ray cluster"
+        assert len(pool.wait(0.01, lambda *_: None)) == 2
+        raise ZeroDivisionError
+    assert len(cluster.pending("close")) == cluster.killed == 2
+    assert cluster.is_shut_down
+
+
+def test_slots_for_a_comparison_get_the_files_of_the_run_and_predict_no_test_faces(
+    cluster: FakeRay, run: Run, tmp_path: Path
+) -> None:
+    start = ray_cluster.workers_for_runs("auto", tmp_path / "data")
+    with start(run.path, 1):
+        pass
+    (arguments,) = (given for call, given in cluster.calls if call.startswith("set_up"))
+    name, files, data, gpu, test = arguments
+    assert name == run.name
+    assert files == read_run_files(run.path)
+    assert data == read_data_files(tmp_path / "data")
+    assert (gpu, test) == (False, False)
+
+
+def test_a_network_that_no_slot_can_build_ends_the_training_before_it_begins(
+    cluster: FakeRay, run: Run, tmp_path: Path
+) -> None:
+    cluster.ready = {"error": "tiny: the network is too large"}
+    start = ray_cluster.workers_on_cluster("auto", run, tmp_path / "data", 1)
+    assert start is not None
+    with pytest.raises(RunError, match=r"^tiny: the network is too large$"), start():
+        pass
+    assert cluster.killed == 1
+    assert cluster.is_shut_down
+
+
+def test_nothing_to_train_needs_no_cluster(run: Run, tmp_path: Path) -> None:
+    assert ray_cluster.workers_on_cluster("nowhere", run, tmp_path / "data", 0) is None
 
 
 @pytest.mark.usefixtures("affinity")
