@@ -28,6 +28,7 @@ from fkd_kaggle.photos.found_faces import PhotoFace
 from fkd_kaggle.photos.images import read_photo, read_sizes
 from fkd_kaggle.photos.prediction import PhotoModel
 from fkd_kaggle.photos.tracking import FaceTracker
+from fkd_kaggle.report import loopback
 
 PORT: Final = 8765
 
@@ -42,8 +43,6 @@ MAX_SESSIONS: Final = 32
 
 MAX_WAITING: Final = 24
 """Requests that wait for the networks; further ones are told to come back later."""
-
-_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
@@ -75,7 +74,7 @@ class DemoServer:
         app = _make_app(self._answers, title, lambda: self.port)
         try:
             self._server = make_server(
-                "127.0.0.1", port, app, threaded=True, request_handler=_QuietHandler
+                loopback.ADDRESS, port, app, threaded=True, request_handler=_QuietHandler
             )
         except (OSError, SystemExit) as error:
             raise FkdError(
@@ -231,10 +230,9 @@ def _register_errors(app: flask.Flask) -> None:
 
 def _check_origin(request: flask.Request, port: int) -> None:
     """Refuse requests that another site's page sends, also through another name of this machine."""
-    hosts = {f"{name}:{port}" for name in _HOSTS} | (set(_HOSTS) if port == 80 else set())
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "none")
-    if request.host not in hosts:
+    if not loopback.is_this_machine(request.host, port):
         flask.abort(403, "the demo answers on localhost only")
     if origin is not None and origin != f"http://{request.host}":
         flask.abort(403, "the demo answers its own page only")

@@ -20,7 +20,7 @@ from fkd_kaggle.practice.fault_injection import Faults
 from fkd_kaggle.practice.kernels import api
 from fkd_kaggle.practice.uploads import Uploads
 from fkd_kaggle.practice.wire_format import ErrorResponse, refuse
-from fkd_kaggle.report import html
+from fkd_kaggle.report import html, loopback
 
 TOKEN_USER: Final = "practice"
 """Name of the user who authenticates with a token."""
@@ -63,9 +63,7 @@ def make_app(competition: PracticeCompetition, received: Uploads, faults: Faults
 
 def _refuse_other_hosts() -> None:
     """Refuse requests to other host names, by which web pages could reach 127.0.0.1."""
-    # DNS rebinding: a web page's own host name may resolve to 127.0.0.1.
-    name = flask.request.host.rsplit(":", 1)[0].strip("[]")
-    if name not in ("localhost", "127.0.0.1", "::1"):
+    if not loopback.is_this_machine(flask.request.host):
         refuse(403, "a practice Kaggle only talks to its own machine")
 
 

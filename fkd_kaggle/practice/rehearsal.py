@@ -6,10 +6,9 @@ client over HTTP. Prints nothing itself.
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ from typing import Any, Final
 from fkd_kaggle import pipeline
 from fkd_kaggle.errors import CompetitionError, FkdError
 from fkd_kaggle.kaggle_api.competition import Competition
+from fkd_kaggle.kaggle_api.credentials import environment_variables
 from fkd_kaggle.kaggle_api.submissions import LeaderboardRow, SubmissionRecord
 from fkd_kaggle.kernel import collect
 from fkd_kaggle.kernel.events import OnKernelEvent
@@ -127,7 +127,10 @@ def rehearse(
     with work as name:
         folder = Path(name)
         on_step(f"preparing {_describe(source)} for a practice Kaggle")
-        with _start(folder / "practice", source) as kaggle, _environment(kaggle.environment):
+        with (
+            _start(folder / "practice", source) as kaggle,
+            environment_variables(kaggle.environment),
+        ):
             on_step(f"fetching the data from the practice Kaggle at {kaggle.url}")
             competition = Competition.open()
             data = folder / "data"
@@ -195,18 +198,3 @@ def _start(state_dir: Path, source: PracticeData) -> PracticeKaggle:
         return PracticeKaggle(source, state_dir=state_dir, port=PORT)
     except CompetitionError:
         return PracticeKaggle(source, state_dir=state_dir, port=0)
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables inside the ``with`` block."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -15,7 +15,7 @@ from typing import Any, Final
 import flask
 from werkzeug.serving import make_server
 
-from fkd_kaggle.report import html
+from fkd_kaggle.report import html, loopback
 from fkd_kaggle.report.run import PAGE
 from fkd_kaggle.report.run_data import learning_curves, to_json
 from fkd_kaggle.runs.folder import Run
@@ -28,8 +28,6 @@ from fkd_kaggle.training.events import (
     MemberStarted,
     StepEnded,
 )
-
-_HOST: Final = "127.0.0.1"
 
 SCRIPTS: Final = ("vega.min.js", "vega-lite.min.js", "live.js")
 
@@ -92,8 +90,8 @@ def serve_live_page(run: Run) -> Iterator[LiveRun]:
     The state, which takes the events of the training; its ``url`` is the page's address.
     """
     live = LiveRun(run)
-    server = make_server(_HOST, 0, _make_app(live), threaded=True)
-    live.url = f"http://{_HOST}:{server.server_port}/"
+    server = make_server(loopback.ADDRESS, 0, _make_app(live), threaded=True)
+    live.url = f"http://{loopback.ADDRESS}:{server.server_port}/"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -113,8 +111,7 @@ def _make_app(live: LiveRun) -> flask.Flask:
 
     @app.before_request
     def check_host() -> None:
-        # Another site's page could reach this server under its own name (DNS rebinding).
-        if flask.request.host.rpartition(":")[0] not in (_HOST, "localhost"):
+        if not loopback.is_this_machine(flask.request.host):
             flask.abort(403)
 
     @app.get("/")

@@ -333,7 +333,7 @@ def test_the_wait_for_a_busy_cluster_is_not_the_start_of_a_worker(
             return super().wait(calls, **options)
 
     ray = BusyRay(1)
-    monkeypatch.setattr(ray_cluster.time, "monotonic", lambda: ray.now)
+    monkeypatch.setattr(time, "monotonic", lambda: ray.now)
     pool = RayPool(ray, run.path, "data", 2, True)
     pool.wait_for_first_slot()
     assert pool.waited == pytest.approx(100, abs=2)
