@@ -11,6 +11,11 @@ from fkd_kaggle.display.console import INTERRUPTED, make_console, print_line
 from fkd_kaggle.errors import TrainingFailedError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from fkd_kaggle.runs.comparison import Comparison
     from fkd_kaggle.workers.pool import StartRunsPool
 
 DEFAULT_BUDGET = 600.0
@@ -82,9 +87,7 @@ def compare(
     All are trained and scored on the same folds. The same command continues after Ctrl-C.
     """
     from fkd_kaggle.data import dataset
-    from fkd_kaggle.display import tables
     from fkd_kaggle.display.training import TrainingDisplay
-    from fkd_kaggle.ensemble import comparison_results
     from fkd_kaggle.ensemble.comparison import start_comparison, train_comparison
     from fkd_kaggle.recipes import validation
     from fkd_kaggle.report import comparison as page
@@ -131,6 +134,19 @@ def compare(
             console, f"interrupted; {finished} networks are kept; the same command continues"
         )
         raise typer.Exit(INTERRUPTED)
+    _print_results(console, comparison, data_dir)
+    if comparison.status == "failures":
+        raise TrainingFailedError(
+            "some networks could not be trained, see above; the table has the others"
+        )
+
+
+def _print_results(console: Console, comparison: Comparison, data_dir: Path) -> None:
+    """Measure the trained networks, print the table and write the page."""
+    from fkd_kaggle.display import tables
+    from fkd_kaggle.ensemble import comparison_results
+    from fkd_kaggle.report import comparison as page
+
     measured = comparison_results.measure_runs(comparison, data_dir)
     table = comparison_results.average_over_seeds(measured)
     rows = [page.table_cells(line) for line in table]
@@ -141,7 +157,3 @@ def compare(
             console, f"not shown: {', '.join(dropped)}; in {comparison.path / 'compare.csv'}"
         )
     print_line(console, f"figures: {page.write_comparison_page(comparison, table, measured)}")
-    if comparison.status == "failures":
-        raise TrainingFailedError(
-            "some networks could not be trained, see above; the table has the others"
-        )

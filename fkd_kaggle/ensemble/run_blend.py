@@ -111,16 +111,7 @@ def blend_run(
     recipes = tuple(dict.fromkeys(one.recipe for one in held_out))
     stacked = stack_by_recipe(held_out, recipes, len(training.images))
     by_recipe = dict(zip(recipes, stacked, strict=True))
-    reason = why_unknown(
-        fitted,
-        split=run.plan.ensemble.split,
-        has_test_faces=test is not None,
-        has_score=scores.combined is not None,
-    )
-    expected = None if reason else expected_rmse(fitted, query_counts)
-    is_valid = expected is not None and expected >= SMALLEST_SHARE * (scores.combined or 0.0)
-    if not reason and not is_valid:
-        expected, reason = None, "the networks differ more than their errors explain"
+    expected, reason = _expected_score(run, fitted, scores.combined, query_counts, test is not None)
     scores = replace(
         scores,
         by_member=_scores_by_recipe(by_recipe, training, query_counts),
@@ -258,6 +249,31 @@ def _cross_validated_scores(
         excluded=fitted.blend.excluded,
         own_weights=fitted.blend.member_weights is not None,
     )
+
+
+def _expected_score(
+    run: Run,
+    fitted: FittedBlend,
+    combined: float | None,
+    query_counts: np.ndarray,
+    has_test_faces: bool,
+) -> tuple[float | None, str]:
+    """Return the expected leaderboard score in pixels, or None and the reason why it is unknown.
+
+    ``combined`` is the cross-validated score.
+    """
+    reason = why_unknown(
+        fitted,
+        split=run.plan.ensemble.split,
+        has_test_faces=has_test_faces,
+        has_score=combined is not None,
+    )
+    if reason:
+        return None, reason
+    expected = expected_rmse(fitted, query_counts)
+    if expected is None or expected < SMALLEST_SHARE * (combined or 0.0):
+        return None, "the networks differ more than their errors explain"
+    return expected, ""
 
 
 def _scores_by_recipe(

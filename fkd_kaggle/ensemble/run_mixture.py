@@ -80,21 +80,13 @@ def mix_runs(
     )
     held_out = np.stack([load_blended_out_of_fold(run) for run in runs])
     common = np.isfinite(held_out[..., 0]).any(2).all(0)
-    faces = int(common.sum())
-    weights = np.full((2, held_out.shape[2], len(runs)), 1 / len(runs))
-    validated = blending.apply_weights(held_out, weights, training.annotators)
-    rows = training.take(np.flatnonzero(common))
-    groups = near_duplicate_groups(rows) if faces >= MIN_FACES else np.zeros(faces)
-    is_fitted = len(np.unique(groups)) > 1
-    if is_fitted:
-        known = held_out[:, common], rows.keypoints, rows.annotators
-        weights = blending.fit_weights(*known)
-        missing = weights.sum(-1) == 0
-        weights[missing] = 1 / len(runs)
-        validated[common] = stacking.predict_without_own_face(*known, groups)
-    validated[~common] = np.nan
+    weights, validated, faces = _fit_weights(
+        held_out[:, common], training.take(common.nonzero()[0])
+    )
+    whole = np.full_like(held_out[0], np.nan)
+    whole[common] = validated
     mixed = blending.apply_weights(predictions, weights, annotators)
-    scores = _scores(runs, held_out, validated, training, queries)
+    scores = _scores(runs, held_out, whole, training, queries)
     expected, reason = _expected(
         runs, held_out, predictions, weights, training, annotators, queries
     )
@@ -102,8 +94,38 @@ def mix_runs(
         "+".join(names),
         mixed,
         Scores(**{**vars(scores), "expected": expected, "expected_unknown": reason}),
-        faces if is_fitted else 0,
+        faces,
     )
+
+
+def _fit_weights(held_out: np.ndarray, faces: Faces) -> tuple[np.ndarray, np.ndarray, int]:
+    """Fit the weights of R runs.
+
+    Parameters
+    ----------
+    held_out
+        (R, N, 15, 2) pixels, predictions of each run for faces that it held out.
+    faces
+        The N faces.
+
+    Returns
+    -------
+    weights
+        (2, 15, R).
+    predictions
+        (N, 15, 2) pixels, each with weights that were fitted without the face.
+    count
+        Number of faces that the weights are fitted on; 0 for equal weights.
+    """
+    weights = np.full((2, held_out.shape[2], len(held_out)), 1 / len(held_out))
+    count = len(faces.images)
+    groups = near_duplicate_groups(faces) if count >= MIN_FACES else np.zeros(count)
+    if len(np.unique(groups)) < 2:
+        return weights, blending.apply_weights(held_out, weights, faces.annotators), 0
+    known = held_out, faces.keypoints, faces.annotators
+    fitted = blending.fit_weights(*known)
+    weights = np.where(fitted.sum(-1, keepdims=True) == 0, weights, fitted)
+    return weights, stacking.predict_without_own_face(*known, groups), count
 
 
 def _scores(
