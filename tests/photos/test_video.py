@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
+import itertools
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +14,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from fkd_kaggle.errors import DataError
+from fkd_kaggle.errors import DataError, FkdError
+from fkd_kaggle.photos import video
 from fkd_kaggle.photos.found_faces import PhotoFace
 from fkd_kaggle.photos.tracking import FaceTracker
-from fkd_kaggle.photos.video import VideoResult, annotate_video
+from fkd_kaggle.photos.video import VideoProgress, VideoResult, annotate_video, seconds_text
 
 av = pytest.importorskip("av")
 
@@ -133,3 +137,75 @@ def test_what_is_not_a_video_is_one_line_and_nothing_is_written(
         annotate(WhiteTracker(), path, drawn=tmp_path / "drawn.mp4")
     assert "\n" not in str(error.value)
     assert [each.name for each in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_frames_of_an_odd_size_are_drawn_without_their_last_row_and_column(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as target:
+        stream = target.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 65, 47, "bgr0"
+        for _ in range(3):
+            frame = av.VideoFrame.from_ndarray(np.full((47, 65, 3), 255, np.uint8), format="rgb24")
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    tracker = WhiteTracker()
+    annotate(tracker, tmp_path / "a.mkv", drawn=tmp_path / "drawn.mp4")
+    assert tracker.shapes == {(47, 65, 3)}
+    with av.open(str(tmp_path / "drawn.mp4")) as drawn:
+        assert {(frame.width, frame.height) for frame in drawn.decode(video=0)} == {(64, 46)}
+
+
+def test_a_video_with_too_large_frames_is_refused_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "a.mp4", [0, 40])
+    monkeypatch.setattr(video, "MAX_PIXELS", WIDTH * HEIGHT - 1)
+    with pytest.raises(DataError, match=r"a\.mp4: frames have more than 0 megapixels"):
+        annotate(WhiteTracker(), tmp_path / "a.mp4", drawn=tmp_path / "drawn.mp4")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_progress_tells_the_frames_and_the_time_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "a.mp4", list(range(0, 400, 40)))
+    clock = itertools.count()
+    monkeypatch.setattr(video, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    seen: list[VideoProgress] = []
+    annotate(WhiteTracker(), tmp_path / "a.mp4", on_progress=seen.append)
+    assert [progress.frames for progress in seen] == list(range(1, 11))
+    assert {progress.total for progress in seen} == {10}
+    assert [progress.seconds_left for progress in seen] == [*map(float, range(9, 0, -1)), None]
+    assert seconds_text(seen[3]) == "frame 4 of 10, 6 s left…"
+    assert seconds_text(seen[9]) == "frame 10 of 10…"
+    assert seconds_text(VideoProgress(7, None, None)) == "frame 7…"
+
+
+def test_without_pyav_the_message_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(FkdError, match=r"^videos need PyAV: pip install 'fkd-kaggle\[video\]'$"):
+        annotate(WhiteTracker(), Path("a.mp4"))
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_an_error_of_the_decoder_keeps_the_frames_before_but_a_full_disk_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    write_video(tmp_path / "a.mp4", list(range(0, 400, 40)))
+    real = video._frames
+
+    def frames(path: Path, source: Any) -> Iterator[Any]:
+        yield from itertools.islice(real(path, source), 4)
+        if full:
+            raise av.error.OSError(errno.ENOSPC, "No space left on device")
+        raise av.error.InvalidDataError(1, "Invalid data found")
+
+    monkeypatch.setattr(video, "_frames", frames)
+    if full:
+        with pytest.raises(FkdError, match=r"disk full while writing .*: free some space"):
+            annotate(WhiteTracker(), tmp_path / "a.mp4", drawn=tmp_path / "drawn.mp4")
+        assert [each.name for each in tmp_path.iterdir()] == ["a.mp4"]
+        return
+    result = annotate(WhiteTracker(), tmp_path / "a.mp4")
+    assert result.reason == "the file is damaged after frame 4 (Invalid data found)"
+    assert (result.frames, result.complete, result.interrupted) == (4, False, False)
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 5
