@@ -100,3 +100,27 @@ def test_texts_that_only_look_like_numbers_are_reported(tmp_path: Path, value: s
     path.write_text(HEADER + f'a.jpg,"{value}",2,3,4\nb.jpg,1,2,3,4\n')
     (skipped,) = read_table(path).skipped
     assert skipped.reason == f"{value!r} is not a number"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "t.csv does not exist: `fkd-kaggle annotate FOLDER` makes one from photos"),
+        ("folder", "t.csv is a folder: give the face_keypoints.csv in it"),
+        (b"\x89PNG\r\n\xff\xfe\x00", "t.csv is not a CSV file"),
+        (HEADER.encode() + b'a.jpg,"' + b"1" * 200_000 + b'",2,3,4\n', "t.csv is not a CSV file"),
+        (HEADER.encode() + b"a.jpg,x,2,3,4\n", r"no row that can be read \(line 2: 'x' is not"),
+    ],
+    ids=["missing", "folder", "binary", "long cell", "no rows"],
+)
+def test_what_is_no_table_is_one_line(
+    tmp_path: Path, content: bytes | str | None, message: str
+) -> None:
+    path = tmp_path / "t.csv"
+    if content == "folder":
+        path.mkdir()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_table(path)
+    assert "\n" not in str(caught.value)
