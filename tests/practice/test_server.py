@@ -33,6 +33,26 @@ def test_a_taken_port_is_named(start_practice: PracticeFactory) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_port_that_another_program_uses_on_ipv6_is_taken(
+    start_practice: PracticeFactory,
+) -> None:
+    """The client connects to localhost, and tries IPv6 first."""
+    try:
+        other = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this system has no IPv6")
+    with other:
+        port = other.getsockname()[1]
+        with pytest.raises(CompetitionError, match=f"port {port} is taken"):
+            start_practice(port=port)
+    assert start_practice(port=port).port == port
+
+
+def test_a_port_that_does_not_exist_is_refused(start_practice: PracticeFactory) -> None:
+    with pytest.raises(CompetitionError, match=r"^port 70000 may not be used: .* --port$"):
+        start_practice(port=70000)
+
+
 def test_a_stopped_practice_kaggle_frees_its_port(start_practice: PracticeFactory) -> None:
     first = start_practice()
     first.stop()
