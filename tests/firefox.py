@@ -131,7 +131,7 @@ def start_firefox(profile: Path, **preferences: Any) -> Any:
         process.kill()
         process.wait()
         raise
-    driver = webdriver.Remote(connection, options=webdriver.FirefoxOptions())  # type: ignore[arg-type]
+    driver = webdriver.Remote(connection, options=webdriver.FirefoxOptions())
     driver.file_detector = UselessFileDetector()  # Firefox reads the files of this machine.
     return driver
 

@@ -14,6 +14,8 @@ from fkd_kaggle.errors import DataError, FkdError
 from fkd_kaggle.files import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from fkd_kaggle.photos.auto_annotation import AnnotationResult, Targets
@@ -239,12 +241,7 @@ def _annotate_videos(
     if not isinstance(reference, RunReference):
         raise FkdError("videos need a run of train-ensemble, not of train-photos")
     failed = 0
-    for path in found.videos:
-        table = targets.csv or path.with_name(f"{path.name}.points.csv")
-        drawn = None if targets.draw is None else targets.draw / f"{path.stem}.points.mp4"
-        for target in (table, drawn):
-            if target is not None and target.exists() and not replace:
-                raise FkdError(f"{target} is there already: --force replaces it")
+    for path, table, drawn in _video_targets(found.videos, targets, replace=replace):
         try:
             with console.status(f"{path.name}…") as status:
                 result = video.annotate_video(
@@ -267,6 +264,24 @@ def _annotate_videos(
         raise DataError("none of the videos can be read")
 
 
+def _video_targets(
+    videos: Sequence[Path], targets: Targets, *, replace: bool
+) -> list[tuple[Path, Path, Path | None]]:
+    """Return each video with its table and its drawn video, after checking all of them."""
+    from fkd_kaggle.photos.face_drawing import different_names
+
+    names = map(Path, different_names(f"{path.stem}.mp4" for path in videos))
+    chosen = []
+    for path, name in zip(videos, names, strict=True):
+        table = targets.csv or path.with_name(f"{path.name}.points.csv")
+        drawn = None if targets.draw is None else targets.draw / name.with_suffix(".points.mp4")
+        for target in (table, drawn):
+            if target is not None and target.exists() and not replace:
+                raise FkdError(f"{target} is there already: --force replaces it")
+        chosen.append((path, table, drawn))
+    return chosen
+
+
 def _print_video(
     console: Console, path: Path, result: VideoResult, table: Path, drawn: Path | None
 ) -> None:
@@ -278,6 +293,8 @@ def _print_video(
     )
     if result.reason:
         print_line(console, f"{path}: {result.reason}; the frames before are kept")
+    if result.sound_lost:
+        print_line(console, f"{drawn}: the sound is missing: {result.sound_lost}")
     print_line(console, f"wrote {table}" + (f" and {drawn}" if drawn else ""))
 
 

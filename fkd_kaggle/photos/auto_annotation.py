@@ -287,10 +287,7 @@ def _drawing_folder(
     path: Path | None, inputs: PhotoInputs, *, replace: bool
 ) -> DrawingFolder | None:
     """Return the folder of drawn photos, checked."""
-    if path is None:
-        return None
-    folders = {photo.parent for photo in inputs.photos.values()}
-    return DrawingFolder(path, sorted(folders), replace=replace)
+    return None if path is None else DrawingFolder(path, inputs.photos, replace=replace)
 
 
 def _no_face(skipped: Sequence[SkippedInput], inputs: PhotoInputs) -> DataError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -62,12 +62,34 @@ def draw_faces(photo: np.ndarray, faces: Sequence[PhotoFace]) -> Image.Image:
     return image
 
 
-def drawing_name(name: str) -> str:
-    """Return the relative path of the drawn photo for a photo's name, without ``..``."""
-    parts = [part for part in PurePosixPath(name).parts if part not in ("..", "/", ".")]
-    path = PurePosixPath(*parts)
-    suffix = "" if path.suffix.lower() in (".jpg", ".jpeg") else ".jpg"
-    return f"{path}{suffix}"
+def drawing_names(names: Sequence[str]) -> dict[str, str]:
+    """Return the relative path of the drawn photo for each photo's name, without ``..``.
+
+    No two photos get the same path: ``a.jpg`` and ``../a.jpg`` become ``a.jpg`` and ``a-2.jpg``.
+    """
+    paths = []
+    for name in names:
+        parts = [part for part in PurePosixPath(name).parts if part not in ("..", "/", ".")]
+        path = PurePosixPath(*parts)
+        paths.append(path if path.suffix.lower() in (".jpg", ".jpeg") else f"{path}.jpg")
+    return dict(zip(names, different_names(map(str, paths)), strict=True))
+
+
+def different_names(names: Iterable[str]) -> list[str]:
+    """Return file names, with a number before the suffix of those that occurred before.
+
+    Upper and lower case count as the same, as on macOS and Windows.
+    """
+    taken: set[str] = set()
+    different = []
+    for name in names:
+        path, number, chosen = PurePosixPath(name), 1, name
+        while chosen.lower() in taken:
+            number += 1
+            chosen = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+        taken.add(chosen.lower())
+        different.append(chosen)
+    return different
 
 
 class DrawingFolder:
@@ -77,8 +99,8 @@ class DrawingFolder:
     ----------
     path
         The folder; created if it does not exist.
-    inputs
-        Folders of the photos, none of which ``path`` may be.
+    photos
+        Path of each photo by its name; ``path`` may be none of their folders.
     replace
         Whether to replace drawn photos of an earlier call.
 
@@ -88,8 +110,10 @@ class DrawingFolder:
         The folder contains the photos themselves, or other files.
     """
 
-    def __init__(self, path: Path, inputs: Sequence[Path], *, replace: bool) -> None:
-        self.path, self.count = path, 0
+    def __init__(self, path: Path, photos: Mapping[str, Path], *, replace: bool) -> None:
+        self.path = path
+        self._names = drawing_names(list(photos))
+        inputs = {photo.parent for photo in photos.values()}
         if path.exists() and not path.is_dir():
             raise FkdError(f"--draw {path} is a file: give a folder for the drawn photos")
         if any(path.resolve() == folder.resolve() for folder in inputs):
@@ -114,9 +138,8 @@ class DrawingFolder:
         photo, faces
             As for ``draw_faces``.
         """
-        with files.atomic_path(self.path / drawing_name(name)) as path:
+        with files.atomic_path(self.path / self._names[name]) as path:
             draw_faces(photo, faces).save(path, format="JPEG", quality=92)
-        self.count += 1
 
 
 def _ordered(left: float, top: float, width: float, height: float) -> tuple[float, ...]:

@@ -62,6 +62,8 @@ class VideoResult:
     reason: str
     """Why the result is not complete; empty otherwise."""
     interrupted: bool = False
+    sound_lost: str = ""
+    """Why the drawn video lacks the sound, or a part of it; empty otherwise."""
 
 
 def check_video_installed() -> None:
@@ -128,13 +130,13 @@ def annotate_video(
             files.disk_full_as(FkdError(f"disk full while writing {table}: free some space"))
         )
         writer = stack.enter_context(_Table(table, tracker.model.point_names))
-        painter = None
+        painter, sound_lost = None, ""
         if drawn is not None:
             painter = stack.enter_context(_DrawnVideo(drawn, source, first))
         total = _frame_count(source)
         _run(state, _chain(first, frames), writer, painter, total, on_progress)
         if painter is not None:
-            painter.finish(path, sound=not state.interrupted)
+            sound_lost = painter.finish(path, sound=not state.interrupted)
         writer.finish()
     return VideoResult(
         state.frames,
@@ -143,6 +145,7 @@ def annotate_video(
         not state.reason,
         state.reason,
         state.interrupted,
+        sound_lost,
     )
 
 
@@ -306,8 +309,10 @@ class _DrawnVideo:
         self.path, self.source = path, source
         height, width = first.pixels.shape[:2]
         self.size = max(2, width - width % 2), max(2, height - height % 2)  # H.264 needs even ones
-        self._start = first.seconds
+        # The file's start, of sound and pictures together, becomes 0: both stay in step.
+        self._start = min(first.seconds, (source.start_time or 0) / 1_000_000)
         self._last = -1
+        self._sound_lost = ""
 
     def __enter__(self) -> _DrawnVideo:
         import av
@@ -333,7 +338,8 @@ class _DrawnVideo:
                 template = self.source.streams.audio[0]
                 self._audio = self._target.add_stream_from_template(template)
             except (av.error.FFmpegError, ValueError, AttributeError):
-                self._audio = None  # a sound format that MP4 cannot hold
+                name = self.source.streams.audio[0].codec_context.name
+                self._sound_lost = f"MP4 cannot hold {name}"
         return self
 
     def write(self, frame: _Frame, faces: Sequence[PhotoFace]) -> None:
@@ -350,21 +356,46 @@ class _DrawnVideo:
         self._last = encoded.pts
         self._target.mux(self._stream.encode(encoded))
 
-    def finish(self, path: Path, *, sound: bool) -> None:
-        """Copy the sound, end the file and give it its name."""
+    def finish(self, path: Path, *, sound: bool) -> str:
+        """Copy the sound, end the file and give it its name; return why the sound is not complete.
+
+        Parameters
+        ----------
+        path
+            The source.
+        sound
+            Whether to copy the sound.
+        """
         import av
 
         self._target.mux(self._stream.encode(None))
         if self._audio is not None and sound:
             # The drawn video is complete without its sound, which a damaged file may lack.
-            with suppress(av.error.FFmpegError, ValueError), av.open(str(path)) as again:
-                for packet in again.demux(again.streams.audio[0]):
-                    if packet.dts is not None:
-                        packet.stream = self._audio
-                        self._target.mux(packet)
+            try:
+                self._copy_sound(path)
+            except (av.error.FFmpegError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno in files.DISK_FULL:
+                    raise
+                self._sound_lost = f"it ends early ({_reason(error)})"
         self._target.close()
         self._temporary.chmod(0o644)
         self._temporary.replace(self.path)
+        return self._sound_lost
+
+    def _copy_sound(self, path: Path) -> None:
+        """Copy the packets of the source's first sound."""
+        import av
+
+        with av.open(str(path)) as source:
+            stream = source.streams.audio[0]
+            start = round(self._start / stream.time_base)
+            for packet in source.demux(stream):
+                if packet.dts is None:
+                    continue
+                packet.dts -= start
+                packet.pts = packet.dts if packet.pts is None else packet.pts - start
+                packet.stream = self._audio
+                self._target.mux(packet)
 
     def __exit__(self, *_: object) -> None:
         import av

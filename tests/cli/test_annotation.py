@@ -151,6 +151,30 @@ def test_each_video_gets_a_table_beside_it(fkd: Command, videos: FakeVideos) -> 
     assert Path("points.csv").read_text() == "points"
 
 
+def test_videos_of_the_same_name_are_drawn_as_different_files(
+    fkd: Command, videos: FakeVideos
+) -> None:
+    Path("in").mkdir()
+    Path("a.mp4").touch()
+    Path("in/a.mp4").touch()
+    videos.results["a.mp4"] = video.VideoResult(9, 9, 1, True, "", sound_lost="MP4 cannot hold it")
+    result = fkd("annotate", "a.mp4", "in/a.mp4", "--draw", "drawn")
+    assert result.code == 0, result.all
+    assert "drawn/a.points.mp4: the sound is missing: MP4 cannot hold it" in result.out
+    drawn = sorted(path.name for path in Path("drawn").iterdir())
+    assert drawn == ["a-2.points.mp4", "a.points.mp4"]
+
+
+def test_existing_files_are_named_before_the_first_video_is_read(
+    fkd: Command, videos: FakeVideos
+) -> None:
+    for name in ("a.mp4", "b.mp4", "b.mp4.points.csv"):
+        Path(name).touch()
+    result = fkd("annotate", "a.mp4", "b.mp4")
+    assert_one_line_error(result, "b.mp4.points.csv is there already: --force replaces it")
+    assert not videos.paths
+
+
 def test_photos_and_videos_are_annotated_together(fkd: Command, videos: FakeVideos) -> None:
     write_photo("in/a.png")
     Path("in/b.mp4").touch()

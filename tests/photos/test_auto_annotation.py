@@ -16,7 +16,7 @@ from PIL import Image
 from fkd_kaggle.errors import DataError, FkdError
 from fkd_kaggle.photos.annotations.point_table import read_table
 from fkd_kaggle.photos.auto_annotation import Targets, annotate_photos
-from fkd_kaggle.photos.face_drawing import drawing_name
+from fkd_kaggle.photos.face_drawing import drawing_names
 from fkd_kaggle.photos.found_faces import PhotoFace
 from fkd_kaggle.photos.photo_inputs import collect_inputs
 
@@ -197,7 +197,21 @@ def test_drawings_never_replace_photos(tmp_path: Path) -> None:
                 replace=True,
             )
     assert (tmp_path / "in/a.jpg").read_bytes() == before
-    assert drawing_name("../../etc/a.png") == "etc/a.png.jpg"
+    assert drawing_names(["../../etc/a.png"]) == {"../../etc/a.png": "etc/a.png.jpg"}
+
+
+def test_photos_of_the_same_name_are_drawn_as_different_files() -> None:
+    names = ["a.jpg", "../a.jpg", "A.JPG", "b/a.jpg", "c.png", "c.png.jpg"]
+    drawn = drawing_names(names)
+    assert list(drawn) == names
+    assert list(drawn.values()) == [
+        "a.jpg",
+        "a-2.jpg",
+        "A-3.JPG",
+        "b/a.jpg",
+        "c.png.jpg",
+        "c.png-2.jpg",
+    ]
 
 
 def test_nothing_is_written_if_no_photo_contains_a_face(tmp_path: Path) -> None:

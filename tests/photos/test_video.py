@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import itertools
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -34,13 +35,14 @@ class WhiteTracker:
         self.times: list[float] = []
         self.shapes: set[tuple[int, ...]] = set()
         self.interrupt_after = interrupt_after
+        self.brightness = 180
 
     def track(self, frame: np.ndarray, time: float) -> list[PhotoFace]:
         if len(self.times) == self.interrupt_after:
             raise KeyboardInterrupt
         self.times.append(time)
         self.shapes.add(frame.shape)
-        y, x = np.nonzero(frame.mean(-1) > 180)
+        y, x = np.nonzero(frame.mean(-1) > self.brightness)
         if not len(x):
             return []
         centre = np.array([[x.mean(), y.mean()]])
@@ -48,13 +50,16 @@ class WhiteTracker:
         return [PhotoFace(1, box, centre, 1.0, float("nan"))]
 
 
-def write_video(path: Path, milliseconds: list[int], *, sound: bool = False) -> None:
-    """Write a video with a white square that moves right, frames at the given times."""
+def write_video(path: Path, milliseconds: list[int], *, sound: str = "") -> None:
+    """Write a video with a white square that moves right, frames at the given times.
+
+    ``sound`` names a codec: a second of silence from the first frame on.
+    """
     with av.open(str(path), "w") as target:
         stream = target.add_stream("libx264", rate=25, options={"g": "5", "bf": "0"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
-        audio = target.add_stream("aac", rate=44100) if sound else None
+        audio = target.add_stream(sound, rate=44100, layout="mono") if sound else None
         for number, time in enumerate(milliseconds):
             pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
             left = 4 + number % 40
@@ -64,10 +69,12 @@ def write_video(path: Path, milliseconds: list[int], *, sound: bool = False) -> 
             target.mux(stream.encode(frame))
         target.mux(stream.encode(None))
         if audio is not None:
-            samples = np.zeros((1, 1024), np.float32)
-            for start in range(0, 44100, 1024):
-                sound_frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            samples = np.zeros((1, 1024), np.float32 if audio.format.name == "fltp" else np.uint8)
+            first = milliseconds[0] * 44100 // 1000
+            for start in range(first, first + 44100, 1024):
+                sound_frame = av.AudioFrame.from_ndarray(samples, audio.format.name, "mono")
                 sound_frame.sample_rate, sound_frame.pts = 44100, start
+                sound_frame.time_base = Fraction(1, 44100)
                 target.mux(audio.encode(sound_frame))
             target.mux(audio.encode(None))
 
@@ -79,7 +86,7 @@ def annotate(tracker: WhiteTracker, path: Path, **options: Any) -> VideoResult:
 
 def test_each_frame_has_a_row_with_the_time_of_the_file(tmp_path: Path) -> None:
     times = [0, 40, 60, 200, 210, 400]
-    write_video(tmp_path / "a.mp4", times, sound=True)
+    write_video(tmp_path / "a.mp4", times, sound="aac")
     result = annotate(WhiteTracker(), tmp_path / "a.mp4", drawn=tmp_path / "drawn.mp4")
     assert (result.frames, result.with_face, result.faces, result.complete) == (6, 6, 1, True)
     with (tmp_path / "a.csv").open(newline="") as stream:
@@ -93,6 +100,84 @@ def test_each_frame_has_a_row_with_the_time_of_the_file(tmp_path: Path) -> None:
         frames = list(drawn.decode(video=0))
     assert [round(1000 * frame.time) for frame in frames] == times
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.mp4", "drawn.mp4"]
+
+
+MATRICES = {
+    0: (1, 0, 0, 1),
+    90: (0, 1, -1, 0),  # a phone held upright: stored lying, shown turned clockwise
+    180: (-1, 0, 0, -1),
+    270: (0, -1, 1, 0),
+}
+"""Clockwise turn for display → a, b, c and d of the matrix in an MP4's track header."""
+
+
+def turn_video(path: Path, degrees: int) -> None:
+    """Let an MP4 say how it is turned for display, as phones do; the pixels stay as they are."""
+    a, b, c, d = MATRICES[degrees]
+    content = bytearray(path.read_bytes())
+    # Version 0 of the header: 40 bytes of times, duration and layer come before the matrix.
+    start = content.index(b"tkhd") + 4 + 40
+    one = 1 << 16
+    matrix = (a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    content[start : start + 36] = struct.pack(">9i", *matrix)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "shape", "centre"),
+    [
+        (0, (HEIGHT, WIDTH), (11.5, 17.5)),
+        (90, (WIDTH, HEIGHT), (HEIGHT - 1 - 17.5, 11.5)),
+        (180, (HEIGHT, WIDTH), (WIDTH - 1 - 11.5, HEIGHT - 1 - 17.5)),
+        (270, (WIDTH, HEIGHT), (17.5, WIDTH - 1 - 11.5)),
+    ],
+)
+def test_a_turned_phone_video_gets_upright_points_and_an_upright_drawing(
+    tmp_path: Path, degrees: int, shape: tuple[int, int], centre: tuple[float, float]
+) -> None:
+    write_video(tmp_path / "a.mp4", [0, 40, 80])
+    turn_video(tmp_path / "a.mp4", degrees)
+    tracker = WhiteTracker()
+    annotate(tracker, tmp_path / "a.mp4")
+    assert tracker.shapes == {(*shape, 3)}
+    with (tmp_path / "a.csv").open(newline="") as stream:
+        row = next(csv.DictReader(stream))
+    np.testing.assert_allclose((float(row["centre_x"]), float(row["centre_y"])), centre, atol=0.6)
+    tracker.brightness = 999  # Nothing is drawn over the white square.
+    annotate(tracker, tmp_path / "a.mp4", drawn=tmp_path / "drawn.mp4")
+    tracker.brightness = 180
+    with av.open(str(tmp_path / "drawn.mp4")) as drawn:
+        frame = next(drawn.decode(video=0))
+    assert frame.rotation == 0
+    (face,) = tracker.track(frame.to_ndarray(format="rgb24"), 0)
+    np.testing.assert_allclose(face.points[0], centre, atol=0.6)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_sound_and_pictures_stay_in_step_if_the_file_does_not_start_at_0(
+    tmp_path: Path, suffix: str
+) -> None:
+    write_video(tmp_path / f"a.{suffix}", list(range(3000, 4000, 40)), sound="aac")
+    annotate(WhiteTracker(), tmp_path / f"a.{suffix}", drawn=tmp_path / "drawn.mp4")
+    starts = []
+    for name in (f"a.{suffix}", "drawn.mp4"):
+        with av.open(str(tmp_path / name)) as container:
+            pictures, sound = container.streams.video[0], container.streams.audio[0]
+            picture = next(container.decode(pictures)).time
+        with av.open(str(tmp_path / name)) as container:
+            sound = next(container.decode(audio=0)).time
+        starts.append(sound - picture)
+    assert starts[1] == pytest.approx(starts[0], abs=0.03)
+
+
+def test_a_sound_that_mp4_cannot_hold_is_named(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mkv", list(range(0, 1000, 40)), sound="pcm_u8")
+    result = annotate(WhiteTracker(), tmp_path / "a.mkv", drawn=tmp_path / "drawn.mp4")
+    assert result.sound_lost == "MP4 cannot hold pcm_u8"
+    assert result.complete
+    with av.open(str(tmp_path / "drawn.mp4")) as drawn:
+        assert [stream.type for stream in drawn.streams] == ["video"]
+        assert len(list(drawn.decode(video=0))) == 25
 
 
 def test_a_truncated_video_keeps_the_frames_before(tmp_path: Path) -> None:
