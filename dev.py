@@ -2,7 +2,7 @@
 """Install the locked packages in .venv, then run one command.
 
     python3 dev.py test            all checks and tests; further arguments go to pytest
-    python3 dev.py test --fast     all checks, and the tests that train nothing
+    python3 dev.py test --fast     all checks, and beside them the tests that are not slow
     python3 dev.py coverage        the lines that all tests run, subprocesses included
     python3 dev.py docs            serve the documentation on http://localhost:8000
     python3 dev.py release-check   install the wheel in empty environments with pip and uv
@@ -67,18 +67,25 @@ def test(arguments: list[str]) -> int:
     options = [each for each in arguments if each != "--fast"]
     if fast:
         options = ["-m", "not slow", *options]
+    # Without bytecode, each process of the tests compiles the package and rewrites all assertions.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            codes = list(pool.map(check, CHECKS))
+            checks = [pool.submit(check, command) for command in CHECKS]
+            if fast:
+                # Beside the checks, because without a cache mypy takes longer than half the tests.
+                tests = run(python(), "-m", "pytest", *options)
+            codes = [report(each.result()) for each in checks]
     except KeyboardInterrupt:
         return 130  # a shell's code for Ctrl-C
-    codes.append(run(python(), "-m", "pytest", *options))
-    return next((code for code in codes if code), 0)
+    if not fast:
+        tests = run(python(), "-m", "pytest", *options)
+    return next((code for code in (*codes, tests) if code), 0)
 
 
-def check(command: tuple[str, ...]) -> int:
-    """Run a check, which runs beside others, and then print its output; return its exit code."""
-    done = subprocess.run(
+def check(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """Run a check, which runs beside others, and keep its output."""
+    return subprocess.run(
         [python(), *command],
         cwd=HERE,
         stdout=subprocess.PIPE,
@@ -87,7 +94,11 @@ def check(command: tuple[str, ...]) -> int:
         errors="replace",
         check=False,
     )
-    print("$ python", *command, "\n" + done.stdout, end="", flush=True)
+
+
+def report(done: subprocess.CompletedProcess[str]) -> int:
+    """Print a check and its output; return its exit code."""
+    print("$ python", *done.args[1:], "\n" + done.stdout, end="", flush=True)
     return done.returncode
 
 

@@ -185,6 +185,11 @@ def test_dev_returns_the_exit_code_of_the_first_failed_check(
     monkeypatch.setattr(module, "CHECKS", (("-m", "no_such_module_anywhere"),))
     assert module.main() == 1
     assert "pytest" in capfd.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["dev.py", "test", "--fast", "--version"])
+    assert module.main() == 1
+    tests, checks = capfd.readouterr().out.split("$ python -m no_such_module_anywhere")
+    assert "pytest -m not slow" in tests
+    assert "No module named" in checks
 
 
 def test_dev_installs_only_if_the_lock_file_changed(
