@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from fkd_kaggle.data import archive, dataset, metrics
 from fkd_kaggle.data.faces import Faces
@@ -18,21 +17,6 @@ from fkd_kaggle.runs.members import Progress, weights_path, write_progress
 from fkd_kaggle.runs.predictions import store_out_of_fold, store_test_predictions
 
 RECIPES = ("heatmap-small", "deep15")
-
-
-@pytest.fixture(scope="session")
-def report_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The competition's files for 150 synthetic training faces and 40 test faces; read only."""
-    return make_data(tmp_path_factory.mktemp("report"), training=150, test=40)
-
-
-@pytest.fixture(scope="session")
-def report_run(report_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A blended run of two recipes and two folds on ``report_data``; read only, but for its page.
-
-    The first recipe is better. One label of row 5 is far from where both models expect it.
-    """
-    return make_run(report_data, tmp_path_factory.mktemp("runs"), "one", noise=1.0)
 
 
 def make_data(folder: Path, *, training: int, test: int) -> Path:

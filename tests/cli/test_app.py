@@ -138,16 +138,18 @@ def run_command(
     "variables",
     [
         {"PYTHONIOENCODING": "ascii"},
-        {"PYTHONIOENCODING": "cp1251"},
-        {"PYTHONIOENCODING": "cp932"},
-        {"PYTHONIOENCODING": "cp437"},
-        {"PYTHONIOENCODING": "gbk"},
-        {"PYTHONIOENCODING": "utf-16"},
-        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        pytest.param({"PYTHONIOENCODING": "cp1251"}, marks=pytest.mark.slow),
+        pytest.param({"PYTHONIOENCODING": "cp932"}, marks=pytest.mark.slow),
+        pytest.param({"PYTHONIOENCODING": "cp437"}, marks=pytest.mark.slow),
+        pytest.param({"PYTHONIOENCODING": "gbk"}, marks=pytest.mark.slow),
+        pytest.param({"PYTHONIOENCODING": "utf-16"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, marks=pytest.mark.slow
+        ),
         {"COLUMNS": "1"},
-        {"COLUMNS": "10"},
+        pytest.param({"COLUMNS": "10"}, marks=pytest.mark.slow),
         {"COLUMNS": "x", "LINES": "-1", "TERM": "nonsense"},
-        {"FORCE_COLOR": "1", "COLUMNS": "3"},
+        pytest.param({"FORCE_COLOR": "1", "COLUMNS": "3"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -159,7 +161,15 @@ def test_printing_works_in_every_encoding_and_width(variables: dict[str, str]) -
         assert "cascade" in result.stdout.decode(variables["PYTHONIOENCODING"])
 
 
-@pytest.mark.parametrize("redirect", ["| head -1", ">&-", ">&- 2>&-", "< /dev/null > /dev/null"])
+@pytest.mark.parametrize(
+    "redirect",
+    [
+        "| head -1",
+        pytest.param(">&-", marks=pytest.mark.slow),
+        pytest.param(">&- 2>&-", marks=pytest.mark.slow),
+        pytest.param("< /dev/null > /dev/null", marks=pytest.mark.slow),
+    ],
+)
 def test_closed_output_is_no_error(redirect: str) -> None:
     result = run_command("recipes", redirect=redirect)
     assert result.returncode == 0

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, assert_one_line_error
-from report_runs import report_data, report_run
 
 from fkd_kaggle.runs.folder import Run
-
-__all__ = ["report_data", "report_run"]
 
 
 @pytest.fixture

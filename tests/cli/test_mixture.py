@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command, assert_one_line_error
-from report_runs import make_run, report_data
-
-__all__ = ["report_data"]
+from report_runs import make_run
 
 Folders = tuple[str | Path, ...]
 

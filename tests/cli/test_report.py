@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from conftest import Command, assert_one_line_error
-from report_runs import make_run, report_data
-
-__all__ = ["report_data"]
+from report_runs import make_run
 
 
+@pytest.mark.slow
 def test_a_page_is_written_again(fkd: Command, report_data: Path, tmp_path: Path) -> None:
     run = make_run(report_data, tmp_path / "runs", "one", noise=1.0)
     folders = ("--data-dir", report_data, "--runs-dir", tmp_path / "runs")
@@ -60,6 +60,7 @@ def test_wrong_runs_are_refused_with_one_line(
     )
 
 
+@pytest.mark.slow
 def test_explore_shows_corrected_labels(fkd: Command, report_data: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "corrections.csv", tmp_path / "out"
     path.write_text("row,keypoint,x,y\n1,nose_tip,40,41\n2,nose_tip,,\n")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from report_runs import make_run, report_data
+from report_runs import make_run
 
 from fkd_kaggle import pipeline
 from fkd_kaggle.cli import options, training_session
@@ -22,8 +22,6 @@ from fkd_kaggle.report.mlflow_log import MlflowLogger
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.training.events import EnsembleStarted, OnEvent
 from fkd_kaggle.workers.calibration import REFERENCE_CORE
-
-__all__ = ["report_data"]
 
 
 class Session:

@@ -38,6 +38,7 @@ def test_a_lookup_table_of_another_test_set_is_refused(data_dir: Path) -> None:
         faces.check_lookup(lookup, test.ids[1:])
 
 
+@pytest.mark.slow
 def test_real_data_is_read_completely(optional_data: Path, tmp_path: Path) -> None:
     archive.unpack(optional_data / "competition" / "facial-keypoints-detection.zip", tmp_path)
     training, test = dataset.read_training(tmp_path), dataset.read_test(tmp_path)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from report_runs import report_data, report_run
 
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble.error_calibration import fit_calibration
 from fkd_kaggle.runs.calibration import load_calibration
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.scores import Scores
-
-__all__ = ["report_data", "report_run"]
 
 
 def faces(count: int, seed: int = 0) -> tuple[Faces, np.ndarray, np.ndarray]:

@@ -67,6 +67,7 @@ def test_infinite_predictions_are_missing(run: Run) -> None:
     assert np.isnan(test).sum() == 2
 
 
+@pytest.mark.slow
 def test_each_member_predicts_with_its_own_weights_in_a_network_of_its_recipe(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

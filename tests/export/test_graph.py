@@ -15,6 +15,8 @@ from fkd_kaggle.errors import RunError
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL
 from fkd_kaggle.runs.folder import Run
 
+pytestmark = pytest.mark.slow
+
 MakeRun = Callable[..., Run]
 
 TINY_CASCADE = "cascade:options.width=4,options.coarse_width=4"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fake_kaggle import FakeKaggle
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from kaggle_api.test_answers import ANSWERS, calls, one_line_or_success, session
 from mutations import Budget, edits, fuzz, json_values, mutate
 
 from fkd_kaggle.kaggle_api.competition import Competition
+
+pytestmark = pytest.mark.slow
 
 __all__ = ["fake_kaggle", "no_credentials", "session"]  # fixtures
 

@@ -19,6 +19,8 @@ from fkd_kaggle.data.submission_file import read_submission_file
 from fkd_kaggle.errors import DataError, FkdError, RecipeError, SubmissionError
 from fkd_kaggle.recipes import loading
 
+pytestmark = pytest.mark.slow
+
 PARSERS = {
     "training.csv": csv_format.parse_training,
     "test.csv": csv_format.parse_test,

@@ -18,6 +18,8 @@ from fkd_kaggle.photos.images import load_photo, read_sizes
 from fkd_kaggle.photos.photo_folder import scan_folder
 from fkd_kaggle.photos.photo_names import PhotoName, find_photos
 
+pytestmark = pytest.mark.slow
+
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "MPO")
 
 POINTS = ";".join(f"{10 + 3 * n},{20 + (7 * n) % 11}.5" for n in range(15))

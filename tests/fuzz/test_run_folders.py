@@ -21,6 +21,8 @@ from fkd_kaggle.errors import FkdError
 from fkd_kaggle.runs import history, members, overview, predictions
 from fkd_kaggle.runs.folder import Run, read_folds
 
+pytestmark = pytest.mark.slow
+
 OLD_RUN = Path(__file__).parents[1] / "data/old_run/runs/old_run"
 
 FILES = sorted(

@@ -398,6 +398,7 @@ def test_a_download_that_is_cut_goes_on_where_it_stopped(
     assert (1 << 20, size) in progress
 
 
+@pytest.mark.slow
 def test_a_download_that_was_killed_is_resumed_by_the_next(
     large: PracticeKaggle, tmp_path: Path, answers: Callable[[], list[int]]
 ) -> None:

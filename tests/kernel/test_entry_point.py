@@ -287,6 +287,7 @@ def test_a_kernel_that_is_ended_from_outside_submits_what_it_has(
     assert np.isfinite(ended.locations()).all()
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_start_says_why(
     job: KernelTask, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

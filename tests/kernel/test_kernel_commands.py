@@ -151,6 +151,7 @@ def only_submission(practice: PracticeKaggle) -> Any:
     return submission
 
 
+@pytest.mark.slow
 def test_a_kernel_is_pushed_followed_and_submitted(
     submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
@@ -174,6 +175,7 @@ def test_a_kernel_is_pushed_followed_and_submitted(
     assert list(Path("runs/.kernels").glob("*/v*")) == []
 
 
+@pytest.mark.slow
 def test_a_file_is_uploaded_if_code_submissions_are_refused(
     submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
@@ -183,6 +185,7 @@ def test_a_file_is_uploaded_if_code_submissions_are_refused(
     assert only_submission(practice).file_name.endswith("-smoke-1.csv")
 
 
+@pytest.mark.slow
 def test_a_submitted_job_is_trained_again_as_a_second_run(
     submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
@@ -192,6 +195,7 @@ def test_a_submitted_job_is_trained_again_as_a_second_run(
     assert len(practice.store.submissions()) == 2
 
 
+@pytest.mark.slow
 def test_a_dry_run_is_submitted_later_without_another_push(
     submit: Callable[..., CommandResult], fkd: Command, practice: PracticeKaggle
 ) -> None:
@@ -202,6 +206,7 @@ def test_a_dry_run_is_submitted_later_without_another_push(
     assert only_submission(practice)
 
 
+@pytest.mark.slow
 def test_shards_wait_for_gpu_sessions_and_are_blended(
     submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -249,6 +254,7 @@ def waiting_command(way: KernelScript) -> subprocess.Popen[str]:
     raise AssertionError(process.communicate())
 
 
+@pytest.mark.slow
 def test_a_killed_wait_is_resumed_without_a_second_push(
     submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -266,6 +272,7 @@ def test_a_killed_wait_is_resumed_without_a_second_push(
     assert only_submission(practice)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_kernel_running_and_prints_how_to_resume(
     submit: Callable[..., CommandResult], fkd: Command, way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -299,6 +306,7 @@ def kill_when_recording(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "write_record", dying)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["pushed", "complete", "collected", "submitted"])
 def test_a_step_is_not_repeated_if_killed_before_it_is_recorded(
     submit: Callable[..., CommandResult], practice: PracticeKaggle, state: str
@@ -313,6 +321,7 @@ def test_a_step_is_not_repeated_if_killed_before_it_is_recorded(
     assert only_submission(practice)
 
 
+@pytest.mark.slow
 def test_a_submission_is_not_repeated_if_killed_while_waiting_for_its_score(
     submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
@@ -328,6 +337,7 @@ def test_a_submission_is_not_repeated_if_killed_while_waiting_for_its_score(
     assert only_submission(practice)
 
 
+@pytest.mark.slow
 def test_without_a_record_a_running_kernel_is_found_on_kaggle(
     submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -342,6 +352,7 @@ def test_without_a_record_a_running_kernel_is_found_on_kaggle(
     assert versions(practice) == ["fkd-smoke-1/1"]
 
 
+@pytest.mark.slow
 def test_a_deleted_kernel_is_pushed_again(
     submit: Callable[..., CommandResult], fkd: Command, way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -352,6 +363,7 @@ def test_a_deleted_kernel_is_pushed_again(
     assert only_submission(practice)
 
 
+@pytest.mark.slow
 def test_a_running_kernel_with_another_script_is_not_replaced(
     submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -363,6 +375,7 @@ def test_a_running_kernel_with_another_script_is_not_replaced(
     way.open_gate()
 
 
+@pytest.mark.slow
 def test_a_push_whose_answer_is_lost_is_not_repeated(
     submit: Callable[..., CommandResult], practice: PracticeKaggle
 ) -> None:
@@ -371,6 +384,7 @@ def test_a_push_whose_answer_is_lost_is_not_repeated(
     assert versions(practice) == ["fkd-smoke-1/1"]
 
 
+@pytest.mark.slow
 def test_a_failed_kernel_is_pushed_again(
     submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -381,6 +395,7 @@ def test_a_failed_kernel_is_pushed_again(
     assert versions(practice) == ["fkd-smoke-1/1", "fkd-smoke-1/2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "words"),
     [
@@ -404,6 +419,7 @@ def test_the_cause_of_a_failure_is_one_line(
     assert not Path("submissions").exists()
 
 
+@pytest.mark.slow
 def test_a_kernel_whose_networks_failed_is_not_submitted_silently(
     submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -417,6 +433,7 @@ def test_a_kernel_whose_networks_failed_is_not_submitted_silently(
     assert Run.open(Path("runs/smoke-1")).status == "failures"
 
 
+@pytest.mark.slow
 def test_a_run_without_a_submission_is_kept(
     submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -425,6 +442,7 @@ def test_a_run_without_a_submission_is_kept(
     assert Run.open(Path("runs/smoke-1")).status == "finished"
 
 
+@pytest.mark.slow
 def test_an_invalid_submission_is_not_submitted(
     submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -433,6 +451,7 @@ def test_an_invalid_submission_is_not_submitted(
     assert practice.store.submissions() == []
 
 
+@pytest.mark.slow
 def test_a_cancelled_kernel_is_reported(
     submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -443,6 +462,7 @@ def test_a_cancelled_kernel_is_reported(
     assert "kernel practice/fkd-smoke-1 was cancelled after" in err
 
 
+@pytest.mark.slow
 def test_status_shows_the_end_of_a_traceback(
     submit: Callable[..., CommandResult], fkd: Command, way: KernelScript
 ) -> None:
@@ -454,6 +474,7 @@ def test_status_shows_the_end_of_a_traceback(
     assert "in fkd_kaggle/training.py line 2 (fit)" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -549,6 +570,7 @@ def test_a_script_that_is_too_large_is_refused(
     assert_one_line_error(submit(), "Kaggle takes 1,000")
 
 
+@pytest.mark.slow
 def test_an_unknown_competition_source_is_reported(
     submit: Callable[..., CommandResult], way: KernelScript, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -561,6 +583,7 @@ def test_an_unknown_competition_source_is_reported(
     assert_one_line_error(submit(), "without facial-key-points-detection", "rules")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "faults",
     [
@@ -619,6 +642,7 @@ class CompetitionWithOutage:
         return iter(())
 
 
+@pytest.mark.slow
 def test_push_status_logs_output_know_the_newest_kernel(
     fkd: Command, practice: PracticeKaggle, way: KernelScript
 ) -> None:
@@ -647,6 +671,7 @@ def test_push_status_logs_output_know_the_newest_kernel(
     assert versions(practice) == ["fkd-mine/1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accelerator", "machine", "gpu", "warning"),
     [
@@ -676,6 +701,7 @@ def test_tpus_are_refused_before_quota_is_used(fkd: Command, name: str) -> None:
     assert_one_line_error(fkd("kernel", "push", *PLAN, "--accelerator", name), name, "TPU quota")
 
 
+@pytest.mark.slow
 def test_the_session_limit_is_planned_and_sent(
     fkd: Command, practice: PracticeKaggle, way: KernelScript
 ) -> None:
@@ -717,6 +743,7 @@ def images(odd: int = -1, newer: int = -1) -> str:
     return f"ODD, NEWER, TRAINS = {odd}, {newer}, {TRAINS!r}\n{IMAGES}"
 
 
+@pytest.mark.slow
 def test_shards_are_pinned_to_the_image_of_the_first(
     submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -739,6 +766,7 @@ def test_shards_are_pinned_to_the_image_of_the_first(
     assert "warning" not in result.out
 
 
+@pytest.mark.slow
 def test_a_shard_with_other_folds_is_refused_when_it_ends_and_pushed_again(
     submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -758,6 +786,7 @@ def test_a_shard_with_other_folds_is_refused_when_it_ends_and_pushed_again(
     assert len(versions(practice)) == 4
 
 
+@pytest.mark.slow
 def test_another_image_with_the_same_folds_is_a_warning(
     submit: Callable[..., CommandResult], way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -768,6 +797,7 @@ def test_another_image_with_the_same_folds_is_a_warning(
     assert "keras 3.13.2 and 3.14.0" in result.out or "keras 3.14.0 and 3.13.2" in result.out
 
 
+@pytest.mark.slow
 def test_slots_that_stay_taken_name_a_finished_session_as_a_possibility(
     submit: Callable[..., CommandResult], practice: PracticeKaggle, way: KernelScript
 ) -> None:
@@ -787,6 +817,7 @@ def test_slots_that_stay_taken_name_a_finished_session_as_a_possibility(
     assert "View Active Events" in result.out
 
 
+@pytest.mark.slow
 def test_earlier_versions_stay_known_and_are_asked_for_by_number(
     submit: Callable[..., CommandResult], fkd: Command, way: KernelScript, practice: PracticeKaggle
 ) -> None:
@@ -808,6 +839,7 @@ def test_earlier_versions_stay_known_and_are_asked_for_by_number(
     assert_one_line_error(fkd("kernel", "status", "smoke-1/7"), "version 7", "known are 1, 2")
 
 
+@pytest.mark.slow
 def test_a_name_that_kaggle_derives_otherwise_is_read_back(
     fkd: Command, way: KernelScript, practice: PracticeKaggle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -871,6 +903,7 @@ def test_every_command_explains_itself(fkd: Command, command: str) -> None:
     assert "Usage" in result.out
 
 
+@pytest.mark.slow
 def test_the_official_client_pushes_the_folder_that_build_leaves(
     fkd: Command, practice: PracticeKaggle, way: KernelScript, tmp_path: Path
 ) -> None:
@@ -969,6 +1002,7 @@ def test_jobs_with_the_same_training_have_the_same_digest() -> None:
     assert KernelJob(plan, corrections="row,keypoint,x,y\n1,nose_tip,40,41\n").digest() != digest
 
 
+@pytest.mark.slow
 def test_kernels_of_a_practice_kaggle_are_not_submitted_to_kaggle(
     submit: Callable[..., CommandResult],
     fkd: Command,

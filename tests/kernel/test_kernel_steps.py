@@ -139,6 +139,7 @@ def test_an_interrupted_training_is_blended_and_submitted(
     assert machine.versions.keys() >= environment.OLDEST.keys()
 
 
+@pytest.mark.slow
 def test_a_shard_trains_its_members_and_blends_nothing(
     root: Path, task: KernelTask, competition_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def float32() -> None:
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.slow
 def test_deep15_aligned_has_fifteen_convolutions_and_no_batch_normalisation() -> None:
     recipe = loading.load_recipe("deep15-aligned")
     assert isinstance(recipe, Recipe)

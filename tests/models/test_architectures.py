@@ -52,6 +52,7 @@ def float32() -> None:
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.slow
 def test_deep15_has_the_described_layers() -> None:
     network = build_network(shipped("deep15"))
     layers = convolutions(network)
@@ -87,6 +88,7 @@ def dense_units(network: keras.Model) -> list[int]:
     return [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)]
 
 
+@pytest.mark.slow
 def test_farhat_has_the_published_layers() -> None:
     network = build_network(shipped("farhat"))
     twice = ["Conv2D", "LeakyReLU", "BatchNormalization"] * 2
@@ -99,6 +101,7 @@ def test_farhat_has_the_published_layers() -> None:
     assert network.count_params() == 7_268_670
 
 
+@pytest.mark.slow
 def test_masked_cnn_has_the_published_layers() -> None:
     network = build_network(shipped("masked-cnn"))
     conv, pool = ["Conv2D", "ReLU"], ["MaxPooling2D"]
@@ -113,6 +116,7 @@ def test_masked_cnn_has_the_published_layers() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_kachanovskas_networks_have_the_published_layers() -> None:
     baseline = build_network(shipped("kachanovska-baseline"))
     assert kinds(baseline) == [
@@ -137,6 +141,7 @@ def test_kachanovskas_networks_have_the_published_layers() -> None:
     assert dense_units(branches)[-1] == 30
 
 
+@pytest.mark.slow
 def test_kartalovics_network_has_the_convolutions_of_deep15() -> None:
     network = build_network(shipped("kartalovic"))
     deep15 = build_network(shipped("deep15"))
@@ -147,6 +152,7 @@ def test_kartalovics_network_has_the_convolutions_of_deep15() -> None:
     assert dense_units(network) == [30]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("poolings", [3, 5, 7])
 @pytest.mark.parametrize(("count", "dense"), [(5, [64, 32]), (16, [])])
 def test_a_plain_cnn_has_the_given_numbers_of_layers(
@@ -159,6 +165,7 @@ def test_a_plain_cnn_has_the_given_numbers_of_layers(
     assert dense_units(network) == [*dense, 30]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in loading.recipe_names() if name not in ENSEMBLES])
 def test_parameters_and_operations_are_known(name: str) -> None:
     network = build_network(shipped(name))
@@ -222,6 +229,7 @@ def test_every_architecture_predicts_pixels(name: str) -> None:
     assert np.abs(points - 47.5).max() < 48
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["deep15", "eyes-nose"])
 def test_a_regressor_starts_at_the_mean_face(name: str) -> None:
     recipe = shipped(name)

@@ -107,6 +107,7 @@ def test_training_changes_all_weights_of_both_networks() -> None:
     assert still == []
 
 
+@pytest.mark.slow
 def test_training_interpolates_each_input_once() -> None:
     keras.utils.set_random_seed(0)
     recipe = replace(TINY, label_offset=False, options={**TINY.options, "jitter": 0.0, "zoom": 2.0})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fkd_kaggle.photos.annotations.cvat import read_cvat
 from fkd_kaggle.photos.detection import detect_faces
@@ -12,6 +13,7 @@ from fkd_kaggle.photos.images import read_photo
 from fkd_kaggle.photos.mean_face import point_radius
 
 
+@pytest.mark.slow
 def test_a_real_face_is_detected_in_a_rotated_photo(portrait: Path) -> None:
     photo = read_photo(portrait)
     (upright,) = detect_faces(photo)
@@ -26,6 +28,7 @@ def test_a_real_face_is_detected_in_a_rotated_photo(portrait: Path) -> None:
     assert np.abs(points - upright.points).max() < 0.1 * upright.box[2]
 
 
+@pytest.mark.slow
 def test_every_annotated_face_of_real_photos_is_detected(optional_data: Path) -> None:
     folder = optional_data / "photos"
     missed = []

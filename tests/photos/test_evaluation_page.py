@@ -82,6 +82,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.slow
 def test_evaluate_writes_summary_tables_and_pictures(
     fkd: Command, photos: Path, runs_dir: Path
 ) -> None:
@@ -109,6 +110,7 @@ def test_evaluate_writes_summary_tables_and_pictures(
     assert not re.search("<(td|th)[^>]*>[a-z]+_[a-z0-9_]+<", page)
 
 
+@pytest.mark.slow
 def test_unusable_photos_are_reported_and_the_others_scored(
     fkd: Command, photos: Path, runs_dir: Path
 ) -> None:
@@ -127,6 +129,7 @@ def test_unusable_photos_are_reported_and_the_others_scored(
     assert len(read_rows(Path("result/photos.csv"))) == 2
 
 
+@pytest.mark.slow
 def test_error_if_no_face_can_be_scored_is_one_line(
     fkd: Command, photos: Path, runs_dir: Path
 ) -> None:
@@ -140,6 +143,7 @@ def test_error_if_no_face_can_be_scored_is_one_line(
     assert not Path("evaluations/tiny-annotated").exists()
 
 
+@pytest.mark.slow
 def test_faces_that_the_detector_does_not_find_are_counted(
     fkd: Command, photos: Path, runs_dir: Path, mean_face: MeanFace, portrait: Path
 ) -> None:
@@ -156,6 +160,7 @@ def test_faces_that_the_detector_does_not_find_are_counted(
     assert "rendezvous" not in result.err  # TensorFlow's log of photos without faces
 
 
+@pytest.mark.slow
 def test_only_an_earlier_evaluation_is_replaced(fkd: Command, photos: Path, runs_dir: Path) -> None:
     Path("mine").mkdir()
     Path("mine/notes.txt").write_text("mine")
@@ -168,6 +173,7 @@ def test_only_an_earlier_evaluation_is_replaced(fkd: Command, photos: Path, runs
     assert not list(Path().glob(".tmp*"))
 
 
+@pytest.mark.slow
 def test_photos_are_evaluated_in_the_orientation_of_their_annotation(
     fkd: Command, photos: Path, runs_dir: Path
 ) -> None:

@@ -60,6 +60,7 @@ def test_a_rotated_face_is_located_from_a_rough_crop(mean_face: MeanFace, angle:
     assert located.spread < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("angle", [90, 180, -135])
 def test_a_face_in_another_orientation_is_located_where_the_views_agree(
     mean_face: MeanFace, angle: int
@@ -84,6 +85,7 @@ def test_a_face_in_another_orientation_is_located_where_the_views_agree(
     assert errors.max() < 0.5
 
 
+@pytest.mark.slow
 def test_more_faces_than_a_batch_are_located_like_one_face(mean_face: MeanFace) -> None:
     crop = Crop(np.array([[2.0, 0, 40.0], [0, 2.0, 30.0]]))
     photo = draw_discs(mean_face, crop)
@@ -114,6 +116,7 @@ def test_crops_that_do_not_converge_are_not_used(
     assert not located.converged
 
 
+@pytest.mark.slow
 def test_predictions_of_noise_stay_near_the_first_crop(mean_face: MeanFace) -> None:
     crop = Crop(np.array([[2.0, 0, 40.0], [0, 2.0, 30.0]]))
     photo = draw_discs(mean_face, crop)

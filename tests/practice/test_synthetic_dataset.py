@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fkd_kaggle.data import archive, dataset
 from fkd_kaggle.keypoints import COMPLETE, KEYPOINT_NAMES, PARTIAL, index
 from fkd_kaggle.practice import synthetic_dataset
 
 
+@pytest.mark.slow
 def test_annotators_labels_and_spread_are_like_the_originals(tmp_path: Path) -> None:
     packed, solution = synthetic_dataset.write_competition(tmp_path, 200, 50, seed=0)
     archive.unpack(packed, tmp_path / "data")

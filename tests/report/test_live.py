@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import requests
 
 from fkd_kaggle.report.live import serve_live_page
@@ -9,6 +10,7 @@ from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.training.events import EpochEnded, MemberEnded, MemberFailed, StepEnded
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_training(report_run: Run) -> None:
     name, other, third = (member.name for member in report_run.plan.members[:3])
     with serve_live_page(report_run) as live:

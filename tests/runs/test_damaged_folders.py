@@ -102,6 +102,7 @@ def test_damaged_file_is_read_around_or_gives_one_line(runs_dir: Path, name: str
             assert "restore" in str(error)
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_is_read_around_or_gives_one_line(runs_dir: Path) -> None:
     generator = random.Random(20)
     for name in files_of_a_run():
@@ -135,6 +136,7 @@ WRONG: tuple[Any, ...] = (
 )
 
 
+@pytest.mark.slow
 def test_every_wrong_value_in_run_json_gives_one_line(runs_dir: Path) -> None:
     path = runs_dir / "old_run" / "run.json"
     info = json.loads(path.read_text())
@@ -197,6 +199,7 @@ def test_one_damaged_folder_is_noted_and_breaks_nothing(runs_dir: Path, fkd: Com
     assert "Traceback" not in result.err
 
 
+@pytest.mark.slow
 def test_damaged_caches_are_rebuilt(runs_dir: Path, data: Path, tmp_path: Path) -> None:
     run = Run.open(runs_dir / "old_run")
     for path in (run.path / "blend.npz", run.path / "out_of_fold.npz"):

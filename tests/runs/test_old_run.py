@@ -115,6 +115,7 @@ def blend_by_recipe(run: Run, data: Path) -> np.ndarray:
     return np.stack([built.row_ids, built.locations], 1)
 
 
+@pytest.mark.slow
 def test_networks_of_an_old_run_predict_the_same(run: Run, data: Path) -> None:
     for path in run.path.glob("members/*/test.npz"):
         path.unlink()

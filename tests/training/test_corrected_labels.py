@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_runs import make_run, report_data
+from report_runs import make_run
 
 from fkd_kaggle import pipeline
 from fkd_kaggle.data import dataset
@@ -20,11 +20,10 @@ from fkd_kaggle.runs.corrections import has_corrections
 from fkd_kaggle.runs.folder import run_names
 from fkd_kaggle.training.member import read_training_data
 
-__all__ = ["report_data"]
-
 PLAN = plans.make_plan(plans.TrainingOptions(["heatmap-small"], folds=2))
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_on_corrected_labels_and_scored_on_the_original_ones(
     report_data: Path, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def test_keypoints_are_not_averaged_with_mirror_images_if_training_does_not_mirr
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_predictions_do_not_depend_on_the_batch() -> None:
     network = build_network(TINY)
     images = make_faces(300, seed=5).images
@@ -99,6 +100,7 @@ def test_the_label_offset_is_added_after_mirroring_is_undone() -> None:
     np.testing.assert_allclose(after, before + 1.0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_that_xla_cannot_compile_predicts_without_xla(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -61,7 +61,7 @@ def time_for(work: float, slots: list[SimulatedSlot]) -> float:
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("rough_shares", [False, True])
-@pytest.mark.parametrize("count", [1, 8, 64, 512])
+@pytest.mark.parametrize("count", [1, 8, 64, pytest.param(512, marks=pytest.mark.slow)])
 def test_the_makespan_is_close_to_the_lower_bound(
     count: int, rough_shares: bool, seed: int
 ) -> None:
@@ -82,7 +82,7 @@ def test_the_makespan_is_close_to_the_lower_bound(
         assert makespan <= 2 * bound  # more slots than members: only the longest matter
 
 
-@pytest.mark.parametrize("count", [8, 64, 512])
+@pytest.mark.parametrize("count", [8, 64, pytest.param(512, marks=pytest.mark.slow)])
 def test_lost_nodes_cost_little(count: int) -> None:
     """Each slot is lost about twice in the training and comes back a little later."""
     random = np.random.default_rng(count)
@@ -107,6 +107,7 @@ def test_lost_nodes_cost_little(count: int) -> None:
     assert makespan <= (WITH_LOSSES if count <= 64 else 2.5) * possible
 
 
+@pytest.mark.slow
 def test_a_time_limit_holds_on_slots_of_different_speed() -> None:
     random = np.random.default_rng(2)
     tasks, _ = make_tasks(random)
