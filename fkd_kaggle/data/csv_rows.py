@@ -267,9 +267,12 @@ def _parse_pixels(
 
 def _split_images_slowly(path: Path, rows: CsvRows) -> tuple[pd.DataFrame, np.ndarray]:
     """Do as ``split_images`` for quoted fields or an Image column that is not the last."""
-    csv.field_size_limit(1 << 24)
     text = decode_text(path, rows.content)
-    records = [record for record in split_records(path, text) if record][1:]
+    limit = csv.field_size_limit(1 << 24)  # of the whole process
+    try:
+        records = [record for record in split_records(path, text) if record][1:]
+    finally:
+        csv.field_size_limit(limit)
     due = len(rows.columns)
     for row, record in enumerate(records):
         if len(record) != due:

@@ -17,12 +17,12 @@ def test_every_shipped_recipe_loads(name: str) -> None:
     assert loading.load_recipe(name).name == name
 
 
-def test_the_default_ensemble_has_deep15_and_both_region_networks() -> None:
+def test_the_default_ensemble_has_15_convolutions_and_both_region_networks() -> None:
     assert {"deep15", "eyes-nose", "mouth-eyebrows"} <= set(loading.recipe_names())
     default = loading.load_recipe(schema.DEFAULT)
     assert isinstance(default, Ensemble)
     named = {line.recipe.name for line in default.members}
-    assert {"deep15", "eyes-nose", "mouth-eyebrows"} <= named
+    assert {"deep15-aligned", "eyes-nose", "mouth-eyebrows"} <= named
 
 
 @pytest.mark.parametrize(("name", "complete"), [("eyes-nose", 7), ("mouth-eyebrows", 8)])
