@@ -21,6 +21,8 @@ from fkd_kaggle.recipes.plans import Plan, TrainingOptions, make_plan
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs.folder import Run
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 NET = """

@@ -35,6 +35,7 @@ def test_import_takes_50_ms_and_loads_nothing_heavy() -> None:
     assert min(float(seconds) for seconds, _ in results) < IMPORT_SECONDS
 
 
+@pytest.mark.slow
 def test_api_is_imported_without_tensorflow() -> None:
     code = "import sys, fkd_kaggle as f; f.load_faces, f.load, f.Model, f.train, f.draw\n"
     assert python(code + "print('tensorflow' in sys.modules)") == "False\n"

@@ -352,6 +352,7 @@ def test_invalid_data_is_named_by_every_command_that_reads_it(
         assert_one_line_error(fkd("train-ensemble", "-r", recipe(), "--folds", "2"), *words)
 
 
+@pytest.mark.slow
 def test_run_of_another_data_set_is_refused(fkd: Command, trained_place: Path) -> None:
     shutil.copytree(trained_place, Path(), dirs_exist_ok=True)
     write_training_csv(Path("data/training.csv"), make_faces(24, seed=9))
@@ -401,6 +402,7 @@ def test_deprecated_recipe_key_prints_one_note(fkd: Command) -> None:
     assert error.startswith("error: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--data-dir", "--runs-dir", "--submissions-dir"])
 def test_unwritable_folder_is_named(
     fkd: Command, practice: PracticeKaggle, trained_place: Path, option: str
@@ -418,6 +420,7 @@ def test_unwritable_folder_is_named(
     assert_one_line_error(fkd(*command, option, where), where)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["data", "submissions"])
 def test_full_disk_is_reported_and_leaves_no_partial_file(
     fkd: Command, practice: PracticeKaggle, trained_place: Path, small_disk: Path, name: str

@@ -105,6 +105,7 @@ def test_readable_key_file_is_a_note(
     assert SECRET not in result.all
 
 
+@pytest.mark.slow
 def test_card_that_tensorflow_does_not_see_names_the_command(
     fkd: Command, practice: PracticeKaggle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,8 @@ from conftest import Command, assert_one_line_error
 
 from fkd_kaggle.runs.folder import Run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def shards(report_run: Run, tmp_path: Path) -> Path:

@@ -67,6 +67,7 @@ def completions(words: str, folder: Path) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_shell_completes_commands_recipes_and_runs(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / "runs" / name).mkdir(parents=True)

@@ -22,6 +22,7 @@ def test_a_page_is_written_again(fkd: Command, report_data: Path, tmp_path: Path
     assert (tmp_path / "page.html").exists()
 
 
+@pytest.mark.slow
 def test_a_run_without_a_blend_is_blended_first(
     fkd: Command, report_data: Path, tmp_path: Path
 ) -> None:

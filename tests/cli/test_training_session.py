@@ -23,6 +23,8 @@ from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.training.events import EnsembleStarted, OnEvent
 from fkd_kaggle.workers.calibration import REFERENCE_CORE
 
+pytestmark = pytest.mark.slow
+
 
 class Session:
     """A blended run whose training is a fake that sets a status."""

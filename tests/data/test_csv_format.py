@@ -18,6 +18,7 @@ from fkd_kaggle.errors import DataError
 Change = Callable[[str], str]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10_000), st.integers(1, 70))
 def test_training_csv_round_trips(

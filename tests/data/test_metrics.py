@@ -57,6 +57,7 @@ def test_keras_accuracy_does_not_depend_on_distances(labels: np.ndarray) -> None
     assert metrics.compute_metric("keras-accuracy", near, labels) == 0.5
 
 
+@pytest.mark.slow
 def test_keras_accuracy_equals_that_of_keras() -> None:
     import keras
 

@@ -120,6 +120,7 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, content: bytes, mes
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "s.csv.gz"
     with gzip.open(path, "wb", compresslevel=1) as stream:

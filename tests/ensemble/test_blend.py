@@ -127,6 +127,7 @@ def test_keypoints_without_a_member_have_the_mean_face() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["simplex", "shape"])
 def test_members_of_equal_quality_are_blended_by_recipe(kind: str) -> None:
     """The blend of an ordinary run is the recipes' blend, with its correction."""

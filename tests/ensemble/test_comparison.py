@@ -220,6 +220,7 @@ def test_recipes_are_added_with_the_same_settings_only(
         train_comparison(comparison, other)
 
 
+@pytest.mark.slow
 def test_members_of_an_ensemble_share_the_budget(
     data: Path, recipes: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +243,7 @@ def test_members_of_an_ensemble_share_the_budget(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_member_that_fails_does_not_stop_the_others(
     data: Path, recipes: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ from fkd_kaggle.runs.predictions import (
 from fkd_kaggle.training import network as networks
 from fkd_kaggle.training.inference import predict_keypoints
 
+pytestmark = pytest.mark.slow
+
 NARROW = Recipe("narrow", architecture="heatmap", options={"width": 8, "depth": 1})
 
 WIDE = Recipe("wide", architecture="heatmap", options={"width": 16, "depth": 1})

@@ -21,6 +21,8 @@ from fkd_kaggle.export.folder import export_run
 from fkd_kaggle.export.formats import FORMATS, find_format
 from fkd_kaggle.runs.folder import Run
 
+pytestmark = pytest.mark.slow
+
 MakeRun = Callable[..., Run]
 
 TINY = "cascade:options.width=4,options.coarse_width=4,options.depth=1"

@@ -150,6 +150,7 @@ def test_valid_answers_are_read(session: Competition, tmp_path: Path) -> None:
     assert [line.text for line in call["log"]()] == ["x"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:30])
 def test_any_json_value_instead_of_an_answer_is_one_line(
     session: Competition, fake_kaggle: FakeKaggle, tmp_path: Path, value: Any
@@ -159,6 +160,7 @@ def test_any_json_value_instead_of_an_answer_is_one_line(
         one_line_or_success(call)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ANSWERS)
 def test_any_value_in_a_field_is_one_line(
     session: Competition, fake_kaggle: FakeKaggle, tmp_path: Path, method: str
@@ -278,6 +280,7 @@ def silent_url() -> Iterator[str]:
             connection.close()
 
 
+@pytest.mark.slow
 def test_server_that_never_answers_is_given_up(
     session: Competition, silent_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

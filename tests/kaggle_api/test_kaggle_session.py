@@ -104,6 +104,7 @@ SOURCES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_source_of_credentials_works_and_none_is_shown(
     practice: PracticeKaggle, tmp_path: Path, source: str

@@ -153,6 +153,7 @@ def impatient(fake_kaggle: FakeKaggle, monkeypatch: pytest.MonkeyPatch) -> Compe
     return Competition.open(retry_policy=policy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", [dripping_headers, dripping_body])
 def test_every_request_to_a_dripping_server_is_given_up(
     impatient: Competition,

@@ -248,6 +248,7 @@ def test_shards_share_all_members_evenly() -> None:
             shard_tasks(TASK, count)
 
 
+@pytest.mark.slow
 def test_an_installed_package_builds_the_same_kernel(script: str, tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],

@@ -22,6 +22,8 @@ from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.training.learner import make_learner
 from fkd_kaggle.training.network import build_network, initialize_at_mean_face
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, dict[str, Any]] = {
     "deep15": {"filters": [8, 8], "pool_after": [1, 2], "normalise": "scaled", "coarse_width": 8},
     "region": {"filters": [8, 8], "dense": 16, "normalise": "scaled", "coarse_width": 8},

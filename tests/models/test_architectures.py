@@ -23,6 +23,8 @@ from fkd_kaggle.training.network import (
 )
 from fkd_kaggle.workers.calibration import shipped_operations
 
+pytestmark = pytest.mark.slow
+
 ENSEMBLES = [
     name for name in loading.recipe_names() if isinstance(loading.load_recipe(name), Ensemble)
 ]

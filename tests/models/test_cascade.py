@@ -24,6 +24,8 @@ from fkd_kaggle.training.learner import Learner, compile_learner, make_optimizer
 from fkd_kaggle.training.network import build_network, initialize_at_mean_face
 from fkd_kaggle.training.outputs import flip_order, label_targets
 
+pytestmark = pytest.mark.slow
+
 TINY = Recipe(
     "tiny",
     architecture="cascade",

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 
 from fkd_kaggle import models
+
+pytestmark = pytest.mark.slow
 
 
 def noise(*shape: int) -> np.ndarray:

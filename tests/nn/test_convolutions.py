@@ -6,9 +6,12 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 from keras import layers, ops
 
 from fkd_kaggle.nn.convolutions import ScaledConv2D
+
+pytestmark = pytest.mark.slow
 
 
 def noise(*shape: int) -> np.ndarray:

@@ -13,6 +13,8 @@ from fkd_kaggle.nn.convolutions import ScaledConv2D
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.training.network import build_network
 
+pytestmark = pytest.mark.slow
+
 
 def network(*stack: keras.Layer) -> keras.Model:
     image = keras.Input((10, 8, 3))

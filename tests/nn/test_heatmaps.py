@@ -8,6 +8,8 @@ import pytest
 from fkd_kaggle.nn import heatmaps
 from fkd_kaggle.nn.heatmaps import SoftArgmax
 
+pytestmark = pytest.mark.slow
+
 
 def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)

@@ -104,6 +104,7 @@ def test_keras_json_that_breaks_the_import_is_not_used(
         assert "keras.json" in found[0]
 
 
+@pytest.mark.slow
 def test_network_is_built_as_without_keras_json(tmp_path: Path) -> None:
     (tmp_path / ".keras").mkdir()
     values = {"backend": "theano", "image_data_format": "channels_first", "floatx": "float16"}
@@ -126,6 +127,7 @@ def test_network_is_built_as_without_keras_json(tmp_path: Path) -> None:
     assert done.stdout == "tensorflow channels_last float32\n(1, 6, 6, 3)\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("claim", "imported"), [("", True), ("claim_process()", False)])
 def test_commands_import_keras_without_scikit_learn(claim: str, imported: bool) -> None:
     lines = [

@@ -7,6 +7,8 @@ import pytest
 
 from fkd_kaggle.nn import losses
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("loss", losses.LOSSES)
 def test_unlabelled_points_do_not_count(loss: str) -> None:

@@ -15,6 +15,8 @@ from keras import ops
 
 from fkd_kaggle.nn.muon import Muon, orthogonalize
 
+pytestmark = pytest.mark.slow
+
 
 def variables(*shapes: Sequence[int]) -> list[keras.Variable]:
     rng = np.random.default_rng(0)

@@ -18,6 +18,8 @@ from fkd_kaggle.nn import backend, warp
 from fkd_kaggle.recipes.schema import Augmentation
 from fkd_kaggle.training import augmentation
 
+pytestmark = pytest.mark.slow
+
 STRONG = Augmentation(rotation=25, scale=0.2, stretch=0.1, shear=0.1, shift=8)
 
 

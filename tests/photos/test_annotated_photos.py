@@ -56,6 +56,7 @@ def save(path: Path, image: Image.Image, orientation: int = 1) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", [1, 3, 4, 5, 6, 7, 8])
 @pytest.mark.parametrize("frame", ["upright", "stored"])
 @pytest.mark.parametrize(("width", "height"), [(150, 130), (130, 130)])
@@ -91,6 +92,7 @@ def test_points_are_found_in_every_orientation(
     assert bool(placed.adjustment) == (frame == "stored" and orientation != 1)
 
 
+@pytest.mark.slow
 def test_a_mirrored_photo_is_told_by_its_face(
     tmp_path: Path, portrait: Path, mean_face: MeanFace
 ) -> None:

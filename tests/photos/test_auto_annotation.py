@@ -227,6 +227,7 @@ def test_nothing_is_written_if_no_photo_contains_a_face(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+@pytest.mark.slow
 def test_a_single_photo_is_annotated_and_printed(fkd: Command, portrait: Path) -> None:
     face = Image.open(portrait).convert("RGB")
     double = Image.new("RGB", (2 * face.width, face.height))
@@ -241,6 +242,7 @@ def test_a_single_photo_is_annotated_and_printed(fkd: Command, portrait: Path) -
     assert sorted(path.name for path in Path().iterdir() if path.is_file()) == ["two.png"]
 
 
+@pytest.mark.slow
 def test_the_face_detector_annotates_a_real_face(fkd: Command, portrait: Path) -> None:
     Path("in").mkdir()
     Image.open(portrait).save("in/portrait.png")

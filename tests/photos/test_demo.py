@@ -120,6 +120,7 @@ def test_requests_of_other_sites_are_refused(server: DemoServer, model: OneFace)
     assert ask(server, "/faces", picture(), X_Demo_Token=given, Origin=origin)[0] == 200
 
 
+@pytest.mark.slow
 def test_large_pictures_are_refused_before_they_are_decoded(
     server: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +149,7 @@ def test_what_is_not_a_picture_gives_one_line(server: DemoServer, data: bytes) -
     assert "/tmp" not in answer["error"]
 
 
+@pytest.mark.slow
 def test_too_many_requests_are_told_to_wait(
     server: DemoServer, model: OneFace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

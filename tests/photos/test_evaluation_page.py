@@ -27,6 +27,8 @@ from fkd_kaggle.practice import synthetic_faces
 from fkd_kaggle.recipes import plans
 from fkd_kaggle.runs.folder import Run
 
+pytestmark = pytest.mark.slow
+
 TINY = """
 architecture = "region"
 epochs = 1

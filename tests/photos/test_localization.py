@@ -10,6 +10,8 @@ from fkd_kaggle.photos.crops import Crop, crop_aligned
 from fkd_kaggle.photos.localization import BATCH_SIZE, Predict, locate_keypoints
 from fkd_kaggle.photos.mean_face import MeanFace
 
+pytestmark = pytest.mark.slow
+
 EYES = (0, 1)
 
 

@@ -23,6 +23,8 @@ from fkd_kaggle.practice import synthetic_faces
 from fkd_kaggle.recipes import plans
 from fkd_kaggle.runs.photo_run import open_photo_run
 
+pytestmark = pytest.mark.slow
+
 SMALL = """
 architecture = "transfer"
 annotator_outputs = "shared"

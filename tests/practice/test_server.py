@@ -112,6 +112,7 @@ def test_sigterm_ends_the_server(competition_dir: Path, tmp_path: Path) -> None:
     assert (process.returncode, errors) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_kaggle_command_downloads_submits_and_lists(
     practice: PracticeKaggle, solution_csv: Path, tmp_path: Path
 ) -> None:

@@ -19,6 +19,8 @@ from fkd_kaggle.keypoints import NUM_KEYPOINTS, PARTIAL_KEYPOINTS
 from fkd_kaggle.practice import synthetic_faces
 from fkd_kaggle.report import dataset, dataset_figures
 
+pytestmark = pytest.mark.slow
+
 FIGURES = {"missing", "pixels", "samples", "shapes", "duplicates", "suspicious"}
 
 

@@ -36,6 +36,7 @@ def test_the_page_shows_the_training(report_run: Run) -> None:
     raise AssertionError("the server still answers")
 
 
+@pytest.mark.slow
 def test_other_host_names_are_refused(report_run: Run) -> None:
     with serve_live_page(report_run) as live:
         answer = requests.get(live.url, headers={"Host": "evil.example"}, timeout=10)

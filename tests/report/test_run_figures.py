@@ -13,6 +13,8 @@ from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.report.run_figures import draw_faces, draw_keypoints, draw_learning_curves
 from fkd_kaggle.runs.history import read_history
 
+pytestmark = pytest.mark.slow
+
 FACES = make_faces(30, seed=4)
 
 HISTORY = "epoch,loss,rmse,learning_rate,images_per_second,seconds\n"

@@ -87,6 +87,7 @@ def files_of_a_run() -> list[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", files_of_a_run())
 def test_damaged_file_is_read_around_or_gives_one_line(runs_dir: Path, name: str) -> None:
     path = runs_dir / "old_run" / name
@@ -212,6 +213,7 @@ def test_damaged_caches_are_rebuilt(runs_dir: Path, data: Path, tmp_path: Path) 
     assert predictions.has_blended_out_of_fold(run)
 
 
+@pytest.mark.slow
 def test_damaged_weights_are_named_and_left_out_only_after_deletion(
     runs_dir: Path, data: Path, tmp_path: Path
 ) -> None:

@@ -124,6 +124,7 @@ def test_networks_of_an_old_run_predict_the_same(run: Run, data: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_old_run_predicts_the_same(run: Run, data: Path, tmp_path: Path) -> None:
     written = pipeline.write_run_submission(run, data, tmp_path / "submissions")
     # Another CPU may round differently.

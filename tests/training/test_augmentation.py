@@ -15,6 +15,8 @@ from fkd_kaggle.keypoints import IMAGE_SIZE
 from fkd_kaggle.recipes.schema import Augmentation
 from fkd_kaggle.training.augmentation import change_lighting, draw_view, gaussian_smoothing
 
+pytestmark = pytest.mark.slow
+
 STRONG = Augmentation(rotation=25, scale=0.2, stretch=0.1, shear=0.1, shift=8)
 
 NONE = Augmentation(

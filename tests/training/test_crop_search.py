@@ -12,6 +12,8 @@ from keras import ops
 from fkd_kaggle.training import crop_search, forward
 from fkd_kaggle.training.label_offset import LabelOffset
 
+pytestmark = pytest.mark.slow
+
 ORDER = [1, 0, 2]
 """Mirror partners of the outputs: left eye, right eye, mouth."""
 

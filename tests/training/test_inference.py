@@ -22,6 +22,8 @@ from fkd_kaggle.training.inference import predict_keypoints
 from fkd_kaggle.training.network import build_network, load_network
 from fkd_kaggle.training.outputs import flip_order, to_keypoints
 
+pytestmark = pytest.mark.slow
+
 TINY = Recipe("tiny", architecture="heatmap", options={"width": 8, "depth": 1})
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import keras
+import pytest
 
 from fkd_kaggle.training.keras_fit import BestWeights
+
+pytestmark = pytest.mark.slow
 
 
 class FakeNetwork:

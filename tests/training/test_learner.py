@@ -21,6 +21,8 @@ from fkd_kaggle.training.learner import Learner, make_learner, make_optimizer, s
 from fkd_kaggle.training.network import build_network
 from fkd_kaggle.training.outputs import flip_order
 
+pytestmark = pytest.mark.slow
+
 TINY = Recipe(
     "tiny",
     architecture="heatmap",

@@ -17,6 +17,8 @@ from fkd_kaggle.recipes import loading
 from fkd_kaggle.recipes.schema import OfflineCopy, Recipe
 from fkd_kaggle.training import preprocessing
 
+pytestmark = pytest.mark.slow
+
 PLAIN = Recipe("plain", annotator_outputs="shared")
 
 

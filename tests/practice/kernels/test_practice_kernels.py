@@ -26,6 +26,8 @@ from fkd_kaggle.practice.dataset import SERVED, SLUG
 from fkd_kaggle.practice.kernels import runner, sandbox
 from fkd_kaggle.practice.server import PracticeKaggle
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 HELLO = "practice/hello"

@@ -20,6 +20,8 @@ import pytest
 
 from fkd_kaggle.practice.kernels import notebook_runner, runner
 
+pytestmark = pytest.mark.slow
+
 ORPHAN = """
 import os, subprocess, sys, time
 command = [sys.executable, "-c", "import time; time.sleep(300)"]
