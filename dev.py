@@ -66,7 +66,9 @@ def test(arguments: list[str]) -> int:
     fast = "--fast" in arguments
     options = [each for each in arguments if each != "--fast"]
     if fast:
-        options = ["-m", "not slow", *options]
+        # Some tests wait: one process more than cores.
+        processes = str((os.cpu_count() or 1) + 1)
+        options = ["-m", "not slow", "-n", processes, *options]
     # Without bytecode, each process of the tests compiles the package and rewrites all assertions.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:

@@ -87,7 +87,8 @@ def test_help_is_instant_and_imports_nothing_heavy() -> None:
         assert "train-ensemble" in done.stdout
     print(f"fkd-kaggle --help: {min(seconds):.2f} s, at most {HELP_SECONDS} s on an idle machine")
     # Processor time, because other processes may be running; it is longer on busy cores.
-    assert min(seconds) < 2 * HELP_SECONDS
+    # `dev.py coverage` traces each line of the command.
+    assert min(seconds) < (6 if "coverage" in sys.modules else 2) * HELP_SECONDS
 
 
 def command_names(group: typer.Typer = app, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -286,6 +287,7 @@ def test_repeated_request_is_announced(fkd: Command, practice: PracticeKaggle) -
     assert "trying again in 1 s" in result.out
 
 
+@pytest.mark.slow
 def test_interrupted_download_resumes(fkd: Command, practice: PracticeKaggle) -> None:
     practice.faults.add("cut-download:after=2000")
     result = fkd("fetch")

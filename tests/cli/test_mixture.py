@@ -28,6 +28,7 @@ def folders(report_data: Path, runs_dir: Path, tmp_path: Path) -> Folders:
     return ("--data-dir", report_data, "--runs-dir", runs_dir, *submissions)
 
 
+@pytest.mark.slow
 def test_several_runs_give_one_file_with_fitted_weights_and_their_scores(
     fkd: Command, folders: Folders, report_data: Path, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ def test_a_run_without_a_blend_is_blended_first(
     assert (run.path / "out_of_fold.npz").exists()
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_in_a_sentence(
     fkd: Command, report_data: Path, tmp_path: Path
 ) -> None:

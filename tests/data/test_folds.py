@@ -39,6 +39,7 @@ def test_distinct_faces_are_not_all_one_group() -> None:
     assert len(np.unique(labels)) == 60
 
 
+@pytest.mark.slow
 def test_every_fold_has_its_share_of_both_annotators() -> None:
     faces = doubled(150)
     held_out = folds.assign_folds(faces, 3, seed=1)

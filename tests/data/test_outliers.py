@@ -32,6 +32,7 @@ def faces(seed: int = 0, count: int = 120) -> tuple[np.ndarray, np.ndarray]:
     return labels, np.repeat(np.array([0, 1], np.uint8), count // 2)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 1000), st.integers(0, 59), st.sampled_from(range(NUM_KEYPOINTS)))
 def test_a_moved_label_has_the_largest_distance(seed: int, row: int, point: int) -> None:

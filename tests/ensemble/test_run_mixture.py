@@ -79,6 +79,7 @@ def test_a_mixture_without_a_valid_part_has_no_expected_score(tmp_path: Path, da
     assert "run other has none" in mixture.scores.expected_unknown
 
 
+@pytest.mark.slow
 def test_the_score_of_a_mixture_does_not_use_weights_fitted_to_the_same_faces(
     tmp_path: Path, data: Path
 ) -> None:

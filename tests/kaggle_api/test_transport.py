@@ -87,6 +87,7 @@ def test_byte_now_and_then_is_no_progress(
     assert 0.25 < time.monotonic() - start < 3
 
 
+@pytest.mark.slow
 def test_download_may_be_long_but_an_answer_may_not() -> None:
     rules = ConnectionRules(timeout=0.5, longest=0.6)
     with slow_server(steady_body, 0.06) as url, transport.connection_rules(rules):
@@ -183,6 +184,7 @@ def test_every_request_to_a_dripping_server_is_given_up(
             assert time.monotonic() - start < 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", [dripping_headers, dripping_body])
 def test_download_from_a_dripping_storage_is_given_up_and_kept(
     impatient: Competition,

@@ -41,6 +41,7 @@ def test_a_fault_affects_only_its_path(practice: PracticeKaggle, connect: Connec
     assert api.competition_submissions(SLUG) == []
 
 
+@pytest.mark.slow
 def test_the_client_resumes_a_cut_download(
     practice: PracticeKaggle, connect: Connect, competition_dir: Path, tmp_path: Path
 ) -> None:

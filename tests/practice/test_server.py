@@ -93,6 +93,7 @@ def test_credentials_are_neither_stored_nor_logged(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_server(competition_dir: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from fkd_kaggle.practice.server import serve\n"

@@ -41,6 +41,7 @@ def test_a_run_is_trained_on_corrected_labels_and_scored_on_the_original_ones(
     assert (report_data / "training.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_run_is_not_created_with_wrong_corrections(report_data: Path, tmp_path: Path) -> None:
     corrections = tmp_path / "corrections.csv"
     corrections.write_text("row,keypoint,x,y\n9999,nose_tip,40,41\n")
@@ -49,6 +50,7 @@ def test_a_run_is_not_created_with_wrong_corrections(report_data: Path, tmp_path
     assert run_names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_outliers_of_both_models_are_left_out(report_data: Path, tmp_path: Path) -> None:
     earlier = make_run(report_data, tmp_path, "earlier", noise=1.0)
     base = load_recipe("heatmap-small")

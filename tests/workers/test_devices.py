@@ -80,6 +80,7 @@ def test_a_slot_is_named_by_its_devices() -> None:
     assert str(Slot(threads=1)) == "1 CPU thread"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tests options of glibc's malloc")
 def test_a_process_with_one_thread_keeps_freed_memory() -> None:
     """Large arrays are created and deleted in a thread, like a step's activations."""
