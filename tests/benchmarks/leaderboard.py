@@ -8,8 +8,8 @@ First all rows are trained with one seed, then the five best rows (out of fold) 
 
 The result of a training is saved in ``tests/benchmarks/results`` as soon as it is known. The same
 command continues after Ctrl-C, a kill or on another day; a training that was stopped is resumed
-with the time that is left. Afterwards the tables in docs/results.md and ``[reached]`` in the recipe
-files are written again. Data, runs and logs are in ``--work``.
+with the time that is left. Afterwards the tables in docs/results.md and README.md and ``[reached]``
+in the recipe files are written again. Data, runs and logs are in ``--work``.
 
     … --list                     show what is done and what is missing, with commands
     … --table                    only write the tables again
@@ -256,12 +256,12 @@ def _stdin(child: _Child) -> IO[bytes]:
 
 
 def _write_tables(options: argparse.Namespace) -> None:
-    """Write page and recipe files; results in another folder are not the project's."""
+    """Write pages and recipe files; results in another folder are not the project's."""
     saved = results.read_results(options.results)
     if options.results != results.RESULTS:
         return
     table.write_recipes(saved)
-    table.write_page(saved)
+    table.write_pages(saved)
 
 
 def _train_child(options: argparse.Namespace) -> int:

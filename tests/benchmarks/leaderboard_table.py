@@ -1,4 +1,4 @@
-"""The tables of ``leaderboard.py`` in docs/results.md, and ``[reached]`` in recipe files.
+"""The tables of ``leaderboard.py`` in docs/results.md and README.md, and ``[reached]`` in recipes.
 
 Everything is made from the saved results, so that a test can compare pages and results.
 """
@@ -29,6 +29,8 @@ from fkd_kaggle.recipes.schema import Recipe
 ROOT: Final = Path(__file__).parents[2]
 
 PAGE: Final = ROOT / "docs" / "results.md"
+
+README: Final = ROOT / "README.md"
 
 _BEGIN: Final = "<!-- leaderboard: made by python tests/benchmarks/leaderboard.py --table -->"
 
@@ -74,8 +76,39 @@ def render(results: Sequence[Result]) -> str:
     return "\n\n".join(parts)
 
 
+def render_best(results: Sequence[Result]) -> str:
+    """Return the best shipped recipe of each architecture as Markdown; ensembles are one group.
+
+    Parameters
+    ----------
+    results
+        The saved results.
+    """
+    names = loading.recipe_names()
+    shipped = [one for one in results if one.name in names and one.minutes == MINUTES]
+    best: dict[str, tuple[str, ...]] = {}
+    for row in rows_of(one for one in shipped if is_current(one)):
+        if row.is_whole_face:  # rows are sorted: the first one of an architecture is its best
+            first = row.first
+            cells = (
+                f"[`{first.name}`](docs/recipes.md)",
+                f"{first.cores} × {MINUTES:g} min",
+                format_pixels(row.mean("expected")),
+                format_pixels(row.mean("held_out", "combined")),
+                f"`{command_line(first.name, len(row.results), MINUTES)}`",
+            )
+            best.setdefault(_architecture(first.name), cells)
+    header = ("architecture", "best recipe", "cores × time", "expected", "held out", "measured by")
+    return _table(header, [(name, *cells) for name, cells in best.items()])
+
+
+def _architecture(name: str) -> str:
+    loaded = loading.load_recipe(name)
+    return f"`{loaded.architecture}`" if isinstance(loaded, Recipe) else "ensemble"
+
+
 def page_section(page: str) -> str:
-    """Return the part of a page that ``write_page`` replaces.
+    """Return the part of a page that ``write_pages`` replaces.
 
     Raises
     ------
@@ -85,11 +118,12 @@ def page_section(page: str) -> str:
     return page[slice(*_section_bounds(page))].strip()
 
 
-def write_page(results: Sequence[Result], path: Path = PAGE) -> None:
-    """Replace the tables in a page."""
-    page = path.read_text(encoding="utf-8")
-    begin, end = _section_bounds(page)
-    files.write_text(path, f"{page[:begin]}\n\n{render(results)}\n\n{page[end:]}")
+def write_pages(results: Sequence[Result]) -> None:
+    """Replace the tables in docs/results.md and README.md."""
+    for path, tables in ((PAGE, render(results)), (README, render_best(results))):
+        page = path.read_text(encoding="utf-8")
+        begin, end = _section_bounds(page)
+        files.write_text(path, f"{page[:begin]}\n\n{tables}\n\n{page[end:]}")
 
 
 def reached_section(results: Sequence[Result], name: str) -> str | None:

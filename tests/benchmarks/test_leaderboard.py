@@ -53,10 +53,28 @@ def options(*arguments: str) -> argparse.Namespace:
     return leaderboard._parser().parse_args(arguments)
 
 
-def test_the_page_contains_the_table_of_the_saved_results() -> None:
-    page = leaderboard_table.PAGE.read_text(encoding="utf-8")
+def test_the_pages_contain_the_tables_of_the_saved_results() -> None:
     saved = leaderboard_results.read_results()
-    assert leaderboard_table.page_section(page) == leaderboard_table.render(saved)
+    for path, tables in (
+        (leaderboard_table.PAGE, leaderboard_table.render(saved)),
+        (leaderboard_table.README, leaderboard_table.render_best(saved)),
+    ):
+        page = path.read_text(encoding="utf-8")
+        assert leaderboard_table.page_section(page) == tables
+
+
+def test_the_readme_shows_the_best_recipe_of_each_architecture() -> None:
+    saved = [
+        result("cascade", 1.2),
+        result("cascade-wide", 1.1),
+        replace(result("cascade-small", 1.0), digest="other"),
+        replace(result("eyes-nose", 0.9), keypoints=7),
+        result("deep15", 1.7),
+        result("quick", 1.05),
+    ]
+    rows = leaderboard_table.render_best(saved).splitlines()[2:]
+    assert [row.split(" | ")[0].strip("| ") for row in rows] == ["ensemble", "`cascade`", "`deep15`"]
+    assert "[`cascade-wide`](docs/recipes.md) | 1 × 20 min | – | 1.100 |" in rows[1]
 
 
 @pytest.mark.parametrize("name", loading.recipe_names())
