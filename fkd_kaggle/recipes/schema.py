@@ -281,7 +281,8 @@ class Ensemble:
 
     name: str
     members: tuple[EnsembleMember, ...]
-    """The recipes: names of recipes or paths of recipe files, with share and seeds."""
+    """The recipes: names of recipes or paths of recipe files, with share and seeds, the most
+    important first. A time limit that is too short for all leaves out the last ones."""
     description: str = ""
     """One line for the list of recipes."""
     publication: str = ""

@@ -74,6 +74,17 @@ def test_the_whole_plan_is_trained_in_its_own_time() -> None:
         assert plan_time(members(name), 60 * minutes, times()).members == members(name)
 
 
+def test_recipes_that_are_listed_last_are_left_out_first() -> None:
+    def chosen(minutes: float) -> list[str]:
+        plan = plan_time(members("winning"), 60 * minutes, times())
+        return list(dict.fromkeys(member.recipe.name for member in plan.members))
+
+    # The last recipe has the largest share of the time.
+    assert chosen(180) == ["cascade", "heatmap", "cascade-wide"]
+    assert chosen(90) == ["cascade", "heatmap"]
+    assert chosen(60) == ["cascade"]
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.floats(30, 20_000), st.integers(1, 8), st.floats(0.1, 50))
 def test_more_time_is_never_used_worse(limit: float, workers: int, factor: float) -> None:
