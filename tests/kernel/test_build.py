@@ -97,7 +97,7 @@ def test_a_reader_finds_what_is_trained_the_steps_the_source_and_the_licence(scr
     assert len(readable.splitlines()) < 90
     assert max(len(line) for line in readable.splitlines()) <= 100
     for words in (
-        "train the ensemble standard (16 networks)", "Run: standard-1", "Recipe ", "Folds: ",
+        "train the ensemble standard (15 networks)", "Run: standard-1", "Recipe ", "Folds: ",
         "Time: at most 1:00 h of training", "4. train the networks", "--unpack FOLDER",
         "Licence: MIT", "kernel.check_machine()", "kernel.find_data()", "kernel.train()",
         "kernel.write_submission()", "kernel.write_report()", "kernel.print_scores()",
