@@ -240,11 +240,11 @@ def test_shards_share_all_members_evenly() -> None:
     names = [[member.name for member in task.members] for task in shards]
     assert sorted(names[0] + names[1]) == sorted(member.name for member in TASK.members)
     loads = [sum(member.share for member in task.members) for task in shards]
-    assert loads == [24, 24]
+    assert loads == [17.25, 17.25]
     assert not any(task.submits for task in shards)
     assert blend_task(TASK, ["a/b", "a/c"]).submits
-    for count in (0, 17):
-        with pytest.raises(KernelError, match="ask for 1 to 16"):
+    for count in (0, 16):
+        with pytest.raises(KernelError, match="ask for 1 to 15"):
             shard_tasks(TASK, count)
 
 
