@@ -84,10 +84,8 @@ def render_best(results: Sequence[Result]) -> str:
     results
         The saved results.
     """
-    names = loading.recipe_names()
-    shipped = [one for one in results if one.name in names and one.minutes == MINUTES]
     best: dict[str, tuple[str, ...]] = {}
-    for row in rows_of(one for one in shipped if is_current(one)):
+    for row in rows_of(one for one in _shipped(results) if is_current(one)):
         if row.is_whole_face:  # rows are sorted: the first one of an architecture is its best
             first = row.first
             cells = (
@@ -100,6 +98,12 @@ def render_best(results: Sequence[Result]) -> str:
             best.setdefault(_architecture(first.name), cells)
     header = ("architecture", "best recipe", "cores × time", "expected", "held out", "measured by")
     return _table(header, [(name, *cells) for name, cells in best.items()])
+
+
+def _shipped(results: Sequence[Result]) -> list[Result]:
+    """Return the results of shipped recipes with the benchmark's time limit."""
+    names = loading.recipe_names()
+    return [one for one in results if one.name in names and one.minutes == MINUTES]
 
 
 def _architecture(name: str) -> str:
@@ -185,8 +189,7 @@ def _section_bounds(page: str) -> tuple[int, int]:
 
 
 def _main_section(results: Sequence[Result]) -> str:
-    names = loading.recipe_names()
-    shipped = [one for one in results if one.name in names and one.minutes == MINUTES]
+    names, shipped = loading.recipe_names(), _shipped(results)
     rows = rows_of(shipped)
     faces = [row for row in rows if row.is_whole_face]
     regions = [row for row in rows if not row.is_whole_face]
@@ -254,8 +257,8 @@ def _own_section(results: Sequence[Result]) -> str:
 
 def _other_section(results: Sequence[Result]) -> str:
     """Return the table of changed recipes and of other time limits; empty without any."""
-    names = loading.recipe_names()
-    others = [one for one in results if one.name not in names or one.minutes != MINUTES]
+    shipped = _shipped(results)
+    others = [one for one in results if one not in shipped]
     rows = rows_of(others)
     if not rows:
         return ""
