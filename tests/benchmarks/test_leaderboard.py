@@ -73,7 +73,8 @@ def test_the_readme_shows_the_best_recipe_of_each_architecture() -> None:
         result("quick", 1.05),
     ]
     rows = leaderboard_table.render_best(saved).splitlines()[2:]
-    assert [row.split(" | ")[0].strip("| ") for row in rows] == ["ensemble", "`cascade`", "`deep15`"]
+    architectures = [row.split(" | ")[0].strip("| ") for row in rows]
+    assert architectures == ["ensemble", "`cascade`", "`deep15`"]
     assert "[`cascade-wide`](docs/recipes.md) | 1 × 20 min | – | 1.100 |" in rows[1]
 
 
