@@ -58,7 +58,7 @@ def plain_network(network: keras.Model, name: str) -> keras.Model:
         if isinstance(layer, Frame):
             return _fit_frame(layer, *args)
         if isinstance(layer, Warp):
-            return _sample(*args[0])
+            return _sample(*args[0], layer.size)
         if isinstance(layer, FromFrame):
             points, frame = args[0]
             return warp.transform_points(points, frame)
@@ -125,7 +125,7 @@ def _fit_frame(layer: Frame, points: Any) -> Any:
     return ops.stack([ops.stack([a, -b, x], -1), ops.stack([b, a, y], -1)], 1)
 
 
-def _sample(images: Any, frame: Any) -> Any:
+def _sample(images: Any, frame: Any, side: int) -> Any:
     """Return what ``nn.warp.warp_images`` returns, by bilinear sampling of four neighbours.
 
     Parameters
@@ -134,10 +134,13 @@ def _sample(images: Any, frame: Any) -> Any:
         (B, S, S, 1) float32.
     frame
         (B, 2, 3) float32 maps of new pixels to old pixels.
+    side
+        Height and width of the results.
     """
     size = images.shape[1]
-    x, y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
-    grid = np.stack([x.ravel(), y.ravel(), np.ones(size**2, np.float32)])
+    pixels = (np.arange(side, dtype=np.float32) + 0.5) * np.float32(size / side) - 0.5
+    x, y = np.meshgrid(pixels, pixels)
+    grid = np.stack([x.ravel(), y.ravel(), np.ones(side**2, np.float32)])
     position = ops.clip(ops.matmul(frame, grid), 0.0, size - 1.0)
     before = ops.floor(position)
     weight = position - before
@@ -154,4 +157,4 @@ def _sample(images: Any, frame: Any) -> Any:
     across, down = weight[:, 0], weight[:, 1]
     above = found[..., 0] + (found[..., 1] - found[..., 0]) * across
     below = found[..., 2] + (found[..., 3] - found[..., 2]) * across
-    return ops.reshape(above + (below - above) * down, (-1, size, size, 1))
+    return ops.reshape(above + (below - above) * down, (-1, side, side, 1))

@@ -40,6 +40,7 @@ def build_model(
     coarse_width: int = 24,
     zoom: float = 1.1,
     jitter: float = 1.0,
+    frame_size: int = IMAGE_SIZE,
 ) -> keras.Model:
     """Return a network (B, 96, 96, 1) → (B, sum(heads), 2) float32, points in pixels.
 
@@ -55,11 +56,24 @@ def build_model(
     coarse_width
         Width of the first network, whose input is the image at half size.
     zoom
-        Size of the face in the frame relative to the mean face.
+        Size of the face in the aligned image relative to the mean face.
     jitter
         Strength of the random change of each alignment in training: 1 is standard deviations of
         3 degrees, 4 % and 1.5 pixels.
+    frame_size
+        Height and width of the aligned image in pixels, a multiple of 4 · 2**depth and at most 96. The
+        face has the same size in smaller aligned images, which show less of its surroundings.
+
+    Raises
+    ------
+    ValueError
+        ``frame_size`` is not possible.
     """
+    if not 0 < frame_size <= IMAGE_SIZE or frame_size % (4 * 2**depth):
+        raise ValueError(
+            f"frame_size is {frame_size}: with a depth of {depth} it must be a multiple of "
+            f"{4 * 2**depth}, at most {IMAGE_SIZE}"
+        )
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
     count = sum(heads)
 
@@ -75,7 +89,15 @@ def build_model(
         )
         return SoftArgmax(name=IN_FRAME, dtype="float32")(maps)
 
-    points = align(image, heads, second, coarse_width=coarse_width, zoom=zoom, jitter=jitter)
+    points = align(
+        image,
+        heads,
+        second,
+        coarse_width=coarse_width,
+        zoom=zoom,
+        jitter=jitter,
+        frame_size=frame_size,
+    )
     return keras.Model(image, points, name="cascade")
 
 
@@ -87,6 +109,7 @@ def align(
     coarse_width: int = 24,
     zoom: float = 1.1,
     jitter: float = 1.0,
+    frame_size: int = IMAGE_SIZE,
 ) -> Any:
     """Return (B, sum(heads), 2) points that a network predicts from an aligned image.
 
@@ -97,16 +120,19 @@ def align(
     heads
         Number of points of each head; the points of the first head determine the alignment.
     second
-        Builds the second network: (B, 96, 96, 1) aligned images → (B, sum(heads), 2) float32
-        points in pixels of the aligned image. Its last layer is called ``IN_FRAME``.
-    coarse_width, zoom, jitter
+        Builds the second network: (B, S, S, 1) aligned images of ``frame_size`` S → (B, sum(heads),
+        2) float32 points, 0 to 95 in the aligned image whatever its size. Its last layer is called
+        ``IN_FRAME``.
+    coarse_width, zoom, jitter, frame_size
         As for ``build_model``.
     """
     small = layers.AveragePooling2D(2, name="small", dtype="float32")(image)
     coarse_maps = hourglass(small, sum(heads), width=coarse_width, name="coarse_maps")
     coarse = SoftArgmax(name="coarse_points", dtype="float32")(coarse_maps)
+    # Frame pixels are 96ths of the aligned image, in which the face fills more if it is smaller.
+    zoom *= IMAGE_SIZE / frame_size
     frame = Frame(heads[0], zoom, jitter, name="frame", dtype="float32")(coarse)
-    upright = Warp(name="upright", dtype="float32")([image, frame])
+    upright = Warp(frame_size, name="upright", dtype="float32")([image, frame])
     return FromFrame(name="points", dtype="float32")([second(upright), frame])
 
 
@@ -180,7 +206,8 @@ def forward_through_views(network: keras.Model) -> Callable[[Any, warp.View], di
         coarse_maps = coarse_network(small, training=True)
         coarse = layer("coarse_points")(coarse_maps)
         frame = layer("frame")(coarse, training=True)
-        upright = warp.warp_images(images, warp.compose_maps(view.matrix, frame))
+        matrix = warp.compose_maps(view.matrix, frame)
+        upright = warp.warp_images(images, matrix, layer("upright").size)
         fine = fine_network(upright, training=True)
         points = layer("points")([layer(IN_FRAME)(fine) if has_maps else fine, frame])
         outputs = {
@@ -205,7 +232,9 @@ class Frame(layers.Layer):
     ----------
     count
         Number of points that determine the similarity.
-    zoom, jitter
+    zoom
+        Size of the face in frame pixels, 96ths of the aligned image, relative to the mean face.
+    jitter
         As for ``build_model``.
     """
 
@@ -282,16 +311,26 @@ class Frame(layers.Layer):
 
 @keras.saving.register_keras_serializable("fkd_kaggle")
 class Warp(layers.Layer):
-    """(B, 96, 96, 1) image and (B, 2, 3) frame → (B, 96, 96, 1) aligned image."""
+    """(B, 96, 96, 1) image and (B, 2, 3) frame → (B, size, size, 1) aligned image.
+
+    Parameters
+    ----------
+    size
+        Height and width of the aligned image in pixels.
+    """
+
+    def __init__(self, size: int = IMAGE_SIZE, **options: Any) -> None:
+        super().__init__(**options)
+        self.size = size
 
     def call(self, inputs: Any) -> Any:
         """Interpolate bilinearly; outside the image, use the nearest edge pixel."""
         image, frame = inputs
-        return warp.warp_images(ops.cast(image, "float32"), frame)
+        return warp.warp_images(ops.cast(image, "float32"), frame, self.size)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        """Return the shape of the image."""
-        return tuple(input_shape[0])
+        """Return (B, size, size, 1)."""
+        return (input_shape[0][0], self.size, self.size, input_shape[0][-1])
 
 
 @keras.saving.register_keras_serializable("fkd_kaggle")

@@ -268,9 +268,8 @@ def _native_precision() -> str:
 def computes_bfloat16_faster(cpuinfo: str) -> bool:
     """Return whether a CPU computes convolutions faster in bfloat16 than in float32.
 
-    AMX does, and so does ``avx512_bf16`` on AMD's CPUs. Intel's CPUs execute one instruction of
-    ``avx512_bf16`` where they execute two in float32, so that bfloat16 only adds conversions: these
-    networks train 1.6 times as fast in float32 (docs/experiments.md).
+    ``avx512_bf16`` was faster on an AMD EPYC. On an Intel Xeon without AMX, networks trained 1.2 to
+    1.6 times as fast in float32 (docs/experiments.md).
 
     Parameters
     ----------

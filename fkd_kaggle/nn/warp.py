@@ -57,11 +57,25 @@ class View:
         return ops.where(self.mirrored[:, None, None], swapped, points)
 
 
-def warp_images(images: Any, matrix: Any) -> Any:
+def warp_images(images: Any, matrix: Any, size: int | None = None) -> Any:
     """Return (B, S, S, 1) images warped by (B, 2, 3) maps of new pixels to old pixels.
 
     Interpolation is bilinear. Beyond its edges an image continues with the pixels of the edge.
+
+    Parameters
+    ----------
+    images
+        (B, S, S, 1) float32.
+    matrix
+        (B, 2, 3) float32 maps.
+    size
+        Height and width of the results, at most S; None for S. Smaller results show the same part
+        of the image: maps are given for results of the full size.
     """
+    full = images.shape[1]
+    if size is not None and size != full:
+        # The image transformation returns the full size only.
+        return warp_images(images, scale_map(matrix, full / size))[:, :size, :size]
     if keras.backend.backend() == "tensorflow" and backend.uses_xla():
         return _warp_by_gather(images, matrix)
     batch = ops.shape(matrix)[0]
@@ -111,6 +125,14 @@ def compose_maps(outer: Any, inner: Any) -> Any:
     return ops.concatenate(
         [linear, transform_points(inner[:, None, :, 2], outer)[:, 0, :, None]], -1
     )
+
+
+def scale_map(matrix: Any, step: float) -> Any:
+    """Return the (B, 2, 3) map for new pixels that are ``step`` times as large."""
+    linear, offset = matrix[:, :, :2], matrix[:, :, 2]
+    # The centre of a large pixel p is at step · (p + 0.5) - 0.5.
+    offset = ops.sum(linear, -1) * ((step - 1) / 2) + offset
+    return ops.concatenate([linear * step, offset[..., None]], -1)
 
 
 def halve_map(matrix: Any) -> Any:

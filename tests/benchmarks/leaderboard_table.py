@@ -57,6 +57,7 @@ _HEADER: Final = (
     "parameters",
     "MFLOP",
     "publication's metric",
+    "CPU",
 )
 
 
@@ -272,11 +273,12 @@ def _other_section(results: Sequence[Result]) -> str:
             format_pixels(row.mean("expected")),
             format_pixels(row.mean("out_of_fold", "combined")),
             _epochs(row.first),
+            _processor(row.first),
         )
         for row in rows
     ]
     header = ("changed recipes, other times", "minutes", "cores", "held out", "± seeds")
-    return _table((*header, "expected", "out of fold", "epochs"), lines)
+    return _table((*header, "expected", "out of fold", "epochs", "CPU"), lines)
 
 
 def _is_busy(row: Row) -> bool:
@@ -300,6 +302,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{first.parameters:,}",
         f"{first.flops / 1e6:.0f}",
         _published_cell(first),
+        _processor(first),
     )
 
 
@@ -313,6 +316,12 @@ def _epochs(result: Result) -> str:
         low, high = min(epochs), max(epochs)
         parts.append(f"{low} of {largest}" if low == high else f"{low}–{high} of {largest}")
     return ", ".join(parts) or "–"
+
+
+def _processor(result: Result) -> str:
+    """Return the type of the processor: "AMD EPYC" or "Intel Xeon"."""
+    name = result.machine.split(",")[0].replace("(R)", "").replace("Processor", "")
+    return " ".join(name.split())
 
 
 def _published_cell(result: Result) -> str:

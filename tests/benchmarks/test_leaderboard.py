@@ -149,6 +149,16 @@ def test_a_training_on_a_busy_machine_is_marked() -> None:
     assert "† used less than 80% of its cores" in busy
 
 
+def test_rows_name_the_processor() -> None:
+    machine = "Intel(R) Xeon(R) Processor, 1 CPU core, Linux"
+    saved = [
+        replace(result("cascade", 1.2), machine=machine),
+        replace(result("quick", 1.2), minutes=5.0, machine="AMD EPYC, 2 CPU cores, Linux"),
+    ]
+    rows = [line for line in leaderboard_table.render(saved).splitlines() if " 1.200 |" in line]
+    assert [row.strip("| ").split(" | ")[-1] for row in rows] == ["Intel Xeon", "AMD EPYC"]
+
+
 def test_changed_recipes_and_other_times_have_a_table_of_their_own() -> None:
     saved = [result("cascade:width=24", 1.25), replace(result("quick", 1.2), minutes=5.0)]
     text = leaderboard_table.render(saved)

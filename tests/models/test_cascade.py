@@ -15,6 +15,7 @@ from keras import ops
 from scipy import ndimage
 
 from fkd_kaggle import models
+from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.models.cascade import Frame
 from fkd_kaggle.nn import backend, warp
 from fkd_kaggle.recipes.schema import Augmentation, Recipe
@@ -87,6 +88,29 @@ def test_alignment_is_jittered_in_training_only() -> None:
     disturbed = frame_of(faces, training=True)
     assert np.abs(disturbed - still).max() > 0.5
     assert np.abs(disturbed[:, :, :2] - still[:, :, :2]).max() < 0.5
+
+
+def test_a_smaller_aligned_image_is_the_middle_of_a_larger_one() -> None:
+    images = np.random.default_rng(0).uniform(size=(3, 96, 96, 1)).astype("float32")
+    aligned = {}
+    for size in (80, 96):
+        network = build_network(replace(TINY, options={**TINY.options, "frame_size": size}))
+        face = np.tile(FACE, (3, 1))
+        initialize_at_mean_face(network, face)
+        # Points of the first network that make an alignment plausible.
+        frame = network.get_layer("frame")(np.stack([face, face + 3, 1.2 * face - 10]))
+        aligned[size] = ops.convert_to_numpy(network.get_layer("upright")([images, frame]))
+        points = ops.convert_to_numpy(network(images))
+        assert points.shape[0] == 3 and np.isfinite(points).all()
+    assert aligned[80].shape == (3, 80, 80, 1)
+    np.testing.assert_allclose(aligned[80], aligned[96][:, 8:88, 8:88], atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [0, 40, 84, 112])
+def test_an_impossible_size_of_the_aligned_image_is_an_error(size: int) -> None:
+    recipe = replace(TINY, options={"depth": 2, "frame_size": size})
+    with pytest.raises(RecipeError, match=f"frame_size is {size}: .* multiple of 16, at most 96"):
+        build_network(recipe)
 
 
 @pytest.mark.slow
