@@ -61,8 +61,8 @@ def build_model(
         Strength of the random change of each alignment in training: 1 is standard deviations of
         3 degrees, 4 % and 1.5 pixels.
     frame_size
-        Height and width of the aligned image in pixels, a multiple of 4 · 2**depth and at most 96. The
-        face has the same size in smaller aligned images, which show less of its surroundings.
+        Height and width of the aligned image in pixels, a multiple of 4 · 2**depth and at most 96.
+        The face has the same size in smaller aligned images, which show less around it.
 
     Raises
     ------
