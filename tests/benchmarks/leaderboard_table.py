@@ -44,6 +44,8 @@ _BUSY: Final = (
     "than cores."
 )
 
+_EARLIER: Final = "‡ trained before the recipe was changed."
+
 _HEADER: Final = (
     "recipe",
     "held out",
@@ -265,7 +267,7 @@ def _other_section(results: Sequence[Result]) -> str:
         return ""
     lines = [
         (
-            f"`{row.first.name}`",
+            f"`{row.first.name}`{'' if is_current(row.first) else ' ‡'}",
             f"{row.first.minutes:g}",
             f"{row.first.cores}",
             format_pixels(row.mean("held_out", "combined")),
@@ -278,7 +280,8 @@ def _other_section(results: Sequence[Result]) -> str:
         for row in rows
     ]
     header = ("changed recipes, other times", "minutes", "cores", "held out", "± seeds")
-    return _table((*header, "expected", "out of fold", "epochs", "CPU"), lines)
+    table = _table((*header, "expected", "out of fold", "epochs", "CPU"), lines)
+    return table if all(is_current(row.first) for row in rows) else f"{table}\n\n{_EARLIER}"
 
 
 def _is_busy(row: Row) -> bool:

@@ -164,6 +164,11 @@ def test_changed_recipes_and_other_times_have_a_table_of_their_own() -> None:
     text = leaderboard_table.render(saved)
     assert "| `quick` | 5 | 1 | 1.200 |" in text
     assert "| `cascade:width=24` | 20 | 1 | 1.250 |" in text
+    assert "‡" not in text
+    saved[1] = replace(saved[1], digest="other")
+    text = leaderboard_table.render(saved)
+    assert "| `quick` ‡ | 5 | 1 | 1.200 |" in text
+    assert "‡ trained before the recipe was changed" in text
     assert "| `quick` | `python tests/benchmarks/leaderboard.py --only quick` |" in text
 
 
