@@ -1,13 +1,17 @@
 """Benchmark: prediction of a test set with several networks, and with ``predict`` for each face.
 
-    python tests/benchmarks/prediction.py [RECIPE] [NETWORKS]
+    python tests/benchmarks/prediction.py --weights RUN/members/NAME/best.weights.h5 --data DATA
 
-Five networks of the recipe (default: ``cascade``, the recipe of ``quick``) predict 1,571 faces,
-averaged with mirror images. Each measurement is a new process: the time includes the start of
-Python and Keras, loading and compiling. The networks are loaded into one compiled network, one
-after the other, as ``predict`` does, and for comparison into a network of their own each. Both
-ways alternate; printed are medians over rounds, the median of the ratios in each round, and the
-processor time, which depends less on other programs than the duration.
+Five networks of a recipe (default: ``cascade``, the recipe of ``quick``) predict 1,571 test faces,
+averaged with mirror images. All five have the same weights. Without ``--weights`` they are not
+trained, and without ``--data`` the faces are noise: then the crop search predicts 3 % of the faces
+again from 29 windows each, which nearly doubles the work. Trained networks need it for few faces.
+
+Each measurement is a new process: the time includes the start of Python and Keras, loading and
+compiling. The networks are loaded into one compiled network, one after the other, as ``predict``
+does, and for comparison into a network of their own each. Both ways alternate; printed are medians
+over rounds, the median of the ratios in each round, and the processor time, which depends less on
+other programs than the duration.
 
 The alternative is the loop of notebooks: ``model.predict`` for each face. It is timed for 64 faces
 and one network, without mirror images, and scaled up.
@@ -15,17 +19,20 @@ and one network, without mirror images, and scaled up.
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from fkd_kaggle.data import dataset
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.keypoints import NUM_KEYPOINTS
 from fkd_kaggle.nn import keras_settings
@@ -41,17 +48,29 @@ SAMPLE: Final = 64
 
 ROUNDS: Final = 3
 
+_IMAGES: Final = "images.npy"
+
 WAYS: Final = ("one network for all members", "a network for each member")
 
 
-def main(name: str, count: int) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Time all ways and print the results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--recipe", default="cascade")
+    parser.add_argument("--networks", type=int, default=5)
+    parser.add_argument("--weights", type=Path, help="of a trained network of the recipe")
+    parser.add_argument("--data", type=Path, help="data folder with the test faces")
+    options = parser.parse_args(arguments)
+    name, count = options.recipe, options.networks
     recipe = loading.load_recipe(name)
     if not isinstance(recipe, schema.Recipe):
         sys.exit(f"{name} is an ensemble: name one of its recipes")
     with tempfile.TemporaryDirectory(prefix="fkd-prediction-") as folder:
         path = Path(folder) / "runs" / "benchmark"
-        _child("--make", str(path), name, str(count))
+        np.save(Path(folder) / _IMAGES, _read_images(options.data))
+        _child("--make", str(path), name, str(count), str(options.weights or ""))
         # Alternating: the speed of a shared machine changes from minute to minute.
         measured = np.array(
             [[_child("--predict", str(path), way) for way in WAYS] for _ in range(ROUNDS)]
@@ -66,6 +85,13 @@ def main(name: str, count: int) -> None:
     print(f"{'face by face, without mirror images':38}{loop:6.1f} s  ({loop / seconds[0]:.1f}x)")
 
 
+def _read_images(data: Path | None) -> np.ndarray:
+    """Return (FACES, 96, 96) uint8: test faces, repeated if there are too few, or noise."""
+    if data is None:
+        return np.random.default_rng(0).integers(0, 256, (FACES, 96, 96), dtype=np.uint8)
+    return np.resize(dataset.read_test(data).images, (FACES, 96, 96))
+
+
 def _child(*arguments: str) -> tuple[float, float]:
     """Run this file in a new process; return its duration and its processor time in seconds."""
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -75,8 +101,8 @@ def _child(*arguments: str) -> tuple[float, float]:
     return time.perf_counter() - began, used
 
 
-def make_run(path: str, name: str, count: str) -> None:
-    """Create a run of untrained networks with different weights."""
+def make_run(path: str, name: str, count: str, trained: str) -> None:
+    """Create a run of networks with the weights of a file, or untrained ones."""
     from fkd_kaggle.nn import backend
 
     backend.start_keras("auto")
@@ -91,16 +117,19 @@ def make_run(path: str, name: str, count: str) -> None:
     for member in run.plan.members:
         weights = weights_path(run.member_folder(member.name))
         weights.parent.mkdir(parents=True)
-        build_network(recipe).save_weights(weights)
+        network = build_network(recipe)
+        if trained:
+            network.load_weights(trained)
+        network.save_weights(weights)
 
 
 def predict(path: str, way: str) -> None:
-    """Predict random faces with all members of a run."""
+    """Predict the stored faces with all members of a run."""
     from fkd_kaggle.ensemble.member_predictions import predict_with_members
 
     keras_settings.claim_process()  # as commands do
     run = Run.open(Path(path))
-    images = np.random.default_rng(0).integers(0, 256, (FACES, 96, 96), dtype=np.uint8)
+    images = np.load(Path(path).parents[1] / _IMAGES)
     labels = np.full((FACES, NUM_KEYPOINTS, 2), np.nan, np.float32)
     faces, annotators = Faces(images, labels, np.arange(FACES)), np.zeros(FACES, np.uint8)
     members = run.plan.members
@@ -135,5 +164,4 @@ if __name__ == "__main__":
     elif arguments[:1] == ["--predict"]:
         predict(*arguments[1:])
     else:
-        count = int(arguments[1]) if len(arguments) > 1 else 5
-        main(arguments[0] if arguments else "cascade", count)
+        main(arguments)
