@@ -63,7 +63,7 @@ def recipes_table(
         table.add_row(
             item.name,
             *(() if reached_here is None else reached_here[item.name]),
-            format_pixels(item.reached["rmse"]) if "rmse" in item.reached else NOT_RUN,
+            _result(item),
             _cost(item),
             description,
             f"{sum(filter(None, counts)):,}" if all(counts) else "–",
@@ -80,10 +80,16 @@ def keys_table(keys: Iterable[Key]) -> Table:
     return table
 
 
+def _result(item: Recipe | Ensemble) -> str:
+    """Return the measured RMSE, with the number of keypoints if it is not of all of them."""
+    if "rmse" not in item.reached:
+        return NOT_RUN
+    count = item.reached.get("keypoints")
+    return format_pixels(item.reached["rmse"]) + (f" ({count} points)" if count else "")
+
+
 def _cost(item: Recipe | Ensemble) -> str:
-    """Return the measured time of a recipe, or the time limit of an ensemble."""
-    if seconds := item.reached.get("seconds_per_epoch"):
-        return f"{seconds:g} s an epoch"
+    """Return the time of the measured training, or the time limit of an ensemble."""
     if minutes := item.reached.get("minutes") or getattr(item, "minutes", 0):
         return f"{minutes:g} min"
     return "–"

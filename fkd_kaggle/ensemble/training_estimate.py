@@ -198,15 +198,15 @@ def estimate_results(
 
 
 def _full_error(recipe: Recipe) -> float | None:
-    """Return the estimated RMSE of one network after all epochs; None if nothing was measured.
+    """Return the estimated RMSE of one network after all epochs; None if it was not measured.
 
     ``reached`` is from a training of some minutes, which are not enough for all epochs of a slow
     recipe.
     """
     shipped = recipe.name in loading.recipe_names()
     reached = (loading.load_recipe(recipe.name) if shipped else recipe).reached
-    if "rmse" not in reached:
-        return None
+    if "rmse" not in reached or "keypoints" in reached:
+        return None  # an error on a part of the face says little about a whole submission
     rmse, minutes = float(reached["rmse"]), float(reached.get("minutes", math.inf))
     speed = speed_estimator([], REFERENCE_CORE, gpus=0)(recipe)
     epochs = 60 * minutes * speed / _MEASURED_FACES

@@ -152,9 +152,11 @@ def reached_section(results: Sequence[Result], name: str) -> str | None:
     cores = "one core" if first.cores == 1 else f"{first.cores} cores"
     mean = f", mean of {seeds} seeds" if seeds > 1 else ""
     command = command_line(name, seeds, MINUTES)
+    keypoints = "" if rows[0].is_whole_face else f"keypoints = {first.keypoints}\n"
     return (
         "[reached]\n"
         f"rmse = {rmse:.3f}\n"
+        f"{keypoints}"
         f"minutes = {MINUTES:g}\n"
         f'on = "the stand-in with a fifth held out, {cores}{mean}: {command}"\n'
     )
@@ -298,7 +300,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         "–" if row.spread is None else f"{row.spread:.3f} ({len(row.results)})",
         format_pixels(row.mean("held_out", "complete")),
         format_pixels(row.mean("held_out", "partial")),
-        format_pixels(row.mean("expected")),
+        # The score of a submission, which also contains the mean face's other keypoints.
+        format_pixels(row.mean("expected") if row.is_whole_face else None),
         format_pixels(row.mean("out_of_fold", "combined")),
         "–" if speed is None else f"{speed:.0f}",
         _epochs(first),

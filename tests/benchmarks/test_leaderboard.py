@@ -201,6 +201,14 @@ def test_what_a_recipe_reached_replaces_the_earlier_value() -> None:
     assert leaderboard_table.with_reached(before, None) == before
 
 
+def test_a_network_for_a_part_of_the_face_names_its_keypoints() -> None:
+    saved = [replace(result("eyes-nose", 1.3), keypoints=7, expected=3.2)]
+    section = leaderboard_table.reached_section(saved, "eyes-nose")
+    assert section is not None
+    assert section.startswith("[reached]\nrmse = 1.300\nkeypoints = 7\n")
+    assert "3.200" not in leaderboard_table.render(saved)
+
+
 def test_the_list_names_what_is_done_and_the_command_of_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

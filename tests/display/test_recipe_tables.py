@@ -26,3 +26,8 @@ def test_a_recipe_shows_what_it_reached_and_at_what_cost(tmp_path: Path) -> None
 
 def test_a_recipe_without_a_result_was_not_run_yet(tmp_path: Path) -> None:
     assert first_cells(replace(RECIPE, reached={}), tmp_path) == ["mine", "not yet run", "–"]
+
+
+def test_an_error_on_a_part_of_the_face_says_so(tmp_path: Path) -> None:
+    region = replace(RECIPE, reached={"rmse": 1.25, "minutes": 20, "keypoints": 7})
+    assert first_cells(region, tmp_path) == ["mine", "1.250 (7 points)", "20 min"]

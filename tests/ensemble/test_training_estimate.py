@@ -121,6 +121,13 @@ def test_the_estimate_for_the_measured_time_is_the_measured_error(
     assert slow < short - 0.1
 
 
+def test_no_score_is_estimated_from_an_error_on_a_part_of_the_face(tmp_path: Path) -> None:
+    for name in ("eyes-nose", "mouth-eyebrows"):
+        found = estimate_results([name], 36000.0, tmp_path, tmp_path)[name]
+        assert found.is_possible
+        assert found.rmse is None
+
+
 def test_results_are_described() -> None:
     result = TimedResult(1.234, 70.0, 2, 12.4, True)
     assert time_plan.describe_result(result) == ("1.23", "2 networks, 12 epochs")
