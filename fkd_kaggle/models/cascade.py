@@ -40,7 +40,7 @@ def build_model(
     coarse_width: int = 24,
     zoom: float = 1.1,
     jitter: float = 1.0,
-    frame_size: int = IMAGE_SIZE,
+    frame_size: int = 96,
 ) -> keras.Model:
     """Return a network (B, 96, 96, 1) → (B, sum(heads), 2) float32, points in pixels.
 
