@@ -22,8 +22,9 @@ from fkd_kaggle.nn import warp
 from fkd_kaggle.training import forward
 from fkd_kaggle.training.label_offset import label_offset_pixels
 
-LARGE_DISAGREEMENT = 3.0
-"""Flip disagreement in pixels above which the crop search is used for a face."""
+LARGE_DISAGREEMENT = 1.5
+"""Flip disagreement in pixels above which the crop search is used for a face: one in 300 of well
+trained networks (docs/experiments.md)."""
 
 SMALL_DISAGREEMENT = 1.0
 """Flip disagreement in window pixels below which the prediction from a window is used; 19 of 20
