@@ -26,8 +26,7 @@ _SIMILAR: Final = 0.8
 """Similarity above which another face of the group is shown."""
 
 _LARGE_DISAGREEMENT: Final = 3.0
-"""Flip disagreement in pixels above which predictions are often wrong by ten pixels; the limit of
-the crop search (``training.crop_search``)."""
+"""Flip disagreement in pixels above which predictions are often wrong by ten pixels."""
 
 _UNUSUAL: Final = 3.0
 """Standard deviations above which a label does not fit."""
