@@ -58,7 +58,8 @@ def plain_network(network: keras.Model, name: str) -> keras.Model:
         if isinstance(layer, Frame):
             return _fit_frame(layer, *args)
         if isinstance(layer, Warp):
-            return _sample(*args[0], layer.size)
+            images, frame = args[0]
+            return _sample(images, frame, layer.size)
         if isinstance(layer, FromFrame):
             points, frame = args[0]
             return warp.transform_points(points, frame)
