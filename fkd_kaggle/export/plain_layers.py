@@ -98,10 +98,7 @@ def _soft_argmax(maps: Any) -> Any:
     _, height, width, count = maps.shape
     # One softmax over all cells and one matrix product: the fewest operations for a runtime.
     cells = ops.softmax(ops.transpose(ops.reshape(maps, (-1, height * width, count)), (0, 2, 1)))
-    x, y = (
-        (np.arange(size, dtype=np.float32) + 0.5) * IMAGE_SIZE / size - 0.5
-        for size in (width, height)
-    )
+    x, y = _cell_centres(width), _cell_centres(height)
     grid = np.stack([np.tile(x, height), np.repeat(y, width)], -1)
     return ops.matmul(cells, grid)
 
@@ -132,15 +129,14 @@ def _sample(images: Any, frame: Any, side: int) -> Any:
     Parameters
     ----------
     images
-        (B, S, S, 1) float32.
+        (B, 96, 96, 1) float32.
     frame
         (B, 2, 3) float32 maps of new pixels to old pixels.
     side
         Height and width of the results.
     """
     size = images.shape[1]
-    pixels = (np.arange(side, dtype=np.float32) + 0.5) * np.float32(size / side) - 0.5
-    x, y = np.meshgrid(pixels, pixels)
+    x, y = np.meshgrid(_cell_centres(side), _cell_centres(side))
     grid = np.stack([x.ravel(), y.ravel(), np.ones(side**2, np.float32)])
     position = ops.clip(ops.matmul(frame, grid), 0.0, size - 1.0)
     before = ops.floor(position)
@@ -159,3 +155,8 @@ def _sample(images: Any, frame: Any, side: int) -> Any:
     above = found[..., 0] + (found[..., 1] - found[..., 0]) * across
     below = found[..., 2] + (found[..., 3] - found[..., 2]) * across
     return ops.reshape(above + (below - above) * down, (-1, side, side, 1))
+
+
+def _cell_centres(cells: int) -> np.ndarray:
+    """Return what ``nn.heatmaps.cell_centres`` returns, as a constant."""
+    return (np.arange(cells, dtype=np.float32) + 0.5) * IMAGE_SIZE / cells - 0.5
