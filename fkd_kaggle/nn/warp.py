@@ -137,10 +137,8 @@ def scale_map(matrix: Any, step: float) -> Any:
 
 def halve_map(matrix: Any) -> Any:
     """Return the (B, 2, 3) map for images of half the size, whose pixels are means of four."""
-    linear, offset = matrix[:, :, :2], matrix[:, :, 2]
     # The centre of pixel p of the small image is at 2p + 0.5 in the large image.
-    offset = (ops.sum(linear, -1) * 0.5 + offset - 0.5) / 2
-    return ops.concatenate([linear, offset[..., None]], -1)
+    return (scale_map(matrix, 2.0) - ops.convert_to_tensor([0.0, 0.0, 0.5])) / 2
 
 
 def transform_points(points: Any, matrix: Any) -> Any:
