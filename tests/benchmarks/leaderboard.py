@@ -15,6 +15,7 @@ in the recipe files are written again. Data, runs and logs are in ``--work``.
     … --table                    only write the tables again
     … --only cascade quick       these rows only; changes are possible: --only cascade:width=24
     … --only quick --seeds 3 --minutes 5
+    … --time-to-score            minutes until quick has a score: 3, 5, 10 and 20, three seeds
     … --only kartalovic-leaky --own-schedule   the publication's own split and epochs, two hours
 """
 
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     code = 0 if options.table else _run(options)
     _write_tables(options)
+    if options.time_to_score:
+        print(table.render_times(results.read_results(options.results)))
     return code
 
 
@@ -74,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, help="seeds of each row; default: see above")
     parser.add_argument("--minutes", type=float, default=results.MINUTES, help="time limit")
     parser.add_argument("--own-schedule", action="store_true", help="the publication's schedule")
+    parser.add_argument(
+        "--time-to-score", action="store_true", help="minutes until quick has a score"
+    )
     parser.add_argument("--data", type=Path, default=_default_data(), help="folder or zip")
     parser.add_argument("--work", type=Path, default=Path("leaderboard-work"))
     parser.add_argument("--results", type=Path, default=results.RESULTS, help="saved results")
@@ -106,6 +112,9 @@ def wanted(options: argparse.Namespace, saved: Sequence[results.Result]) -> list
     def jobs(names: Sequence[str], seeds: range) -> list[Job]:
         return [Job(name, seed, minutes, schedule) for seed in seeds for name in names]
 
+    if options.time_to_score:
+        seeds = range(options.seeds or results.BEST_SEEDS)
+        return [Job(results.TIMED, seed, limit) for seed in seeds for limit in results.TIMES]
     if options.only:
         return jobs(options.only, range(options.seeds or 1))
     names = loading.recipe_names()

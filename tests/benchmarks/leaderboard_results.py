@@ -29,6 +29,12 @@ BEST: Final = 5
 
 BEST_SEEDS: Final = 3
 
+TIMED: Final = "quick"
+"""The ensemble whose time until a score is measured."""
+
+TIMES: Final = (3.0, 5.0, 10.0, 20.0)
+"""Its time limits in minutes."""
+
 
 @dataclass(frozen=True)
 class Errors:
@@ -184,6 +190,28 @@ def rows_of(results: Iterable[Result], schedule: str = "equal") -> list[Row]:
             groups.setdefault((one.name, one.minutes), []).append(one)
     rows = [Row(tuple(sorted(group, key=lambda one: one.seed))) for group in groups.values()]
     return sorted(rows, key=_sort_key)
+
+
+def time_to_score(results: Iterable[Result], score: float) -> Row | None:
+    """Return the row of ``TIMED`` with the shortest time limit whose expected score is below one.
+
+    Parameters
+    ----------
+    results
+        The saved results.
+    score
+        RMSE in pixels, compared with the mean over seeds.
+
+    Returns
+    -------
+    The row; None if no measured time limit is long enough.
+    """
+    rows = rows_of(one for one in results if one.name == TIMED and is_current(one))
+    for row in sorted(rows, key=lambda row: row.first.minutes):
+        expected = row.mean("expected")
+        if expected is not None and expected < score:
+            return row
+    return None
 
 
 def best_names(results: Sequence[Result], minutes: float = MINUTES, count: int = BEST) -> list[str]:

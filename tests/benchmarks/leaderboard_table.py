@@ -12,12 +12,14 @@ from typing import Final
 
 from benchmarks.leaderboard_results import (
     MINUTES,
+    TIMED,
     Result,
     Row,
     command_line,
     is_current,
     rank_correlation,
     rows_of,
+    time_to_score,
 )
 
 from fkd_kaggle import files
@@ -46,6 +48,9 @@ _BUSY: Final = (
 
 _EARLIER: Final = "‡ trained before the recipe was changed."
 
+_SCORES: Final = (1.30, 1.20, 1.15)
+"""Expected scores, in pixels, whose time is shown."""
+
 _HEADER: Final = (
     "recipe",
     "held out",
@@ -72,6 +77,8 @@ def render(results: Sequence[Result]) -> str:
         The saved results.
     """
     parts = [_main_section(results)]
+    if any(one.name == TIMED for one in results):
+        parts.append(render_times(results))
     if own := _own_section(results):
         parts.append(own)
     if others := _other_section(results):
@@ -101,6 +108,33 @@ def render_best(results: Sequence[Result]) -> str:
             best.setdefault(_architecture(first.name), cells)
     header = ("architecture", "best recipe", "cores × time", "expected", "held out", "measured by")
     return _table(header, [(name, *cells) for name, cells in best.items()])
+
+
+def render_times(results: Sequence[Result]) -> str:
+    """Return the minutes that ``quick`` needs until its expected score is below some values.
+
+    Parameters
+    ----------
+    results
+        The saved results. Only measured time limits are shown, without interpolation.
+    """
+    lines = []
+    for score in _SCORES:
+        row = time_to_score(results, score)
+        if row is None:
+            lines.append((f"{score:.2f}", "not reached", "–", "–", "–"))
+            continue
+        lines.append(
+            (
+                f"{score:.2f}",
+                f"{row.first.minutes:g}",
+                format_pixels(row.mean("expected")),
+                format_pixels(row.mean("held_out", "combined")),
+                f"{len(row.results)}",
+            )
+        )
+    header = (f"`{TIMED}`: expected score below", "minutes", "expected", "held out", "seeds")
+    return _table(header, lines)
 
 
 def _shipped(results: Sequence[Result]) -> list[Result]:

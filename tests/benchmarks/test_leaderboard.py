@@ -172,6 +172,30 @@ def test_changed_recipes_and_other_times_have_a_table_of_their_own() -> None:
     assert "| `quick` | `python tests/benchmarks/leaderboard.py --only quick` |" in text
 
 
+def test_the_time_to_a_score_is_the_shortest_measured_time_limit() -> None:
+    expected = {3.0: (1.33, 1.25), 5.0: (1.22, 1.21), 10.0: (1.17, 1.21)}
+    saved = [
+        replace(result("quick", 1.1, seed=seed), minutes=minutes, expected=value)
+        for minutes, values in expected.items()
+        for seed, value in enumerate(values)
+    ]
+    lines = leaderboard_table.render_times(saved).splitlines()[2:]
+    assert [line.strip("| ").split(" | ")[:3] for line in lines] == [
+        ["1.30", "3", "1.290"],
+        ["1.20", "10", "1.190"],
+        ["1.15", "not reached", "–"],
+    ]
+    saved = [replace(one, digest="other") for one in saved]
+    assert leaderboard_table.render_times(saved).count("not reached") == 3
+
+
+def test_the_time_to_a_score_is_measured_with_all_limits_before_the_next_seed() -> None:
+    jobs = leaderboard.wanted(options("--time-to-score", "--seeds", "2"), [])
+    assert [(job.seed, job.minutes) for job in jobs[3:6]] == [(0, 20.0), (1, 3.0), (1, 5.0)]
+    assert {job.name for job in jobs} == {"quick"}
+    assert len(leaderboard.wanted(options("--time-to-score"), [])) == 12
+
+
 def test_the_correlation_of_rankings_is_kendalls() -> None:
     names = ["cascade", "deep15", "heatmap", "farhat"]
     # One of six pairs is in another order: τ = 1 - 2/6.
