@@ -28,6 +28,7 @@ from fkd_kaggle.keypoints import COMPLETE, NUM_KEYPOINTS, PARTIAL
 from fkd_kaggle.practice.dataset import PracticeData, ServedDataset, prepare_dataset
 from fkd_kaggle.recipes.plans import Plan, TrainingOptions, make_plan
 from fkd_kaggle.runs.folder import Run, is_run, write_folds
+from fkd_kaggle.runs.history import read_histories
 from fkd_kaggle.runs.members import is_finished, member_progress
 from fkd_kaggle.runs.scores import NO_SCORES
 from fkd_kaggle.runs.sessions import read_sessions
@@ -136,7 +137,7 @@ def train(job: Job, place: Workplace, source: Path) -> Result | None:
     left = job.minutes * 60 - clock.elapsed
     todo = [member for member in run.plan.members if not is_finished(run, member)]
     if run.scores is None and todo and left > _SHORTEST:
-        began = clock.start()
+        began, before = clock.start(), read_histories(run)
         estimate = estimate_training(run.plan, todo, place.data, place.runs, time_limit=left)
         scores = pipeline.train(
             run,
@@ -150,7 +151,7 @@ def train(job: Job, place: Workplace, source: Path) -> Result | None:
         clock.stop()
         if scores is NO_SCORES:
             return None
-        remember_speeds(run, estimate)
+        remember_speeds(run, estimate, before)
     return _measure(job, run, clock, place, served)
 
 
