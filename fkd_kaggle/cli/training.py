@@ -98,7 +98,14 @@ def train_ensemble(
 
     def estimate(plan: Plan, members: Sequence[Member]) -> TrainingEstimate:
         return training_session.estimate_and_print(
-            plan, members, data_dir, runs_dir, training.time_limit, workers, address
+            plan,
+            members,
+            data_dir,
+            runs_dir,
+            training.time_limit,
+            workers,
+            address,
+            is_resumed=resume is not None,
         )
 
     if resume is None:

@@ -42,8 +42,36 @@ def estimate_and_print(
     time_limit: float | None,
     workers: int | None,
     cluster: str | None,
+    *,
+    is_resumed: bool = False,
 ) -> TrainingEstimate:
-    """Print what is trained and how long it takes; refuse a time limit that is too short."""
+    """Print what is trained and how long it takes; refuse a time limit that is too short.
+
+    Parameters
+    ----------
+    plan
+        The plan of the run.
+    todo
+        Its members to train.
+    data_dir, runs_dir
+        Folders of the competition's files and of the runs.
+    time_limit
+        Seconds; None for the plan's own limit.
+    workers
+        Number of networks trained at the same time; None for the default, 0 to train one after the
+        other in this process.
+    cluster
+        Address of a Ray cluster; None for this machine.
+    is_resumed
+        Whether the run exists, so that no other recipe can be chosen or proposed.
+
+    Raises
+    ------
+    DataError
+        training.csv is missing or invalid.
+    FkdError
+        The time limit is too short, or the cluster cannot be used.
+    """
     from fkd_kaggle.display import time_plan
     from fkd_kaggle.ensemble.training_estimate import estimate_training, fitting_ensembles
     from fkd_kaggle.formatting import format_duration
@@ -60,8 +88,9 @@ def estimate_and_print(
     )
     if time_limit is not None and todo and time_limit < estimate.minimum:
         raise FkdError(time_plan.describe_minimum(estimate, format_duration(time_limit)))
-    fitting = fitting_ensembles(estimate, plan) if time_limit is not None else []
     if todo:
+        proposes = time_limit is not None and not is_resumed
+        fitting = fitting_ensembles(estimate, plan) if proposes else []
         print_line(make_console(), time_plan.describe_estimate(estimate, fitting))
     return estimate
 
@@ -90,10 +119,11 @@ def train(
     from fkd_kaggle import pipeline
     from fkd_kaggle.display.training import TrainingDisplay
     from fkd_kaggle.ensemble.training_estimate import remember_speeds
+    from fkd_kaggle.runs.history import read_histories
 
     console = make_console()
     clock = _StartClock()
-    before = run.scores
+    before, histories = run.scores, read_histories(run)
     with ExitStack() as stack:
         listeners: list[OnEvent] = [clock]
         if live:
@@ -115,7 +145,7 @@ def train(
             command=shlex.join(["fkd-kaggle", *sys.argv[1:]]),
             began=clock.began,
         )
-    remember_speeds(run, estimate)
+    remember_speeds(run, estimate, histories)
     if run.status == "interrupted":
         raise KeyboardInterrupt
     if run.shard is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from fkd_kaggle.formatting import format_duration
@@ -23,25 +23,25 @@ def describe_estimate(estimate: TrainingEstimate, fitting: Sequence[str] = ()) -
     estimate
         From ``ensemble.training_estimate``.
     fitting
-        Names of shipped ensembles of which all networks fit the time limit.
+        Names of shipped ensembles of which all networks fit the time limit; empty if the recipe
+        cannot be chosen any more.
     """
     devices, plan = _devices(estimate), estimate.plan
     count, total = len(plan.members), len(estimate.todo)
-    if estimate.limit is None or not total:
-        return f"expected duration: {_about(plan.seconds)} on {devices} ({_networks(total)})"
     if count == total:
-        return f"expected duration: {_about(plan.seconds)} on {devices} ({_networks(total)})"
+        duration = _rounded(plan.seconds)
+        return f"expected duration: about {duration} on {devices} ({_numbered(total, 'network')})"
     recipe = plan.members[0].recipe
     epochs = max(1, round(plan.fraction * recipe.epochs))
     line = (
-        f"{format_duration(estimate.limit)} on {devices}: {count} of {_networks(total)} "
+        f"{format_duration(estimate.limit)} on {devices}: {count} of {_numbered(total, 'network')} "
         f"({describe_members(plan.members)}; {recipe.name} for about {epochs} of "
-        f"{recipe.most_epochs(is_limited=True)} epochs)"
+        f"{_numbered(recipe.most_epochs(is_limited=True), 'epoch')})"
     )
     if plan.fraction * recipe.epochs < 1:
         line += ", less than one here now: the machine is slow or busy"
     hints = [f"--recipe {name} fits" for name in fitting]
-    hints.append(f"the full plan takes {_about(estimate.full)}")
+    hints.append(f"all epochs of the full plan take about {_rounded(estimate.full)}")
     return f"{line}; {'; '.join(hints)}"
 
 
@@ -70,41 +70,54 @@ def describe_minimum(estimate: TrainingEstimate, text: str) -> str:
 def describe_result(result: TimedResult) -> tuple[str, str]:
     """Return an estimated RMSE and what is trained for it, as cells of a table."""
     if not result.is_possible:
-        return "–", f"needs {_about(result.minimum).removeprefix('about ')}"
+        return "–", f"needs {_rounded(result.minimum)}"
     rmse = "not measured" if result.rmse is None else f"{result.rmse:.2f}"
-    epochs = f"{result.epochs:.0f} epochs" if result.epochs >= 1 else "less than an epoch"
-    return rmse, f"{_networks(result.members)}, {epochs}"
+    epochs = _numbered(round(result.epochs), "epoch")
+    if result.epochs < 1:
+        epochs = "less than an epoch"
+    return rmse, f"{_numbered(result.members, 'network')}, {epochs}"
 
 
 def describe_members(members: Sequence[Member]) -> str:
-    """Return recipes with their folds, such as "cascade, folds 0–1"."""
-    folds: dict[str, list[int]] = {}
+    """Return recipes with their folds, such as "cascade, folds 0–1, 4; heatmap, fold 0"."""
+    folds: dict[str, set[int]] = {}
     for member in members:
-        folds.setdefault(member.recipe.name, []).append(member.fold)
-    parts = []
-    for name, numbers in folds.items():
-        first, last = min(numbers), max(numbers)
-        parts.append(f"{name}, fold {first}" if first == last else f"{name}, folds {first}–{last}")
-    return "; ".join(parts)
+        folds.setdefault(member.recipe.name, set()).add(member.fold)
+    return "; ".join(
+        f"{name}, fold{'' if len(numbers) == 1 else 's'} {_ranges(numbers)}"
+        for name, numbers in folds.items()
+    )
 
 
-def _networks(count: int) -> str:
-    return f"{count} network{'' if count == 1 else 's'}"
+def _ranges(numbers: Collection[int]) -> str:
+    """Return different numbers, consecutive ones joined, such as "0–1, 4"."""
+    ranges: list[list[int]] = []
+    for number in sorted(numbers):
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1].append(number)
+        else:
+            ranges.append([number])
+    return ", ".join(f"{one[0]}" if len(one) == 1 else f"{one[0]}–{one[-1]}" for one in ranges)
 
 
-def _about(seconds: float) -> str:
+def _numbered(count: int, noun: str) -> str:
+    """Return a number with a noun, such as "1 network" or "2 networks"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _rounded(seconds: float) -> str:
     """Return a rounded duration, such as "55 min"."""
     if seconds < 90:
-        return f"about {seconds:.0f} s"
+        return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     if minutes < 120:
-        return f"about {minutes} min"
-    return f"about {minutes / 60:.1f} h"
+        return f"{minutes} min"
+    return f"{minutes / 60:.1f} h"
 
 
 def _devices(estimate: TrainingEstimate) -> str:
     machine = estimate.machine.machine
     where = " of the cluster" if estimate.machine.on_cluster else ""
     if machine.gpus:
-        return f"{len(machine.gpus)} GPU{'' if len(machine.gpus) == 1 else 's'}{where}"
-    return f"{machine.cores} core{'' if machine.cores == 1 else 's'}{where}"
+        return f"{_numbered(len(machine.gpus), 'GPU')}{where}"
+    return f"{_numbered(machine.cores, 'core')}{where}"

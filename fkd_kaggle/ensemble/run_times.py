@@ -5,17 +5,16 @@ Measures the machine and reads remembered speeds; ``ensemble.time_plan`` compute
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fkd_kaggle.data import dataset
 from fkd_kaggle.ensemble.time_plan import Speed, Times
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs.speeds import machine_name, recall_speeds
-from fkd_kaggle.workers import local, ray_connection
+from fkd_kaggle.workers import ray_connection
 from fkd_kaggle.workers.calibration import REFERENCE_CORE, measure_core, speed_estimator
 from fkd_kaggle.workers.devices import Machine, inspect_machine
 
@@ -71,7 +70,7 @@ class MachineTimes:
     def times(
         self,
         members: Sequence[Member],
-        faces: int,
+        faces: Callable[[Recipe], int],
         workers: int | None = None,
         *,
         idle: bool = False,
@@ -83,11 +82,14 @@ class MachineTimes:
         members
             The members to train.
         faces
-            Number of faces that each is trained on.
+            Returns the number of faces that a recipe of the members is trained on
+            (``face_counts.face_counter``).
         workers
-            Number of workers; None for the default.
+            Number of workers, limited to the slots of the machine; None for the default, 0 to train
+            one member after the other in the command's own process.
         idle
-            Whether to assume that no other program uses the machine.
+            Whether to assume that no other program uses the machine, and that a core is at least as
+            fast as ``calibration.REFERENCE_CORE``.
         """
         core = max(self.core, REFERENCE_CORE) if idle else self.core
         gpus = len(self.machine.gpus)
@@ -99,22 +101,6 @@ class MachineTimes:
         def speed(recipe: Recipe) -> Speed:
             return Speed(images_per_second(recipe), overhead)
 
-        count = workers or local.default_worker_count(self.machine)
-        return Times(max(1, min(count, len(members))), faces, _START * load, speed)
-
-
-def training_faces(data_dir: Path, members: Sequence[Member], folds: int) -> int:
-    """Return about how many faces each member is trained on.
-
-    Offline copies are counted for completely labelled faces.
-
-    Raises
-    ------
-    DataError
-        training.csv is missing or invalid.
-    """
-    training = dataset.read_training(data_dir)
-    share = 1 - 1 / max(folds, 2)
-    copies = max((len(one.recipe.offline_augmentation) for one in members), default=0)
-    complete = int((training.annotators == 0).sum())
-    return round(share * (len(training.images) + copies * complete))
+        count = 1 if workers == 0 else len(self.machine.slots(len(members), workers))
+        cores = None if gpus else self.machine.cores
+        return Times(count, faces, _START * load, speed, cores)

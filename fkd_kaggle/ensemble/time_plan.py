@@ -53,11 +53,28 @@ class Times:
 
     workers: int
     """Number of networks trained at the same time."""
-    faces: int
-    """Number of faces that a network is trained on."""
+    faces: Callable[[Recipe], int]
+    """Returns the number of faces that a network of a recipe is trained on."""
     start: float
     """Seconds before the first network and after the last one: start, blend, report."""
     speed: Callable[[Recipe], Speed]
+    """Returns the speed of a worker that shares its core or GPU with no other worker."""
+    cores: int | None = None
+    """Number of CPU cores that the workers share; None if each worker has its own device."""
+
+    def slowdown(self, members: int) -> float:
+        """Return how many times as long each network takes because workers share cores.
+
+        Somewhat too large for the last networks, when fewer workers are left.
+
+        Parameters
+        ----------
+        members
+            Number of networks to train, which limits the number of workers.
+        """
+        if self.cores is None:
+            return 1.0
+        return max(1.0, min(self.workers, members) / max(1, self.cores))
 
 
 @dataclass(frozen=True)
@@ -74,8 +91,8 @@ class TimePlan:
 
 
 def epoch_seconds(recipe: Recipe, times: Times) -> float:
-    """Return the seconds of one epoch."""
-    images = max(times.faces, recipe.batch_size)
+    """Return the seconds of one epoch of a worker that shares its core with no other worker."""
+    images = max(times.faces(recipe), recipe.batch_size)
     return images / max(times.speed(recipe).images_per_second, 1e-6)
 
 
@@ -96,7 +113,8 @@ def full_seconds(members: Sequence[Member], times: Times, *, is_limited: bool = 
         epochs = recipe.most_epochs(is_limited=is_limited)
         return times.speed(recipe).overhead + epochs * epoch_seconds(recipe, times)
 
-    return times.start + _last_end([seconds(member.recipe) for member in members], times.workers)
+    last_end = _last_end([seconds(member.recipe) for member in members], times.workers)
+    return times.start + times.slowdown(len(members)) * last_end
 
 
 def _last_end(durations: Sequence[float], workers: int) -> float:
@@ -108,10 +126,17 @@ def _last_end(durations: Sequence[float], workers: int) -> float:
 
 
 def minimum_seconds(members: Sequence[Member], times: Times) -> float:
-    """Return the shortest time limit with a useful result.
+    """Return the shortest time limit with a useful result, in seconds.
 
-    One network of the most important recipe must reach ``_USEFUL`` of its epochs, at most
-    ``_USEFUL_EPOCHS``.
+    One network of the most important recipe, trained alone, must reach ``_USEFUL`` of its epochs,
+    at most ``_USEFUL_EPOCHS``.
+
+    Parameters
+    ----------
+    members
+        The members, at least one.
+    times
+        Faces and speeds: those of an idle machine, or with the load by other programs now.
     """
     recipe = _by_importance(members)[0]
     epochs = min(max(1.0, math.ceil(_USEFUL * recipe.epochs)), _USEFUL_EPOCHS)
@@ -208,7 +233,9 @@ def _fractions(members: Sequence[Member], limit: float, times: Times) -> dict[st
     # Workers without a last network are idle: each network takes its share of the time.
     busy = total / (workers * _last_end([member.share for member in members], workers))
     overhead = sum(times.speed(member.recipe).overhead for member in members)
-    seconds = max(0.0, workers * busy * (limit - times.start) - overhead)
+    # Seconds in which a worker would train as much without sharing its core.
+    available = (limit - times.start) / times.slowdown(len(members))
+    seconds = max(0.0, workers * busy * available - overhead)
     found = {}
     for member in members:
         epochs = seconds * member.share / total / epoch_seconds(member.recipe, times)

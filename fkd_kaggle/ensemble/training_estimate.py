@@ -9,10 +9,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from fkd_kaggle.ensemble.run_times import MachineTimes, training_faces
+from fkd_kaggle.data.faces import Faces
+from fkd_kaggle.ensemble import face_counts
+from fkd_kaggle.ensemble.run_times import MachineTimes
 from fkd_kaggle.ensemble.time_plan import (
     TimePlan,
+    Times,
     error_after_all_epochs,
     expected_error,
     full_seconds,
@@ -22,17 +26,17 @@ from fkd_kaggle.ensemble.time_plan import (
 from fkd_kaggle.errors import DataError
 from fkd_kaggle.recipes import loading
 from fkd_kaggle.recipes.plans import Member, Plan, TrainingOptions, make_plan
-from fkd_kaggle.recipes.schema import Ensemble, Recipe
+from fkd_kaggle.recipes.schema import Ensemble, EnsembleMember, Recipe
 from fkd_kaggle.runs import speeds
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.workers.calibration import REFERENCE_CORE, measure_core, speed_estimator
 
-_ORIGINAL_FACES = 6344
-"""Nine tenths of the faces of the original competition."""
+_MEASURED_FACES: Final = (2930, 1094, 1024)
+"""Faces on which the recipes' ``reached`` was measured, four fifths of the stand-in, as arguments
+of ``face_counts.make_labels``."""
 
-
-_MEASURED_FACES = 2637
-"""Training faces of the networks in ``reached``: nine tenths of four fifths of the stand-in."""
+_MEASURED_FOLDS: Final = 10
+"""Number of folds with which ``reached`` was measured."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,20 @@ class TrainingEstimate:
     plan: TimePlan
     """The members that fit."""
     full: float
-    """Duration of the whole plan: its own time limit, or with all epochs of its recipes."""
+    """Duration of all members of the plan, those that are trained already included, with all epochs
+    of their recipes at the speed of the machine now; the plan's own time limit is not considered.
+    """
     minimum: float
-    """Shortest useful time limit on this machine when it is idle."""
+    """Shortest useful time limit on this machine if no other program uses it; 0 with nothing to
+    train."""
     machine: MachineTimes
-    faces: int
-    """Number of faces that each member is trained on."""
+    times: Times
+    """What the durations depend on, with the load by other programs now."""
+    workers: int | None
+    """Number of workers that was asked for; None for the default, 0 to train one member after the
+    other in the command's own process."""
+    labels: Faces
+    """All training faces, without images."""
 
 
 def estimate_training(
@@ -82,7 +94,8 @@ def estimate_training(
     time_limit
         Seconds. Default: the plan's own limit.
     workers
-        Number of members trained at the same time. Default: as for ``train``.
+        Number of members trained at the same time. Default: one for each GPU or core; 0 to train
+        one after the other in the command's own process.
     cluster
         Address of a Ray cluster to train on, see ``workers.ray_connection.connect``; the connection
         is kept for the training. Default: this machine.
@@ -96,42 +109,81 @@ def estimate_training(
     """
     limit = plan.time_limit if time_limit is None else time_limit
     machine = MachineTimes.measure(runs_dir, cluster)
-    faces = training_faces(data_dir, todo, plan.ensemble.folds)
-    now = machine.times(todo, faces, workers)
-    idle = machine.times(todo, faces, workers, idle=True)
-    own = plan.ensemble.minutes * 60
+    labels = face_counts.read_labels(data_dir)
+    faces = face_counts.face_counter(plan.ensemble, labels)
+    now = machine.times(plan.members, faces, workers)
+    idle = machine.times(plan.members, faces, workers, idle=True)
     return TrainingEstimate(
-        tuple(todo),
-        limit,
-        plan_time(todo, limit, now),
-        own or full_seconds(todo, now),
-        minimum_seconds(todo, idle) if todo else 0.0,
-        machine,
-        faces,
+        todo=tuple(todo),
+        limit=limit,
+        plan=plan_time(todo, limit, now),
+        full=full_seconds(plan.members, now),
+        minimum=minimum_seconds(todo, idle) if todo else 0.0,
+        machine=machine,
+        times=now,
+        workers=workers,
+        labels=labels,
     )
 
 
 def fitting_ensembles(estimate: TrainingEstimate, plan: Plan) -> list[str]:
-    """Return the shipped ensembles of which all networks fit the time limit, but not ``plan``'s."""
-    limit, found = estimate.limit, []
+    """Return the other shipped ensembles of which all networks fit the time limit.
+
+    Parameters
+    ----------
+    estimate
+        Estimate for a training; its time limit, workers and data are used.
+    plan
+        The plan of that training; its ensemble is left out.
+
+    Returns
+    -------
+    list of str
+        Names for ``load_recipe``; empty without a time limit.
+    """
+    if estimate.limit is None:
+        return []
+    found = []
     for name in loading.recipe_names():
-        if limit is None or name == plan.ensemble.name:
+        if name == plan.ensemble.name:
             continue
         ensemble = loading.load_recipe(name)
         if not isinstance(ensemble, Ensemble) or not ensemble.minutes:
             continue
         members = make_plan(TrainingOptions((name,))).members
-        chosen = plan_time(members, limit, estimate.machine.times(members, estimate.faces))
+        faces = face_counts.face_counter(ensemble, estimate.labels)
+        times = estimate.machine.times(members, faces, estimate.workers)
+        chosen = plan_time(members, estimate.limit, times)
         if len(chosen.members) == len(members):
             found.append(name)
     return found
 
 
-def remember_speeds(run: Run, estimate: TrainingEstimate) -> None:
-    """Store how fast this machine has trained the members of a run, for later estimates."""
+def remember_speeds(run: Run, estimate: TrainingEstimate, before: speeds.Histories) -> None:
+    """Store how fast this machine has trained members of a run, for later estimates.
+
+    Members that were trained elsewhere or earlier are left out. Without a new epoch nothing is
+    measured or stored.
+
+    Parameters
+    ----------
+    run
+        The run after the training.
+    estimate
+        The estimate for the training.
+    before
+        The histories of the run before the training, from ``runs.history.read_histories``.
+    """
+    measured = speeds.measured_speeds(run, before)
+    if not measured:
+        return
+    machine = estimate.machine
     # Other programs may have started or ended during the training.
-    core = (estimate.machine.core + measure_core()) / 2
-    speeds.remember_speeds(run, estimate.machine.name, core)
+    core = (machine.core + measure_core()) / 2
+    # The part of a core that each worker had.
+    core /= estimate.times.slowdown(len(estimate.plan.members))
+    found = speeds.RememberedSpeeds(machine.name, core, measured)
+    speeds.remember_speeds(run, found, gpus=len(machine.machine.gpus))
 
 
 @dataclass(frozen=True)
@@ -141,7 +193,7 @@ class TimedResult:
     rmse: float | None
     """Estimate in pixels; None if no result of the recipe is known, or the time is too short."""
     minimum: float
-    """Shortest useful time limit in seconds."""
+    """Shortest useful time limit in seconds, with the load by other programs now."""
     members: int
     """Number of networks that are trained in the time."""
     epochs: float
@@ -168,18 +220,19 @@ def estimate_results(
     limit
         Seconds.
     data_dir
-        Folder of the competition's files. Without them the original's number of faces is assumed.
+        Folder of the competition's files. Without them the original's faces are assumed.
     runs_dir
         Folder of the runs, which remember speeds.
     """
     machine = MachineTimes.measure(runs_dir)
+    try:
+        labels = face_counts.read_labels(data_dir)
+    except DataError:
+        labels = face_counts.original_labels()
     results = {}
     for name in names:
         plan = make_plan(TrainingOptions((name,)))
-        try:
-            faces = training_faces(data_dir, plan.members, plan.ensemble.folds)
-        except DataError:
-            faces = _ORIGINAL_FACES
+        faces = face_counts.face_counter(plan.ensemble, labels)
         times = machine.times(plan.members, faces)
         chosen = plan_time(plan.members, limit, times)
         minimum = minimum_seconds(plan.members, times)
@@ -209,5 +262,8 @@ def _full_error(recipe: Recipe) -> float | None:
         return None  # an error on a part of the face says little about a whole submission
     rmse, minutes = float(reached["rmse"]), float(reached.get("minutes", math.inf))
     speed = speed_estimator([], REFERENCE_CORE, gpus=0)(recipe)
-    epochs = 60 * minutes * speed / _MEASURED_FACES
+    alone = Ensemble(recipe.name, (EnsembleMember(recipe),), folds=_MEASURED_FOLDS)
+    labels = face_counts.make_labels(*_MEASURED_FACES)
+    faces = max(face_counts.count_faces(recipe, alone, labels), recipe.batch_size)
+    epochs = 60 * minutes * speed / faces
     return error_after_all_epochs(rmse, epochs / recipe.epochs)

@@ -20,10 +20,15 @@ from fkd_kaggle.recipes.plans import Member, TrainingOptions, make_plan
 from fkd_kaggle.report import run as report
 from fkd_kaggle.report.mlflow_log import MlflowLogger
 from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.history import read_histories
+from fkd_kaggle.runs.speeds import Histories
 from fkd_kaggle.training.events import EnsembleStarted, OnEvent
 from fkd_kaggle.workers.calibration import REFERENCE_CORE
+from fkd_kaggle.workers.devices import Machine
 
 pytestmark = pytest.mark.slow
+
+remember_speeds = training_estimate.remember_speeds
 
 
 class Session:
@@ -43,7 +48,8 @@ class Session:
         run.update(status=self.status)
         return run.scores
 
-    def _remember(self, run: Run, estimate: object) -> None:
+    def _remember(self, run: Run, estimate: object, before: Histories) -> None:
+        assert before.keys() == read_histories(run).keys()
         self.remembered += 1
 
     def train(self, time_limit: float | None = None, **arguments: Any) -> None:
@@ -74,6 +80,16 @@ def test_scores_report_and_next_command_are_printed(
     assert f"next: fkd-kaggle submit {session.run.path} --data-dir {session.data_dir}" in out
     assert session.remembered == 1
     assert session.arguments["chosen"] == [member.name for member in session.run.plan.members]
+
+
+def test_a_resumed_run_that_is_finished_remembers_no_speed(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its networks may have been trained on another machine."""
+    monkeypatch.setattr(training_estimate, "remember_speeds", remember_speeds)
+    assert read_histories(session.run)
+    session.train()
+    assert not (session.run.path / "speed.json").exists()
 
 
 def test_there_is_no_report_when_the_time_is_over(
@@ -158,6 +174,25 @@ def test_the_estimate_is_printed_and_a_limit_that_is_too_short_refused(
     # A finished run has nothing to say, whatever the limit.
     assert estimate(1.0, ()).todo == ()
     assert squeezed(capsys) == ""
+
+
+def test_no_other_recipe_is_proposed_for_a_run_that_is_resumed(
+    report_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(run_times, "measure_core", lambda: REFERENCE_CORE)
+    monkeypatch.setattr(run_times, "inspect_machine", lambda: Machine((), 2, 32 << 30))
+    plan = make_plan(TrainingOptions(("winning",)))
+    for is_resumed in (False, True):
+        training_session.estimate_and_print(
+            plan, plan.members, report_data, tmp_path, 150.0, None, None, is_resumed=is_resumed
+        )
+        out = squeezed(capsys)
+        assert out.startswith("2:30 min on 2 cores: ")
+        assert ("--recipe quick fits" in out) is not is_resumed
+        assert "; all epochs of the full plan take about " in out
 
 
 def test_events_reach_all_listeners_and_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fkd_kaggle.ensemble.time_plan import (
     Speed,
     Times,
+    epoch_seconds,
     expected_error,
     full_seconds,
     minimum_seconds,
@@ -31,7 +32,7 @@ def times(workers: int = 2, factor: float = 1.0) -> Times:
         images = 262.0 if recipe.name == "cascade" else ESTIMATE(recipe)
         return Speed(factor * images, 8.0 / factor)
 
-    return Times(workers, 2637, 10.0 / factor, speed)
+    return Times(workers, lambda _: 2637, 10.0 / factor, speed)
 
 
 @cache
@@ -134,6 +135,31 @@ def test_extended_epochs_do_not_change_a_plan_that_is_short_of_time() -> None:
     assert plan_time(extended(120), None, times()).seconds == full_seconds(
         members("quick"), times()
     )
+
+
+def test_workers_that_share_a_core_train_more_slowly() -> None:
+    shared = replace(times(8), cores=2)
+    seven = members("quick") + members("quick")[:3]
+    assert [shared.slowdown(count) for count in (1, 2, 7, 30)] == [1.0, 1.0, 3.5, 4.0]
+    assert times(8).slowdown(30) == 1.0  # each worker has its own GPU
+    alone = full_seconds(seven, times(7)) - times().start
+    assert full_seconds(seven, shared) - shared.start == pytest.approx(3.5 * alone)
+    # Two cores train as much with eight workers as with two.
+    two, eight = (plan_time(members("quick"), 600, one) for one in (times(2), shared))
+    assert two.members == eight.members
+    assert eight.fraction == pytest.approx(two.fraction)
+    # The shortest limit is that of one network, which shares its core with no other.
+    assert minimum_seconds(members(), shared) == minimum_seconds(members(), times(2))
+
+
+def test_each_recipe_is_planned_with_its_own_number_of_faces() -> None:
+    def faces(recipe: Recipe) -> int:
+        return 2637 if recipe.name == "cascade" else 1000
+
+    few = replace(times(), faces=faces)
+    for recipe in {one.recipe.name: one.recipe for one in members()}.values():
+        ratio = epoch_seconds(recipe, few) / epoch_seconds(recipe, times())
+        assert ratio == pytest.approx(faces(recipe) / 2637)
 
 
 def test_the_minimum_covers_one_useful_network() -> None:

@@ -8,15 +8,20 @@ from pathlib import Path
 import pytest
 
 from fkd_kaggle.display import time_plan
-from fkd_kaggle.ensemble import run_times, training_estimate
+from fkd_kaggle.ensemble import face_counts, run_times, training_estimate
+from fkd_kaggle.ensemble.time_plan import full_seconds, minimum_seconds
 from fkd_kaggle.ensemble.training_estimate import (
     TimedResult,
     TrainingEstimate,
     estimate_results,
     estimate_training,
     fitting_ensembles,
+    remember_speeds,
 )
 from fkd_kaggle.recipes.plans import Plan, TrainingOptions, make_plan
+from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.history import read_histories, write_history
+from fkd_kaggle.runs.speeds import recall_speeds
 from fkd_kaggle.workers.calibration import REFERENCE_CORE
 from fkd_kaggle.workers.devices import Machine
 
@@ -26,8 +31,8 @@ def reference_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this machine be two idle cores of the reference machine."""
     monkeypatch.setattr(run_times, "measure_core", lambda: REFERENCE_CORE)
     monkeypatch.setattr(run_times, "inspect_machine", lambda: Machine((), 2, 8 << 30))
-    # The competition's number of faces, whatever data there is.
-    monkeypatch.setattr(training_estimate, "training_faces", lambda *arguments: 6344)
+    # The competition's faces, whatever data there is.
+    monkeypatch.setattr(face_counts, "read_labels", lambda _: face_counts.original_labels())
 
 
 def estimate(plan: Plan, tmp_path: Path, time_limit: float | None) -> TrainingEstimate:
@@ -35,16 +40,30 @@ def estimate(plan: Plan, tmp_path: Path, time_limit: float | None) -> TrainingEs
     return estimate_training(plan, plan.members, tmp_path, tmp_path, time_limit=time_limit)
 
 
+def estimate_with(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    workers: int | None,
+    *gpus: str,
+    limit: float | None = None,
+) -> TrainingEstimate:
+    """Estimate `winning` with a number of workers on two cores with enough memory, or on GPUs."""
+    monkeypatch.setattr(run_times, "inspect_machine", lambda: Machine(gpus, 2, 32 << 30))
+    plan = make_plan(TrainingOptions(("winning",)))
+    return estimate_training(
+        plan, plan.members, tmp_path, tmp_path, time_limit=limit, workers=workers
+    )
+
+
 def test_a_short_limit_trains_a_part_of_the_plan(tmp_path: Path) -> None:
     plan = make_plan(TrainingOptions(("standard",)))
     short = estimate(plan, tmp_path, 600.0)
     assert 0 < len(short.plan.members) < len(plan.members)
-    assert short.full == plan.ensemble.minutes * 60
     assert 0 < short.minimum < 600
     line = time_plan.describe_estimate(short, ["quick"])
     count = len(short.plan.members)
     assert line.startswith(f"10:00 min on 2 cores: {count} of {len(plan.members)} networks (")
-    assert "--recipe quick fits; the full plan takes about" in line
+    assert "--recipe quick fits; all epochs of the full plan take about" in line
 
 
 def test_without_a_limit_all_members_are_trained(tmp_path: Path) -> None:
@@ -55,6 +74,94 @@ def test_without_a_limit_all_members_are_trained(tmp_path: Path) -> None:
     assert line.startswith("expected duration: about ")
     assert " on 2 cores (" in line
     assert fitting_ensembles(found, plan) == []
+
+
+@pytest.mark.parametrize("epochs", [None, 2])
+def test_the_full_duration_is_computed_for_all_members_of_the_plan(
+    tmp_path: Path, epochs: int | None
+) -> None:
+    plan = make_plan(TrainingOptions(("standard",), epochs=epochs))
+    found = estimate(plan, tmp_path, 300.0)
+    assert found.full == full_seconds(plan.members, found.times)
+    # A resumed run has fewer members to train, and the same plan.
+    resumed = estimate_training(plan, plan.members[7:], tmp_path, tmp_path, time_limit=300.0)
+    assert resumed.full == found.full
+    if epochs:
+        longer = estimate(make_plan(TrainingOptions(("standard",))), tmp_path, 300.0)
+        assert found.full < longer.full / 5
+
+
+def test_the_number_of_workers_is_that_of_the_slots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default, in_process, many = (
+        estimate_with(monkeypatch, tmp_path, workers) for workers in (None, 0, 8)
+    )
+    assert [one.times.workers for one in (default, in_process, many)] == [2, 1, 8]
+    # Eight workers share two cores.
+    assert many.times.slowdown(8) == 4.0
+    assert default.full <= many.full < 1.25 * default.full  # not 8 / 2 times as fast
+    assert in_process.full == pytest.approx(2 * default.full, rel=0.1)
+    one_gpu = estimate_with(monkeypatch, tmp_path, 4, "0")
+    assert one_gpu.times.workers == 1
+    assert one_gpu.times.slowdown(8) == 1.0
+    assert one_gpu.full == estimate_with(monkeypatch, tmp_path, None, "0").full
+
+
+def test_ensembles_fit_with_the_workers_of_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(TrainingOptions(("winning",)))
+    two, one = (
+        estimate_with(monkeypatch, tmp_path, workers, limit=2000.0) for workers in (None, 0)
+    )
+    assert "quick" in fitting_ensembles(two, plan)
+    assert "quick" not in fitting_ensembles(one, plan)
+
+
+def test_each_recipe_is_estimated_with_its_own_faces(tmp_path: Path) -> None:
+    """Two thirds of the original's faces are the partial annotator's."""
+    plan = make_plan(TrainingOptions(("stack20",)))
+    found = estimate(plan, tmp_path, None)
+    counts = [found.times.faces(line.recipe) for line in plan.ensemble.members]
+    assert counts == [round(0.8 * 2284), round(0.8 * 4765)] * 3
+    plan = make_plan(TrainingOptions(("multi-branch",)))
+    assert estimate(plan, tmp_path, None).times.faces(plan.members[0].recipe) == 1712
+
+
+def test_the_minimum_assumes_an_idle_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(TrainingOptions(("quick",)))
+    idle = estimate(plan, tmp_path, 600.0)
+    monkeypatch.setattr(run_times, "measure_core", lambda: REFERENCE_CORE / 3)
+    busy = estimate(plan, tmp_path, 600.0)
+    assert busy.minimum == idle.minimum == minimum_seconds(plan.members, idle.times)
+    assert busy.full == pytest.approx(3 * idle.full)
+
+
+def test_speeds_of_members_trained_here_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_estimate, "measure_core", lambda: REFERENCE_CORE)
+    # Eight workers on two cores: each has a quarter of a core.
+    found = estimate_with(monkeypatch, tmp_path, 8)
+    run = Run.create(tmp_path, None, make_plan(TrainingOptions(("winning",))), "digest")
+    folder = run.member_folder(run.plan.members[0].name)
+    folder.mkdir(parents=True)
+    rows = [{"epoch": epoch, "seconds": epoch, "images": 50 * epoch} for epoch in (1, 2, 3)]
+    write_history(folder, rows)
+    trained = read_histories(run)
+    remember_speeds(run, found, trained)
+    assert not (run.path / "speed.json").exists()
+    remember_speeds(run, found, {})
+    (speeds,) = recall_speeds(tmp_path, found.machine.name)
+    digest = run.plan.members[0].recipe.digest
+    assert (speeds.core, speeds.images_per_second) == (REFERENCE_CORE / 4, {digest: 50.0})
+    # A worker with a core of its own is four times as fast.
+    recipe = run.plan.members[0].recipe
+    alone = estimate_with(monkeypatch, tmp_path, 1)
+    assert alone.times.speed(recipe).images_per_second == pytest.approx(200.0)
 
 
 def test_ensembles_that_fit_the_limit_are_named(tmp_path: Path) -> None:
@@ -105,7 +212,9 @@ def test_results_are_better_with_more_time_and_impossible_with_too_little(tmp_pa
 def test_the_estimate_for_the_measured_time_is_the_measured_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_estimate, "training_faces", lambda *arguments: 2637)
+    # As many training faces as in the measurement: 2,637, with five folds.
+    labels = face_counts.make_labels(3296, 1231, 1152)
+    monkeypatch.setattr(face_counts, "read_labels", lambda _: labels)
     text = 'architecture = "deep15"\nepochs = {}\n[reached]\nrmse = 1.7\nminutes = 20\n'
     names = []
     for epochs in (10, 100):  # 20 minutes are enough for about 14
@@ -131,6 +240,8 @@ def test_no_score_is_estimated_from_an_error_on_a_part_of_the_face(tmp_path: Pat
 def test_results_are_described() -> None:
     result = TimedResult(1.234, 70.0, 2, 12.4, True)
     assert time_plan.describe_result(result) == ("1.23", "2 networks, 12 epochs")
+    once = dataclasses.replace(result, epochs=1.4)
+    assert time_plan.describe_result(once) == ("1.23", "2 networks, 1 epoch")
     one = dataclasses.replace(result, rmse=None, members=1, epochs=0.4)
     assert time_plan.describe_result(one) == ("not measured", "1 network, less than an epoch")
     for seconds, text in ((70.0, "70 s"), (600.0, "10 min"), (9000.0, "2.5 h")):
@@ -142,6 +253,10 @@ def test_results_are_described() -> None:
 
 
 def test_members_are_described_by_recipe() -> None:
-    members = make_plan(TrainingOptions(("deep15",), folds=3)).members
+    members = make_plan(TrainingOptions(("deep15",), folds=7)).members
     assert time_plan.describe_members(members[:1]) == "deep15, fold 0"
-    assert time_plan.describe_members(members) == "deep15, folds 0–2"
+    assert time_plan.describe_members(members[:3]) == "deep15, folds 0–2"
+    # Some members of a resumed run are trained already.
+    chosen = [members[fold] for fold in (6, 0, 1, 3, 5)]
+    assert time_plan.describe_members(chosen) == "deep15, folds 0–1, 3, 5–6"
+    assert time_plan.describe_members([members[0]] * 2) == "deep15, fold 0"

@@ -381,13 +381,13 @@ def test_estimates_for_a_cluster_use_its_slots(
     connected_to(monkeypatch, 1, 1)
     assert ray_connection.cluster_devices("auto") == devices.Machine((), 2, devices.memory_for(2))
     members = run.plan.members
-    one = MachineTimes.measure(tmp_path, "head:6379").times(members, 100)
+    one = MachineTimes.measure(tmp_path, "head:6379").times(members, lambda _: 100)
     assert one.workers == 2  # no more than members
     connected_to(monkeypatch, 1, 0)
     estimate = estimate_training(
         run.plan, members, tmp_path / "data", tmp_path, cluster="head:6379"
     )
-    assert estimate.machine.times(members, 100).workers == 1
+    assert estimate.times.workers == 1
     assert "on 1 core of the cluster (2 networks)" in describe_estimate(estimate)
     # Speeds of the cluster are not remembered as those of this machine.
     assert estimate.machine.name == "Ray cluster head:6379/1 cores/0 GPUs"
