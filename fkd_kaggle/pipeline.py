@@ -6,6 +6,7 @@ the ``Competition`` that a function receives. Nothing is printed.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -224,6 +225,8 @@ def gather_runs(
 ) -> tuple[Run, Scores]:
     """Merge the runs of shards into a new run and blend it.
 
+    After an error or an interruption, no new run is left.
+
     Parameters
     ----------
     runs
@@ -247,8 +250,10 @@ def gather_runs(
     Raises
     ------
     RunError
-        Plan, folds, corrections or data of the runs differ, or members are missing; nothing is
-        written.
+        Plan, folds, corrections or data of the runs differ, members are missing, no member is
+        usable, a file of a run cannot be read, or a run of this name exists.
+    FkdError
+        The disk is full or the new run cannot be written.
     """
     first = runs[0]
     data = dataset.fingerprint(data_dir)
@@ -260,10 +265,18 @@ def gather_runs(
             f"not trained: {', '.join(missing)}: add the runs that contain them, or blend without "
             "them with --partial"
         )
+    # A folder that exists may contain files that this function has not written.
+    is_new = name is None or not (runs_dir / name).exists()
     gathered = fitting.start_run(runs_dir, name, first.plan, data_dir)
-    shards.copy_members(runs, gathered)
-    status = "time limit" if missing else "finished"
-    return gathered, run_blend.blend_run(gathered, data_dir, status=status, stored_only=True)
+    try:
+        shards.copy_members(runs, gathered)
+        status = "time limit" if missing else "finished"
+        scores = run_blend.blend_run(gathered, data_dir, status=status, stored_only=True)
+    except BaseException:
+        if is_new:
+            shutil.rmtree(gathered.path, ignore_errors=True)
+        raise
+    return gathered, scores
 
 
 def train(

@@ -28,7 +28,9 @@ PracticeData = Annotated[
 Solution = Annotated[
     Path | None,
     typer.Option(
-        "--solution", metavar="CSV", help="Solution of the test set: a file with RowId,Location."
+        "--solution",
+        metavar="CSV",
+        help="Solution of the test set of --data: a file with RowId,Location.",
     ),
 ]
 
@@ -37,7 +39,8 @@ HoldOut = Annotated[
     typer.Option(
         "--hold-out",
         metavar="SHARE",
-        help="Use this share of the training faces as the test set, whose solution is known.",
+        help="Use this share of the training faces, from 0.01 to 0.9, as the test set, whose "
+        "solution is known. Default: the test set of the data; 0.2 if the data has none.",
     ),
 ]
 

@@ -10,12 +10,13 @@ import typer
 
 from fkd_kaggle.cli import connection, kernel_options, kernel_submission, options
 from fkd_kaggle.display.console import make_console, print_line
-from fkd_kaggle.errors import FkdError
+from fkd_kaggle.errors import CompetitionError, FkdError
 from fkd_kaggle.files import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fkd_kaggle.kaggle_api.competition import Competition
     from fkd_kaggle.recipes.plans import TrainingOptions
     from fkd_kaggle.runs.folder import Run
 
@@ -77,6 +78,8 @@ def submit(
         )
         if value is not None
     ]
+    if accept_implausible and file is None:
+        raise FkdError("--accept-implausible: only with --file, whose locations it accepts")
     if via is None:
         if given:
             raise FkdError(f"{', '.join(given)}: only with --via kernel, which trains first")
@@ -129,6 +132,8 @@ def submissions(
     from fkd_kaggle.data import submission
     from fkd_kaggle.display import json_output, submission_tables
 
+    if json and csv is not None:
+        raise FkdError("--json prints a document instead of the table: omit --csv")
     console = make_console(stderr=json or csv == STANDARD_OUTPUT)
     remote = None if local else connection.connect_competition(console).submissions()
     files = submission.list_submissions(submissions_dir)
@@ -146,12 +151,25 @@ def leaderboard(rows: Rows = 20, json: options.Json = False) -> None:
     console = make_console(stderr=json)
     competition = connection.connect_competition(console)
     teams = competition.leaderboard(rows)
+    own = _own_team(competition)
     if json:
-        document = json_output.leaderboard_document(teams, competition.user)
-        typer.echo(json_output.to_json(document))
+        typer.echo(json_output.to_json(json_output.leaderboard_document(teams, own)))
         return
-    table = submission_tables.leaderboard_table(teams, competition.user)
+    table = submission_tables.leaderboard_table(teams, own)
     console.print(table if table.row_count else "the leaderboard is empty")
+
+
+def _own_team(competition: Competition) -> str:
+    """Return the name of the user's team on the leaderboard.
+
+    On Kaggle, a team has a display name, which the newest submission states. Without a submission,
+    or if Kaggle refuses to list them, the name of the user is returned.
+    """
+    try:
+        teams = [record.team for record in competition.submissions() if record.team]
+    except CompetitionError:
+        teams = []
+    return teams[0] if teams else competition.user
 
 
 def _submit(

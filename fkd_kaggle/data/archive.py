@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 import zlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
@@ -39,7 +40,10 @@ def unpack(archive: Path, data_dir: Path) -> list[Path]:
     Raises
     ------
     DataError
-        The zip is missing, damaged or lacks a file.
+        The zip is missing, cannot be read, is damaged, encrypted or packed by an unknown method, or
+        lacks a file.
+    FkdError
+        The disk is full or ``data_dir`` cannot be written.
     """
     try:
         unpacked = extract(archive, data_dir)
@@ -66,7 +70,10 @@ def extract(archive: Path, data_dir: Path) -> dict[str, Path]:
     Raises
     ------
     BadZipFile, …
-        One of ``DAMAGED``: the zip is truncated, damaged or encrypted.
+        One of ``DAMAGED``: the zip is missing, truncated, damaged, encrypted or packed by an
+        unknown method.
+    FkdError
+        The disk is full or ``data_dir`` cannot be written.
     """
     unpacked: dict[str, Path] = {}
     with zipfile.ZipFile(archive) as outer:
@@ -80,47 +87,72 @@ def find_csv_files(data: Path, work: Path) -> dict[str, Path]:
     Parameters
     ----------
     data
-        A folder or zip of any nesting; letter case of file names is ignored.
+        A folder or zip of any nesting; letter case of file names is ignored. Of a folder that holds
+        none of the files, the only zip at the least depth is read.
     work
         Folder for what has to be unpacked; created when needed.
+
+    Returns
+    -------
+    dict
+        Paths by name of ``CONTENTS``; empty for a zip that holds none of the files.
 
     Raises
     ------
     DataError
-        The folder holds none of the files, or a zip is damaged.
+        The folder holds none of the files and not exactly one zip, a zip holds only several other
+        zips, or a zip is damaged, encrypted or packed by an unknown method.
+    OSError
+        ``work`` cannot be written; the disk may be full.
     """
     found: dict[str, Path] = {}
     for path in data_files(data):
         name = next((csv for csv in CONTENTS if path.name.lower() in _spellings(csv)), None)
         if name is not None:
             found.setdefault(name, path)
-        elif path.is_file():
-            found.update(_find_in_zip(path, work))
+        else:
+            found.update(_find_in_zip(path, work, str(path)))
     return found
 
 
 def data_files(data: Path) -> list[Path]:
-    """Return the files that make up the data: the zip itself, or the CSVs and zips of a folder.
+    """Return the files that make up the data: the zip itself, or the files of a folder.
+
+    Parameters
+    ----------
+    data
+        A zip, or a folder of any nesting; letter case of file names is ignored.
+
+    Returns
+    -------
+    list of Path
+        Those of the competition's files that the folder holds, plain or zipped. If it holds none,
+        the only other zip at the least depth.
 
     Raises
     ------
     DataError
-        The folder holds neither one of the competition's files nor exactly one zip.
+        The folder holds none of the competition's files and no zip, or several.
     """
     if data.is_file():
         return [data]
     # Deepest first, so that the shallowest of equal names is kept. Hidden folders hold caches and
     # incomplete downloads.
     paths = sorted(data.rglob("*"), key=lambda path: (-len(path.parts), path))
-    visible = {path.name.lower(): path for path in paths if not _is_hidden(path, data)}
+    paths = [path for path in paths if path.is_file() and not _is_hidden(path, data)]
+    visible = {path.name.lower(): path for path in paths}
     wanted = [name for csv in CONTENTS for name in _spellings(csv)]
-    found = [visible[name] for name in wanted if name in visible and visible[name].is_file()]
+    found = [visible[name] for name in wanted if name in visible]
     if found:
         return found
-    zips = sorted(data.glob("*.zip"))
-    if len(zips) == 1:
-        return zips
-    raise DataError(f"{data} holds no training.csv or training.zip")
+    zips = [path for path in paths if path.suffix.lower() == ".zip"]
+    if not zips:
+        raise DataError(f"{data} holds no training.csv or training.zip")
+    zips = [path for path in zips if len(path.parts) == len(zips[-1].parts)]
+    if len(zips) > 1:
+        names = [path.relative_to(data).as_posix() for path in zips]
+        raise DataError(_several_zips(str(data), names))
+    return zips
 
 
 def write_plain_csv(found: dict[str, Path], name: str, folder: Path) -> None:
@@ -138,7 +170,9 @@ def write_plain_csv(found: dict[str, Path], name: str, folder: Path) -> None:
     Raises
     ------
     DataError
-        The zip is damaged or does not hold the CSV.
+        The zip is damaged, encrypted or packed by an unknown method, or does not hold the CSV.
+    OSError
+        The folder cannot be written; the disk may be full.
     """
     source, target = found[name], folder / name
     if target.exists():
@@ -181,11 +215,28 @@ def _has_content(path: Path, info: zipfile.ZipInfo) -> bool:
     return path.exists() and path.stat().st_size == info.file_size and _crc(path) == info.CRC
 
 
-def _find_in_zip(path: Path, work: Path, depth: int = 0) -> dict[str, Path]:
-    """Unpack the competition's files, plain or zipped, from a zip or the only zip inside it."""
+def _find_in_zip(path: Path, work: Path, shown: str, depth: int = 0) -> dict[str, Path]:
+    """Unpack the competition's files, plain or zipped, from a zip or the only zip inside it.
+
+    Parameters
+    ----------
+    path
+        The zip.
+    work
+        Folder to unpack to; created when needed.
+    shown
+        The zip in messages.
+    depth
+        Number of zips around this one.
+
+    Raises
+    ------
+    DataError
+        The zip is damaged, or holds several zips and none of the files.
+    """
     work.mkdir(parents=True, exist_ok=True)
     found: dict[str, Path] = {}
-    with open_csv(path) as archive:
+    with packed.open_zip(path, shown) as archive:
         members = {_base_name(each.filename): each for each in packed.visible_files(archive)}
         for csv in CONTENTS:
             for spelling in _spellings(csv):
@@ -193,11 +244,22 @@ def _find_in_zip(path: Path, work: Path, depth: int = 0) -> dict[str, Path]:
                     target = work / spelling
                     found[csv] = _extract_checked(archive, members[spelling].filename, target)
         inner = [name for name in members if name.endswith(".zip")]
-        if not found and len(inner) == 1 and depth < _MAX_DEPTH:
+        if not found and len(inner) > 1:
+            raise DataError(_several_zips(shown, sorted(members[name].filename for name in inner)))
+        if not found and inner and depth < _MAX_DEPTH:
             member = members[inner[0]].filename
             nested = _extract_checked(archive, member, work / "inner.zip")
-            return _find_in_zip(nested, work / "inner", depth + 1)
+            return _find_in_zip(nested, work / "inner", f"{shown}: {member}", depth + 1)
     return found
+
+
+def _several_zips(shown: str, names: Sequence[str]) -> str:
+    """Return the message for a folder or zip that holds several zips and none of the files."""
+    more = ", …" if len(names) > 3 else ""
+    return (
+        f"{shown} holds no training.csv or training.zip, and {len(names)} other zips "
+        f"({', '.join(names[:3])}{more}): name the zip that contains the competition's files"
+    )
 
 
 def _extract_checked(archive: zipfile.ZipFile, member: str, target: Path) -> Path:

@@ -5,15 +5,17 @@ Kernels and batch jobs use the same functions.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from fkd_kaggle.errors import FkdError, KernelError, RunError
+from fkd_kaggle import files
+from fkd_kaggle.errors import FkdError, KernelError, RunError, explain_os_error
 from fkd_kaggle.recipes.plans import Member, Plan
 from fkd_kaggle.runs.folder import Run, read_folds, write_folds
-from fkd_kaggle.runs.members import is_finished
+from fkd_kaggle.runs.members import is_finished, is_usable
 from fkd_kaggle.runs.training_labels import copy_labels, have_same_labels
 
 _PUSH_AGAIN = "push all shards anew, so that they run in the same image"
@@ -30,13 +32,13 @@ def parse_shard(text: str) -> tuple[int, int]:
         The text is not of this form.
     """
     match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text, re.ASCII)
-    shard, shards = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= shard <= shards:
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= count:
         raise FkdError(f"--shard {text!r} is no shard: write 2/8 for the second of eight")
-    return shard, shards
+    return number, count
 
 
-def select_members(members: Sequence[Member], shard: int, shards: int) -> tuple[Member, ...]:
+def select_members(members: Sequence[Member], index: int, count: int) -> tuple[Member, ...]:
     """Return the members of a shard, in training order.
 
     The longest member comes first, each to the shard with the smallest load, so that shards end at
@@ -46,33 +48,42 @@ def select_members(members: Sequence[Member], shard: int, shards: int) -> tuple[
     ----------
     members
         All members of the plan.
-    shard
+    index
         Index of the shard, from 0.
-    shards
+    count
         Number of shards.
     """
-    loads = [0.0] * shards
-    shard_of = {}
+    loads = [0.0] * count
+    index_of = {}
     for member in sorted(members, key=lambda member: -member.share):
-        shard_of[member.name] = loads.index(min(loads))
-        loads[shard_of[member.name]] += member.share
-    return tuple(member for member in members if shard_of[member.name] == shard)
+        index_of[member.name] = loads.index(min(loads))
+        loads[index_of[member.name]] += member.share
+    return tuple(member for member in members if index_of[member.name] == index)
 
 
-def shard_members(plan: Plan, shard: int, shards: int) -> tuple[Member, ...]:
-    """Return the members of a shard of a plan; ``shard`` counts from 1.
+def shard_members(plan: Plan, number: int, count: int) -> tuple[Member, ...]:
+    """Return the members of a shard of a plan.
+
+    Parameters
+    ----------
+    plan
+        The plan of all shards.
+    number
+        Number of the shard, from 1.
+    count
+        Number of shards.
 
     Raises
     ------
     FkdError
         There are more shards than members.
     """
-    if shards > len(plan.members):
+    if count > len(plan.members):
         raise FkdError(
-            f"--shard {shard}/{shards}: {len(plan.members)} networks can be divided into at most "
+            f"--shard {number}/{count}: {len(plan.members)} networks can be divided into at most "
             f"{len(plan.members)} shards"
         )
-    return select_members(plan.members, shard - 1, shards)
+    return select_members(plan.members, number - 1, count)
 
 
 def open_shard(path: Path, plan: Plan, data: str) -> Run:
@@ -99,12 +110,12 @@ def open_shard(path: Path, plan: Plan, data: str) -> Run:
     return run
 
 
-def missing_shards(shards: Sequence[Run], plan: Plan) -> list[str]:
+def missing_shards(runs: Sequence[Run], plan: Plan) -> list[str]:
     """Return which members no shard has finished, by shard where the shards are known.
 
     Parameters
     ----------
-    shards
+    runs
         Runs that trained a part of the members each.
     plan
         The plan of all shards.
@@ -115,10 +126,9 @@ def missing_shards(shards: Sequence[Run], plan: Plan) -> list[str]:
         Such as "shard 2/3 (heatmap-small-f1, heatmap-small-f2)".
     """
     unfinished = [
-        member for member in plan.members if not any(is_finished(shard, member) for shard in shards)
+        member for member in plan.members if not any(is_finished(run, member) for run in runs)
     ]
-    numbers = {shard.shard for shard in shards} - {None}
-    counts = {number[1] for number in numbers if number}
+    counts = {run.shard[1] for run in runs if run.shard is not None}
     if len(counts) != 1:
         return [member.name for member in unfinished]
     (count,) = counts
@@ -131,67 +141,76 @@ def missing_shards(shards: Sequence[Run], plan: Plan) -> list[str]:
     return result
 
 
-def merge_shards(shards: Sequence[Run], run: Run) -> list[str]:
+def merge_shards(runs: Sequence[Run], merged: Run) -> list[str]:
     """Copy the shards' folds, corrections and members into a run.
 
     Parameters
     ----------
-    shards
+    runs
         Runs that trained a part of the members each.
-    run
+    merged
         A new run with the same plan.
 
     Returns
     -------
     list of str
-        Names of members that no shard has trained.
+        Names of members of which no shard has weights.
 
     Raises
     ------
     RunError
-        A shard was trained on other data.
+        A shard was trained on other data, or a file of a shard cannot be read.
     KernelError
-        A shard has another plan, other folds or other corrections.
+        A shard has another plan, no folds, other folds or other corrections.
+    FkdError
+        The disk is full or ``merged`` cannot be written.
     """
-    for shard in shards:
-        check_shard(shard, shards[0], run.plan, run.data)
-    copy_members(shards, run)
-    names = [member.name for member in run.plan.members]
-    return [name for name in names if not run.member_folder(name).is_dir()]
+    for run in runs:
+        check_shard(run, runs[0], merged.plan, merged.data)
+    copy_members(runs, merged)
+    return [member.name for member in merged.plan.members if not is_usable(merged, member)]
 
 
-def copy_members(shards: Sequence[Run], run: Run) -> None:
+def copy_members(runs: Sequence[Run], merged: Run) -> None:
     """Copy the shards' folds, corrections and members into a run.
 
-    A finished member replaces an unfinished one.
+    If several shards have a member, the first one that has finished it is copied; otherwise the
+    first one that has weights.
 
     Parameters
     ----------
-    shards
+    runs
         Runs that ``check_shard`` accepts.
-    run
+    merged
         A new run with the same plan.
+
+    Raises
+    ------
+    RunError
+        A file of a shard cannot be read.
+    FkdError
+        The disk is full or ``merged`` cannot be written.
     """
-    held_out = read_folds(shards[0].path)
+    held_out = read_folds(runs[0].path)
     assert held_out is not None  # check_shard has compared them
-    write_folds(run.path, held_out)
-    copy_labels(shards[0], run)
-    for member in run.plan.members:
-        sources = [shard for shard in shards if shard.member_folder(member.name).is_dir()]
-        sources.sort(key=lambda shard: not is_finished(shard, member))
+    write_folds(merged.path, held_out)
+    copy_labels(runs[0], merged)
+    for member in merged.plan.members:
+        sources = [run for run in runs if run.member_folder(member.name).is_dir()]
+        sources.sort(key=lambda run: (not is_finished(run, member), not is_usable(run, member)))
         if sources:
-            _copy_folder(sources[0].member_folder(member.name), run.member_folder(member.name))
+            _copy_folder(sources[0].member_folder(member.name), merged.member_folder(member.name))
 
 
-def check_shard(shard: Run, first: Run, plan: Plan, data: str, *, in_kernels: bool = True) -> None:
+def check_shard(run: Run, first: Run, plan: Plan, data: str, *, in_kernels: bool = True) -> None:
     """Raise an error for a shard whose members cannot be blended with the others'.
 
     Parameters
     ----------
-    shard
-        The shard to check.
+    run
+        The run of the shard to check.
     first
-        The first shard; all shards must have its folds.
+        The run of the first shard; all shards must have its folds.
     plan, data
         The plan of all shards and the fingerprint of their data.
     in_kernels
@@ -201,27 +220,55 @@ def check_shard(shard: Run, first: Run, plan: Plan, data: str, *, in_kernels: bo
     ------
     RunError
         The shard was trained on other data; or, unless ``in_kernels``, it has another plan, other
-        folds, corrections or reference predictions.
+        folds, corrections or reference predictions, or it or the first shard has no folds.
     KernelError
         The same differences between shards in kernels.
     """
     remedy, kind = (_PUSH_AGAIN, KernelError) if in_kernels else (_TRAIN_AGAIN, RunError)
-    shard.check_data(data)
-    if shard.plan.members != plan.members:
-        raise kind(f"{shard.path} was trained to another plan than {first.path}: {remedy}")
-    own, expected = read_folds(shard.path), read_folds(first.path)
-    if own is None or expected is None or own.tolist() != expected.tolist():
-        raise kind(f"{shard.path} and {first.path} have split the faces differently: {remedy}")
-    if not have_same_labels(shard, first):
+    run.check_data(data)
+    if run.plan.members != plan.members:
+        other = "the run that merges the shards" if run.path == first.path else first.path
+        raise kind(f"{run.path} was trained to another plan than {other}: {remedy}")
+    own, expected = read_folds(run.path), read_folds(first.path)
+    if own is None or expected is None:
+        lacking = run if own is None else first
+        raise kind(f"{lacking.path / 'folds.npy'} is missing: restore it from a copy, or {remedy}")
+    if own.tolist() != expected.tolist():
+        raise kind(f"{run.path} and {first.path} have split the faces differently: {remedy}")
+    if not have_same_labels(run, first):
         raise kind(
-            f"{shard.path} and {first.path} were trained with different --corrections or "
+            f"{run.path} and {first.path} were trained with different --corrections or "
             f"--predictions-from: {remedy}"
         )
 
 
 def _copy_folder(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, ignore=_temporary_files, dirs_exist_ok=True)
+    """Copy the files of a member, without temporary files that a killed process has left.
+
+    Files keep their modification times, which ``has_current_out_of_fold`` compares.
+    """
+    for path in sorted(source.rglob("*")):
+        inner = path.relative_to(source)
+        if path.is_file() and not any(part.startswith(".tmp-") for part in inner.parts):
+            _copy_file(path, target / inner)
 
 
-def _temporary_files(_: str, names: Sequence[str]) -> Collection[str]:
-    return [name for name in names if name.startswith(".tmp-")]
+def _copy_file(source: Path, target: Path) -> None:
+    """Copy a file and its modification time.
+
+    Raises
+    ------
+    RunError
+        The source cannot be read.
+    FkdError
+        The disk is full or the target cannot be written.
+    """
+    try:
+        stream = source.open("rb")
+    except OSError as error:
+        raise RunError(f"cannot read {explain_os_error(error, str(source))}") from error
+    with stream, files.atomic_path(target) as temporary:
+        with temporary.open("wb") as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+        status = os.fstat(stream.fileno())
+        os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))

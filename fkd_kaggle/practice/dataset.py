@@ -55,9 +55,11 @@ class PracticeData:
     data: Path | None = None
     """A folder or zip in the competition's format; None for synthetic faces."""
     solution: Path | None = None
-    """CSV with RowId,Location. Without it, submissions to a given test set are not scored."""
+    """CSV with RowId,Location, the solution of the test set of ``data``. Without it, submissions to
+    that test set are not scored."""
     hold_out: float | None = None
-    """Share of the training faces to use as the test set, from 0.01 to 0.9."""
+    """Share of the training faces to use as the test set, from 0.01 to 0.9. None for the test set
+    of the data, or for ``HOLD_OUT`` if it has none."""
     synthetic: SyntheticSize = SyntheticSize()
     """Numbers of faces to draw if ``data`` is None."""
     seed: int = 0
@@ -123,6 +125,11 @@ def _check_options(source: PracticeData) -> None:
         raise CompetitionError(f"hold-out {source.hold_out} is not between 0.01 and 0.9")
     if source.hold_out is not None and source.solution is not None:
         raise CompetitionError("give either a solution or a share to hold out, not both")
+    if source.data is None and source.solution is not None:
+        raise CompetitionError(
+            f"solution {source.solution} needs the data that it belongs to: add --data; the "
+            "solution of synthetic faces is known"
+        )
     if source.data is not None and not source.data.exists():
         raise CompetitionError(f"there is no practice data at {source.data}")
 
@@ -141,8 +148,11 @@ def _identify(source: PracticeData) -> tuple[str, str]:
     """
     if source.data is None:
         size = source.synthetic
+        name = f"rendered-{size.training}-{size.test}-{source.seed}"
+        if source.hold_out is not None:
+            return f"{name}-{source.hold_out}", f"{size.training} synthetic faces"
         return (
-            f"rendered-{size.training}-{size.test}-{source.seed}",
+            name,
             f"{size.training} synthetic training faces, {size.test} synthetic test faces",
         )
     options = f"{source.hold_out} {source.seed}" if source.seed else f"{source.hold_out}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fkd_kaggle import pipeline
-from fkd_kaggle.errors import CompetitionError, FkdError
+from fkd_kaggle.errors import FkdError
 from fkd_kaggle.kaggle_api.competition import Competition
 from fkd_kaggle.kaggle_api.credentials import environment_variables
 from fkd_kaggle.kaggle_api.submissions import LeaderboardRow, SubmissionRecord
@@ -24,7 +24,12 @@ from fkd_kaggle.kernel.job import KernelJob
 from fkd_kaggle.kernel.training import train_on_kaggle
 from fkd_kaggle.practice.baselines import write_mean_submission
 from fkd_kaggle.practice.dataset import PracticeData
-from fkd_kaggle.practice.server import PORT, SYNTHETIC_FACES, PracticeKaggle
+from fkd_kaggle.practice.server import (
+    PORT,
+    SYNTHETIC_FACES,
+    PortUnavailableError,
+    PracticeKaggle,
+)
 from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.report.run import write_run_page
 from fkd_kaggle.runs.folder import Run
@@ -34,6 +39,11 @@ from fkd_kaggle.training.events import OnEvent
 MAX_ERROR_SHARE: Final = 0.5
 """Highest private error that passes, as a share of the mean predictor's."""
 
+DAILY_LIMIT: Final = 1_000_000
+"""Submissions a day; no limit in practice.
+
+A rehearsal submits twice, and those in one ``keep`` folder share the count of the day.
+"""
 
 Submit = Callable[[Competition], SubmissionRecord]
 
@@ -193,8 +203,14 @@ def _train_in_kernels(
 
 
 def _start(state_dir: Path, source: PracticeData) -> PracticeKaggle:
-    """Return a practice Kaggle on the default port, or on a free one if that is taken."""
+    """Return a practice Kaggle on the default port, or on a free one if that is unavailable.
+
+    Raises
+    ------
+    CompetitionError, DataError
+        As ``PracticeKaggle``.
+    """
     try:
-        return PracticeKaggle(source, state_dir=state_dir, port=PORT)
-    except CompetitionError:
-        return PracticeKaggle(source, state_dir=state_dir, port=0)
+        return PracticeKaggle(source, state_dir=state_dir, port=PORT, daily_limit=DAILY_LIMIT)
+    except PortUnavailableError:
+        return PracticeKaggle(source, state_dir=state_dir, port=0, daily_limit=DAILY_LIMIT)

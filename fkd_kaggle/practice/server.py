@@ -37,6 +37,10 @@ SYNTHETIC_FACES: Final = PracticeData()
 """The default data."""
 
 
+class PortUnavailableError(CompetitionError):
+    """The port of a practice Kaggle is taken or may not be used; another one may be free."""
+
+
 class PracticeKaggle:
     """A practice Kaggle in a thread, running while the ``with`` block is entered.
 
@@ -60,9 +64,11 @@ class PracticeKaggle:
 
     Raises
     ------
+    PortUnavailableError
+        The port is taken or may not be used. Nothing was prepared.
     CompetitionError
-        The port is taken, the state folder cannot be used, options contradict each other, or the
-        data does not exist.
+        The state folder cannot be used, options contradict each other, the data does not exist, or
+        the disk is full.
     DataError
         The data or the solution is not in the competition's format.
     """
@@ -200,8 +206,14 @@ class _RequestHandler(WSGIRequestHandler):
 
 
 def _bind(port: int) -> socket.socket:
-    """Return a socket that listens on a port of the loopback interface."""
-    taken = CompetitionError(
+    """Return a socket that listens on a port of the loopback interface.
+
+    Raises
+    ------
+    PortUnavailableError
+        The port is taken or may not be used.
+    """
+    taken = PortUnavailableError(
         f"port {port} is taken, perhaps by another practice Kaggle: stop that, or choose another "
         "with --port"
     )
@@ -213,7 +225,7 @@ def _bind(port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         if isinstance(error, PermissionError | OverflowError):
-            raise CompetitionError(
+            raise PortUnavailableError(
                 f"port {port} may not be used: choose another with --port"
             ) from error
         raise taken from error

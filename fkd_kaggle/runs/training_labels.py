@@ -12,6 +12,7 @@ import shutil
 
 import numpy as np
 
+from fkd_kaggle import files
 from fkd_kaggle.runs.corrections import CORRECTIONS
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.predictions import REFERENCE, load_reference_predictions
@@ -33,10 +34,17 @@ def have_same_labels(run: Run, other: Run) -> bool:
 
 
 def copy_labels(source: Run, target: Run) -> None:
-    """Copy the corrections and the reference predictions of a run to a new run on the same data."""
+    """Copy the corrections and the reference predictions of a run to a new run on the same data.
+
+    Raises
+    ------
+    FkdError
+        The disk is full or a file cannot be read or written.
+    """
     for name in (CORRECTIONS, REFERENCE):
         if (source.path / name).exists():
-            shutil.copyfile(source.path / name, target.path / name)
+            with files.atomic_path(target.path / name) as temporary:
+                shutil.copyfile(source.path / name, temporary)
 
 
 def _corrections_text(run: Run) -> bytes | None:

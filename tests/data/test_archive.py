@@ -63,6 +63,55 @@ def test_another_zip_is_refused(tmp_path: Path) -> None:
         archive.unpack(path, tmp_path / "data")
 
 
+@pytest.mark.parametrize("name", ["training.csv", "TRAINING.CSV"])
+def test_a_csv_in_a_folder_of_its_own_name_is_found(tmp_path: Path, name: str) -> None:
+    """As "Extract all" of Windows unpacks training.csv.zip."""
+    path = tmp_path / "data" / name / name
+    path.parent.mkdir(parents=True)
+    path.write_text("Image\n")
+    (tmp_path / "data" / "test.csv").mkdir()
+    assert archive.find_csv_files(tmp_path / "data", tmp_path / "work") == {"training.csv": path}
+
+
+@pytest.mark.parametrize("name", ["faces.zip", "FACES.ZIP", "inner/deep/Faces.Zip"])
+def test_the_only_zip_of_a_folder_is_found_in_any_depth_and_letter_case(
+    packed: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "data" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(packed.read_bytes())
+    assert archive.data_files(tmp_path / "data") == [path]
+    assert len(archive.find_csv_files(tmp_path / "data", tmp_path / "work")) == 4
+    deeper = tmp_path / "data" / "inner" / "deep" / "deeper"
+    deeper.mkdir(parents=True)
+    (deeper / "other.zip").write_bytes(b"not read")
+    assert archive.data_files(tmp_path / "data") == [path]
+
+
+def test_a_folder_without_a_zip_and_one_with_several_have_separate_messages(
+    packed: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"holds no training\.csv or training\.zip$"):
+        archive.data_files(tmp_path)
+    for name in ("a.zip", "B.ZIP"):
+        (tmp_path / name).write_bytes(packed.read_bytes())
+    with pytest.raises(DataError, match=r"and 2 other zips \(B\.ZIP, a\.zip\): name the zip"):
+        archive.data_files(tmp_path)
+
+
+def test_a_zip_of_several_zips_is_named(packed: Path, tmp_path: Path) -> None:
+    inner = tmp_path / "inner.zip"
+    with zipfile.ZipFile(inner, "w") as several:
+        several.write(packed, "a.zip")
+        several.write(packed, "b.zip")
+    outer = tmp_path / "outer.zip"
+    with zipfile.ZipFile(outer, "w") as whole:
+        whole.write(inner, "inner.zip")
+    message = r"outer\.zip: inner\.zip holds .* and 2 other zips \(a\.zip, b\.zip\)"
+    with pytest.raises(DataError, match=message):
+        archive.find_csv_files(outer, tmp_path / "work")
+
+
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "kept.txt"
     target.write_text("old")

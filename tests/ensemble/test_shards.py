@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,21 +15,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fkd_kaggle import pipeline
+from fkd_kaggle.data import dataset
 from fkd_kaggle.ensemble.shards import (
     check_shard,
     copy_members,
+    merge_shards,
     missing_shards,
     open_shard,
     parse_shard,
     select_members,
     shard_members,
 )
-from fkd_kaggle.errors import FkdError, RunError
+from fkd_kaggle.errors import FkdError, KernelError, RunError
 from fkd_kaggle.recipes import plans
 from fkd_kaggle.recipes.plans import Member, Plan
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs.folder import Run, write_folds
-from fkd_kaggle.runs.members import Progress, write_progress
+from fkd_kaggle.runs.members import Progress, weights_path, write_progress
 from fkd_kaggle.runs.predictions import REFERENCE
 from fkd_kaggle.runs.training_labels import have_same_labels
 
@@ -37,9 +43,11 @@ def plan() -> Plan:
     return plans.make_plan(plans.TrainingOptions(["heatmap-small"], folds=3, epochs=1))
 
 
-def make_shard(folder: Path, plan: Plan, number: int, finished: int | None = None) -> Run:
+def make_shard(
+    folder: Path, plan: Plan, number: int, finished: int | None = None, data: str = DATA
+) -> Run:
     """Create the run of a shard of three whose members are finished."""
-    run = Run.create(folder, f"shard-{number}", plan, DATA)
+    run = Run.create(folder, f"shard-{number}", plan, data)
     run.update(shard=(number, 3))
     write_folds(run.path, np.arange(6) % 3)
     for member in shard_members(plan, number, 3)[:finished]:
@@ -91,6 +99,109 @@ def test_all_members_are_copied_without_temporary_files(plan: Plan, tmp_path: Pa
     names = {path.relative_to(whole.path).as_posix() for path in whole.path.rglob("*.npz")}
     assert names == {f"members/heatmap-small-f{fold}/out_of_fold.npz" for fold in range(3)}
     assert not list(whole.path.rglob(".tmp-*"))
+
+
+def test_a_finished_copy_of_a_member_is_preferred_then_one_with_weights(
+    plan: Plan, tmp_path: Path
+) -> None:
+    runs = [make_shard(tmp_path, plan, number, finished=0) for number in (1, 2, 3)]
+    (name, other, _) = [member.name for member in plan.members]
+    for run in runs:
+        write_progress(run.member_folder(name), Progress(epoch=1))
+        write_progress(run.member_folder(other), Progress(epoch=1))
+    for run in runs[1:]:
+        weights_path(run.member_folder(name)).write_text(run.name)
+        weights_path(run.member_folder(other)).write_text(run.name)
+    write_progress(runs[2].member_folder(other), Progress(epoch=2, stopped="finished"))
+    (runs[2].member_folder(other) / "out_of_fold.npz").write_bytes(b"npz")
+    whole = Run.create(tmp_path, "whole", plan, DATA)
+    copy_members(runs, whole)
+    assert weights_path(whole.member_folder(name)).read_text() == "shard-2"
+    assert weights_path(whole.member_folder(other)).read_text() == "shard-3"
+
+
+def test_members_without_weights_are_returned_as_missing(plan: Plan, tmp_path: Path) -> None:
+    runs = [make_shard(tmp_path, plan, number) for number in (1, 2, 3)]
+    trained, interrupted, absent = plan.members
+    weights_path(runs[0].member_folder(trained.name)).write_bytes(b"weights")
+    shutil.rmtree(runs[2].member_folder(absent.name))
+    whole = Run.create(tmp_path, "whole", plan, DATA)
+    assert runs[1].member_folder(interrupted.name).is_dir()
+    assert merge_shards(runs, whole) == [interrupted.name, absent.name]
+
+
+def test_copied_files_keep_their_modification_times(plan: Plan, tmp_path: Path) -> None:
+    run = make_shard(tmp_path, plan, 1)
+    (member,) = shard_members(plan, 1, 3)
+    times = {
+        "out_of_fold.npz": 1_600_000_000_123_456_700,
+        "progress.json": 1_500_000_000_000_000_000,
+    }
+    for name, time in times.items():
+        os.utime(run.member_folder(member.name) / name, ns=(time, time))
+    whole = Run.create(tmp_path, "whole", plan, DATA)
+    copy_members([run], whole)
+    copied = whole.member_folder(member.name)
+    assert {name: (copied / name).stat().st_mtime_ns for name in times} == times
+
+
+def fill_disk(source: Any, target: Any, length: int = 0) -> None:
+    """Replace ``shutil.copyfileobj`` on a full disk."""
+    target.write(source.read(1))
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_while_gathering_leaves_no_run(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_competition(tmp_path / "data", train=6, test=2)
+    data = dataset.fingerprint(tmp_path / "data")
+    runs = [make_shard(tmp_path / "runs", plan, number, data=data) for number in (1, 2, 3)]
+    monkeypatch.setattr(shutil, "copyfileobj", fill_disk)
+    before = {path.name for path in (tmp_path / "runs").iterdir()}
+    for name in ("whole", None):
+        with pytest.raises(FkdError, match="disk full while writing"):
+            pipeline.gather_runs(runs, tmp_path / "data", tmp_path / "runs", name)
+        assert {path.name for path in (tmp_path / "runs").iterdir()} == before
+    own = tmp_path / "runs" / "mine"
+    own.mkdir()
+    (own / "notes.txt").write_text("a user's file")
+    with pytest.raises(FkdError, match="disk full while writing"):
+        pipeline.gather_runs(runs, tmp_path / "data", tmp_path / "runs", "mine")
+    assert (own / "notes.txt").exists()
+
+
+def test_labels_are_copied_as_a_whole_or_not_at_all(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_shard(tmp_path, plan, 1, finished=0)
+    (run.path / "corrections.csv").write_text("row,keypoint,x,y\n1,nose_tip,40,41\n")
+    whole = Run.create(tmp_path, "whole", plan, DATA)
+
+    def fail(source: Path, target: Path) -> None:
+        target.write_text("row,key")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", fail)
+    with pytest.raises(FkdError, match="disk full while writing"):
+        copy_members([run], whole)
+    assert not (whole.path / "corrections.csv").exists()
+
+
+def test_the_first_shard_is_not_compared_with_itself_in_messages(
+    plan: Plan, tmp_path: Path
+) -> None:
+    first, second = (make_shard(tmp_path, plan, number) for number in (1, 2))
+    other = plans.make_plan(plans.TrainingOptions(["heatmap-small"], folds=3, epochs=2))
+    merged = Run.create(tmp_path, "merged", other, DATA)
+    with pytest.raises(KernelError, match=r"shard-1 .* another plan than the run that merges"):
+        merge_shards([first, second], merged)
+    with pytest.raises(RunError, match=r"shard-2 .* another plan than .*shard-1: train"):
+        check_shard(second, first, other, DATA, in_kernels=False)
+    (first.path / "folds.npy").unlink()
+    for run in (first, second):
+        with pytest.raises(RunError, match=r"shard-1/folds\.npy is missing: restore it"):
+            check_shard(run, first, plan, DATA, in_kernels=False)
 
 
 def test_shards_with_other_data_plan_or_folds_are_refused(plan: Plan, tmp_path: Path) -> None:

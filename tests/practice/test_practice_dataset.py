@@ -13,13 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from conftest import PracticeFactory, make_faces, write_competition
+from conftest import Command, PracticeFactory, make_faces, write_competition
 from official_client import Connect, download, write_submission
 
 from fkd_kaggle import keypoints
 from fkd_kaggle.data import csv_format, dataset, faces
 from fkd_kaggle.errors import CompetitionError, DataError
-from fkd_kaggle.practice.dataset import SERVED, SLUG, PracticeData, prepare_dataset
+from fkd_kaggle.practice.dataset import (
+    HOLD_OUT,
+    SERVED,
+    SLUG,
+    PracticeData,
+    SyntheticSize,
+    prepare_dataset,
+)
 from fkd_kaggle.practice.server import PracticeKaggle
 
 
@@ -135,6 +142,26 @@ def test_another_seed_holds_other_faces_out(tmp_path: Path) -> None:
     assert not np.array_equal(answers[0], answers[1])
 
 
+def test_held_out_synthetic_faces_have_a_state_folder_of_their_own(tmp_path: Path) -> None:
+    size = SyntheticSize(training=40, test=6)
+    plain = prepare_dataset(tmp_path, PracticeData(synthetic=size))
+    held_out = prepare_dataset(tmp_path, PracticeData(synthetic=size, hold_out=0.3))
+    again = prepare_dataset(tmp_path, PracticeData(synthetic=size))
+    assert plain.folder.name == again.folder.name == "rendered-40-6-0"
+    assert held_out.folder.name == "rendered-40-6-0-0.3"
+    assert plain.about == again.about == "40 synthetic training faces, 6 synthetic test faces"
+    held = "40 synthetic faces, 30% of the training faces held out as the test set"
+    assert held_out.about == held
+    np.testing.assert_array_equal(plain.scorer.row_ids, again.scorer.row_ids)
+    assert len(plain.scorer.row_ids) != len(held_out.scorer.row_ids)
+
+
+def test_the_help_names_range_and_default_of_the_share_to_hold_out(fkd: Command) -> None:
+    words = " ".join(fkd("practice", "--help").out.split())
+    assert "from 0.01 to 0.9, as the test set" in words
+    assert f"{HOLD_OUT} if the data has none" in words
+
+
 def test_the_solution_is_not_served(
     competition_dir: Path, start_practice: PracticeFactory, tmp_path: Path
 ) -> None:
@@ -165,6 +192,7 @@ def test_a_solution_of_other_data_is_refused(
         ({"data": Path("/nowhere")}, "there is no practice data at /nowhere"),
         ({"hold_out": 1.5}, "hold-out 1.5 is not between"),
         ({"hold_out": 0.2, "solution": Path("a.csv")}, "not both"),
+        ({"data": None, "solution": Path("a.csv")}, r"^solution a\.csv needs .*: add --data;"),
     ],
 )
 def test_invalid_options_are_named(

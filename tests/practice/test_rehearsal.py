@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 from conftest import TINY_CNN
 
-from fkd_kaggle.errors import FkdError
+from fkd_kaggle.errors import CompetitionError, DataError, FkdError
+from fkd_kaggle.kaggle_api.competition import Competition
 from fkd_kaggle.kaggle_api.submissions import SubmissionRecord
 from fkd_kaggle.kernel.events import KernelEvent, KernelStateChanged
-from fkd_kaggle.practice import rehearsal
-from fkd_kaggle.practice.dataset import PracticeData, SyntheticSize
+from fkd_kaggle.practice import rehearsal, server
+from fkd_kaggle.practice.dataset import PracticeData, ServedDataset, SyntheticSize
 from fkd_kaggle.practice.rehearsal import Rehearsal
-from fkd_kaggle.practice.server import PORT
+from fkd_kaggle.practice.server import PORT, PortUnavailableError, PracticeKaggle
 from fkd_kaggle.recipes import plans
+from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.runs.scores import Scores
 from fkd_kaggle.training.events import EnsembleEnded, EpochEnded, Event
 
@@ -107,6 +109,60 @@ def test_ctrl_c_ends_the_rehearsal_and_removes_its_folder(
     assert not any("submitting" in line for line in steps)
     assert not any(f":{PORT}" in line for line in steps)  # it uses a free port
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.fixture
+def smoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
+    """A plan for rehearsals that end before they train, without credentials."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("KAGGLE_API_ENVIRONMENT", "FKD_PRACTICE_URL", "KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return plans.make_plan(plans.TrainingOptions(["smoke"]))
+
+
+def test_rehearsals_in_one_folder_have_no_daily_limit(tmp_path: Path, smoke: Plan) -> None:
+    left: list[int | None] = []
+
+    def ask(step: str) -> None:
+        if step.startswith("fetching"):
+            left.append(Competition.open().submissions_left())
+            raise KeyboardInterrupt  # before the training
+
+    with pytest.raises(KeyboardInterrupt):
+        rehearsal.rehearse(
+            smoke,
+            keep=tmp_path / "kept",
+            on_event=print,
+            on_step=ask,
+            source=PracticeData(synthetic=SyntheticSize(24, 12)),
+        )
+    assert left[0] is not None
+    assert left[0] > 1000
+
+
+@pytest.mark.parametrize("error", [CompetitionError("disk full"), DataError("no competition")])
+def test_data_that_cannot_be_prepared_is_prepared_once(
+    tmp_path: Path, smoke: Plan, monkeypatch: pytest.MonkeyPatch, error: FkdError
+) -> None:
+    prepared: list[Path] = []
+
+    def fail(state_dir: Path, source: PracticeData) -> ServedDataset:
+        prepared.append(state_dir)
+        raise error
+
+    monkeypatch.setattr(server, "prepare_dataset", fail)
+    with pytest.raises(type(error), match=str(error)):
+        rehearsal.rehearse(smoke, keep=tmp_path, on_event=print, on_step=print)
+    assert len(prepared) == 1
+
+
+def test_a_taken_port_has_an_exception_of_its_own(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(PortUnavailableError, match="is taken"):
+            PracticeKaggle(state_dir=tmp_path, port=taken.getsockname()[1])
+    assert not list(tmp_path.iterdir())
 
 
 def test_half_of_the_mean_predictors_error_passes() -> None:
