@@ -30,7 +30,7 @@ AnnotatorOption = Annotated[
     typer.Option(
         "--annotator",
         metavar="NAME",
-        help="Whose conventions the points follow: complete (15 keypoints) or partial (4).",
+        help="Annotator whose labelling conventions the 15 points follow: complete or partial.",
     ),
 ]
 
@@ -41,7 +41,7 @@ Folder = Annotated[
         "-o",
         metavar="FOLDER",
         show_default="exports/RUN-FORMAT",
-        help="Folder to write.",
+        help="Folder to write. The default ends with -partial for that annotator.",
     ),
 ]
 
@@ -62,15 +62,16 @@ def export(
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
-    """Write a run as a model file that needs neither this package nor TensorFlow.
+    """Write a run as a model file that does not need this package.
 
-    The file maps (N, 96, 96) uint8 faces to (N, 15, 2) pixels. It contains all networks, the
-    average over mirror images, label offsets and the blend. It is compared with `predict` on
-    held-out faces before it is kept.
+    The formats onnx, litert and openvino do not need TensorFlow either. The file maps
+    (N, 96, 96) uint8 faces to (N, 15, 2) pixels. It contains the networks that the blend uses for
+    the annotator, the average over mirror images, label offsets and the blend. It is compared with
+    `predict` on held-out faces before it is kept.
     """
     from fkd_kaggle.ensemble.distillation import find_distilled
     from fkd_kaggle.export.folder import export_run
-    from fkd_kaggle.runs.folder import find_run
+    from fkd_kaggle.export.model_card import count_networks
     from fkd_kaggle.runs.photo_run import is_photo_run
 
     for path in (runs_dir / run, Path(run)) if run else ():
@@ -81,12 +82,14 @@ def export(
             )
     if annotator not in ANNOTATORS:
         raise FkdError(unknown_name("annotator", annotator, ANNOTATORS))
-    found = find_run(run, runs_dir)
+    console = make_console()
+    found = options.choose_run(console, run, runs_dir)
     if distilled:
         found = find_distilled(found)
     suffix = "" if annotator == "complete" else f"-{annotator}"
     target = output or EXPORTS / f"{found.name}-{format}{suffix}"
-    console = make_console()
+    if target.exists() and not force:
+        raise FkdError(f"{target} exists: --force replaces it, --output names another folder")
     with console.status("loading…") as status:
         result = export_run(
             found,
@@ -100,7 +103,7 @@ def export(
     check = result.check
     print_line(
         console,
-        f"wrote {result.file}: {result.networks} networks, {check.bytes / 1e6:.1f} MB, "
+        f"wrote {result.file}: {count_networks(result.networks)}, {check.bytes / 1e6:.1f} MB, "
         f"{check.milliseconds_batch_1:.1f} ms per face ({check.milliseconds_batch_64:.1f} ms in "
         f"batches of 64; {check.runtime}, 1 thread)",
     )

@@ -7,7 +7,7 @@ without a label or a prediction are ignored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -153,6 +153,31 @@ def masked_means(
     counts = known.sum(axis)
     means = np.where(known, values, 0).sum(axis) / np.maximum(counts, 1)
     return np.where(counts > 0, means, default)
+
+
+def means_by_row(
+    parts: Iterable[tuple[np.ndarray, np.ndarray]], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return the means of the finite values that several arrays have for the same rows.
+
+    Parameters
+    ----------
+    parts
+        Pairs of (n,) positions among N rows, each once, and (n, ...) float values for them.
+    shape
+        Shape of the result, (N, ...).
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, ...) float64; NaN where no part has a finite value.
+    """
+    total, counts = np.zeros(shape), np.zeros(shape, np.int64)
+    for rows, values in parts:
+        known = np.isfinite(values)
+        total[rows] += np.where(known, values, 0)
+        counts[rows] += known
+    return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
 
 
 def _mse(predictions: np.ndarray, labels: np.ndarray) -> float:

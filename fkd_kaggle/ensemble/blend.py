@@ -26,10 +26,12 @@ from fkd_kaggle.ensemble.member_errors import (
     stack_by_recipe,
 )
 from fkd_kaggle.ensemble.reference import mean_face, predict_mean_face
-from fkd_kaggle.ensemble.stacking import Stack
+from fkd_kaggle.ensemble.stacking import Correction, Stack
 from fkd_kaggle.keypoints import ANNOTATORS, NUM_KEYPOINTS
 
 _EMPTY_STACK = Stack(np.zeros((len(ANNOTATORS), NUM_KEYPOINTS, 0)), (None,) * len(ANNOTATORS))
+
+_POINTS = frozenset(range(NUM_KEYPOINTS))
 
 _CLEARLY_BETTER = 0.9
 """Factor on the estimated mean squared error. Weights of single members must reach it to replace
@@ -45,7 +47,8 @@ class Blend:
     owners: tuple[str, ...]
     """Name of the recipe of each member."""
     excluded: tuple[str, ...]
-    """Names of members that are not used because the mean face is better."""
+    """Names of members that are not used: the mean face is better on their held-out faces, or they
+    diverged and have no finite prediction."""
     recipes: tuple[str, ...]
     """Names of the R recipes of the used members, in the order of the stack's weights."""
     stack: Stack
@@ -59,17 +62,19 @@ class Blend:
     def apply(self, predictions: np.ndarray, annotators: np.ndarray) -> np.ndarray:
         """Blend the members' predictions.
 
+        A missing prediction of a member is left out of the mean of its recipe.
+
         Parameters
         ----------
         predictions
             (M, N, 15, 2) float32 pixels, NaN where missing.
         annotators
-            (N,) uint8, annotator whose conventions the predictions follow.
+            (N,) uint8, annotator whose conventions the predictions follow: 0 complete, 1 partial.
 
         Returns
         -------
         numpy.ndarray
-            (N, 15, 2) float32 pixels.
+            (N, 15, 2) float32 pixels; the mean face where no member has a prediction.
         """
         constant = self.mean_face[annotators].astype(np.float32)
         if not self.members:
@@ -79,10 +84,10 @@ class Blend:
             return blending.apply_weights(everyone, self.member_weights, annotators)
         by_recipe = np.stack(
             [
-                predictions[[owner == recipe for owner in self.owners]].mean(0)
+                metrics.masked_means(predictions[[owner == recipe for owner in self.owners]], 0)
                 for recipe in self.recipes
             ]
-        )
+        ).astype(np.float32)
         result = self.stack.apply(by_recipe, annotators)
         return np.where(np.isfinite(result), result, constant)
 
@@ -104,6 +109,33 @@ class Blend:
         if self.member_weights is not None:
             parts["member_weights"] = self.member_weights
         return parts
+
+    def check(self) -> None:
+        """Check that names and arrays fit each other.
+
+        Raises
+        ------
+        ValueError
+            A member has no recipe, an array has the wrong shape, or the recipes' weights are not
+            finite.
+        """
+        points = (len(ANNOTATORS), NUM_KEYPOINTS)
+        expected: list[tuple[np.ndarray, tuple[int, ...]]] = [
+            (self.stack.weights, (*points, len(self.recipes))),
+            (self.mean_face, (*points, 2)),
+        ]
+        if self.member_weights is not None:
+            expected.append((self.member_weights, (*points, len(self.members) + 1)))
+        for correction in self.stack.corrections:
+            if correction is not None:
+                expected += _correction_shapes(correction, len(self.recipes))
+        for array, shape in expected:
+            if array.shape != shape or array.dtype.kind not in "biuf":
+                raise ValueError(f"an array of shape {array.shape} should have {shape}")
+        if len(self.owners) != len(self.members) or not set(self.owners) <= set(self.recipes):
+            raise ValueError("a member has no recipe")
+        if not np.isfinite(self.stack.weights).all():
+            raise ValueError("the weights are not finite")
 
     @classmethod
     def from_arrays(cls, recipes: Sequence[str], parts: Mapping[str, np.ndarray]) -> Self:
@@ -150,7 +182,8 @@ class FittedBlend:
     """Scores of all members by name, excluded ones too."""
     errors: np.ndarray
     """(M + 1, 2, 15) mean squared errors of the used members and the mean face, from
-    ``member_weights.fill_errors``."""
+    ``member_errors``: missing errors are filled, and differences between the folds of a recipe that
+    the choice of faces explains are removed."""
     differences: np.ndarray
     """(2, 15, M + 1, M + 1) mean squared differences between them."""
 
@@ -242,6 +275,34 @@ def fit_blend(
     )
 
 
+def _correction_shapes(
+    correction: Correction, recipes: int
+) -> list[tuple[np.ndarray, tuple[int, ...]]]:
+    """Return the arrays of a correction of R recipes, each with the shape that it must have.
+
+    Raises
+    ------
+    ValueError
+        The masks are not booleans by recipe and keypoint, or a corrected keypoint does not exist.
+    """
+    used, points = correction.used, correction.points
+    if used.shape != (recipes, NUM_KEYPOINTS) or used.dtype.kind != "b":
+        raise ValueError("the used keypoints do not fit the recipes")
+    if points.ndim != 1 or points.dtype.kind not in "iu" or not set(points) <= _POINTS:
+        raise ValueError("a corrected keypoint does not exist")
+    by_recipe = 2 * used.sum(1)
+    inputs, outputs = int(by_recipe.sum()), 2 * len(points)
+    features = inputs
+    if len(correction.coefficients) > inputs:  # with the products of ``correction_inputs``
+        features += int((by_recipe * (by_recipe - 1) // 2).sum())
+    return [
+        (correction.centre, (inputs,)),
+        (correction.scale, (inputs,)),
+        (correction.coefficients, (features, outputs)),
+        (correction.intercept, (outputs,)),
+    ]
+
+
 def _fill_mean_face(
     predictions: np.ndarray, members: Sequence[HeldOutPredictions], constant: np.ndarray
 ) -> np.ndarray:
@@ -276,9 +337,11 @@ def member_errors(
     constant: np.ndarray,
     query_counts: np.ndarray,
 ) -> np.ndarray:
-    """Return (M + 1, 2, 15) mean squared errors of members and of the mean face.
+    """Return the mean squared errors of members and of the mean face.
 
-    Without the differences between folds that the choice of faces explains (``fold_noise``).
+    Missing errors are estimated from the other members (``member_weights.fill_errors``).
+    Differences between the folds of a recipe that the choice of faces explains are removed
+    (``fold_noise.pool_errors``).
 
     Parameters
     ----------
@@ -290,6 +353,12 @@ def member_errors(
         (N, 15, 2) pixels, predictions of the mean face.
     query_counts
         (2, 15) numbers of queries by annotator and keypoint.
+
+    Returns
+    -------
+    numpy.ndarray
+        (M + 1, 2, 15) float64 square pixels, the mean face last; NaN for keypoints that a member
+        does not predict, and where no member and no label gives an error.
     """
     labels, annotators = training.keypoints, training.annotators
     found = [mean_squares(one.predictions, labels[one.rows], annotators[one.rows]) for one in used]

@@ -7,7 +7,7 @@ tables.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.history import read_histories
 from fkd_kaggle.runs.members import member_progress
 from fkd_kaggle.runs.predictions import (
+    average_out_of_fold,
     has_blended_out_of_fold,
+    has_out_of_fold,
     load_blended_out_of_fold,
-    load_member_out_of_fold,
 )
 from fkd_kaggle.training import published_metrics
 from fkd_kaggle.training.member import TrainingData
@@ -43,6 +44,7 @@ _AVERAGED = (
     "mae",
     "published_value",
     "images_per_second",
+    "seconds",
 )
 """Fields of ``Result`` that are averaged over seeds."""
 
@@ -68,15 +70,16 @@ class Result:
     published_value: float | None
     """Value of ``published_metric``."""
     images_per_second: float | None
-    """Training images per second of training; the time includes validation."""
+    """Training images per second of training; the time includes validation. None if no member has
+    a readable history."""
     seconds: float
-    """Seconds of training, summed over members."""
+    """Seconds of training, summed over the members with a readable history."""
     parameters: int
     """Number of parameters, summed over the recipes of an ensemble."""
     flops: int
     """Operations of one forward pass for one face, summed over the recipes of an ensemble."""
     ended: str
-    """Reasons why the trainings ended."""
+    """Reasons why the trainings ended, each once, sorted and separated by ", "."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,14 @@ class ComparisonRow:
     """One recipe's results averaged over seeds."""
 
     mean: Result
+    """Errors, ``published_value``, ``images_per_second`` and ``seconds`` are means over the seeds
+    that have them, None if none has; ``ended`` has the reasons of all seeds. The other fields are
+    those of the first result: ``seed``, ``keypoints``, ``published_metric``, and the costs
+    ``parameters`` and ``flops``, which do not depend on the seed."""
     spread: float | None
-    """Standard deviation of the RMSE over seeds; None for one seed."""
+    """Standard deviation of the RMSE over the seeds that have one; None for fewer than two."""
     seeds: int
+    """Number of results of the recipe, one for each seed with a blended run."""
 
 
 def measure_runs(comparison: Comparison, data_dir: Path) -> list[Result]:
@@ -129,6 +137,11 @@ def measure_run(run: Run, material: TrainingData) -> Result:
         A blended run.
     material
         The data that it was trained on.
+
+    Raises
+    ------
+    RunError
+        The out-of-fold predictions of the blend or of a member are missing or damaged.
     """
     predictions = _own_predictions(run)
     plan, labels = run.plan, material.training.keypoints
@@ -136,9 +149,7 @@ def measure_run(run: Run, material: TrainingData) -> Result:
     metric, value = _published_metric(recipes, predictions, labels)
     histories = read_histories(run)
     rows = [histories[member.name] for member in plan.members if member.name in histories]
-    images, seconds = (
-        sum(float(history[what][-1]) for history in rows) for what in ("images", "seconds")
-    )
+    images, seconds = _training_totals(rows)
     ends = {member_progress(run, member).stopped or run.status for member in plan.members}
     parameters, flops = _cost(recipes, plan.precision)
     return Result(
@@ -165,6 +176,11 @@ def average_over_seeds(results: Sequence[Result]) -> list[ComparisonRow]:
     ----------
     results
         Results of ``measure_runs``, in any order.
+
+    Returns
+    -------
+    list of ComparisonRow
+        One row for each recipe.
     """
     table = []
     for name in dict.fromkeys(result.recipe for result in results):
@@ -174,7 +190,9 @@ def average_over_seeds(results: Sequence[Result]) -> list[ComparisonRow]:
         }
         scores = [result.rmse for result in own if result.rmse is not None]
         spread = statistics.stdev(scores) if len(scores) > 1 else None
-        table.append(ComparisonRow(replace(own[0], **means), spread, len(own)))
+        reasons = {reason for result in own for reason in result.ended.split(", ") if reason}
+        mean = replace(own[0], ended=", ".join(sorted(reasons)), **means)
+        table.append(ComparisonRow(mean, spread, len(own)))
 
     def sort_key(line: ComparisonRow) -> tuple[int, float]:
         rmse = line.mean.rmse
@@ -186,18 +204,32 @@ def average_over_seeds(results: Sequence[Result]) -> list[ComparisonRow]:
 def _own_predictions(run: Run) -> np.ndarray:
     """Return the run's out-of-fold predictions, also of members that its blend excludes.
 
-    A blend predicts the mean face where it excludes a member; a comparison must show that a recipe
-    is worse than a constant.
+    A blend predicts the mean face where only excluded members have predictions; a comparison must
+    show that a recipe is worse than a constant. There, the result is the mean of the excluded
+    members' finite predictions.
     """
     predictions = load_blended_out_of_fold(run)
     scores = run.scores
-    excluded = scores.excluded if scores else ()
-    used = {one.fold for one in run.plan.members if one.name not in excluded}
-    for member in run.plan.members:
-        if member.name in excluded and member.fold not in used:
-            rows, own = load_member_out_of_fold(run, member)
-            predictions[rows] = own
-    return predictions
+    names = scores.excluded if scores else ()
+    excluded = [member for member in run.plan.members if member.name in names]
+    if not excluded:
+        return predictions
+    folds = {member.fold for member in excluded}
+    rest = [one for one in run.plan.members if one.fold in folds and one.name not in names]
+    # An interrupted comparison has members without predictions.
+    used = [member for member in rest if has_out_of_fold(run, member)]
+    others, own = (average_out_of_fold(run, each, len(predictions)) for each in (used, excluded))
+    return np.where(np.isnan(others) & np.isfinite(own), own, predictions)
+
+
+def _training_totals(histories: Sequence[Mapping[str, np.ndarray]]) -> tuple[float, float]:
+    """Return images and seconds of training, summed over histories with rows and both numbers.
+
+    A damaged history is empty, and a damaged cell is NaN (``runs.history``).
+    """
+    last = [(each["images"][-1], each["seconds"][-1]) for each in histories if len(each["seconds"])]
+    known = [pair for pair in last if np.isfinite(pair).all()]
+    return sum(float(pair[0]) for pair in known), sum(float(pair[1]) for pair in known)
 
 
 def _measure_baseline(comparison: Comparison, material: TrainingData) -> Result:

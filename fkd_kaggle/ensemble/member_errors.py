@@ -39,15 +39,17 @@ class Score:
     """RMSE of a member on its held-out faces, and of the mean face on the same keypoints."""
 
     rmse: float | None
-    """Pixels, weighted by query counts; None without labels."""
+    """Pixels, weighted by query counts; None if no queried keypoint of a held-out face is both
+    labelled and predicted."""
     reference: float | None
-    """Pixels; the mean face on the keypoints that the member predicts."""
+    """Pixels; the mean face on the keypoints that the member predicts; None where ``rmse`` is."""
     is_numeric: bool = True
-    """Whether the member predicts any numbers; a diverged network does not."""
+    """Whether the member has any finite prediction; a diverged network has none. True for a member
+    without held-out faces."""
 
     @property
     def is_excluded(self) -> bool:
-        """Return whether the member is worse than the mean face, or predicts no numbers."""
+        """Return whether the member is worse than the mean face, or has no finite prediction."""
         if self.rmse is None or self.reference is None:
             return not self.is_numeric
         return self.rmse > self.reference
@@ -71,9 +73,14 @@ def score_member(
     labels
         (N, 15, 2) float32 pixels, NaN where missing.
     annotators
-        (N,) uint8, annotator of each face.
+        (N,) uint8, annotator of each face: 0 complete, 1 partial.
     query_counts
         (2, 15) numbers of queries by annotator and keypoint.
+
+    Returns
+    -------
+    Score
+        The errors on the same keypoints; see ``Score`` for members without an error.
     """
     rows = member.rows
     known = np.isfinite(member.predictions)
@@ -86,14 +93,20 @@ def score_member(
 
 
 def mean_squares(predictions: np.ndarray, labels: np.ndarray, annotators: np.ndarray) -> np.ndarray:
-    """Return (2, 15) float64 mean squared errors by annotator and keypoint; NaN where unknown.
+    """Return mean squared errors by annotator and keypoint.
 
     Parameters
     ----------
     predictions, labels
         (n, 15, 2) pixels, NaN where unknown.
     annotators
-        (n,) uint8, annotator of each face.
+        (n,) uint8, annotator of each face: 0 complete, 1 partial.
+
+    Returns
+    -------
+    numpy.ndarray
+        (2, 15) float64 square pixels; NaN where no face of the annotator has both a label and a
+        prediction of the keypoint.
     """
     squares = np.square(predictions.astype(np.float64) - labels)
     return np.stack(
@@ -106,10 +119,12 @@ def stack_by_recipe(
 ) -> np.ndarray:
     """Return each recipe's out-of-fold predictions, averaged over its seeds.
 
+    Coordinates are averaged one by one over the seeds whose prediction is finite.
+
     Parameters
     ----------
     members
-        The members to average.
+        The members to average, all of the R recipes.
     recipes
         Names of R recipes.
     count
@@ -118,12 +133,12 @@ def stack_by_recipe(
     Returns
     -------
     numpy.ndarray
-        (R, N, 15, 2) float32 pixels; NaN for faces that no member held out.
+        (R, N, 15, 2) float32 pixels; NaN for faces that no member of the recipe held out, for
+        keypoints that the recipe does not predict, and where no seed has a finite prediction.
     """
-    total = np.zeros((len(recipes), count, NUM_KEYPOINTS, 2), np.float64)
-    times = np.zeros((len(recipes), count, 1, 1))
-    for member in members:
-        index = recipes.index(member.recipe)
-        total[index, member.rows] += member.predictions
-        times[index, member.rows] += 1
-    return np.where(times > 0, total / np.maximum(times, 1), np.nan).astype(np.float32)
+    shape = (count, NUM_KEYPOINTS, 2)
+    result = np.full((len(recipes), *shape), np.nan, np.float32)
+    for index, recipe in enumerate(recipes):
+        own = ((one.rows, one.predictions) for one in members if one.recipe == recipe)
+        result[index] = metrics.means_by_row(own, shape)
+    return result

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fkd_kaggle.data import dataset
+from fkd_kaggle.data import dataset, metrics
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble import stacking
 from fkd_kaggle.ensemble.blend import Blend
@@ -18,7 +18,7 @@ from fkd_kaggle.keypoints import ANNOTATORS, COMPLETE, NUM_KEYPOINTS
 from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.folder import Run
-from fkd_kaggle.runs.predictions import has_blend, infinite_as_missing, load_blend
+from fkd_kaggle.runs.predictions import blend_again, has_blend, infinite_as_missing, load_blend
 from fkd_kaggle.training.inference import (
     flip_disagreement,
     predict_keypoints,
@@ -46,7 +46,8 @@ def predict_run(
     faces
         N faces; their keypoints are not used.
     annotators
-        (N,) uint8, the annotator whose conventions the predictions follow, from the lookup table.
+        (N,) uint8, the annotator whose conventions the predictions follow, from the lookup table:
+        0 complete, 1 partial.
     on_progress
         Called with the number of members done and the number of members.
     reblend
@@ -60,16 +61,17 @@ def predict_run(
     Raises
     ------
     RunError
-        The run was created on other data or has no usable member.
+        The run was created on other data or has no usable member, or ``reblend`` is false and the
+        stored blend does not fit the run's networks.
     """
     run.check_data(dataset.fingerprint(data_dir))
     members = usable_members(run)
     if not has_blend(run) or (reblend and not is_blend_current(run)):
-        blend_run(run, data_dir, status=run.status)
+        blend_run(run, data_dir)
     blend = load_run_blend(run, members)
-    used = [member for member in members if member.name in blend.members]
+    used = _used_members(blend, members)
     predictions = predict_with_members(run, used, faces, annotators, on_progress)
-    return _apply(run, blend, predictions, annotators)
+    return blend.apply(infinite_as_missing(predictions), annotators)
 
 
 class Predictor:
@@ -85,20 +87,16 @@ class Predictor:
     Raises
     ------
     RunError
-        The run has no usable member or was not blended.
+        The run has no usable member or no blend, or the blend is damaged or does not fit the run's
+        networks. The message names the command that blends the run.
     NoUsefulNetworkError
         All members are worse than the mean face.
     """
 
     def __init__(self, run: Run, *, precision: str | None = None) -> None:
         members = usable_members(run)
-        if not has_blend(run):
-            raise RunError(
-                f"run {run.name} was stopped before it was blended: "
-                f"go on with `fkd-kaggle train-ensemble --resume {run.name}`"
-            )
         self.run, self.blend = run, load_run_blend(run, members)
-        self.members = [member for member in members if member.name in self.blend.members]
+        self.members = _used_members(self.blend, members)
         if not self.members:
             raise NoUsefulNetworkError(
                 f"run {run.name} has no network that is better than the mean face: train longer"
@@ -124,7 +122,8 @@ class Predictor:
         images
             (N, 96, 96) uint8.
         annotator
-            Annotator whose conventions the predictions follow: one for all faces, or (N,).
+            Annotator whose conventions the predictions follow, 0 complete or 1 partial: one for all
+            faces, or (N,).
         crop_search
             Whether to search windows of the image where flip disagreement is large, as for
             submissions. The photo pipeline re-crops instead.
@@ -143,7 +142,7 @@ class Predictor:
                 for network, member in zip(self.networks, self.members, strict=True)
             ]
         )
-        return _apply(self.run, self.blend, predictions, annotators)
+        return self.blend.apply(infinite_as_missing(predictions), annotators)
 
     def predict_with_disagreement(
         self, images: np.ndarray, annotator: int = COMPLETE
@@ -155,15 +154,17 @@ class Predictor:
         images
             (N, 96, 96) uint8.
         annotator
-            Annotator whose conventions the predictions follow.
+            Annotator whose conventions the predictions follow: 0 complete, 1 partial. Networks that
+            are trained for the other annotator only are left out of the disagreement.
 
         Returns
         -------
         points
             (N, 15, 2) float32 pixels.
         disagreement
-            (N,) float64 pixels, root mean square over the networks; zeros if no network predicts
-            mirror images.
+            (N,) float64 pixels, root mean square over the networks. Zeros, not NaN as in
+            ``disagreement``, if no network of the annotator predicts mirror images: the tracker
+            then never takes a face for lost.
         """
         annotators = np.full(len(images), annotator, np.uint8)
         predictions, squares = [], []
@@ -172,7 +173,7 @@ class Predictor:
             predictions.append(points)
             if found is not None and member.recipe.rows in ("all", ANNOTATORS[annotator]):
                 squares.append(np.square(found, dtype=np.float64))
-        blended = _apply(self.run, self.blend, np.stack(predictions), annotators)
+        blended = self.blend.apply(infinite_as_missing(np.stack(predictions)), annotators)
         return blended, np.sqrt(np.mean(squares, 0)) if squares else np.zeros(len(images))
 
     def disagreement(
@@ -185,16 +186,17 @@ class Predictor:
         images
             (N, 96, 96) uint8.
         annotators
-            (N,) uint8, annotator of each face. Networks that are trained for the other annotator
-            only are left out.
+            (N,) uint8, annotator of each face: 0 complete, 1 partial. Networks that are trained for
+            the other annotator only are left out.
         fold
             Use only the networks that did not see this fold. Default: all networks.
 
         Returns
         -------
-        (N,) float64 pixels; None if no network predicts mirror images.
+        (N,) float64 pixels, NaN for faces whose annotator has no network that predicts mirror
+        images; None if no network predicts mirror images.
         """
-        total, count = np.zeros(len(images)), np.zeros(len(images))
+        squares = []
         for network, member in zip(self.networks, self.members, strict=True):
             if fold is not None and member.fold != fold:
                 continue
@@ -203,13 +205,12 @@ class Predictor:
                 continue
             rows = member.recipe.rows
             used = np.array([rows in ("all", ANNOTATORS[code]) for code in annotators], bool)
-            total += np.where(used, np.square(found, dtype=np.float64), 0.0)
-            count += used
-        return np.sqrt(total / np.maximum(count, 1)) if count.any() else None
+            squares.append(np.where(used, np.square(found, dtype=np.float64), np.nan))
+        return np.sqrt(metrics.masked_means(np.stack(squares), 0)) if squares else None
 
 
 def load_run_blend(run: Run, members: Sequence[Member]) -> Blend:
-    """Return the stored blend of a run.
+    """Return the stored blend of a run, after a check that it fits the run's networks.
 
     Parameters
     ----------
@@ -221,42 +222,52 @@ def load_run_blend(run: Run, members: Sequence[Member]) -> Blend:
     Raises
     ------
     RunError
-        The run was not blended, or the file is damaged.
+        The run was not blended, the file is damaged, or its names and arrays do not fit each other
+        or the usable members. The message names the command that blends the run.
     """
     recipes, arrays = load_blend(run)
     try:
-        if "members" in arrays:
-            return Blend.from_arrays(recipes, arrays)
-        known = [member for member in members if member.recipe.name in recipes]
-        return Blend(
-            members=tuple(member.name for member in known),
-            owners=tuple(member.recipe.name for member in known),
-            excluded=(),
-            recipes=tuple(recipes),
-            stack=stacking.Stack.from_arrays(arrays),
-            member_weights=None,
-            mean_face=np.full((len(ANNOTATORS), NUM_KEYPOINTS, 2), np.nan),
-        )
+        blend = _read_blend(recipes, arrays, members)
+        blend.check()
+        owners = {member.name: member.recipe.name for member in members}
+        pairs = zip(blend.members, blend.owners, strict=True)
+        if any(owners[name] != owner for name, owner in pairs):
+            raise ValueError("a member has another recipe")
+        if not set(recipes) <= {line.recipe.name for line in run.plan.ensemble.members}:
+            raise ValueError("the run has other recipes")
     except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise _unfit(run) from error
+        reason = RunError(f"{run.path / 'blend.npz'} does not fit the run's networks")
+        raise blend_again(run, reason) from error
+    return blend
 
 
-def _apply(run: Run, blend: Blend, predictions: np.ndarray, annotators: np.ndarray) -> np.ndarray:
-    """Return (N, 15, 2) blended predictions.
+def _read_blend(
+    recipes: Sequence[str], arrays: Mapping[str, np.ndarray], members: Sequence[Member]
+) -> Blend:
+    """Return a blend from what ``load_blend`` returns.
 
-    Raises
-    ------
-    RunError
-        The stored blend does not fit the run's members.
+    Parameters
+    ----------
+    recipes, arrays
+        Names of the recipes and the arrays.
+    members
+        The usable members, for blends of earlier versions, which do not name their members.
     """
-    try:
-        return blend.apply(infinite_as_missing(predictions), annotators)
-    except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise _unfit(run) from error
-
-
-def _unfit(run: Run) -> RunError:
-    return RunError(
-        f"{run.path / 'blend.npz'} does not fit the run's networks: delete it and run the "
-        "command again, which blends anew"
+    if "members" in arrays:
+        return Blend.from_arrays(recipes, arrays)
+    known = [member for member in members if member.recipe.name in recipes]
+    return Blend(
+        members=tuple(member.name for member in known),
+        owners=tuple(member.recipe.name for member in known),
+        excluded=(),
+        recipes=tuple(recipes),
+        stack=stacking.Stack.from_arrays(arrays),
+        member_weights=None,
+        mean_face=np.full((len(ANNOTATORS), NUM_KEYPOINTS, 2), np.nan),
     )
+
+
+def _used_members(blend: Blend, members: Sequence[Member]) -> list[Member]:
+    """Return the members that a blend uses, in the order of its names."""
+    by_name = {member.name: member for member in members}
+    return [by_name[name] for name in blend.members]

@@ -25,6 +25,7 @@ from fkd_kaggle.export.formats import Format, find_format
 from fkd_kaggle.export.model_card import model_card
 from fkd_kaggle.formatting import first_line
 from fkd_kaggle.keypoints import ANNOTATORS, COMPLETE, KEYPOINT_NAMES
+from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.calibration import load_calibration
 from fkd_kaggle.runs.folder import Run, read_folds
 
@@ -83,7 +84,7 @@ def export_run(
     format_ = find_format(format_name)
     format_.check_installed()
     if target.exists() and not force:
-        raise FkdError(f"{target} exists: --force replaces it, --output names another folder")
+        raise FkdError(f"{target} exists: choose another name, or replace it with force=True")
     images = _held_out_faces(run, data_dir)
     step("loading the networks")
     predictor = _load(run)
@@ -91,7 +92,7 @@ def export_run(
         step("predicting held-out faces")
         expected = predictor(images, annotator)
         step(f"writing {format_.file}")
-        networks = _write_model(predictor, format_, annotator, folder, images)
+        members = _write_model(predictor, format_, annotator, folder, images)
         files.write_text(folder / "example.py", _example(format_))
         step("checking the file in its runtime")
         check = check_export(folder, format_.file, images, expected)
@@ -102,9 +103,9 @@ def export_run(
             "compared_with": "predict in float32, without crop search",
         }
         write_check(folder, check, about)
-        card = model_card(run, format_, annotator, check, networks, load_calibration(run))
+        card = model_card(run, format_, annotator, check, members, load_calibration(run))
         files.write_text(folder / "README.md", card)
-    return ExportResult(target, target / format_.file, networks, check)
+    return ExportResult(target, target / format_.file, len(members), check)
 
 
 def _held_out_faces(run: Run, data_dir: Path) -> np.ndarray:
@@ -113,7 +114,8 @@ def _held_out_faces(run: Run, data_dir: Path) -> np.ndarray:
         fingerprint = dataset.fingerprint(data_dir)
     except FkdError as error:
         raise FkdError(
-            f"export checks the file on held-out faces, and {error}: --data-dir names the folder"
+            f"export checks the file on held-out faces, and {error}: name the folder of the data "
+            "that the run was trained on"
         ) from error
     run.check_data(fingerprint)
     training, held_out = dataset.read_training(data_dir), read_folds(run.path)
@@ -141,8 +143,8 @@ def _load(run: Run) -> Predictor:
 
 def _write_model(
     predictor: Predictor, format_: Format, annotator: int, folder: Path, images: np.ndarray
-) -> int:
-    """Write the model's file; return the number of networks in it."""
+) -> list[Member]:
+    """Write the model's file; return the members whose networks it contains."""
     from fkd_kaggle.export.graph import build_graph, exported_members
     from fkd_kaggle.nn import backend
 
@@ -151,12 +153,12 @@ def _write_model(
     try:
         with backend.suppress_stderr():
             format_.write(graph, folder / format_.file)
-    except (FkdError, OSError, KeyboardInterrupt):
+    except (FkdError, OSError):
         raise
     except Exception as error:
         reason = first_line(error)[:300] or type(error).__name__
         raise FkdError(f"the run cannot be written as {format_.name}: {reason}") from error
-    return len(exported_members(predictor.members, predictor.blend, annotator))
+    return exported_members(predictor.members, predictor.blend, annotator)
 
 
 def _example(format_: Format) -> str:

@@ -47,7 +47,7 @@ class Format:
         missing = [module for module in modules if find_spec(module) is None]
         if missing:
             raise FkdError(
-                f"--format {self.name} needs {', '.join(missing)}: "
+                f"the format {self.name} needs {', '.join(missing)}: "
                 f"pip install 'fkd-kaggle[{self.extra}]'"
             )
 

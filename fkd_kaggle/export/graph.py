@@ -1,8 +1,9 @@
 """A run as one Keras model: (N, 96, 96) uint8 faces → (N, 15, 2) float32 pixels.
 
-The model contains the networks of all members, the average over each face and its mirror image,
-the label offsets and the blend with its correction, for one annotator. Flip averaging, label
-offsets and the blend are linear in the outputs of the networks, so they are one matrix.
+The model contains, for one annotator, the networks that the blend uses (``exported_members``), the
+average over each face and its mirror image, the label offsets and the blend with its correction.
+Flip averaging, label offsets and the blend are linear in the outputs of the networks, so they are
+one matrix.
 
 Not included: crop search (``training.crop_search``) and everything that finds faces in photos.
 """

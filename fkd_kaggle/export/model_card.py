@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from fkd_kaggle.export.check import Check
 from fkd_kaggle.export.formats import Format
 from fkd_kaggle.formatting import format_pixels
 from fkd_kaggle.keypoints import ANNOTATORS
+from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.calibration import Calibration
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.settings import __version__
@@ -20,7 +22,7 @@ def model_card(
     format_: Format,
     annotator: int,
     check: Check,
-    networks: int,
+    members: Sequence[Member],
     calibration: Calibration | None,
 ) -> str:
     """Return the text of the model card.
@@ -35,8 +37,8 @@ def model_card(
         Annotator whose conventions the points follow.
     check
         The measurement of the file.
-    networks
-        Number of networks in the file.
+    members
+        The members whose networks the file contains.
     calibration
         Expected errors of the run, if measured.
     """
@@ -50,11 +52,16 @@ def model_card(
             "pixels.",
             "",
             *_usage(format_),
-            *_contents(run, format_, annotator, check, networks),
+            *_contents(annotator, check, members),
             *_scores(run, check, calibration),
             *_limits(),
         ]
     )
+
+
+def count_networks(count: int) -> str:
+    """Return "1 network", "2 networks" …"""
+    return f"{count} network{'' if count == 1 else 's'}"
 
 
 def _front_matter(run: Run, format_: Format) -> list[str]:
@@ -110,13 +117,13 @@ def _usage(format_: Format) -> list[str]:
     ]
 
 
-def _contents(run: Run, format_: Format, annotator: int, check: Check, networks: int) -> list[str]:
-    recipes = ", ".join(sorted(run.recipe_digests))
+def _contents(annotator: int, check: Check, members: Sequence[Member]) -> list[str]:
+    recipes = ", ".join(sorted({member.recipe.name for member in members}))
     return [
         "## Contents",
         "",
-        f"- Included: {networks} networks (recipes: {recipes}), the average over each face and its "
-        "mirror",
+        f"- Included: {count_networks(len(members))} (recipes: {recipes}), the average over each "
+        "face and its mirror",
         "  image, label offsets, blend weights and correction.",
         f"- Points follow the conventions of the annotator `{ANNOTATORS[annotator]}`.",
         "- Not included: the detection of faces, cropping and rotation to the pose of the training "

@@ -62,7 +62,8 @@ def measure_calibration(predictor: Predictor, data_dir: Path) -> Calibration | N
 
     Returns
     -------
-    None if no network predicts mirror images, or there are too few labelled faces.
+    None if no network predicts mirror images, or there are too few labelled faces. Faces whose
+    annotator has no network that predicts mirror images are left out.
 
     Raises
     ------

@@ -6,16 +6,17 @@ Predictions are (N, 15, 2) float32 pixels, NaN for keypoints that a network does
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from fkd_kaggle import files
+from fkd_kaggle.data import metrics
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import RunError
-from fkd_kaggle.keypoints import NUM_KEYPOINTS
+from fkd_kaggle.keypoints import ANNOTATORS, NUM_KEYPOINTS
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs import reading
 from fkd_kaggle.runs.folder import Run
@@ -126,16 +127,22 @@ def load_flip_disagreement(run: Run, members: Sequence[Member], count: int) -> n
     -------
     numpy.ndarray
         (N,) float64 pixels; NaN where no member stored it.
+
+    Raises
+    ------
+    RunError
+        The predictions of a member are missing or damaged.
     """
-    total, times = np.zeros(count), np.zeros(count)
-    for member in members:
-        path = run.member_folder(member.name) / "out_of_fold.npz"
-        stored = reading.read_arrays(path, {"ids": (None,)})
-        rows, values = stored["ids"] - 1, stored.get("flip_disagreement")
-        if values is not None and values.shape == rows.shape and rows.max(initial=0) < count:
-            total[rows] += values
-            times[rows] += 1
-    return np.where(times > 0, total / np.maximum(times, 1), np.nan)
+
+    def parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for member in members:
+            path = run.member_folder(member.name) / "out_of_fold.npz"
+            stored = reading.read_arrays(path, {"ids": (None,)})
+            rows, values = stored["ids"] - 1, stored.get("flip_disagreement")
+            if values is not None and values.shape == rows.shape and rows.max(initial=0) < count:
+                yield rows, values
+
+    return metrics.means_by_row(parts(), (count,))
 
 
 def load_out_of_fold(run: Run, members: Sequence[Member], recipe: str, count: int) -> np.ndarray:
@@ -155,18 +162,48 @@ def load_out_of_fold(run: Run, members: Sequence[Member], recipe: str, count: in
     Returns
     -------
     numpy.ndarray
-        (N, 15, 2) float32 pixels; NaN for faces that no member held out.
+        (N, 15, 2) float32 pixels; NaN for faces that no member of the recipe held out, for
+        keypoints that the recipe does not predict, and where no seed has a finite prediction.
+
+    Raises
+    ------
+    RunError
+        The predictions of a member are missing, damaged, or for faces of other data.
     """
-    total = np.zeros((count, NUM_KEYPOINTS, 2), np.float64)
-    times = np.zeros((count, 1, 1))
-    for member in members:
-        if member.recipe.name == recipe:
+    return average_out_of_fold(run, [one for one in members if one.recipe.name == recipe], count)
+
+
+def average_out_of_fold(run: Run, members: Sequence[Member], count: int) -> np.ndarray:
+    """Return the mean of the finite out-of-fold predictions of members.
+
+    Parameters
+    ----------
+    run
+        The run.
+    members
+        Members to average, whatever their recipe and fold.
+    count
+        Number of training faces N.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, 15, 2) float32 pixels; NaN where no member has a finite prediction.
+
+    Raises
+    ------
+    RunError
+        The predictions of a member are missing, damaged, or for faces of other data.
+    """
+
+    def parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for member in members:
             rows, predictions = load_member_out_of_fold(run, member)
             if len(rows) and int(rows.max()) >= count:
                 raise RunError(f"network {member.name} has predictions for faces of other data")
-            total[rows] += predictions
-            times[rows] += 1
-    return np.where(times > 0, total / np.maximum(times, 1), np.nan).astype(np.float32)
+            yield rows, predictions
+
+    return metrics.means_by_row(parts(), (count, NUM_KEYPOINTS, 2)).astype(np.float32)
 
 
 def store_test_predictions(
@@ -260,7 +297,7 @@ def load_blended_out_of_fold(run: Run) -> np.ndarray:
         path = run.path / "out_of_fold.npz"
         return reading.read_arrays(path, {"predictions": _PREDICTIONS})["predictions"]
     except RunError as error:
-        raise _blend_again(run, error) from error
+        raise blend_again(run, error) from error
 
 
 def store_reference_predictions(run: Run, earlier: Run) -> None:
@@ -327,10 +364,10 @@ def load_blend(run: Run) -> tuple[list[str], dict[str, np.ndarray]]:
     try:
         arrays = read_blend(run.path / "blend.npz")
     except RunError as error:
-        raise _blend_again(run, error) from error
+        raise blend_again(run, error) from error
     names = arrays.pop("recipes")
     if names.dtype.kind != "U" or names.ndim != 1:
-        raise _blend_again(run, RunError(f"{run.path / 'blend.npz'} is damaged"))
+        raise blend_again(run, RunError(f"{run.path / 'blend.npz'} is damaged"))
     return [str(name) for name in names], arrays
 
 
@@ -342,14 +379,22 @@ def read_blend(path: Path) -> dict[str, np.ndarray]:
     RunError
         The file is missing or damaged.
     """
-    arrays = reading.read_arrays(path)
-    if not {"recipes", "weights"} <= arrays.keys():
+    arrays = reading.read_arrays(path, {"weights": (len(ANNOTATORS), NUM_KEYPOINTS, None)})
+    if "recipes" not in arrays:
         raise RunError(f"{path} is damaged (KeyError)")
     return arrays
 
 
-def _blend_again(run: Run, error: RunError) -> RunError:
-    """Return an error with the command that blends a run again."""
+def blend_again(run: Run, error: RunError) -> RunError:
+    """Return an error with the command that blends a run again.
+
+    Parameters
+    ----------
+    run
+        The run.
+    error
+        What is wrong with the stored blend or with its predictions.
+    """
     return RunError(f"{error}: blend again with `fkd-kaggle train-ensemble --resume {run.name}`")
 
 

@@ -111,3 +111,15 @@ def test_masked_means_ignore_values_that_are_not_finite() -> None:
     assert np.isnan(metrics.masked_mean(values[:, 2]))
     np.testing.assert_array_equal(metrics.masked_means(values, 0), [2, 5, np.nan])
     np.testing.assert_array_equal(metrics.masked_means(values, 0, default=[7, 8, 9]), [2, 5, 9])
+
+
+def test_means_by_row_ignore_rows_and_values_without_a_number() -> None:
+    parts = [
+        (np.array([0, 2]), np.array([[1.0, 2.0], [5.0, np.nan]], np.float32)),
+        (np.array([2, 3]), np.array([[7.0, 4.0], [np.inf, np.nan]], np.float32)),
+    ]
+    found = metrics.means_by_row(parts, (4, 2))
+    expected = [[1, 2], [np.nan, np.nan], [6, 4], [np.nan, np.nan]]
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.float64
+    assert np.isnan(metrics.means_by_row([], (3,))).all()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,8 +16,10 @@ from fkd_kaggle.ensemble import stacking
 from fkd_kaggle.ensemble.blend import Blend, FittedBlend
 from fkd_kaggle.ensemble.expected_score import expected_rmse, why_unknown
 from fkd_kaggle.ensemble.fold_rule import TOLERANCE
-from fkd_kaggle.ensemble.member_errors import stack_by_recipe
+from fkd_kaggle.ensemble.member_errors import HeldOutPredictions, stack_by_recipe
+from fkd_kaggle.ensemble.stacking import Stack
 from fkd_kaggle.keypoints import REGIONS
+from fkd_kaggle.runs.predictions import read_blend
 
 EYES = tuple(REGIONS["eyes-nose"])
 
@@ -210,3 +215,74 @@ def test_an_invalid_expected_score_has_a_reason() -> None:
     assert "no test faces" in reason(test=False)
     assert "no held-out face has labels" in reason(score=False)
     assert "20 held-out faces" in reason(few)
+
+
+def test_a_missing_prediction_of_one_member_is_left_out_of_its_recipe() -> None:
+    """The other members of the recipe predict the face, and not the mean face."""
+    weights = np.stack([np.full((2, 15), 0.25), np.full((2, 15), 0.75)], -1)
+    blend = Blend(
+        members=("a-f0", "a-f1", "a-f2", "b-f0"),
+        owners=("a", "a", "a", "b"),
+        excluded=(),
+        recipes=("a", "b"),
+        stack=Stack(weights, (None, None)),
+        member_weights=None,
+        mean_face=np.zeros((2, 15, 2)),
+    )
+    predictions = np.random.default_rng(0).normal(48, 9, (4, 6, 15, 2)).astype(np.float32)
+    annotators = np.array([0, 1, 0, 1, 0, 1], np.uint8)
+    averages = np.stack([predictions[:3].mean(0), predictions[3]])
+    complete = blend.apply(predictions, annotators)
+    np.testing.assert_array_equal(complete, blend.stack.apply(averages, annotators))
+    damaged = predictions.copy()
+    damaged[0, 2, 5] = np.nan
+    damaged[:, 3, 7] = np.nan
+    found = blend.apply(damaged, annotators)
+    expected = complete.copy()
+    expected[2, 5] = 0.25 * predictions[1:3, 2, 5].mean(0) + 0.75 * predictions[3, 2, 5]
+    expected[3, 7] = 0  # the mean face: nobody predicts the keypoint
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    alone = replace(
+        blend,
+        members=blend.members[:3],
+        owners=blend.owners[:3],
+        recipes=("a",),
+        stack=Stack(np.ones((2, 15, 1)), (None, None)),
+    )
+    found = alone.apply(damaged[:3], annotators)
+    np.testing.assert_allclose(found[2, 5], predictions[1:3, 2, 5].mean(0), rtol=1e-6)
+
+
+def test_seeds_without_a_prediction_are_left_out_of_their_recipe() -> None:
+    predictions = np.random.default_rng(0).normal(48, 9, (2, 3, 15, 2)).astype(np.float32)
+    damaged = predictions.copy()
+    damaged[0, 1, 4] = np.nan
+    damaged[:, 2] = np.nan
+    rows = np.array([0, 2, 3])
+    members = [HeldOutPredictions(f"a-{seed}", "a", rows, damaged[seed]) for seed in (0, 1)]
+    (found, other) = stack_by_recipe(members, ["a", "b"], 5)
+    assert found.dtype == np.float32
+    expected = predictions.astype(np.float64).mean(0).astype(np.float32)
+    expected[1, 4] = predictions[1, 1, 4]
+    np.testing.assert_array_equal(found[[0, 2]], expected[:2])
+    assert np.isnan(found[[1, 3, 4]]).all()
+    assert np.isnan(other).all()
+
+
+def test_a_blend_whose_correction_does_not_fit_is_refused() -> None:
+    arrays = read_blend(Path(__file__).parents[1] / "data/old_run/corrected_blend.npz")
+    blend = Blend(
+        ("a-f0",), ("a",), (), ("a",), Stack.from_arrays(arrays), None, np.zeros((2, 15, 2))
+    )
+    blend.check()
+    for name, value in {
+        "used": np.ones((2, 15), bool),
+        "centre": np.zeros(29),
+        "scale": np.zeros(29),
+        "coefficients": np.zeros((31, 30)),
+        "intercept": np.zeros(2),
+        "points": np.arange(1, 16),
+    }.items():
+        stack = Stack.from_arrays({**arrays, f"complete_{name}": value})
+        with pytest.raises(ValueError, match=r"shape|keypoint"):
+            replace(blend, stack=stack).check()

@@ -15,14 +15,22 @@ from typer.testing import CliRunner
 
 from fkd_kaggle.cli import app
 from fkd_kaggle.data import dataset
+from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble import comparison as ensemble_comparison
 from fkd_kaggle.ensemble import comparison_results
 from fkd_kaggle.ensemble.comparison import start_comparison, train_comparison
 from fkd_kaggle.ensemble.comparison_results import REFERENCE, ComparisonRow, Result
 from fkd_kaggle.errors import DataError, RecipeError, RunError
+from fkd_kaggle.recipes.plans import TrainingOptions, make_plan
 from fkd_kaggle.report.comparison import table_cells
 from fkd_kaggle.runs.comparison import Comparison, open_comparison
+from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.history import write_history
+from fkd_kaggle.runs.members import Progress, write_progress
+from fkd_kaggle.runs.predictions import store_blended_out_of_fold, store_out_of_fold
+from fkd_kaggle.runs.scores import NO_SCORES
 from fkd_kaggle.training.events import EpochEnded, Event, MemberEnded, MemberFailed
+from fkd_kaggle.training.member import TrainingData
 from fkd_kaggle.workers import local
 from fkd_kaggle.workers.devices import inspect_machine
 
@@ -332,6 +340,7 @@ def test_rows_are_means_over_seeds_sorted_by_keypoints_and_rmse() -> None:
     table = comparison_results.average_over_seeds(measured)
     assert [line.mean.recipe for line in table] == ["good", "bad", "broken", "few points"]
     assert table[0].mean.rmse == 1.5
+    assert table[0].seeds == 2
     assert table[0].spread == pytest.approx(np.std([1, 2], ddof=1))
     assert table[1].spread is None
 
@@ -344,3 +353,70 @@ def test_a_row_shows_the_published_metric_with_its_unit() -> None:
     assert "mae-unit 0.0214 px/96" in cells
     assert "±0.050" in cells
     assert "1,000" in cells
+
+
+def test_a_row_has_the_mean_time_and_the_reasons_of_all_seeds() -> None:
+    measured = [
+        replace(result("one", 0, 1.0), seconds=60.0, ended="finished, time limit"),
+        replace(result("one", 1, 1.0), seconds=30.0, ended="early stopping, finished"),
+        replace(result("one", 2, 1.0), seconds=30.0, ended=""),
+    ]
+    (row,) = comparison_results.average_over_seeds(measured)
+    assert row.mean.seconds == 40
+    assert row.mean.ended == "early stopping, finished, time limit"
+
+
+@pytest.fixture
+def excluded_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Run, TrainingData]:
+    """Return a run of two recipes that was blended, and its data.
+
+    All labels are 40 pixels. The recipe for 15 keypoints errs by 4 pixels, the recipe for 7 by 2,
+    and the mean face by 1. Fold 0 has no used member; in fold 1 the second recipe is used.
+    """
+    monkeypatch.setattr(comparison_results, "_cost", lambda recipes, precision: (1, 1))
+    plan = make_plan(TrainingOptions(("heatmap-small", "eyes-nose"), folds=3))
+    run = Run.create(tmp_path, "both", plan, "0" * 32)
+    labels = np.full((6, 15, 2), 40, np.float32)
+    faces = Faces(np.zeros((6, 96, 96), np.uint8), labels, np.arange(1, 7))
+    folds = np.arange(6) % 3
+    blended = np.where((folds < 2)[:, None, None], np.float32(41), np.float32("nan"))
+    blended = np.broadcast_to(blended, labels.shape).copy()
+    for member in run.plan.members:
+        points = sorted({point for head in member.recipe.outputs() for point in head})
+        rows = np.flatnonzero(folds == member.fold)
+        predictions = np.full((2, 15, 2), np.nan, np.float32)
+        predictions[:, points] = 44 if len(points) == 15 else 42
+        if member.fold < 2:  # the members of fold 2 are not trained yet
+            store_out_of_fold(run, member, faces.ids[rows], predictions)
+        if (member.recipe.name, member.fold) == ("eyes-nose", 1):
+            blended[np.ix_(rows, points)] = 42
+    store_blended_out_of_fold(run, faces.ids, blended, folds < 2)
+    excluded = ("heatmap-small-f0", "eyes-nose-f0", "heatmap-small-f1")
+    run.update(status="interrupted", scores=replace(NO_SCORES, excluded=excluded))
+    return run, TrainingData(faces, folds, None, np.ones((2, 15)))
+
+
+def test_excluded_members_are_measured_where_no_used_member_predicts(
+    excluded_run: tuple[Run, TrainingData],
+) -> None:
+    found = comparison_results.measure_run(*excluded_run)
+    assert found.keypoints == 15
+    # Fold 0: the mean of both networks, or the only one; fold 1: the used network, or the other.
+    errors = [3] * 7 + [4] * 8 + [2] * 7 + [4] * 8
+    assert found.mae == pytest.approx(np.mean(errors))
+
+
+def test_damaged_histories_are_left_out_of_the_speed(
+    excluded_run: tuple[Run, TrainingData],
+) -> None:
+    run, material = excluded_run
+    found = comparison_results.measure_run(run, material)
+    assert (found.seconds, found.images_per_second) == (0, None)
+    first, second, third, *_ = run.plan.members
+    write_history(run.member_folder(first.name), [{"epoch": 1, "seconds": 2.0, "images": 50}])
+    (run.member_folder(second.name) / "history.csv").write_bytes(b"")
+    write_history(run.member_folder(third.name), [{"epoch": 1, "seconds": 9.0}])
+    write_progress(run.member_folder(first.name), Progress(stopped="time limit"))
+    found = comparison_results.measure_run(run, material)
+    assert (found.seconds, found.images_per_second) == (2, 25)
+    assert found.ended == "interrupted, time limit"
