@@ -79,7 +79,7 @@ def make_run(data_dir: Path, runs_dir: Path, name: str, noise: float, seed: int 
             for number in (1, 2)
         ]
         write_history(folder, epochs)
-    run_blend.blend_run(run, data_dir)
+    run_blend.blend_run(run, data_dir, status="finished")
     return run
 
 

@@ -1,6 +1,7 @@
 """The checks of ``fkd-kaggle doctor``: what this machine has, and what to do about each problem.
 
-Each check returns findings and raises nothing. Credentials are located, never shown.
+Each check yields findings. What it cannot read, import or connect to is a finding, not an error.
+Credentials are located, never shown.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import socket
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -31,8 +33,8 @@ _MIN_FREE: Final = 2e9
 
 _MIN_TEMPORARY: Final = 1e8
 
-_WORKER_MEMORY: Final = 3e9
-"""Bytes of memory that a worker needs (``workers.devices``)."""
+_TROUBLESHOOTING: Final = "see docs/troubleshooting.md"
+"""Remedy for errors whose own message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,6 @@ class Finding:
     text: str
     remedy: str = ""
     """What to do; empty for "ok"."""
-
-
-Check = Callable[[], Iterator[Finding]]
 
 
 def diagnose(data_dir: Path, runs_dir: Path, *, offline: bool) -> Iterator[Finding]:
@@ -83,25 +82,32 @@ def check_versions() -> Iterator[Finding]:
         except importlib.metadata.PackageNotFoundError:
             yield Finding("packages", "problem", f"{name} is missing", f"pip install {name}")
     yield Finding("packages", "ok", ", ".join(versions))
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    if backend not in ("tensorflow", "jax"):
-        text = f"KERAS_BACKEND={backend} is not supported"
-        yield Finding("backend", "problem", text, "unset KERAS_BACKEND, or set it to tensorflow")
-    else:
-        yield Finding("backend", "ok", backend)
 
 
 def check_devices() -> Iterator[Finding]:
-    """Check GPUs and cores."""
+    """Check that Keras and its backend can be imported, and list GPUs and cores.
+
+    The backend is that of ``backend.use_default_backend``, which must be called before.
+    """
+    from fkd_kaggle.nn import backend, keras_settings
     from fkd_kaggle.workers import devices
 
+    name = os.environ.get("KERAS_BACKEND", keras_settings.BACKENDS[0])
+    try:
+        with backend.suppress_stderr():
+            keras_settings.import_keras()
+    except Exception as error:  # a damaged installation raises anything
+        text = f"Keras with the backend {name} cannot be imported: {_line(error)}"
+        yield Finding("backend", "problem", text, f"pip install --force-reinstall keras {name}")
+        return
+    yield Finding("backend", "ok", name)
     try:
         hint = devices.unseen_gpus_hint()
         with warnings.catch_warnings(action="ignore", category=NoteWarning):
             machine = devices.inspect_machine()
-    except (FkdError, ImportError, OSError) as error:
-        text = f"TensorFlow cannot be imported: {_line(error)}"
-        yield Finding("devices", "problem", text, "pip install --force-reinstall tensorflow")
+    except Exception as error:
+        text = f"{name} cannot list the devices: {_line(error)}"
+        yield Finding("devices", "problem", text, f"pip install --force-reinstall {name}")
         return
     if hint is not None:
         problem, remedy = hint.split(": ", 1)
@@ -118,51 +124,75 @@ def check_devices() -> Iterator[Finding]:
 
 
 def check_memory() -> Iterator[Finding]:
-    """Check the memory that is available now."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        sizes = {line.split(":")[0]: 1024 * int(line.split()[1]) for line in lines if " kB" in line}
-        total, free = sizes["MemTotal"], sizes["MemAvailable"]
-    except (OSError, KeyError, ValueError):
+    """Check that the memory that this process may use is enough for one worker."""
+    from fkd_kaggle.workers import devices
+
+    memory, least = devices.usable_memory(), devices.memory_for(1)
+    text = f"{memory / 1e9:.1f} GB"
+    if memory == devices.UNKNOWN_MEMORY:
         yield Finding("memory", "ok", "the system does not report it")
-        return
-    text = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB available"
-    if free < _WORKER_MEMORY:
-        remedy = "close other programs, or train with --workers 1"
-        yield Finding("memory", "note", f"{text}; a worker needs about 3 GB", remedy)
+    elif memory < least:
+        text = f"{text}; training needs about {least / 1e9:g} GB"
+        remedy = "use a larger machine, or train on Kaggle: fkd-kaggle submit --via kernel"
+        yield Finding("memory", "note", text, remedy)
     else:
         yield Finding("memory", "ok", text)
 
 
 def check_disk(folders: tuple[Path, ...]) -> Iterator[Finding]:
     """Check free space and permission of the folders that commands write to."""
-    temporary = Path(tempfile.gettempdir())
-    wanted = {_existing(folder): _MIN_FREE for folder in folders}
-    for folder, least in {temporary: _MIN_TEMPORARY, **wanted}.items():
-        try:
-            free = shutil.disk_usage(folder).free
-        except OSError as error:
-            remedy = f"make {folder} readable, or choose another folder"
-            yield Finding("disk", "problem", explain_os_error(error), remedy)
-            continue
-        text = f"{free / 1e9:.1f} GB free in {folder}"
-        if not os.access(folder, os.W_OK | os.X_OK):
-            remedy = f"make it writable (chmod u+w {folder}), or use --data-dir and --runs-dir"
-            yield Finding("disk", "problem", f"{folder} cannot be written", remedy)
-        elif free < least:
-            remedy = "free some space, or use --data-dir and --runs-dir on another disk"
-            if folder == temporary:
-                remedy = "free some space, or set TMPDIR to a folder on another disk"
-            yield Finding("disk", "problem", f"{text}; {least / 1e9:g} GB are needed", remedy)
-        else:
-            yield Finding("disk", "ok", text)
+    other = "set TMPDIR to a folder on another disk"
+    try:
+        temporary = Path(tempfile.gettempdir())
+    except OSError as error:
+        yield Finding("disk", "problem", _line(error), f"free some space, or {other}")
+    else:
+        yield from _check_folder(temporary, _MIN_TEMPORARY, other)
+    other = "use --data-dir and --runs-dir on another disk"
+    for folder in dict.fromkeys(map(_existing, folders)):
+        yield from _check_folder(folder, _MIN_FREE, other)
+
+
+def _check_folder(folder: Path, least: float, other: str) -> Iterator[Finding]:
+    """Check one folder.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    least
+        Bytes that should be free.
+    other
+        How to use another folder.
+    """
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        remedy = f"make {folder} readable, or {other}"
+        yield Finding("disk", "problem", explain_os_error(error), remedy)
+        return
+    text = f"{free / 1e9:.1f} GB free in {folder}"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        remedy = f"make it writable (chmod u+w {folder}), or {other}"
+        yield Finding("disk", "problem", f"{folder} cannot be written", remedy)
+    elif free < least:
+        text = f"{text}; {least / 1e9:g} GB are needed"
+        yield Finding("disk", "problem", text, f"free some space, or {other}")
+    else:
+        yield Finding("disk", "ok", text)
 
 
 def check_data(data_dir: Path) -> Iterator[Finding]:
     """Check whether the competition's files are there."""
     from fkd_kaggle import pipeline
 
-    if pipeline.is_fetched(data_dir):
+    try:
+        is_fetched = pipeline.is_fetched(data_dir)
+    except OSError as error:
+        remedy = f"make {data_dir} readable, or use --data-dir"
+        yield Finding("data", "problem", _line(error), remedy)
+        return
+    if is_fetched:
         yield Finding("data", "ok", f"{data_dir} contains the competition's files")
     else:
         text = f"{data_dir} does not contain the competition's files"
@@ -177,8 +207,8 @@ def check_kaggle(*, offline: bool) -> Iterator[Finding]:
     yield from _file_permissions()
     try:
         competition = Competition.open(retry_policy=RetryPolicy(attempts=1))
-    except (FkdError, OSError, ValueError) as error:
-        yield Finding("credentials", "problem", *_split(error))
+    except (FkdError, OSError, ValueError, RuntimeError) as error:
+        yield Finding("credentials", "problem", _line(error), _TROUBLESHOOTING)
         return
     where = competition.practice_url or "Kaggle"
     yield Finding("credentials", "ok", f"{competition.credentials_source}, for {where}")
@@ -188,7 +218,7 @@ def check_kaggle(*, offline: bool) -> Iterator[Finding]:
     try:
         left = competition.submissions_left()
     except (FkdError, OSError) as error:
-        yield Finding("connection", "problem", *_split(error))
+        yield Finding("connection", "problem", _line(error), _TROUBLESHOOTING)
         return
     text = "answers" if left is None else f"answers; submissions left today: {left}"
     yield Finding("connection", "ok", f"{where} {text}")
@@ -204,7 +234,12 @@ def check_practice() -> Iterator[Finding]:
         running = probe.connect_ex(("127.0.0.1", PORT)) == 0
     state = "in use: a practice Kaggle, or another program" if running else "free"
     yield Finding("practice Kaggle", "ok", f"port {PORT} is {state}")
-    if is_isolated():
+    try:
+        isolated = is_isolated()
+    except OSError as error:  # no temporary folder
+        yield Finding("practice kernels", "note", _line(error), "run only kernels that you trust")
+        return
+    if isolated:
         yield Finding("practice kernels", "ok", "are isolated from this machine (namespaces)")
     else:
         text = "this system does not allow namespaces: kernels are not isolated"
@@ -213,9 +248,13 @@ def check_practice() -> Iterator[Finding]:
 
 def _file_permissions() -> Iterator[Finding]:
     """Check that files with credentials are readable by the user only."""
-    home = Path.home() / ".kaggle"
-    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or home)
-    for path in {home / "access_token", folder / "kaggle.json"}:
+    from fkd_kaggle.kaggle_api.credentials import credential_files
+
+    try:
+        paths = credential_files()
+    except (FkdError, RuntimeError):
+        return  # ``Competition.open`` raises the same error
+    for path in paths:
         try:
             shared = os.name != "nt" and path.stat().st_mode & 0o077
         except OSError:
@@ -224,19 +263,16 @@ def _file_permissions() -> Iterator[Finding]:
             yield Finding("credentials", "note", f"others can read {path}", f"chmod 600 {path}")
 
 
-def _split(error: Exception) -> tuple[str, str]:
-    """Return what is wrong and what to do, from the line of an error."""
-    problem, colon, remedy = _line(error).partition(": ")
-    return (problem, remedy) if colon else (problem, "see docs/troubleshooting.md")
-
-
 def _line(error: Exception) -> str:
     """Return an error as one line without secrets."""
     text = explain_os_error(error) if isinstance(error, OSError) else str(error)
-    return first_line(redact(text))
+    return first_line(redact(text)) or type(error).__name__
 
 
 def _existing(folder: Path) -> Path:
-    """Return the folder, or its nearest parent that exists."""
-    folder = folder.absolute()
-    return next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    """Return the folder, or its nearest parent that exists and can be found."""
+    for each in (folder.absolute(), *folder.absolute().parents):
+        with suppress(OSError):  # no permission, below a folder of another user
+            if each.exists():
+                return each
+    return folder

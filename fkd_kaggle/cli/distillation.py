@@ -17,7 +17,7 @@ RecipeOption = Annotated[
         "-r",
         metavar="NAME",
         autocompletion=options.complete_recipe,
-        show_default="cascade-small",
+        show_default="cascade-small, or as before",
         help="Recipe of the network.",
     ),
 ]
@@ -34,9 +34,10 @@ TimeLimit = Annotated[
 ]
 
 TestFaces = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--test-faces/--no-test-faces",
+        show_default="test-faces, or as before",
         help="Whether to train on the run's predictions for the test faces.",
     ),
 ]
@@ -47,7 +48,7 @@ def distill(
     recipe: RecipeOption = None,
     time_limit: TimeLimit = None,
     epochs: options.Epochs = None,
-    test_faces: TestFaces = True,
+    test_faces: TestFaces = None,
     data_dir: options.DataDir = options.DATA,
     runs_dir: options.RunsDir = options.RUNS,
 ) -> None:
@@ -66,7 +67,11 @@ def distill(
     teacher = find_run(run, runs_dir)
     limit = options.parse_duration(time_limit)
     student = distillation.open_or_start(
-        teacher, recipe, epochs=epochs, time_limit=limit or distillation.TIME_LIMIT
+        teacher,
+        recipe,
+        epochs=epochs,
+        time_limit=limit or distillation.TIME_LIMIT,
+        test_faces=test_faces,
     )
     if limit is not None and is_finished(student, student.plan.members[0]):
         print_line(
@@ -81,7 +86,6 @@ def distill(
                 teacher,
                 data_dir,
                 time_limit=limit,
-                teaching=distillation.Teaching(test_faces),
                 on_event=display,
                 on_progress=lambda step: print_line(console, f"{step}…"),
             )

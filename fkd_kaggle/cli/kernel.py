@@ -128,7 +128,7 @@ def logs(
     competition = connection.connect_competition(console)
     if follow and all(record.is_newest for record in found):
         with (
-            kernel_submission.explain_interruption(console, runs_dir),
+            kernel_submission.explain_interruption(console, runs_dir, found[-1].run),
             KernelDisplay(console) as display,
         ):
             follow_to_end(competition, found, runs_dir, display)

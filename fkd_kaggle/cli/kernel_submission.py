@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +56,28 @@ def submit(
     message
         Description of the submission; None for the name of its file.
     dry_run
-        Check the submission without submitting it.
+        Check the submission without submitting it. The kernel is trained all the same, and uses
+        GPU time.
     folders
         Folders of data, runs and submissions.
     yes
         Submit without asking, whatever the result.
+
+    Raises
+    ------
+    KernelError
+        The run was never pushed, or a kernel cannot be built or pushed, fails, or leaves no
+        submission.
+    CompetitionError
+        Kaggle refuses or cannot be reached.
+    DataError, SubmissionError
+        A file of the competition or the submission is damaged or invalid.
+    RunError
+        The run was submitted before, or another run has the given name.
+    TrainingFailedError
+        Networks could not be trained; nothing is submitted.
+    typer.Exit
+        The user pressed Ctrl-C; the kernels that continue to run are printed.
     """
     from fkd_kaggle.kernel.collect import submit_collected
     from fkd_kaggle.kernel.live_display import KernelDisplay
@@ -72,7 +89,7 @@ def submit(
     competition = connection.connect_competition(console)
     ensure_data(console, competition, folders.data)
     print_gpu_quota(console, competition)
-    with explain_interruption(console, folders.runs):
+    with explain_interruption(console, folders.runs, name, job):
         with KernelDisplay(console) as display:
             collected = train_on_kaggle(competition, job, folders.runs, display, run_name=name)
         path = adopt_submission(console, collected, folders)
@@ -142,7 +159,7 @@ def adopt_submission(console: Console, collected: CollectedRun, folders: Folders
 
 
 def check_failures(run: Run) -> None:
-    """Check that all networks of a collected run were trained; submit none of a part silently.
+    """Refuse to submit a run with missing networks; the user decides.
 
     Parameters
     ----------
@@ -207,29 +224,71 @@ def print_gpu_quota(console: Console, competition: Competition) -> None:
 
 
 @contextmanager
-def explain_interruption(console: Console, runs_dir: Path) -> Iterator[None]:
-    """After Ctrl-C, print which kernels continue to run and how to follow or stop them."""
-    from fkd_kaggle.kernel import records
+def explain_interruption(
+    console: Console, runs_dir: Path, run: str | None = None, job: KernelJob | None = None
+) -> Iterator[None]:
+    """After Ctrl-C, print which kernels of a run continue to run, and how to follow or stop them.
 
+    Parameters
+    ----------
+    console
+        Where the lines are printed.
+    runs_dir
+        Folder of the runs, which contains the records of kernels.
+    run
+        Name of the run. Default: the newest run of the job.
+    job
+        The training. Default: that of the newest run.
+
+    Raises
+    ------
+    typer.Exit
+        The user pressed Ctrl-C.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        unfinished = [
-            record for record in records.read_records(runs_dir) if record.state in records.OPEN
-        ]
-        running = [record for record in unfinished if record.state == "pushed"]
-        if running:
-            newest = running[-1]
-            print_line(
-                console,
-                f"kernel {newest.kernel} continues to run on Kaggle"
-                f"{' and to use GPU time' if newest.uses_gpu else ''}; to stop it: "
-                f"{newest.url or 'fkd-kaggle kernel stop'}",
-            )
-        if unfinished:
-            name = (running or unfinished)[-1].run
-            print_line(console, f"to continue: fkd-kaggle submit {name} --via kernel")
+        for line in _interruption_lines(_unfinished(runs_dir, run, job)):
+            print_line(console, line)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _unfinished(runs_dir: Path, run: str | None, job: KernelJob | None) -> list[KernelRecord]:
+    """Return the records of a run that was not submitted, on the Kaggle that is used; oldest first.
+
+    The parameters are those of ``explain_interruption``.
+    """
+    from fkd_kaggle.kaggle_api import endpoint
+    from fkd_kaggle.kernel import records
+
+    practice = endpoint.practice_url() is not None
+    known = [
+        record
+        for record in records.read_records(runs_dir)
+        if record.practice == practice
+        and (run is None or record.run == run)
+        and (job is None or record.digest == job.digest(practice=practice))
+    ]
+    return [one for one in known if one.run == known[-1].run and one.state in records.OPEN]
+
+
+def _interruption_lines(unfinished: Sequence[KernelRecord]) -> list[str]:
+    """Return the lines about the unfinished kernels of one run."""
+    running = [record for record in unfinished if record.state == "pushed"]
+    lines = []
+    if running:
+        names = ", ".join(record.kernel for record in running)
+        kernels, verb, them = (
+            ("kernel", "continues", "it") if len(running) == 1 else ("kernels", "continue", "them")
+        )
+        gpu = " and to use GPU time" if any(record.uses_gpu for record in running) else ""
+        lines.append(
+            f"{kernels} {names} {verb} to run on Kaggle{gpu}; to stop {them}: fkd-kaggle kernel "
+            f"stop {running[-1].run}"
+        )
+    if unfinished:
+        lines.append(f"to continue: fkd-kaggle submit {unfinished[-1].run} --via kernel")
+    return lines
 
 
 def _pushed_job(run: str, runs_dir: Path) -> tuple[KernelJob, str]:

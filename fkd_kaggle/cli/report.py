@@ -101,7 +101,7 @@ def _blend_if_necessary(runs: Sequence[Run], data_dir: Path) -> None:
         if not has_blended_out_of_fold(run):
             from fkd_kaggle.ensemble.run_blend import blend_run
 
-            blend_run(run, data_dir, status=run.status)
+            blend_run(run, data_dir)
 
 
 def _sentences(data: RunData) -> list[str]:

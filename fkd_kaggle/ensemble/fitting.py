@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fkd_kaggle import user_code
 from fkd_kaggle.data import dataset
-from fkd_kaggle.ensemble.run_blend import blend_run as blend_run
+from fkd_kaggle.ensemble.run_blend import blend_run
 from fkd_kaggle.errors import FkdError, RunError, TrainingFailedError
 from fkd_kaggle.nn import backend
 from fkd_kaggle.recipes.plans import Member, Plan
@@ -102,13 +102,18 @@ def train_run(
 
     Raises
     ------
+    DataError
+        The files of the data set are missing or invalid.
     RunError
-        The run was created on other data, another process trains it, or the time ended before any
-        member was usable.
+        The run was created on other data, another process trains it, or the time limit ended
+        before any member was finished.
     TrainingFailedError
         All members failed.
     RecipeError
-        A network cannot be built.
+        A network cannot be built, or the code of a recipe is not trusted.
+    KeyboardInterrupt
+        Interrupted before or after the training, for example during the blend; the same call
+        continues.
     """
     began = time.monotonic() if began is None else began
     with lock_run(run.path):
@@ -134,7 +139,8 @@ def train_run(
             needed = is_usable if limit is None else is_finished
             if not any(needed(run, member) for member in members):
                 run.update(status=outcome.status)
-                raise _nothing_trained(run, outcome)
+                is_any_usable = any(is_usable(run, member) for member in members)
+                raise _nothing_trained(run, outcome, is_any_usable)
             scores = blend_run(run, data_dir, status=outcome.status, stored_only=True)
         except KeyboardInterrupt:
             run.update(status="interrupted")
@@ -199,15 +205,19 @@ def _reserved_seconds(limit: float, start_seconds: float) -> float:
     return min(3.0 + 1.5 * start_seconds + 0.02 * limit, 0.35 * limit)
 
 
-def _nothing_trained(run: Run, outcome: Outcome) -> FkdError:
-    """Return the error of a training that left no usable member."""
+def _nothing_trained(run: Run, outcome: Outcome, is_any_usable: bool) -> FkdError:
+    """Return the error of a training that left no member to blend.
+
+    ``is_any_usable`` says whether an unfinished member has weights, which ``predict`` can use.
+    """
     if outcome.failures:
         names = ", ".join(outcome.failures)
         first = next(iter(outcome.failures.values()))
         return TrainingFailedError(f"no network could be trained ({names}): {first}")
+    predict = f"; `fkd-kaggle predict {run.name}` uses the epochs so far" if is_any_usable else ""
     return RunError(
-        f"run {run.name} has no trained network yet: the time limit is too short; continue with "
-        f"`fkd-kaggle train-ensemble --resume {run.name} --time-limit 10m`"
+        f"no network of run {run.name} was finished in the time limit: continue with "
+        f"`fkd-kaggle train-ensemble --resume {run.name} --time-limit 10m`{predict}"
     )
 
 

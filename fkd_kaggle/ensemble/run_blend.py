@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -47,12 +48,15 @@ from fkd_kaggle.runs.predictions import (
 from fkd_kaggle.runs.scores import Scores
 from fkd_kaggle.training import published_metrics
 
+_NOT_COMPARED: Final = "the networks were not compared on the test faces"
+"""Why there is no expected score with ``expect=False``."""
+
 
 def blend_run(
     run: Run,
     data_dir: Path,
     *,
-    status: str = "finished",
+    status: str | None = None,
     expect: bool = True,
     stored_only: bool = False,
 ) -> Scores:
@@ -65,7 +69,8 @@ def blend_run(
     data_dir
         Folder of the data set that the run was created on.
     status
-        New status of the run.
+        New status of the run. Default: the status that run.json has after the blend, because
+        another process may end a training meanwhile.
     expect
         Whether to compare the members on the test faces and to estimate the leaderboard score.
     stored_only
@@ -79,8 +84,10 @@ def blend_run(
 
     Raises
     ------
+    DataError
+        A file of the data set, or corrections.csv in the run's folder, is missing or damaged.
     RunError
-        No member is usable yet.
+        No member is usable yet, or a file of the run is damaged.
     """
     training = dataset.read_training(data_dir)
     test = read_test_if_present(data_dir) if expect else None
@@ -111,7 +118,11 @@ def blend_run(
     recipes = tuple(dict.fromkeys(one.recipe for one in held_out))
     stacked = stack_by_recipe(held_out, recipes, len(training.images))
     by_recipe = dict(zip(recipes, stacked, strict=True))
-    expected, reason = _expected_score(run, fitted, scores.combined, query_counts, test is not None)
+    expected, reason = (
+        _expected_score(run, fitted, scores.combined, query_counts, test is not None)
+        if expect
+        else (None, _NOT_COMPARED)
+    )
     scores = replace(
         scores,
         by_member=_scores_by_recipe(by_recipe, training, query_counts),

@@ -150,10 +150,9 @@ def _find_token() -> Credentials | None:
         if path is None:
             return _token(given, "the token in KAGGLE_API_TOKEN")
         return _token(read_text(path), f"the token in {path} (KAGGLE_API_TOKEN)")
-    for name in ("access_token", "access_token.txt"):
-        path = Path.home() / ".kaggle" / name
+    for path in _token_files():
         if path.exists():
-            found = _token(read_text(path), f"the token in ~/.kaggle/{name}")
+            found = _token(read_text(path), f"the token in ~/.kaggle/{path.name}")
             if found is not None:
                 return found
     return None
@@ -164,7 +163,7 @@ def _find_key() -> Credentials | None:
     name = (os.environ.get("KAGGLE_USERNAME") or "").strip()
     key = (os.environ.get("KAGGLE_KEY") or "").strip()
     source = "KAGGLE_USERNAME and KAGGLE_KEY"
-    path = config_folder() / "kaggle.json"
+    path = _key_file()
     if not (name and key) and path.exists():
         stored = _read_kaggle_json(path)
         name, key = name or stored["username"], key or stored["key"]
@@ -183,7 +182,7 @@ def _find_key() -> Credentials | None:
 
 def _find_login() -> Credentials | None:
     """Return the login of ``kaggle auth login``, which the client reads itself."""
-    path = Path.home() / ".kaggle" / "credentials.json"
+    path = _login_file()
     if not path.exists():
         _check_useless_files()
         return None
@@ -193,6 +192,36 @@ def _find_login() -> Credentials | None:
     for name in ("refresh_token", "access_token"):
         register_secret(str(stored.get(name) or ""))
     return Credentials("the login of `kaggle auth login`", NO_TOKEN)
+
+
+def credential_files() -> tuple[Path, ...]:
+    """Return the files in which the client looks for credentials, whether they exist or not.
+
+    They are access_token, access_token.txt and credentials.json in ``~/.kaggle``, and kaggle.json
+    in ``config_folder()``, in the order in which they are read. A file that KAGGLE_API_TOKEN names
+    is not among them.
+
+    Raises
+    ------
+    CompetitionError
+        KAGGLE_CONFIG_DIR names a file.
+    """
+    return (*_token_files(), _key_file(), _login_file())
+
+
+def _token_files() -> tuple[Path, ...]:
+    """Return the files in which the client looks for an access token."""
+    return tuple(Path.home() / ".kaggle" / name for name in ("access_token", "access_token.txt"))
+
+
+def _key_file() -> Path:
+    """Return the file in which the client looks for user name and key."""
+    return config_folder() / "kaggle.json"
+
+
+def _login_file() -> Path:
+    """Return the file in which the client looks for the login of ``kaggle auth login``."""
+    return Path.home() / ".kaggle" / "credentials.json"
 
 
 def config_folder() -> Path:
@@ -224,8 +253,7 @@ def _check_useless_files() -> None:
     home = Path.home() / ".kaggle"
     if home.is_file():
         raise CompetitionError(f"{home} is a file, not a folder of credentials: rename it")
-    expected = (home / "access_token", home / "access_token.txt", config_folder() / "kaggle.json")
-    for path in expected:
+    for path in (*_token_files(), _key_file()):
         if path.is_symlink() and not path.exists():
             raise CompetitionError(
                 f"{path} is a link to a file that does not exist: create it again at "

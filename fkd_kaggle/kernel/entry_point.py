@@ -151,7 +151,7 @@ class KernelRun:
             )
         if task.submits and self._scores == NO_SCORES:
             # Training was interrupted before it blended: submit what there is.
-            self._scores = run_blend.blend_run(run, self._data_dir, status=run.status)
+            self._scores = run_blend.blend_run(run, self._data_dir)
         self._write_machine()
 
     def blend(self) -> None:

@@ -24,7 +24,8 @@ WORKER_MEMORY: Final = 3_500_000_000
 _OTHER_MEMORY: Final = 2_000_000_000
 """Bytes for the system and the process that starts the workers."""
 
-_UNKNOWN_MEMORY: Final = 1 << 40
+UNKNOWN_MEMORY: Final = 1 << 40
+"""Bytes that ``usable_memory`` returns if the system does not report its memory."""
 
 _CONTROL_GROUP: Final = Path("/sys/fs/cgroup")
 
@@ -109,7 +110,7 @@ def inspect_machine() -> Machine:
     # joblib respects quotas of containers and CPU affinity, which os.cpu_count does not.
     import joblib
 
-    return Machine(tuple(list_gpus()), joblib.cpu_count(), _memory())
+    return Machine(tuple(list_gpus()), joblib.cpu_count(), usable_memory())
 
 
 def list_gpus() -> list[str]:
@@ -152,6 +153,18 @@ def gpu_slots(gpus: Sequence[str], members: int, workers: int | None = None) -> 
     """
     count = max(1, min(len(gpus), members, workers or len(gpus)))
     return [Slot(gpus=tuple(gpus[worker::count])) for worker in range(count)]
+
+
+def usable_memory() -> int:
+    """Return the memory that this process may use, in bytes; ``UNKNOWN_MEMORY`` if it is unknown.
+
+    In a container the limit of its control group can be smaller than the machine's memory.
+    """
+    try:
+        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        physical = UNKNOWN_MEMORY
+    return min([physical, *_container_limits()])
 
 
 def memory_for(workers: int) -> int:
@@ -199,18 +212,6 @@ def _driver_gpus() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     return listing.stdout.split()
-
-
-def _memory() -> int:
-    """Return the memory that this process may use, in bytes; a large number if it is unknown.
-
-    In a container the limit of its control group can be smaller than the machine's memory.
-    """
-    try:
-        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        physical = _UNKNOWN_MEMORY
-    return min([physical, *_container_limits()])
 
 
 def _container_limits() -> list[int]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Command, assert_one_line_error
 from report_runs import make_run
+
+from fkd_kaggle.ensemble import run_blend
+from fkd_kaggle.ensemble.blend import FittedBlend, fit_blend
 
 
 @pytest.mark.slow
@@ -24,13 +28,21 @@ def test_a_page_is_written_again(fkd: Command, report_data: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_run_without_a_blend_is_blended_first(
-    fkd: Command, report_data: Path, tmp_path: Path
+    fkd: Command, report_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(report_data, tmp_path / "runs", "one", noise=1.0)
     (run.path / "out_of_fold.npz").unlink()
+    run.update(status="training")
+
+    def end_training(*arguments: Any) -> FittedBlend:
+        run.update(status="time limit")  # another process ends the training meanwhile
+        return fit_blend(*arguments)
+
+    monkeypatch.setattr(run_blend, "fit_blend", end_training)
     result = fkd("report", "one", "--data-dir", report_data, "--runs-dir", tmp_path / "runs")
     assert result.code == 0, result.all
     assert (run.path / "out_of_fold.npz").exists()
+    assert run.status == "time limit"
 
 
 @pytest.mark.slow

@@ -11,18 +11,24 @@ import pytest
 from conftest import Command, assert_one_line_error
 from report_runs import make_data, make_run
 
+from fkd_kaggle.data import dataset, metrics
+from fkd_kaggle.data.corrections import Correction
 from fkd_kaggle.ensemble import distillation
 from fkd_kaggle.ensemble.distillation import find_distilled, open_or_start, train_distilled
 from fkd_kaggle.ensemble.prediction import Predictor
+from fkd_kaggle.ensemble.run_blend import blend_run
 from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL, PARTIAL_KEYPOINTS
 from fkd_kaggle.recipes.plans import Member, TrainingOptions, make_plan
-from fkd_kaggle.runs.folder import Run, write_folds
+from fkd_kaggle.runs.corrections import load_run_corrections, store_corrections
+from fkd_kaggle.runs.folder import Run, load_folds, write_folds
 from fkd_kaggle.runs.lock import lock_run
 from fkd_kaggle.runs.members import Progress, weights_path, write_progress
 from fkd_kaggle.runs.predictions import (
     load_blended_out_of_fold,
+    load_member_out_of_fold,
     store_out_of_fold,
+    store_reference_predictions,
     store_test_predictions,
 )
 from fkd_kaggle.training.events import OnEvent
@@ -81,17 +87,27 @@ def blended(blended_runs: Path, tmp_path: Path) -> Run:
     return Run.open(tmp_path / "runs" / "one")
 
 
-def taught_by(teacher: Run, data_dir: Path, **options: bool) -> tuple[TrainingData, TrainingData]:
+def taught_by(
+    teacher: Run, data_dir: Path, *, test_faces: bool = True
+) -> tuple[TrainingData, TrainingData]:
     """Return the data of a distillation whose held-out fold is 0, and what it is taught."""
     student = open_or_start(teacher, None, epochs=1, time_limit=None)
     data = read_training_data(student, data_dir)
     predictor = cast(Predictor, ConstantNetworks(teacher))
     steps: list[str] = []
-    taught = distillation.taught_data(
-        predictor, data, 0, distillation.Teaching(**options), steps.append
-    )
-    assert len(steps) == 1 + options.get("test_faces", True)
+    taught = distillation.taught_data(predictor, data, 0, test_faces, steps.append)
+    assert len(steps) == 1 + test_faces
     return data, taught
+
+
+def make_members_useless(run: Run, data_dir: Path, names: tuple[str, ...]) -> None:
+    """Move the stored predictions of members far off, so that the blend excludes them."""
+    for member in run.plan.members:
+        if member.name in names:
+            rows, predictions = load_member_out_of_fold(run, member)
+            store_out_of_fold(run, member, rows + 1, predictions + np.float32(40))
+    scores = blend_run(run, data_dir)
+    assert set(scores.excluded) == set(names)
 
 
 def test_labels_move_halfway_to_the_predictions_but_not_in_the_held_out_fold(
@@ -110,6 +126,68 @@ def test_labels_move_halfway_to_the_predictions_but_not_in_the_held_out_fold(
     # The members are scored on the labels of training.csv.
     np.testing.assert_array_equal(taught.training.keypoints[:count], labels)
     np.testing.assert_array_equal(taught.held_out[:count], data.held_out)
+
+
+def test_labels_do_not_move_to_the_mean_face(blended: Run, data_dir: Path) -> None:
+    """The blend has the mean face where only excluded members hold a face out."""
+    training = dataset.read_training(data_dir)
+    excluded = load_folds(blended, training) == 1
+    make_members_useless(blended, data_dir, ("heatmap-small-f1", "deep15-f1"))
+    assert np.isfinite(load_blended_out_of_fold(blended)[excluded]).any()
+    data, taught = taught_by(blended, data_dir, test_faces=False)
+    assert taught.corrected is not None
+    new, labels = taught.corrected.keypoints[: len(excluded)], data.training.keypoints
+    known = np.isfinite(labels) & excluded[:, None, None]
+    assert known.any()
+    np.testing.assert_array_equal(new[known], labels[known])
+
+
+def test_corrections_of_the_run_are_taught(blended: Run, data_dir: Path) -> None:
+    training = dataset.read_training(data_dir)
+    labelled = np.isfinite(training.keypoints[:, 10, 0]) & (training.annotators == COMPLETE)
+    rows = np.flatnonzero(labelled & (load_folds(blended, training) != 0))
+    first, second = (int(row) + 1 for row in rows[:2])
+    corrections = (
+        Correction(first, 10, "moved", 30.0, 31.0),
+        Correction(second, 10, "dropped", np.nan, np.nan),
+    )
+    store_corrections(blended, corrections, training)
+    _, taught = taught_by(blended, data_dir, test_faces=False)
+    student = find_distilled(blended)
+    assert len(load_run_corrections(student, training)) == 2
+    assert taught.corrected is not None
+    out_of_fold = load_blended_out_of_fold(blended)
+    np.testing.assert_allclose(
+        taught.corrected.keypoints[first - 1, 10], ((30, 31) + out_of_fold[first - 1, 10]) / 2
+    )
+    # A dropped label is taught as a missing one; the scores are those of training.csv.
+    assert taught.corrected.keypoints[second - 1, 10].tolist() == [60, 61]
+    np.testing.assert_array_equal(
+        taught.training.keypoints[: len(training.ids)], training.keypoints
+    )
+    (blended.path / "corrections.csv").unlink()
+    with pytest.raises(RunError, match="was distilled with other corrections"):
+        open_or_start(blended, None, epochs=None)
+
+
+def test_outliers_are_left_out_as_in_the_training_of_the_run(blended: Run, data_dir: Path) -> None:
+    name = "cascade-small:outlier_deviations=3"
+    with pytest.raises(RecipeError, match="run one was trained without --predictions-from"):
+        open_or_start(blended, name, epochs=1)
+    store_reference_predictions(blended, blended)
+    student = open_or_start(blended, name, epochs=1)
+    data = read_training_data(student, data_dir)
+    assert data.label_deviations is not None
+    predictor = cast(Predictor, ConstantNetworks(blended))
+    taught = distillation.taught_data(predictor, data, 0, True, lambda step: None)
+    deviations = taught.label_deviations
+    assert deviations is not None
+    count = len(data.training.ids)
+    np.testing.assert_array_equal(deviations[:count], data.label_deviations)
+    assert deviations.shape == (len(taught.training.ids), 15)
+    assert (deviations[count:] == 0).all()
+    faces = taught.faces_for(student.plan.members[0].recipe)
+    assert len(faces.ids) == len(taught.training.ids)
 
 
 def test_missing_keypoints_are_taught_as_the_complete_annotators(
@@ -179,6 +257,7 @@ class StubTraining:
         self.taught: list[TrainingData] = []
         self.limits: list[float | None] = []
         self.interrupt = False
+        self.error = 1.0
         monkeypatch.setattr(distillation, "Predictor", ConstantNetworks)
         monkeypatch.setattr(distillation, "train_member", self)
 
@@ -195,7 +274,9 @@ class StubTraining:
         if self.interrupt:
             raise KeyboardInterrupt
         rows = np.flatnonzero(data.held_out == member.fold)
-        predictions = np.nan_to_num(data.training.keypoints[rows], nan=48.0) + np.float32(1)
+        predictions = np.nan_to_num(data.training.keypoints[rows], nan=48.0) + np.float32(
+            self.error
+        )
         folder = run.member_folder(member.name)
         folder.mkdir(parents=True, exist_ok=True)
         weights_path(folder).write_bytes(b"")
@@ -240,13 +321,15 @@ def test_an_interrupted_distillation_is_continued_by_the_same_command(
 ) -> None:
     training = StubTraining(monkeypatch)
     training.interrupt = True
-    command = ("distill", "--no-test-faces", "--data-dir", data_dir, "--runs-dir")
-    result = fkd(*command, blended.path.parent)
+    command = ("distill", "--data-dir", data_dir, "--runs-dir")
+    result = fkd(*command, blended.path.parent, "--no-test-faces")
     assert result.code == 130, result.all
     assert "interrupted; to continue: fkd-kaggle distill one" in result.out
     assert find_distilled(blended).status == "interrupted"
     assert fkd(*command, blended.path.parent, "one", "--time-limit", "30m").code == 130
     training.interrupt = False
+    other = fkd(*command, blended.path.parent, "one", "--test-faces")
+    assert_one_line_error(other, "was distilled with --no-test-faces: delete")
     result = fkd(*command, blended.path.parent, "one")
     assert result.code == 0, result.all
     assert training.limits == [600.0, 1800.0, 600.0]
@@ -276,3 +359,70 @@ def test_runs_of_any_valid_name_have_distilled_networks_of_their_own(
         assert find_distilled(run).path == student.path
         assert student.plan.ensemble.description == f"One network taught by run {name}."
     assert len(list(tmp_path.glob("*-distilled"))) == 2
+
+
+def test_the_blend_of_a_distillation_can_be_interrupted(
+    blended: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StubTraining(monkeypatch)
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    student = open_or_start(blended, None, epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(distillation, "blend_run", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_distilled(student, blended, data_dir)
+    assert student.status == "interrupted"
+    train_distilled(student, blended, data_dir)
+    assert student.status == "finished"
+
+
+def test_options_that_are_not_given_are_those_of_the_run_that_is_continued(teacher: Run) -> None:
+    first = open_or_start(teacher, "cascade", epochs=10)
+    choices = [(None, None), ("cascade", None), (None, 10), ("cascade", 10)]
+    for recipe, epochs in choices:
+        assert open_or_start(teacher, recipe, epochs=epochs).path == first.path
+    assert first.plan.members[0].recipe.name == "cascade"
+    for recipe, epochs in [("cascade-small", None), (None, 11), ("cascade-small", 10)]:
+        with pytest.raises(RunError, match="another recipe or number of epochs"):
+            open_or_start(teacher, recipe, epochs=epochs)
+    (first.path / "distillation.json").unlink()  # as in earlier versions
+    open_or_start(teacher, None, epochs=None, test_faces=False)
+    with pytest.raises(RunError, match="was distilled with --no-test-faces"):
+        open_or_start(teacher, None, epochs=None, test_faces=True)
+    (first.path / "distillation.json").write_text("{}")
+    with pytest.raises(RunError, match=r"distillation\.json is damaged"):
+        open_or_start(teacher, None, epochs=None)
+
+
+def test_networks_are_compared_on_keypoints_that_both_predict(
+    fkd: Command, blended: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StubTraining(monkeypatch).error = 40.0
+    places = ("--data-dir", data_dir, "--runs-dir", blended.path.parent)
+    result = fkd("distill", "one", *places)
+    assert result.code == 0, result.all
+    # The blend excludes the only network: its out-of-fold prediction is the mean face.
+    assert "on the held-out fold" not in result.out
+    student = find_distilled(blended)
+    assert distillation.compare_on_fold(student, blended, data_dir) == (None, None)
+    # A network of one keypoint is compared on that keypoint.
+    (member,) = student.plan.members
+    rows, predictions = load_member_out_of_fold(student, member)
+    training = dataset.read_training(data_dir)
+    predictions = np.full_like(predictions, np.nan)
+    predictions[:, 10] = np.nan_to_num(training.keypoints[rows, 10], nan=48.0) + np.float32(1)
+    store_out_of_fold(student, member, rows + 1, predictions)
+    blend_run(student, data_dir)
+    mine, theirs = distillation.compare_on_fold(student, blended, data_dir)
+    assert mine == pytest.approx(1.0, abs=0.01)
+    expected = np.full(training.keypoints.shape, np.nan, np.float32)
+    expected[rows, 10] = load_blended_out_of_fold(blended)[rows, 10]
+    counts = dataset.count_queries(data_dir, training)
+    assert theirs == metrics.combined_rmse(
+        expected, training.keypoints, training.annotators, counts
+    )
+    make_members_useless(blended, data_dir, ("heatmap-small-f0", "deep15-f0"))
+    assert distillation.compare_on_fold(student, blended, data_dir) == (None, None)

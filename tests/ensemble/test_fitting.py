@@ -15,6 +15,7 @@ from fkd_kaggle.ensemble import fitting, prediction, run_blend
 from fkd_kaggle.errors import NoteWarning, RecipeError, RunError
 from fkd_kaggle.recipes import loading, plans, schema
 from fkd_kaggle.runs.folder import Run, latest_run, list_runs
+from fkd_kaggle.runs.members import weights_path
 from fkd_kaggle.runs.scores import NO_SCORES, Scores
 from fkd_kaggle.training.events import (
     EnsembleEnded,
@@ -24,6 +25,7 @@ from fkd_kaggle.training.events import (
     MemberEnded,
     MemberStarted,
 )
+from fkd_kaggle.workers.schedule import Outcome
 
 pytestmark = pytest.mark.slow
 
@@ -203,6 +205,23 @@ def test_a_time_limit_is_kept(data: Path, tmp_path: Path) -> None:
     assert ended.finished >= 1  # on a busy machine, both members do not fit
     assert ended.seconds < 26
     assert {event.stopped for event in events if isinstance(event, MemberEnded)} == {"time limit"}
+
+
+def test_a_time_limit_without_a_finished_network_is_explained(
+    data: Path, plan: plans.Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "_train_members", lambda *_: Outcome("time limit", {}, 0))
+    run = fitting.start_run(tmp_path, "short", plan, data)
+    advice = "in the time limit: continue with `fkd-kaggle train-ensemble --resume short"
+    with pytest.raises(RunError, match=advice) as caught:
+        fitting.train_run(run, data, time_limit=20)
+    assert "predict" not in str(caught.value)
+    # A member that was interrupted in an earlier call has weights.
+    folder = run.member_folder("tiny-f0")
+    folder.mkdir(parents=True)
+    weights_path(folder).write_bytes(b"")
+    with pytest.raises(RunError, match="`fkd-kaggle predict short` uses the epochs so far"):
+        fitting.train_run(run, data, time_limit=20)
 
 
 def test_a_run_is_not_used_with_another_data_set(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import write_competition
 
 from fkd_kaggle.data import dataset, metrics
-from fkd_kaggle.ensemble import blending
+from fkd_kaggle.ensemble import blending, run_blend
+from fkd_kaggle.ensemble.blend import FittedBlend, fit_blend
 from fkd_kaggle.ensemble.run_blend import blend_run
 from fkd_kaggle.ensemble.run_mixture import mix_runs
 from fkd_kaggle.errors import RunError
@@ -76,7 +78,9 @@ def test_a_mixture_without_a_valid_part_has_no_expected_score(tmp_path: Path, da
     blend_run(runs[1], data, expect=False)
     mixture = mix_runs(runs, data)
     assert mixture.scores.expected is None
-    assert "run other has none" in mixture.scores.expected_unknown
+    assert mixture.scores.expected_unknown == (
+        "run other has none: the networks were not compared on the test faces"
+    )
 
 
 @pytest.mark.slow
@@ -105,3 +109,20 @@ def test_a_run_cannot_be_named_twice(tmp_path: Path, data: Path) -> None:
     run = make_run(tmp_path, data, "good", 1.0, 0)
     with pytest.raises(RunError, match="named twice"):
         mix_runs([run, run], data)
+
+
+def test_a_blend_keeps_the_status_of_a_training_that_ends_meanwhile(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path, data, "good", 1.0, 0)
+    run.update(status="training")
+
+    def end_training(*arguments: Any) -> FittedBlend:
+        run.update(status="finished")
+        return fit_blend(*arguments)
+
+    monkeypatch.setattr(run_blend, "fit_blend", end_training)
+    blend_run(run, data)
+    assert run.status == "finished"
+    blend_run(run, data, status="time limit")
+    assert run.status == "time limit"

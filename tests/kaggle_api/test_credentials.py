@@ -134,6 +134,19 @@ def test_unreadable_credentials_are_named_and_not_shown(
     assert fake_kaggle.requests == []
 
 
+def test_files_with_credentials_are_listed_in_the_order_of_the_client(
+    no_credentials: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = no_credentials / ".kaggle"
+    names = ("access_token", "access_token.txt", "credentials.json")
+    first, second, last = (home / name for name in names)
+    home.mkdir()
+    assert credentials.credential_files() == (first, second, home / "kaggle.json", last)
+    # The client looks for kaggle.json only in the folder that the variable names.
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
+    assert credentials.credential_files() == (first, second, tmp_path / "kaggle.json", last)
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
