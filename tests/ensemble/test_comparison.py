@@ -389,7 +389,7 @@ def excluded_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Run, 
         if member.fold < 2:  # the members of fold 2 are not trained yet
             store_out_of_fold(run, member, faces.ids[rows], predictions)
         if (member.recipe.name, member.fold) == ("eyes-nose", 1):
-            blended[np.ix_(rows, points)] = 42
+            blended[rows[:, None], points] = 42
     store_blended_out_of_fold(run, faces.ids, blended, folds < 2)
     excluded = ("heatmap-small-f0", "eyes-nose-f0", "heatmap-small-f1")
     run.update(status="interrupted", scores=replace(NO_SCORES, excluded=excluded))

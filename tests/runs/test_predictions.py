@@ -32,7 +32,8 @@ def run(tmp_path: Path) -> Run:
         predictions = random.normal(48, 9, (3, 15, 2)).astype(np.float32)
         if number == 0:
             predictions[1, 4] = np.inf
-        store_out_of_fold(run, member, ids, predictions, np.float32([number + 1, 2, np.nan]))
+        disagreement = np.array([number + 1, 2, np.nan], np.float32)
+        store_out_of_fold(run, member, ids, predictions, disagreement)
     return run
 
 
