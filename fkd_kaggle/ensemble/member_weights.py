@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
+from fkd_kaggle.data.metrics import masked_means
 from fkd_kaggle.keypoints import ANNOTATORS, COMPLETE, NUM_KEYPOINTS, PARTIAL, PARTIAL_KEYPOINTS
 
 ASSUMED_CORRELATION = 0.7
@@ -29,7 +30,8 @@ def mean_differences(members: np.ndarray, annotators: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     members
-        (M, N, 15, 2) float32 pixels, NaN for keypoints that a member does not predict.
+        (M, N, 15, 2) float32 pixels, NaN for keypoints that a member does not predict. Two members
+        are compared on the faces for which both have a prediction.
     annotators
         (N,) uint8, annotator of each face's predictions.
     """
@@ -41,7 +43,7 @@ def mean_differences(members: np.ndarray, annotators: np.ndarray) -> np.ndarray:
             continue
         block = members[:, rows].astype(np.float64)
         for one in range(count):
-            result[annotator, :, one] = np.square(block[one] - block).mean((1, 3)).T
+            result[annotator, :, one] = masked_means(np.square(block[one] - block), (1, 3)).T
     for own, other in ((COMPLETE, PARTIAL), (PARTIAL, COMPLETE)):
         if not (annotators == own).any():
             result[own] = result[other]

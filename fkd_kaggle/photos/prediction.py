@@ -143,7 +143,8 @@ class PhotoModel:
 
         Returns
         -------
-        (N,) float64 photo pixels; NaN if the run is not calibrated.
+        (N,) float64 photo pixels; NaN if the run is not calibrated, or has no network for the
+        annotator that predicts mirror images too.
         """
         if self.calibration is None or not crops:
             return np.full(len(crops), math.nan)

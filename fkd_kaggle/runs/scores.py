@@ -42,7 +42,8 @@ class Scores:
     members: dict[str, float] = field(default_factory=dict)
     """Combined RMSE of each member on its held-out faces, by the member's name."""
     excluded: tuple[str, ...] = ()
-    """Names of members that the blend excludes because the mean face is better."""
+    """Names of members that the blend excludes, because the mean face is better or because no
+    prediction is finite."""
     own_weights: bool = False
     """Whether each member has its own weight, because the members differ much in quality."""
     expected_unknown: str = ""

@@ -81,3 +81,13 @@ def test_missing_errors_are_filled_from_the_other_members() -> None:
     filled = member_weights.fill_errors(errors, predicted)
     assert (filled[2, 1] == 3.0).all()
     assert np.isnan(filled[2, 0]).all()
+
+
+def test_a_face_without_a_prediction_does_not_hide_the_other_faces() -> None:
+    members = np.zeros((2, 4, NUM_KEYPOINTS, 2), np.float32)
+    members[1] = 3.0
+    members[1, 0, 5] = np.nan
+    members[1, :, 7] = np.nan
+    differences = member_weights.mean_differences(members, np.array([0, 0, 1, 1], np.uint8))
+    assert (differences[:, 5, 0, 1] == 9.0).all()
+    assert np.isnan(differences[:, 7, 0, 1]).all()
