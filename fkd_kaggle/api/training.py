@@ -14,6 +14,7 @@ import numpy as np
 from fkd_kaggle import pipeline
 from fkd_kaggle.api.faces import FaceSet, as_faces
 from fkd_kaggle.api.model import FACES_FOLDER, Model
+from fkd_kaggle.data import dataset
 from fkd_kaggle.data import folds as fold_assignment
 from fkd_kaggle.data.array_folder import write_array_folder
 from fkd_kaggle.data.faces import Faces
@@ -149,13 +150,15 @@ def train(
 def _stored_faces(faces: FaceSet, runs_dir: Path, name: str) -> Iterator[Path]:
     """Yield the data folder of a new run; store arrays there. Removed if creating the run fails."""
     run_folder.check_run_name(name)
-    if faces.folder is not None:
+    if faces.folder is not None and _is_stored(faces, faces.folder):
         yield faces.folder
         return
     path = runs_dir / name
     if run_folder.is_run(path):
         raise RunError(f"run {name} exists in {runs_dir}: choose another name")
     folder = path / FACES_FOLDER
+    if folder.exists():  # only what is written here may be replaced or removed
+        raise RunError(f"{folder} exists: choose another name, or delete it")
     try:
         write_array_folder(folder, Faces(faces.images, faces.keypoints, faces.ids))
         yield folder
@@ -165,6 +168,14 @@ def _stored_faces(faces: FaceSet, runs_dir: Path, name: str) -> Iterator[Path]:
             with suppress(OSError):
                 path.rmdir()
         raise
+
+
+def _is_stored(faces: FaceSet, folder: Path) -> bool:
+    """Return whether training.csv holds exactly these faces: the caller may have changed labels."""
+    stored = dataset.read_training(folder)
+    return np.array_equal(stored.images, faces.images) and np.array_equal(
+        stored.keypoints, faces.keypoints, equal_nan=True
+    )
 
 
 @contextmanager

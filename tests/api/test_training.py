@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,29 @@ def test_existing_run_is_not_overwritten(model: fkd.Model, synthetic: Arrays) ->
     with pytest.raises(RunError, match="exists"):
         fkd.train(synthetic[0][:5], synthetic[1][:5], name=model.name, runs_dir=model.path.parent)
     assert (model.path / "faces" / "images.npy").read_bytes() == before
+
+
+def test_a_folder_that_exists_is_kept(synthetic: Arrays, tmp_path: Path) -> None:
+    mine = tmp_path / "party" / "faces" / "mine.jpg"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"photo")
+    with pytest.raises(RunError, match="faces exists: choose another name"):
+        fkd.train(*synthetic, name="party", runs_dir=tmp_path, verbose=False)
+    assert mine.read_bytes() == b"photo"
+
+
+def test_changed_labels_of_a_folder_are_trained_on(
+    competition_dir: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "train", lambda run, *_, **__: run.update(status="interrupted"))
+    faces = fkd.load_faces(competition_dir)
+    moved = faces.keypoints + np.float32(1)
+    with pytest.raises(KeyboardInterrupt):
+        fkd.train(
+            replace(faces, keypoints=moved), recipe=tiny_recipe, runs_dir=tmp_path, verbose=False
+        )
+    stored = np.load(tmp_path / "tiny-1" / "faces" / "keypoints.npy")
+    np.testing.assert_array_equal(stored, moved)
 
 
 def test_interruption_names_the_run_that_is_kept(
