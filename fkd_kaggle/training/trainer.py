@@ -17,12 +17,13 @@ import numpy as np
 
 from fkd_kaggle import models
 from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.errors import RecipeError
+from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs.history import HISTORY
 from fkd_kaggle.runs.members import (
     Progress,
     delete_checkpoint,
+    read_progress,
     weights_path,
     write_progress,
 )
@@ -215,14 +216,32 @@ class _Session(keras.callbacks.Callback):
         self.step, self.rate = 0, 0.0
 
     def restore(self) -> None:
-        """Resume from the checkpoint if a complete checkpoint exists."""
+        """Resume from the checkpoint if a complete checkpoint exists.
+
+        A training that has ended is not repeated if only its predictions are missing.
+        """
+        if self._has_ended():
+            self.progress = read_progress(self.folder)
+            delete_checkpoint(self.folder)
+            return
         restored = restore_checkpoint(self.learner, self.folder)
         if restored is None:
             return
         self.progress, self.history = restored
         self.budget.resume(self.progress.seconds)
         self.weights.best = self.progress.best_rmse
+        self.weights.epochs_since = self.progress.epoch - self.progress.best_epoch
         self.schedule.resume(self.progress.learning_rate)
+
+    def _has_ended(self) -> bool:
+        """Return whether the folder holds the weights of a training that has ended."""
+        if not read_progress(self.folder).stopped:
+            return False
+        try:
+            load_weights(self.learner.network, self.folder)
+        except RunError:
+            return False  # train again
+        return True
 
     def report_start(
         self, position: int, training: Faces, validation: Faces, initial_weights: str

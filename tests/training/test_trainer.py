@@ -188,6 +188,38 @@ def test_an_interrupted_member_resumes_from_its_checkpoint(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("eager_functions")
+def test_a_training_that_has_ended_is_not_repeated(tmp_path: Path) -> None:
+    """An interruption of the predictions after the training must not cost the training."""
+    faces = make_faces(16, seed=0)
+    train(TINY, tmp_path, faces)
+    weights = (tmp_path / "best.weights.h5").read_bytes()
+    events: list[Event] = []
+    _, progress = train(TINY, tmp_path, faces, events.append)
+    assert [type(event) for event in events] == [MemberStarted]
+    assert (progress.epoch, progress.stopped) == (2, "finished")
+    assert (tmp_path / "best.weights.h5").read_bytes() == weights
+    (tmp_path / "best.weights.h5").write_bytes(b"damaged")
+    train(TINY, tmp_path, faces, events.append)
+    assert sum(isinstance(event, EpochEnded) for event in events) == 2
+
+
+@pytest.mark.usefixtures("eager_functions")
+def test_early_stopping_counts_the_epochs_before_an_interruption(tmp_path: Path) -> None:
+    scores = iter([4.0, 5.0, 5.0, 5.0, 5.0])
+    recipe = replace(TINY, epochs=50, schedule="plateau", patience=3)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, EpochEnded) and event.epoch == 3:
+            raise KeyboardInterrupt
+
+    faces = make_faces(16, seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path, faces, interrupt, score=lambda _: next(scores))
+    _, progress = train(recipe, tmp_path, faces, score=lambda _: next(scores))
+    assert (progress.stopped, progress.epoch) == ("early stopping", 4)
+
+
+@pytest.mark.usefixtures("eager_functions")
 def test_a_checkpoint_with_other_shapes_is_ignored(tmp_path: Path) -> None:
     faces = make_faces(16, seed=0)
 
