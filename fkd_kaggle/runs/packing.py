@@ -14,12 +14,14 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from fkd_kaggle import files
-from fkd_kaggle.errors import FkdError, RunError
+from fkd_kaggle.errors import FkdError, RunError, explain_os_error
 from fkd_kaggle.runs.folder import RUN_FILE, Run, check_run_name
 from fkd_kaggle.settings import __version__
 
@@ -31,6 +33,9 @@ MANIFEST: Final = "fkd-run.json"
 _FORMAT: Final = 1
 _CHUNK: Final = 1 << 20
 _MAX_MANIFEST: Final = 16 << 20
+_DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What reading a truncated, changed or encrypted archive raises."""
+
 _SKIPPED_FOLDERS: Final = ("tensorboard", "faces")
 _SKIPPED_FILES: Final = ("checkpoint.npz",)
 
@@ -130,13 +135,13 @@ def unpack_run(
     try:
         with zipfile.ZipFile(source) as archive:
             manifest = _read_manifest(source, archive)
-            name = name or str(manifest["name"])
+            name = name or manifest["name"]
             check_run_name(name)
             target = runs_dir / name
             if target.exists():
                 raise RunError(f"{target} exists: choose another name with --name")
             _extract(source, archive, manifest["files"], target, on_progress)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise RunError(f"{source} is damaged or not a packed run: {error}") from error
     except FileNotFoundError:
         raise RunError(f"{source} does not exist") from None
@@ -177,6 +182,8 @@ def _read_manifest(source: Path, archive: zipfile.ZipFile) -> Mapping[str, Any]:
                 f"{source} was packed by fkd-kaggle {manifest['version']} in a format that this "
                 f"version, {__version__}, cannot read: install that version"
             )
+        if not isinstance(manifest["name"], str):
+            raise ValueError("its name is not a text")
         listed = manifest["files"]
         for name, file in listed.items():
             _check_path(source, name)
@@ -208,11 +215,13 @@ def _extract(
 ) -> None:
     """Write the listed files to a temporary folder and rename it to ``target``."""
     total, done = sum(file["size"] for file in listed.values()), 0
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if total > shutil.disk_usage(target.parent).free:
+    with _explain_target(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(target.parent).free
+    if total > free:
         raise RunError(f"{source} needs {total:,} bytes, more than the disk has: free some space")
     with (
-        files.disk_full_as(FkdError(f"disk full while writing {target}: free some space")),
+        _explain_target(target),
         tempfile.TemporaryDirectory(prefix=".tmp-", dir=target.parent) as temporary,
     ):
         folder = Path(temporary) / "run"
@@ -237,3 +246,16 @@ def _extract(
                 on_progress(done, total)
         Run.open(folder)
         folder.rename(target)
+
+
+@contextmanager
+def _explain_target(target: Path) -> Iterator[None]:
+    """Raise ``FkdError`` if the disk is full or the folder of a new run cannot be written.
+
+    Reading an archive that is open rarely fails, so an ``OSError`` is that of the target.
+    """
+    try:
+        with files.disk_full_as(FkdError(f"disk full while writing {target}: free some space")):
+            yield
+    except OSError as error:
+        raise FkdError(f"cannot write {explain_os_error(error, str(target))}") from error

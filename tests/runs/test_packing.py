@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import Command, assert_one_line_error
 
-from fkd_kaggle.errors import RunError
+from fkd_kaggle.errors import FkdError, RunError
 from fkd_kaggle.recipes.plans import TrainingOptions, make_plan
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.packing import MANIFEST, pack_run, unpack_run
@@ -141,6 +141,7 @@ def test_unlisted_files_are_not_unpacked(packed: Path, tmp_path: Path) -> None:
     ("manifest", "message"),
     [
         ({"format": 99}, "install that version"),
+        ({"name": None}, "name is not a text"),
         ({"files": {}}, r"run\.json is missing"),
         ({"files": [1]}, "not a packed run"),
         ({"files": {"run.json": {"size": "1", "sha256": ""}}}, "no size"),
@@ -159,6 +160,24 @@ def test_truncated_file_is_refused(packed: Path, tmp_path: Path, share: float) -
     packed.write_bytes(content[: int(share * len(content))])
     with pytest.raises(RunError, match=r"old_run\.fkdrun\.zip is damaged"):
         unpack_run(packed, tmp_path / "other")
+
+
+def test_changed_bytes_are_refused(packed: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.compress_size)
+    content = bytearray(packed.read_bytes())
+    middle = largest.header_offset + largest.compress_size // 2
+    content[middle : middle + 40] = bytes(value ^ 0xFF for value in content[middle : middle + 40])
+    packed.write_bytes(content)
+    with pytest.raises(RunError, match="is damaged"):
+        unpack_run(packed, tmp_path / "other")
+
+
+def test_errors_of_the_target_name_the_target(packed: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(FkdError, match=r"cannot write .*file"):
+        unpack_run(packed, file / "runs")
 
 
 def test_commands_pack_and_unpack(fkd: Command) -> None:
