@@ -91,11 +91,8 @@ class Client:
                     return call(self.api)
             except responses.CLIENT_ERRORS as error:
                 failure = error
-            wait = self._wait_after(attempt, failure) if retry(failure) else None
-            if wait is None:
+            if not (retry(failure) and self.wait_after(action, attempt, failure)):
                 raise self.explain(failure, replace(action, attempts=attempt)) from failure
-            self.retry_policy.on_wait(action.what, wait)
-            self.retry_policy.sleep(wait)
             recovered = recover()
             if recovered is not None:
                 return recovered
@@ -119,6 +116,25 @@ class Client:
                 return
             yield item
 
+    def wait_after(self, action: Action, attempt: int, error: Exception) -> bool:
+        """Wait after attempt 1, 2, … has failed.
+
+        Returns
+        -------
+        bool
+            Whether to try again. If False, the retry policy gives up; there was no wait.
+        """
+        wait = self._seconds_after(attempt, error)
+        if wait is None:
+            return False
+        self.retry_policy.on_wait(action.what, wait)
+        self.retry_policy.sleep(wait)
+        return True
+
+    def is_stopped_practice(self, error: Exception) -> bool:
+        """Return whether the practice Kaggle has been stopped; it does not start by itself."""
+        return self.practice_url is not None and responses.is_connection_refused(error)
+
     def explain(self, error: Exception, action: Action) -> CompetitionError:
         """Return the error for users, with a one-line message, for an exception of the client."""
         if isinstance(error, CompetitionError):
@@ -141,10 +157,10 @@ class Client:
         with transport.connection_rules(rules):
             yield
 
-    def _wait_after(self, attempt: int, error: Exception) -> float | None:
+    def _seconds_after(self, attempt: int, error: Exception) -> float | None:
         """Return the seconds to wait after a failed attempt; None to give up."""
-        if self.practice_url is not None and responses.is_connection_refused(error):
-            return None  # A stopped practice Kaggle does not start by itself.
+        if self.is_stopped_practice(error):
+            return None
         if responses.is_timeout(error) and attempt >= self.retry_policy.silent_attempts:
             return None
         return self.retry_policy.wait_after(attempt, error)

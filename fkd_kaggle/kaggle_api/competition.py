@@ -103,7 +103,7 @@ class Competition:
         if target.exists() and not force:
             return target
         data_dir.mkdir(parents=True, exist_ok=True)
-        check_space(data_dir, self._data_size())
+        check_space(target, self._data_size())
         action = self._action("downloading the competition's files")
         download_files(self._client, action, target, self._file_names, on_progress)
         return target
@@ -234,12 +234,23 @@ class Competition:
         return kernels.get_status(self._client, self._about("reading its status", ref), ref)
 
     def kernel_logs(
-        self, kernel: str, version: int = 0, *, follow: bool = False
+        self,
+        kernel: str,
+        version: int = 0,
+        *,
+        follow: bool = False,
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> Iterator[KernelLogLine]:
-        """Yield the stored log of a kernel; with ``follow``, the log until the kernel ends."""
+        """Yield the stored log of a kernel; with ``follow``, the log until the kernel ends.
+
+        With ``follow``, ``is_stopped`` is called before each connection, from the thread that
+        reads the log. If it returns True, the log ends.
+        """
         ref = KernelRef(kernel, version)
-        read = kernel_output.follow_log if follow else kernel_output.read_log
-        return read(self._client, self._about("reading its log", ref), ref)
+        action = self._about("reading its log", ref)
+        if follow:
+            return kernel_output.follow_log(self._client, action, ref, is_stopped)
+        return kernel_output.read_log(self._client, action, ref)
 
     def kernel_output(
         self,

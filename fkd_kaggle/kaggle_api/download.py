@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -37,9 +38,6 @@ PROGRESS_INTERVAL: Final = 0.2
 
 _DAMAGED_LIMIT: Final = 2
 """Damaged downloads after which the download fails."""
-
-_STALLED_LIMIT: Final = 2
-"""Consecutive broken connections without new bytes after which the download fails."""
 
 
 def download_file(
@@ -125,28 +123,30 @@ def check_zip(path: Path) -> None:
         raise ValueError(f"has a damaged file in it ({damaged})")
 
 
-def check_space(folder: Path, needed: int) -> None:
-    """Check before a download that ``folder`` has space for ``needed`` bytes.
+def check_space(target: Path, size: int) -> None:
+    """Check before a download that the disk has space for the part that is still missing.
 
     The client's ``download_file`` catches every OSError: it treats a full disk as a broken
     connection and retries for a minute.
 
     Parameters
     ----------
-    folder
-        Folder of the download.
-    needed
-        Size of the download in bytes.
+    target
+        Path of the file; its folder exists.
+    size
+        Size of the whole file in bytes. Bytes in the staging folder need no further space, also
+        if the client does not resume them: then it overwrites them.
 
     Raises
     ------
     CompetitionError
         The free space is too small.
     """
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(target.parent).free
+    needed = max(0, size - _size(target.parent / STAGING / target.name))
     if free < needed:
         raise CompetitionError(
-            f"disk full: {folder} has {free / 1e6:.0f} MB free and the download takes about "
+            f"disk full: {target.parent} has {free / 1e6:.0f} MB free and the download takes about "
             f"{needed / 1e6:.0f} MB; free some space or choose another folder with --data-dir"
         )
 
@@ -184,8 +184,9 @@ def _fetch_staged(
         if problem is None:
             return
         if isinstance(problem, responses.CONNECTION_ERRORS):
-            # The client gives up after five broken connections, with a pause after each. Call the
-            # client again as long as bytes arrive; a few bytes of a silent server are not enough.
+            # Once a download is open, the client itself repeats it five times, with pauses; it
+            # does not repeat the opening. Call the client again at once as long as bytes arrive,
+            # otherwise after a wait. A few bytes of a silent server are not enough.
             least = transport.LEAST_BYTES if responses.is_timeout(problem) else 1
             if _size(staged) >= before + least:
                 stalled, progress = 0, time.monotonic()
@@ -193,8 +194,9 @@ def _fetch_staged(
             stalled += 1
             policy = client.retry_policy
             silent = time.monotonic() - progress >= policy.silent_attempts * policy.timeout
-            if stalled >= _STALLED_LIMIT or silent:
-                raise client.explain(problem, action) from problem
+            final = silent or not responses.is_transient(problem)
+            if final or not client.wait_after(action, stalled, problem):
+                raise client.explain(problem, replace(action, attempts=stalled)) from problem
         else:
             # The client may have saved an error page as a part of the file, see
             # github.com/Kaggle/kaggle-cli/pull/1179, not yet in 2.2.4.

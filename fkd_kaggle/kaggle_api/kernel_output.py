@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,8 +30,8 @@ _PAGE: Final = 100
 _FILE_TIMEOUT: Final = 300
 """Seconds without an answer after which the request of an output file fails."""
 
-_RECONNECT_LIMIT: Final = 5
-"""Reconnections without a new log line after which the kernel's status is requested."""
+_FAILURES_PER_STATUS: Final = 3
+"""Failures without a new log line after which the kernel's status is requested, each time."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,38 @@ def read_log(client: Client, action: Action, ref: KernelRef) -> Iterator[KernelL
     yield from (_line(event) for event in _events(page.log or ""))
 
 
-def follow_log(client: Client, action: Action, ref: KernelRef) -> Iterator[KernelLogLine]:
+def follow_log(
+    client: Client,
+    action: Action,
+    ref: KernelRef,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[KernelLogLine]:
     """Yield new log lines of a version of a kernel until the session ends.
 
     Kaggle closes idle streams every few minutes and repeats the log from its beginning after a
     reconnection. The client's ``kernels logs --follow`` gives up after five reconnections without
     a new line, but a training can be silent for longer, so this function continues while the
-    kernel runs.
+    kernel runs, with the growing waits of the retry policy.
+
+    Parameters
+    ----------
+    client
+        The client.
+    action
+        The operation, for messages.
+    ref
+        The kernel and its version.
+    is_stopped
+        Called before each connection; returns whether to end.
+
+    Raises
+    ------
+    CompetitionError
+        Kaggle refuses, or the log cannot be read although the session has ended.
     """
     seen = failures = 0
-    while True:
+    policy = client.retry_policy
+    while not is_stopped():
         before = seen
         try:
             stream = client.stream(lambda api: api.kernels_logs_stream(_stream_name(ref)))
@@ -70,13 +92,16 @@ def follow_log(client: Client, action: Action, ref: KernelRef) -> Iterator[Kerne
                 yield _line(event)
             return
         except responses.CLIENT_ERRORS as error:
-            if not responses.is_transient(error):
+            if not responses.is_transient(error) or client.is_stopped_practice(error):
                 raise client.explain(error, action) from error
+            responses.close_answer(error)  # The client leaves the stream's connection open.
             problem = error
-        failures = failures + 1 if seen == before else 0
-        if failures >= _RECONNECT_LIMIT and get_status(client, action, ref).finished:
+        failures = failures + 1 if seen == before else 1
+        policy.sleep(policy.wait_without_end(failures, problem))
+        if is_stopped() or failures % _FAILURES_PER_STATUS:
+            continue
+        if get_status(client, action, ref).finished:
             raise client.explain(problem, action) from problem
-        client.retry_policy.sleep(client.retry_policy.first_wait)
 
 
 def download_output(

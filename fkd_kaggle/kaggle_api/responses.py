@@ -131,6 +131,14 @@ def kaggle_message(error: Exception) -> str:
     return ""
 
 
+def close_answer(error: Exception) -> None:
+    """Close the connection of the answer that caused an error; its body is not read any more."""
+    for cause in causes_of(error):
+        response = getattr(cause, "response", None)
+        if isinstance(response, requests.Response):
+            response.close()
+
+
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception and all exceptions that it was raised from or wraps."""
     seen: set[int] = set()

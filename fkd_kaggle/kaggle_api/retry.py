@@ -37,6 +37,21 @@ class RetryPolicy:
         requested = responses.retry_after(error)
         if requested is not None:
             return requested if requested <= self.longest_retry_after else None
-        wait = min(self.longest_wait, self.first_wait * 2.0 ** (attempt - 1))
+        return self._growing_wait(attempt)
+
+    def wait_without_end(self, attempt: int, error: Exception) -> float:
+        """Return the seconds to wait after attempt 1, 2, … of a request that is never given up.
+
+        Kaggle's Retry-After is respected between ``first_wait`` and ``longest_retry_after``.
+        """
+        requested = responses.retry_after(error)
+        if requested is not None:
+            return max(self.first_wait, min(requested, self.longest_retry_after))
+        return self._growing_wait(attempt)
+
+    def _growing_wait(self, attempt: int) -> float:
+        """Return the seconds to wait after attempt 1, 2, … if Kaggle names no time."""
+        doublings = min(attempt - 1, 30)  # 2.0 ** 1024 is an OverflowError.
+        wait = min(self.longest_wait, self.first_wait * 2.0**doublings)
         # Random, so that processes refused at the same time do not return at the same time.
         return wait * random.uniform(0.75, 1.25)

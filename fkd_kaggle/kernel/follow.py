@@ -7,6 +7,7 @@ because the kernel continues to run.
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -155,6 +156,7 @@ class KernelFollower:
         deadline = time.monotonic() + _LAST_LINES
         while followed.reading and time.monotonic() < deadline:
             self._pass_on(0.2)
+        followed.stop.set()
         if followed.reading:
             # The stream gives no end, but Kaggle has stored the complete log.
             stored = self._competition.kernel_logs(followed.kernel, followed.ref.version)
@@ -167,10 +169,12 @@ class KernelFollower:
         )
 
     def _ensure_reader(self, followed: _Followed) -> None:
-        """Start a log reader, unless the present reader has received a line recently."""
+        """Replace the log reader, unless the present reader has received a line recently."""
         silent = time.monotonic() - followed.last_read > _SILENCE
         if followed.reading and not silent:
             return
+        followed.stop.set()
+        followed.stop = threading.Event()
         followed.reader += 1
         followed.reading, followed.last_read = True, time.monotonic()
         start_log_reader(
@@ -179,6 +183,7 @@ class KernelFollower:
             followed.reader,
             followed.lines_read,
             self._log_items,
+            followed.stop,
         )
 
     def _pass_on(self, seconds: float) -> None:
@@ -223,6 +228,8 @@ class _Followed:
     lines_read: int = 0
     reader: int = 0
     """Number of the newest reader of the log; lines from earlier readers are ignored."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set to end the newest reader."""
     reading: bool = False
     """Whether the newest reader is still reading."""
     last_read: float = 0.0

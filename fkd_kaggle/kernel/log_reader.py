@@ -32,7 +32,12 @@ LogQueue = queue.SimpleQueue[LogItem]
 
 
 def start_log_reader(
-    competition: Competition, ref: KernelRef, reader: int, skip: int, out: LogQueue
+    competition: Competition,
+    ref: KernelRef,
+    reader: int,
+    skip: int,
+    out: LogQueue,
+    stop: threading.Event,
 ) -> None:
     """Start a thread that puts the lines of a kernel's log into a queue.
 
@@ -48,22 +53,31 @@ def start_log_reader(
         Number of lines at the beginning of the log that are not put into the queue.
     out
         The queue.
+    stop
+        Ends the thread before its next line or its next connection.
     """
     threading.Thread(
         target=_read_log,
-        args=(competition, ref, reader, skip, out),
+        args=(competition, ref, reader, skip, out, stop),
         name=f"fkd-log-{ref.kernel}",
         daemon=True,
     ).start()
 
 
 def _read_log(
-    competition: Competition, ref: KernelRef, reader: int, skip: int, out: LogQueue
+    competition: Competition,
+    ref: KernelRef,
+    reader: int,
+    skip: int,
+    out: LogQueue,
+    stop: threading.Event,
 ) -> None:
     """Put the lines into the queue, and an item without a line at the end."""
     try:
-        log = competition.kernel_logs(ref.kernel, ref.version, follow=True)
+        log = competition.kernel_logs(ref.kernel, ref.version, follow=True, is_stopped=stop.is_set)
         for line in islice(log, skip, None):
+            if stop.is_set():
+                return
             out.put(LogItem(ref.kernel, reader, line))
     except CompetitionError:
         pass  # The next request for the state reports the error, or a new reader is started.

@@ -13,10 +13,11 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -24,10 +25,11 @@ from conftest import PracticeFactory, write_competition
 
 from fkd_kaggle.data import archive as archive_files
 from fkd_kaggle.errors import CompetitionError
-from fkd_kaggle.kaggle_api import download, errors, responses
-from fkd_kaggle.kaggle_api.client import connect
+from fkd_kaggle.kaggle_api import download, errors, kernel_output, responses
+from fkd_kaggle.kaggle_api.client import Client, connect
 from fkd_kaggle.kaggle_api.competition import COMPETITION, Competition
 from fkd_kaggle.kaggle_api.errors import Action
+from fkd_kaggle.kaggle_api.kernels import KernelStatus
 from fkd_kaggle.kaggle_api.retry import RetryPolicy
 from fkd_kaggle.practice.dataset import SERVED
 from fkd_kaggle.practice.server import PracticeKaggle
@@ -523,6 +525,118 @@ def test_too_little_disk_space_is_found_before_the_download(
     message = str(refused(lambda: competition.download(tmp_path)))
     assert message.startswith("disk full")
     assert answers() == []
+
+
+@pytest.mark.parametrize("started", [999_500, 1_000_500])
+def test_disk_space_is_needed_only_for_the_part_that_is_missing(
+    competition: Competition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: int
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000 - min(started, 1_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(competition, "_data_size", lambda: 1_000_000)
+    # Single files are packed into a zip beside them, which needs the space of all files.
+    (tmp_path / ".single-files").mkdir()
+    (tmp_path / ".single-files" / "training.csv").write_bytes(b"x" * started)
+    assert "disk full" in str(refused(lambda: competition.download(tmp_path)))
+    (tmp_path / ".fetch").mkdir()
+    (tmp_path / ".fetch" / f"{competition.slug}.zip").write_bytes(b"x" * started)
+    assert competition.download(tmp_path).is_file()
+
+
+def download_with(failures: list[Exception], client: Client, target: Path) -> None:
+    """Download to ``target``, raising the failures before any byte arrives."""
+
+    def open_and_save(api: object, staged: Path) -> None:
+        if failures:
+            raise failures.pop(0)
+        staged.write_bytes(b"x")
+
+    action = Action("downloading", COMPETITION)
+    download.download_file(client, action, open_and_save, target, lambda path: None)
+
+
+def test_download_that_cannot_be_opened_waits_before_the_next_attempt(
+    practice: PracticeKaggle, tmp_path: Path, waits: Waits
+) -> None:
+    failures: list[Exception] = [requests.ConnectionError("no name server")] * (ATTEMPTS - 1)
+    download_with(failures, connect(waits.retry_policy()), tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").is_file()
+    assert len(waits) == ATTEMPTS - 1
+    assert 0.75 <= waits[0] <= 1.25
+    assert 1.5 <= waits[1] <= 2.5
+
+
+def test_download_that_is_never_opened_fails_after_all_attempts(
+    practice: PracticeKaggle, tmp_path: Path, waits: Waits
+) -> None:
+    failures: list[Exception] = [requests.ConnectionError("no name server")] * 9
+    client = connect(waits.retry_policy())
+    message = str(refused(lambda: download_with(failures, client, tmp_path / "a.csv")))
+    assert f"{ATTEMPTS} attempts" in message
+    assert len(waits) == ATTEMPTS - 1
+
+
+def test_download_over_an_untrusted_connection_is_not_repeated(
+    practice: PracticeKaggle, tmp_path: Path, waits: Waits
+) -> None:
+    failures: list[Exception] = [requests.exceptions.SSLError("self-signed certificate"), OSError()]
+    client = connect(waits.retry_policy())
+    refused(lambda: download_with(failures, client, tmp_path / "a.csv"))
+    assert len(failures) == 1
+    assert waits == []
+
+
+def test_following_a_log_waits_as_kaggle_asks(
+    practice: PracticeKaggle, competition: Competition, waits: Waits
+) -> None:
+    practice.faults.add("429:path=kernels/logs/stream,times=2,retry_after=7")
+    follow = competition.kernel_logs("practice/unknown", follow=True)
+    assert refused(lambda: list(follow)).status == 403
+    assert waits == [7.0, 7.0]
+
+
+def test_following_a_log_waits_longer_until_a_new_line(
+    competition: Competition, waits: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = requests.ConnectionError("broken")
+    streams = [[broken]] * 10 + [[{"data": "a"}, broken], [{"data": "a"}, {"data": "b"}]]
+    states: list[str] = []
+
+    def stream(client: Client, call: Any) -> Iterator[Any]:
+        for event in streams.pop(0):
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+    def get_status(*_: Any) -> KernelStatus:
+        states.append("running")
+        return KernelStatus("running", "")
+
+    monkeypatch.setattr(Client, "stream", stream)
+    monkeypatch.setattr(kernel_output, "get_status", get_status)
+    lines = [line.text for line in competition.kernel_logs("practice/x", follow=True)]
+    assert lines == ["a", "b"]
+    expected = [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0, 30.0, 1.0]
+    assert list(waits) == pytest.approx(expected, rel=0.26)
+    assert len(states) == 3
+
+
+def test_following_a_log_ends_when_it_is_stopped(
+    competition: Competition, waits: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stream(client: Client, call: Any) -> Iterator[Any]:
+        raise requests.ConnectionError("broken")
+
+    monkeypatch.setattr(Client, "stream", stream)
+    log = competition.kernel_logs("practice/x", follow=True, is_stopped=lambda: len(waits) == 2)
+    assert list(log) == []
+
+
+def test_waits_without_end_have_limits() -> None:
+    policy = RetryPolicy()
+    assert policy.wait_without_end(5000, http_error(503)) <= 1.25 * policy.longest_wait
+    for asked, wait in (("0", 1.0), ("7", 7.0), ("3600", 300.0)):
+        assert policy.wait_without_end(1, http_error(429, **{"Retry-After": asked})) == wait
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
