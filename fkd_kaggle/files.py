@@ -7,6 +7,7 @@ they are complete. After a crash, ``kill -9`` or on a full disk, either the old 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import errno
 import hashlib
@@ -18,7 +19,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from fkd_kaggle.errors import FkdError, explain_os_error
 
@@ -26,6 +27,9 @@ STANDARD_OUTPUT: Final = Path("-")
 """A file name by which users ask for standard output."""
 
 DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+_MAX_LINKS: Final = 40
+"""Number of links that Linux follows too."""
 
 _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -44,8 +48,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     ----------
     target
         The file to write. Its folder is created if it does not exist. The temporary name has the
-        same suffixes, because writers such as Keras choose the format by the suffix. A device or a
-        pipe, such as ``/dev/stdout``, is not replaced: it gets the content when it is complete.
+        same suffixes, because writers such as Keras choose the format by the suffix. A device, a
+        pipe or an open file, such as ``/dev/stdout``, is not replaced: it gets the content when it
+        is complete. If ``target`` is a link, the file that it points to is replaced.
 
     Raises
     ------
@@ -53,14 +58,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
         The disk is full or the folder cannot be written; the target is unchanged.
     """
     temporary: Path | None = None
+    place = target
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        place, is_special = _follow_links(target)
+        if not is_special:
+            place.parent.mkdir(parents=True, exist_ok=True)
         # At most two suffixes, such as ".weights.h5": the name of a run can contain many dots.
-        is_special = target.exists() and not (target.is_file() or target.is_dir())
         handle, name = tempfile.mkstemp(
             prefix=".tmp-",
             suffix="".join(target.suffixes[-2:]),
-            dir=None if is_special else target.parent,
+            dir=None if is_special else place.parent,
         )
         os.close(handle)
         temporary = Path(name)
@@ -68,16 +75,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         yield temporary
         if is_special:
-            with temporary.open("rb") as source, target.open("wb") as sink:
+            with temporary.open("rb") as source, _open_special(place) as sink:
                 shutil.copyfileobj(source, sink)
         else:
-            temporary.replace(target)
+            temporary.replace(place)
     except OSError as error:
         if error.errno in DISK_FULL:
-            raise FkdError(
-                f"disk full while writing {target}: free some space and run the command again"
-            ) from error
-        if _concerns(error, target, temporary):
+            raise _disk_full(target) from error
+        if _concerns(error, target, place, temporary):
             raise FkdError(f"cannot write {explain_os_error(error, str(target))}") from error
         raise
     finally:
@@ -92,7 +97,7 @@ def atomic_folder(target: Path, marker: str) -> Iterator[Path]:
     Parameters
     ----------
     target
-        The folder to write.
+        The folder to write. If it is a link, the folder that it points to is replaced.
     marker
         Name of a file that every folder of this kind contains. An existing ``target`` is replaced
         only if it contains this file or is empty.
@@ -103,34 +108,75 @@ def atomic_folder(target: Path, marker: str) -> Iterator[Path]:
         ``target`` contains other files or cannot be replaced, the disk is full, or the folder
         cannot be written.
     """
-    if target.name in ("", "..") or os.path.ismount(target):  # cannot be renamed
+    with write_errors(target):
+        place = Path(os.path.realpath(target)) if target.is_symlink() else target
+    if place.name in ("", "..") or os.path.ismount(place):  # cannot be renamed
         raise FkdError(
             f"{target} is the current folder, one above it, or a disk of its own, and cannot be "
             "replaced: name a new folder"
         )
-    if target.exists() and not (
-        target.is_dir() and ((target / marker).is_file() or not any(target.iterdir()))
-    ):
-        raise FkdError(f"{target} exists and contains other files: choose another folder")
-    try:
+    with write_errors(target):
+        if place.exists() and not (
+            place.is_dir() and ((place / marker).is_file() or not any(place.iterdir()))
+        ):
+            raise FkdError(f"{target} exists and contains other files: choose another folder")
+    with temporary_folder(place, target) as temporary:
+        new, old = temporary / "new", temporary / "old"
+        with write_errors(target):
+            new.mkdir()
+        with disk_full_as(_disk_full(target)):
+            yield new
+        with write_errors(target):
+            try:
+                if place.exists():
+                    place.replace(old)
+                new.replace(place)
+            except BaseException:
+                if old.exists():
+                    old.replace(place)
+                raise
+
+
+@contextmanager
+def temporary_folder(target: Path, shown: Path | None = None) -> Iterator[Path]:
+    """Yield a new, empty folder in the folder of ``target``, and delete it after the block.
+
+    Parameters
+    ----------
+    target
+        The file or folder to write. Its folder is created if it does not exist.
+    shown
+        Name for messages. Default: ``target``.
+
+    Raises
+    ------
+    FkdError
+        The new folder cannot be created or deleted. Errors of the block are not changed.
+    """
+    with write_errors(shown or target):
         target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(prefix=".tmp-", dir=target.parent)
+    try:
+        yield Path(temporary.name)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.cleanup()
+        raise
+    with write_errors(shown or target):
+        temporary.cleanup()
+
+
+@contextmanager
+def write_errors(target: Path) -> Iterator[None]:
+    """Raise an FkdError that names ``target`` instead of any OSError.
+
+    For blocks whose errors are all about writing ``target``, not for work of callers.
+    """
+    try:
+        with disk_full_as(_disk_full(target)):
+            yield
     except OSError as error:
         raise FkdError(f"cannot write {explain_os_error(error, str(target))}") from error
-    with (
-        disk_full_as(FkdError(f"disk full while writing {target}: free some space, try again")),
-        tempfile.TemporaryDirectory(prefix=".tmp-", dir=target.parent) as temporary,
-    ):
-        new, old = Path(temporary, "new"), Path(temporary, "old")
-        new.mkdir()
-        yield new
-        try:
-            if target.exists():
-                target.replace(old)
-            new.replace(target)
-        except BaseException:
-            if old.exists():
-                old.replace(target)
-            raise
 
 
 @contextmanager
@@ -212,15 +258,54 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _concerns(error: OSError, target: Path, temporary: Path | None) -> bool:
+def _follow_links(target: Path) -> tuple[Path, bool]:
+    """Return the path that a target's links lead to, and whether it cannot be replaced.
+
+    A device, a pipe and an open file cannot be replaced. ``/dev/stdout`` leads to an open file
+    below /proc or /dev/fd, which seems to be an ordinary file where the output is redirected.
+
+    Raises
+    ------
+    OSError
+        The links lead in a circle.
+    """
+    place = target
+    for _ in range(_MAX_LINKS):
+        folder = Path(os.path.realpath(place.parent))
+        if any(folder.is_relative_to(system) for system in ("/proc", "/dev/fd")):
+            return folder / place.name, True
+        if not place.is_symlink():
+            return place, place.exists() and not (place.is_file() or place.is_dir())
+        place = folder / place.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(target))
+
+
+def _open_special(place: Path) -> BinaryIO:
+    """Open a device, a pipe or an open file for writing.
+
+    An open file of this process is not opened again: that would overwrite what was printed before.
+    """
+    own = (Path(f"/proc/{os.getpid()}/fd"), Path("/dev/fd"))
+    if place.parent in own and place.name.isdecimal() and place.exists():
+        sys.stdout.flush()
+        return os.fdopen(os.dup(int(place.name)), "wb")
+    return place.open("wb")
+
+
+def _disk_full(target: Path) -> FkdError:
+    """Return the error for a full disk."""
+    return FkdError(f"disk full while writing {target}: free some space and run the command again")
+
+
+def _concerns(error: OSError, target: Path, place: Path, temporary: Path | None) -> bool:
     """Return whether an error is about the file that is being written, not about another file."""
     if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
         return True
     if error.filename is None:
         return False
     name = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
-    return name in (target, temporary, *target.parents) or (
-        name is not None and name.parent == target.parent and name.name.startswith(".tmp-")
+    return name in (target, place, temporary, *target.parents, *place.parents) or (
+        name is not None and name.parent == place.parent and name.name.startswith(".tmp-")
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from pathlib import Path
 
 from fkd_kaggle import files
@@ -43,8 +43,11 @@ def export_model(
     Raises
     ------
     FkdError
-        The format is unknown or does not fit the name, the target exists, or ``export_run`` fails.
+        The format is unknown or does not fit the name, the target exists or cannot be written, or
+        ``export_run`` fails.
     """
+    with files.write_errors(target):
+        exists = target.exists()
     by_name = _FORMATS.get(target.suffix.lower())
     if by_name is None:
         if format_name is None:
@@ -57,12 +60,11 @@ def export_model(
         ).path
     if format_name not in (None, by_name):
         raise FkdError(f"{target} is a file of format {by_name}, not {format_name}: rename it")
-    if target.exists() and not force:
+    if exists and not force:
         raise FkdError(f"{target} exists: choose another name, or replace it with force=True")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=target.parent) as temporary:
-        folder = Path(temporary, "export")
+    with files.temporary_folder(target) as temporary:
+        folder = temporary / "export"
         result = export_run(run, folder, by_name, data_dir=data_dir, annotator=annotator)
-        with files.atomic_path(target) as path:
-            result.file.replace(path)
+        with files.write_errors(target), files.atomic_path(target) as path:
+            shutil.move(result.file, path)  # a link can lead to another disk
     return target

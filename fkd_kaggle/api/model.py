@@ -214,8 +214,9 @@ class Model:
         Raises
         ------
         FkdError
-            The format is unknown, its packages are missing, the target exists, or the file's
-            predictions differ from those of ``predict``. Nothing is written.
+            The format is unknown, its packages are missing, the target exists or cannot be
+            written, or the file's predictions differ from those of ``predict``. Nothing is
+            written.
 
         Examples
         --------

@@ -206,6 +206,8 @@ def _extract_nested(
             target = data_dir / wanted
             unpacked[wanted] = target
             if not _has_content(target, info):
+                if target.is_symlink():  # the file that it leads to belongs to someone else
+                    target.unlink()
                 with files.atomic_path(target) as temporary:
                     _copy_member(archive, info.filename, temporary)
 

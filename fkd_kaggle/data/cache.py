@@ -47,7 +47,7 @@ def load_cached(path: Path, parse: Callable[[Path, bytes], Arrays]) -> Arrays:
     record = read_cache_record(path)
     if record and record["stamp"] != stamp:
         # A touched or copied file: if its content is unchanged, the cache gets the new stamp.
-        digest = files.sha256(path)
+        digest = file_digest(path)
         record = record if record["sha256"] == digest else None
         if record:
             _write_cache_record(path, {**record, "stamp": stamp})
@@ -81,6 +81,20 @@ def file_stamp(path: Path) -> list[int]:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     return [status.st_size, status.st_mtime_ns]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 digest of a file's content in hexadecimal.
+
+    Raises
+    ------
+    DataError
+        The file is missing or unreadable.
+    """
+    try:
+        return files.sha256(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
 def read_cache_record(path: Path) -> dict[str, Any] | None:

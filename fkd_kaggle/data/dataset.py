@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fkd_kaggle import files
 from fkd_kaggle.data import array_folder, faces, plausibility
-from fkd_kaggle.data.cache import file_stamp, load_cached, read_cache_record
+from fkd_kaggle.data.cache import file_digest, file_stamp, load_cached, read_cache_record
 from fkd_kaggle.data.csv_format import parse_lookup, parse_test, parse_training
 from fkd_kaggle.data.faces import Faces, Lookup
 from fkd_kaggle.errors import DataError
@@ -181,4 +180,4 @@ def fingerprint(data_dir: Path) -> str:
     record = read_cache_record(path)
     if record and record["stamp"] == stamp:
         return str(record["sha256"])[:32]
-    return files.sha256(path)[:32]
+    return file_digest(path)[:32]

@@ -29,6 +29,10 @@ DECIMALS: Final = 5
 """Decimals of a location. 1e-5 pixels is far below any label's accuracy; more make files larger."""
 
 
+_ORIGIN: Final = ("run", "runs", "recipes", "scores", "data")
+"""Entries of a record that say where the content with the record's digest comes from."""
+
+
 @dataclass(frozen=True)
 class Submission:
     """The content of a submission file: a location for each row of the lookup table."""
@@ -45,10 +49,12 @@ class LocalSubmission:
 
     path: Path
     run: str
-    """Name of the run it comes from; empty where unknown."""
+    """Name of the run it comes from; empty where unknown.
+
+    For a file that has changed since its upload, the run that was uploaded."""
     created: datetime | None
     expected: float | None
-    """The run's expected leaderboard score in pixels."""
+    """The run's expected leaderboard score in pixels; None if the file has changed."""
     public_score: float | None
     private_score: float | None
     ref: int | None
@@ -225,7 +231,8 @@ def record_score(
 ) -> None:
     """Add Kaggle's scores to a submission file's record.
 
-    Called after the upload, when the scores are unknown, and again when they are known.
+    Called after the upload, when the scores are unknown, and again when they are known. If the file
+    was edited before its upload, the record no longer names a run and its scores.
 
     Parameters
     ----------
@@ -238,11 +245,14 @@ def record_score(
     waiting
         Whether Kaggle has yet to score the submission. ``find_waiting`` finds it then.
     """
-    record = _read_record(path) or {"file": path.name, "run": "", "sha256": files.sha256(path)}
+    digest = files.sha256(path)
+    record = _read_record(path) or {"file": path.name, "run": "", "sha256": digest}
     record["kaggle"] = {"ref": ref, "public_score": public_score, "private_score": private_score}
     record.pop("waiting", None)
     if waiting:
-        record |= {"waiting": True, "sha256": files.sha256(path)}
+        if record["sha256"] != digest:
+            record = {key: value for key, value in record.items() if key not in _ORIGIN}
+        record |= {"waiting": True, "sha256": digest}
     files.write_json(_record_path(path), record)
 
 
@@ -360,10 +370,22 @@ def _load_record(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and {"file", "sha256"} <= record.keys() else None
 
 
+def _is_unchanged(path: Path, record: Mapping[str, Any]) -> bool:
+    """Return whether a file has the content that its record describes."""
+    try:
+        return bool(record["sha256"] == files.sha256(path))
+    except OSError:
+        return False
+
+
 def _describe(path: Path) -> LocalSubmission:
     """Return a submission file with what its record says."""
     record = _read_record(path) or {}
     kaggle = record.get("kaggle") or {}
+    if record and not _is_unchanged(path, record):
+        # The runs of an uploaded file are kept: they are those of Kaggle's scores.
+        dropped = ("scores",) if kaggle.get("ref") is not None else _ORIGIN
+        record = {key: value for key, value in record.items() if key not in dropped}
     scores = record.get("scores") or {}
     try:
         created = datetime.fromisoformat(record["created"])

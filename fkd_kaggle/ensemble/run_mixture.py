@@ -26,7 +26,7 @@ from fkd_kaggle.ensemble.reference import mean_face
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.keypoints import COMPLETE, PARTIAL
 from fkd_kaggle.runs.folder import Run
-from fkd_kaggle.runs.predictions import load_blended_out_of_fold
+from fkd_kaggle.runs.predictions import load_scored_out_of_fold
 from fkd_kaggle.runs.scores import Scores
 
 MIN_FACES: Final = 50
@@ -78,7 +78,7 @@ def mix_runs(
     predictions = np.stack(
         [predict_run(run, data_dir, test, annotators, on_progress) for run in runs]
     )
-    held_out = np.stack([load_blended_out_of_fold(run) for run in runs])
+    held_out = np.stack([load_scored_out_of_fold(run) for run in runs])
     common = np.isfinite(held_out[..., 0]).any(2).all(0)
     weights, validated, faces = _fit_weights(
         held_out[:, common], training.take(common.nonzero()[0])

@@ -300,6 +300,29 @@ def load_blended_out_of_fold(run: Run) -> np.ndarray:
         raise blend_again(run, error) from error
 
 
+def load_scored_out_of_fold(run: Run) -> np.ndarray:
+    """Return the ensemble's out-of-fold predictions for the faces on which the run is scored.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, 15, 2) float32 pixels; NaN for faces that no member holds out, or only excluded members.
+
+    Raises
+    ------
+    RunError
+        The run was not blended, or the file is damaged.
+    """
+    predictions = load_blended_out_of_fold(run)
+    path = run.path / "out_of_fold.npz"
+    scored = reading.read_arrays(path).get("scored")
+    if scored is None:  # a run of an earlier version
+        return predictions
+    if scored.dtype != bool or scored.shape != predictions.shape[:1]:
+        raise blend_again(run, RunError(f"{path} is damaged (scored)"))
+    return np.where(scored[:, None, None], predictions, np.nan).astype(predictions.dtype)
+
+
 def store_reference_predictions(run: Run, earlier: Run) -> None:
     """Copy the out-of-fold predictions of an earlier run, for recipes that leave out outliers.
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -83,3 +87,32 @@ def test_wrong_formats_write_nothing(model: fkd.Model, tmp_path: Path) -> None:
     with pytest.raises(FkdError, match="not keras"):
         model.export(tmp_path / "model.onnx", format="keras")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_that_cannot_be_written_is_one_line(
+    model: fkd.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(run: object, folder: Path, name: str, **_: object) -> SimpleNamespace:
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(b"model")
+        return SimpleNamespace(path=folder, file=folder / "model.onnx")
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied", "elsewhere")
+
+    exists = Path.exists
+
+    def hide(path: Path) -> bool:
+        return exists(path) if path.name != "model.onnx" else refuse()
+
+    monkeypatch.setattr(api_export, "export_run", write)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FkdError, match=r"^cannot write .*/file/model\.onnx: "):
+        model.export(tmp_path / "file" / "model.onnx")
+    failures = (tempfile, "mkdtemp", refuse), (shutil, "move", refuse), (Path, "exists", hide)
+    for owner, function, failure in failures:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, function, failure)
+            with pytest.raises(FkdError, match=r"^cannot write .*/model\.onnx: Permission denied"):
+                model.export(tmp_path / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

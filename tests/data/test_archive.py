@@ -197,3 +197,17 @@ def test_zips_in_zips_in_zips_are_unpacked(packed: Path, tmp_path: Path) -> None
         path = outer
     assert len(archive.unpack(path, tmp_path / "data")) == 4
     assert len(archive.find_csv_files(path, tmp_path / "work")) == 4
+
+
+def test_the_file_that_a_link_leads_to_is_not_overwritten(tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("other")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "training.csv").symlink_to(other)
+    packed = tmp_path / "all.zip"
+    with zipfile.ZipFile(packed, "w") as zipped:
+        zipped.writestr("training.csv", "new")
+    archive.extract(packed, data)
+    assert (data / "training.csv").read_text() == "new"
+    assert other.read_text() == "other"

@@ -24,6 +24,21 @@ def test_a_folder_in_place_of_a_file_is_refused(data_dir: Path) -> None:
         dataset.read_training(data_dir)
 
 
+@pytest.mark.parametrize("name", ["training.csv", "test.csv"])
+def test_a_folder_in_place_of_a_file_in_the_cache_is_refused(data_dir: Path, name: str) -> None:
+    read = {"training.csv": dataset.read_training, "test.csv": dataset.read_test}[name]
+    read(data_dir)
+    (data_dir / name).unlink()
+    (data_dir / name).mkdir()
+    with pytest.raises(DataError, match=rf"cannot read .*{name}: Is a directory"):
+        read(data_dir)
+    if name == "training.csv":
+        with pytest.raises(DataError, match=r"cannot read .*training\.csv: Is a directory"):
+            dataset.fingerprint(data_dir)
+    else:
+        assert dataset.read_test_if_present(data_dir) is None
+
+
 def test_annotators_follow_from_labels_and_from_queries(data_dir: Path) -> None:
     training, test = dataset.read_training(data_dir), dataset.read_test(data_dir)
     lookup = dataset.read_lookup(data_dir)

@@ -213,6 +213,36 @@ def test_recording_a_score_keeps_the_rest_of_the_record(tmp_path: Path) -> None:
     assert record["kaggle"] == {"ref": 1, "public_score": 1.5, "private_score": 1.6}
 
 
+NOTES = {"recipes": {"deep15": "ab12"}, "scores": {"expected": 2.0}, "data": "12", "runs": ["a"]}
+
+
+def test_an_edited_file_does_not_have_the_scores_of_its_run(tmp_path: Path) -> None:
+    built, _ = make_submission()
+    path = submission.write_submission(built, tmp_path, "run", NOW, NOTES)
+    path.write_text(path.read_text() + "\n")
+    (listed,) = submission.list_submissions(tmp_path)
+    assert (listed.run, listed.runs, listed.expected, listed.created) == ("", (), None, NOW)
+    submission.record_score(path, ref=1, public_score=None, private_score=None, waiting=True)
+    submission.record_score(path, ref=1, public_score=1.5, private_score=None)
+    record = json.loads(path.with_suffix(".json").read_text())
+    assert not record.keys() & {"run", "runs", "recipes", "scores", "data"}
+    assert record["sha256"] == files.sha256(path)
+    assert submission.read_run_scores(path) is None
+    (listed,) = submission.list_submissions(tmp_path)
+    assert (listed.run, listed.expected, listed.public_score) == ("", None, 1.5)
+
+
+def test_a_file_edited_after_its_upload_names_the_uploaded_run(tmp_path: Path) -> None:
+    built, _ = make_submission()
+    path = submission.write_submission(built, tmp_path, "run", NOW, NOTES)
+    submission.record_score(path, ref=1, public_score=1.5, private_score=None, waiting=True)
+    (listed,) = submission.list_submissions(tmp_path)
+    assert (listed.run, listed.runs, listed.expected) == ("run", ("a",), 2.0)
+    path.write_text("RowId,Location\n1,2\n")
+    (listed,) = submission.list_submissions(tmp_path)
+    assert (listed.run, listed.runs, listed.expected) == ("run", ("a",), None)
+
+
 def test_files_without_a_valid_record_are_listed(tmp_path: Path) -> None:
     built, _ = make_submission()
     submission.write_submission(built, tmp_path, "run", NOW, {}).with_suffix(".json").write_text(

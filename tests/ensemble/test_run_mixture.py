@@ -31,8 +31,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_run(runs_dir: Path, data: Path, name: str, error: float, seed: int) -> Run:
-    """Return a blended run of two members, which are wrong by ``error`` pixels."""
+def make_run(
+    runs_dir: Path, data: Path, name: str, error: float, seed: int, bad_fold: int | None = None
+) -> Run:
+    """Return a blended run of two members, which are wrong by ``error`` pixels.
+
+    The member of ``bad_fold`` is worse than the mean face.
+    """
     plan = make_plan(TrainingOptions(("cascade",), folds=2, seed=seed))
     run = Run.create(runs_dir, name, plan, dataset.fingerprint(data))
     training = dataset.read_training(data)
@@ -44,7 +49,8 @@ def make_run(runs_dir: Path, data: Path, name: str, error: float, seed: int) -> 
     truth = np.where(np.isfinite(training.keypoints), training.keypoints, middle)
     for member in run.plan.members:
         rows = np.flatnonzero(folds == member.fold)
-        noise = random.normal(0, error, (len(rows), 15, 2))
+        wrong = 40 if member.fold == bad_fold else error
+        noise = random.normal(0, wrong, (len(rows), 15, 2))
         predictions = (truth[rows] + noise).astype(np.float32)
         (run.member_folder(member.name)).mkdir(parents=True)
         (run.member_folder(member.name) / "best.weights.h5").write_bytes(b"")
@@ -71,6 +77,21 @@ def test_a_mixture_is_not_worse_than_its_best_run_and_has_an_expected_score(
     assert scores.expected is not None
     assert all(one is not None and scores.expected < one for one in single)
     assert scores.expected > 0.4
+
+
+def test_the_fold_of_an_excluded_member_does_not_count(tmp_path: Path, data: Path) -> None:
+    runs = [
+        make_run(tmp_path, data, "partial", 1.0, 0, bad_fold=1),
+        make_run(tmp_path, data, "fair", 1.3, 1),
+    ]
+    training = dataset.read_training(data)
+    held_out = load_folds(runs[0], training) == 0
+    assert np.isfinite(load_blended_out_of_fold(runs[0])).any((1, 2)).all()  # the mean face
+    mixture = mix_runs(runs, data)
+    assert mixture.faces == held_out.sum()
+    # The mean face is wrong by 3 px.
+    assert mixture.scores.by_member["partial"] == pytest.approx(1.0, abs=0.1)
+    assert mixture.scores.by_member["partial"] < mixture.scores.by_member["fair"]
 
 
 def test_a_mixture_without_a_valid_part_has_no_expected_score(tmp_path: Path, data: Path) -> None:

@@ -13,9 +13,12 @@ from fkd_kaggle.recipes.plans import Plan
 from fkd_kaggle.recipes.schema import Ensemble, EnsembleMember, Recipe
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.predictions import (
+    load_blended_out_of_fold,
     load_flip_disagreement,
     load_member_out_of_fold,
     load_out_of_fold,
+    load_scored_out_of_fold,
+    store_blended_out_of_fold,
     store_out_of_fold,
 )
 
@@ -65,3 +68,19 @@ def test_flip_disagreement_is_the_mean_over_members(run: Run) -> None:
     rows = np.flatnonzero(np.arange(6) % 2 == first.fold)
     np.testing.assert_array_equal(found[rows], [np.mean(numbers), 2, np.nan])
     assert np.isnan(np.delete(found, rows)).all()
+
+
+def test_faces_that_are_not_scored_have_no_scored_prediction(run: Run) -> None:
+    ids, predictions = np.arange(1, 7), np.ones((6, 15, 2), np.float32)
+    scored = ids % 2 == 0
+    store_blended_out_of_fold(run, ids, predictions, scored)
+    found = load_scored_out_of_fold(run)
+    assert found.dtype == np.float32
+    assert (np.isfinite(found).all((1, 2)) == scored).all()
+    assert np.isfinite(load_blended_out_of_fold(run)).all()
+    # A run of an earlier version.
+    np.savez(run.path / "out_of_fold.npz", predictions=predictions, ids=ids)
+    assert np.isfinite(load_scored_out_of_fold(run)).all()
+    store_blended_out_of_fold(run, ids, predictions, scored[:3])
+    with pytest.raises(RunError, match="damaged"):
+        load_scored_out_of_fold(run)
