@@ -171,10 +171,11 @@ def _targets(
 
     if output is None and found.folder is not None and found.photos:
         output = found.folder / point_table.FILE_NAME
-        if output.exists() and not replace and (csv or json or draw):
-            output = None  # Keep the table: other files were asked for.
+        existing = [path for path in (output, Targets(output).picture) if path and path.exists()]
+        if existing and not replace and (csv or json or draw):
+            output = None  # Keep the table and its figure: other files were asked for.
     targets = Targets(output, csv, json, draw)
-    targets.check(replace=replace)
+    targets.check(found.photos.values(), replace=replace)
     return targets
 
 

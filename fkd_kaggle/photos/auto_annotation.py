@@ -4,7 +4,8 @@ Results are written as soon as they are known to a partial file beside the first
 interrupted annotation can be continued. Files that cannot be read are reported.
 
 =============  =====================================================================================
-table          one row for each photo, its largest face; -1 for a photo without a face
+table          one row for each photo, its largest face; -1 for a photo without a face; beside it
+               a figure of some photos with their points, with the suffix ``.png``
 csv, json      every face with box, points and expected error (``face_files``)
 draw           the photos with the faces drawn on them (``face_drawing``)
 =============  =====================================================================================
@@ -15,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from fkd_kaggle.photos import face_files
 from fkd_kaggle.photos.annotations import point_table
 from fkd_kaggle.photos.annotations.point_table import PointTable
 from fkd_kaggle.photos.annotations.types import SkippedInput
-from fkd_kaggle.photos.face_drawing import DrawingFolder
+from fkd_kaggle.photos.face_drawing import DrawingFolder, drawing_names
 from fkd_kaggle.photos.found_faces import PhotoFace
 from fkd_kaggle.photos.images import read_photo, save_picture
 from fkd_kaggle.photos.photo_inputs import PhotoInputs, collect_inputs
@@ -52,18 +53,34 @@ class Targets:
     draw: Path | None = None
     """A folder."""
 
-    def check(self, *, replace: bool) -> None:
+    @property
+    def picture(self) -> Path | None:
+        """Return the table's figure, a PNG of some photos with their points."""
+        return None if self.table is None else self.table.parent / f"{self.table.stem}.png"
+
+    def check(self, photos: Iterable[Path] = (), *, replace: bool) -> None:
         """Refuse to replace files that exist, unless requested.
+
+        Parameters
+        ----------
+        photos
+            The photos to annotate, which the table's figure never replaces.
+        replace
+            Whether to replace existing files.
 
         Raises
         ------
         FkdError
-            A file exists, or two targets are the same.
+            A file exists, two targets are the same, or the table's figure has the name of a target
+            or of a photo.
         """
         targets = [path for path in (self.table, self.csv, self.json) if path is not None]
         targets = [path for path in targets if path != files.STANDARD_OUTPUT]
         if len(set(targets)) < len(targets):
             raise FkdError(f"{max(targets, key=targets.count)} is named for two files")
+        if self.picture is not None:
+            self._check_picture(self.picture, photos)
+            targets.append(self.picture)
         for path in targets:
             if path.is_dir():
                 raise FkdError(f"{path} is a folder: name a file")
@@ -71,6 +88,20 @@ class Targets:
                 raise FkdError(
                     f"{path} is there already: --force replaces it, another name keeps both"
                 )
+
+    def _check_picture(self, picture: Path, photos: Iterable[Path]) -> None:
+        """Refuse a figure with the name of another target or of a photo."""
+        for path in (self.table, self.csv, self.json, self.draw):
+            if path is not None and path.resolve() == picture.resolve():
+                raise FkdError(
+                    f"{path} is also the name of the table's figure: choose another name"
+                )
+        # samefile also recognises links, and names that differ in upper and lower case on macOS.
+        if picture.exists() and any(path.exists() and path.samefile(picture) for path in photos):
+            raise FkdError(
+                f"the figure of the table {self.table} would replace the photo {picture}: choose "
+                "another name for the table"
+            )
 
     def partial_file(self, key: str) -> Path | None:
         """Return the file of partial results; None if nothing is written."""
@@ -127,7 +158,7 @@ def annotate_photos(
         The files to write, or the path of the table alone.
     model_id
         Text that identifies the model. An interrupted annotation to the same target by the same
-        model is continued.
+        model is continued; with drawings, only if folder and points of the drawings are the same.
     face_point_names
         Which of the model's points to write and draw for each face. Default: all.
     replace
@@ -144,9 +175,12 @@ def annotate_photos(
     """
     inputs = photos if isinstance(photos, PhotoInputs) else collect_inputs([photos])
     targets = targets if isinstance(targets, Targets) else Targets(table=targets)
-    targets.check(replace=replace)
+    targets.check(inputs.photos.values(), replace=replace)
     face_points = tuple(face_point_names or model.point_names)
-    partial = targets.partial_file(f"{model_id} {' '.join(model.point_names)}")
+    key = f"{model_id} {' '.join(model.point_names)}"
+    if targets.draw is not None:
+        key += f" {targets.draw.resolve()} {' '.join(face_points)}"
+    partial = targets.partial_file(key)
     continued = partial is not None and partial.exists()
     folder = _drawing_folder(targets.draw, inputs, replace=replace or continued)
     annotator = _Annotator(inputs.photos, model, face_points, partial, folder)
@@ -161,11 +195,10 @@ def annotate_photos(
     nothing = [SkippedInput(name, "no face found") for name, found in faces.items() if not found]
     table = _make_table(select_face_points(faces, model.point_names, point_names), point_names)
     faces = select_face_points(faces, model.point_names, face_points)
-    picture = None
     if targets.table is not None:
         point_table.write_table(targets.table, table)
-        picture = targets.table.with_suffix(".png")
-        _draw_sheet(inputs.photos, table, picture)
+    if targets.picture is not None:
+        _draw_sheet(inputs.photos, table, targets.picture)
     if targets.csv is not None:
         face_files.write_faces_csv(targets.csv, faces, face_points)
     if targets.json is not None:
@@ -175,7 +208,7 @@ def annotate_photos(
         partial.unlink(missing_ok=True)
     unused = [*annotator.skipped, *nothing, *inputs.skipped]
     skipped = tuple(sorted(unused, key=lambda item: item.name))
-    return AnnotationResult(faces, skipped, table, picture, tuple(point_names))
+    return AnnotationResult(faces, skipped, table, targets.picture, tuple(point_names))
 
 
 def select_face_points(
@@ -215,6 +248,9 @@ class _Annotator:
     """Results by photo, the partial file's photos included."""
     skipped: list[SkippedInput] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._drawing_names = drawing_names(list(self.photos))
+
     def run(self, on_progress: Callable[[int, int], None] | None) -> None:
         """Annotate all photos."""
         if self.drawings:
@@ -244,11 +280,21 @@ class _Annotator:
         with self.partial.open("a", encoding="utf-8") as stream:
             for name, faces in found.items():
                 values = [face.to_json(self.model.point_names) for face in faces]
-                record = {"name": name, "file": _stamp(self.photos[name]), "faces": values}
+                record = {"name": name, **self._stamps(name), "faces": values}
                 stream.write(json.dumps(record) + "\n")
 
+    def _stamps(self, name: str) -> dict[str, list[int]]:
+        """Return the stamps of a photo and, if photos are drawn, of its drawing."""
+        stamps = {"file": _stamp(self.photos[name])}
+        if self.drawings:
+            stamps["drawing"] = _stamp(self.drawings.path / self._drawing_names[name])
+        return stamps
+
     def _read_partial(self) -> dict[str, list[PhotoFace]]:
-        """Return the results of an interrupted annotation for photos that have not changed."""
+        """Return the results of an interrupted annotation.
+
+        Photos that have changed are left out, and photos whose drawing is missing or has changed.
+        """
         try:
             lines = self.partial.read_text(encoding="utf-8").splitlines() if self.partial else []
         except (OSError, ValueError):
@@ -258,10 +304,10 @@ class _Annotator:
             try:
                 record = json.loads(line)
                 name = record["name"]
-                if record["file"] == _stamp(self.photos[name]):
+                if all(record[key] == stamp for key, stamp in self._stamps(name).items()):
                     faces[name] = [PhotoFace.from_json(values) for values in record["faces"]]
             except (ValueError, KeyError, TypeError, OSError):
-                continue  # a line that was cut, or a photo that is gone: annotate it again
+                continue  # a line that was cut, or a file that is gone: annotate it again
         return faces
 
     def _read_photos(self, names: Sequence[str]) -> dict[str, np.ndarray]:

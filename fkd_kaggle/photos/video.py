@@ -3,7 +3,8 @@
 Reads with PyAV (extra ``video``), which contains FFmpeg: times of frames come from the file, so
 that a varying frame rate is kept, and the rotation that phones store is applied. Frames are read
 one by one; memory does not grow with the video. Results are written as they are known: after
-Ctrl-C, and where a file is cut off, the finished frames are kept.
+Ctrl-C, where a file is cut off, and if the drawn video cannot be written, the table keeps the
+finished frames.
 """
 
 from __future__ import annotations
@@ -106,7 +107,10 @@ def annotate_video(
     DataError
         The file is not a video, or contains no frame that can be decoded. Nothing is written.
     FkdError
-        PyAV is not installed, or the disk is full.
+        PyAV is not installed, the disk is full, or the drawn video cannot be written. In the last
+        case the table is written nevertheless.
+    KeyboardInterrupt
+        Ctrl-C was pressed while the drawn video was finished; the table is written nevertheless.
     """
     check_video_installed()
     import av
@@ -134,9 +138,22 @@ def annotate_video(
         if drawn is not None:
             painter = stack.enter_context(_DrawnVideo(drawn, source, first))
         total = _frame_count(source)
-        _run(state, _chain(first, frames), writer, painter, total, on_progress)
-        if painter is not None:
-            sound_lost = painter.finish(path, sound=not state.interrupted)
+        try:
+            _run(state, _chain(first, frames), writer, painter, total, on_progress)
+            if painter is not None:
+                sound_lost = painter.finish(path, sound=not state.interrupted)
+        except DataError:
+            raise
+        except BaseException as error:
+            if _is_disk_full(error):
+                raise
+            writer.finish()
+            if isinstance(error, av.error.FFmpegError):  # not of the source: _readable stops there
+                raise FkdError(
+                    f"cannot write {drawn} ({_reason(error)}); {table} contains the points of "
+                    f"{state.frames} frames"
+                ) from error
+            raise
         writer.finish()
     return VideoResult(
         state.frames,
@@ -186,11 +203,9 @@ def _run(
     on_progress: Callable[[VideoProgress], None] | None,
 ) -> None:
     """Annotate all frames; a broken rest of the file or Ctrl-C ends the loop."""
-    import av
-
     began = reported = time.monotonic()
     try:
-        for frame in frames:
+        for frame in _readable(frames, state):
             faces = state.add(frame)
             writer.write(state.frames - 1, frame.seconds, faces)
             if painter is not None:
@@ -204,12 +219,20 @@ def _run(
                 on_progress(VideoProgress(state.frames, total, left))
     except KeyboardInterrupt:
         state.reason, state.interrupted = "interrupted", True
-    except av.error.FFmpegError as error:
-        if isinstance(error, OSError) and error.errno in files.DISK_FULL:
-            raise
-        state.reason = f"the file is damaged after frame {state.frames} ({_reason(error)})"
     if not state.reason and total and state.frames < 0.9 * total:
         state.reason = f"the file ends after {state.frames} of {total} frames"
+
+
+def _readable(frames: Iterator[_Frame], state: _State) -> Iterator[_Frame]:
+    """Yield the frames up to the first error of the source, which becomes the state's reason."""
+    import av
+
+    try:
+        yield from frames
+    except av.error.FFmpegError as error:
+        if _is_disk_full(error):
+            raise
+        state.reason = f"the file is damaged after frame {state.frames} ({_reason(error)})"
 
 
 def _frames(path: Path, source: Any) -> Iterator[_Frame]:
@@ -287,7 +310,8 @@ class _Table:
         self._temporary.replace(self.path)
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()
+        with suppress(OSError):  # The disk may be full: the file is deleted all the same.
+            self._stream.close()
         if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
 
@@ -313,15 +337,25 @@ class _DrawnVideo:
         self._start = min(first.seconds, (source.start_time or 0) / 1_000_000)
         self._last = -1
         self._sound_lost = ""
+        self._target: Any = None
 
     def __enter__(self) -> _DrawnVideo:
-        import av
-
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=".mp4", dir=self.path.parent)
         os.close(handle)
         self._temporary = Path(name)
-        self._target: Any = av.open(name, "w", format="mp4")
+        try:
+            self._open()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _open(self) -> None:
+        """Open the temporary file with a stream of pictures and, if MP4 can hold it, of sound."""
+        import av
+
+        self._target = av.open(str(self._temporary), "w", format="mp4")
         rate = self.source.streams.video[0].average_rate or Fraction(25)
         codec = next(
             (name for name in ("libx264", "libopenh264", "mpeg4") if _encodes(av, name)), "mpeg4"
@@ -334,13 +368,13 @@ class _DrawnVideo:
         self._stream.codec_context.time_base = Fraction(1, 1000)
         self._audio: Any = None
         if self.source.streams.audio:
+            template = self.source.streams.audio[0]
             try:
-                template = self.source.streams.audio[0]
                 self._audio = self._target.add_stream_from_template(template)
             except (av.error.FFmpegError, ValueError, AttributeError):
-                name = self.source.streams.audio[0].codec_context.name
-                self._sound_lost = f"MP4 cannot hold {name}"
-        return self
+                # A stream without a decoder has no codec context.
+                name = getattr(template.codec_context, "name", None)
+                self._sound_lost = f"MP4 cannot hold {name}" if name else "its codec is unknown"
 
     def write(self, frame: _Frame, faces: Sequence[PhotoFace]) -> None:
         """Draw and encode a frame."""
@@ -374,7 +408,7 @@ class _DrawnVideo:
             try:
                 self._copy_sound(path)
             except (av.error.FFmpegError, ValueError) as error:
-                if isinstance(error, OSError) and error.errno in files.DISK_FULL:
+                if _is_disk_full(error):
                     raise
                 self._sound_lost = f"it ends early ({_reason(error)})"
         self._target.close()
@@ -400,8 +434,9 @@ class _DrawnVideo:
     def __exit__(self, *_: object) -> None:
         import av
 
-        with suppress(av.error.FFmpegError, OSError, ValueError):
-            self._target.close()
+        if self._target is not None:
+            with suppress(av.error.FFmpegError, OSError, ValueError):
+                self._target.close()
         self._temporary.unlink(missing_ok=True)
 
 
@@ -412,6 +447,11 @@ def _encodes(av: Any, name: str) -> bool:
     except (av.error.FFmpegError, ValueError):
         return False
     return True
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Return whether an error says that the disk is full."""
+    return isinstance(error, OSError) and error.errno in files.DISK_FULL
 
 
 def _reason(error: BaseException) -> str:

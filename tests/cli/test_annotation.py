@@ -102,6 +102,29 @@ def test_a_table_elsewhere_needs_the_folder_of_the_photos(fkd: Command) -> None:
     assert len(Path("points.csv").read_text().splitlines()[1].split(",")) == 3
 
 
+def test_the_figure_of_a_table_does_not_replace_the_photo(
+    fkd: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_photo("portrait.png")
+    before = Path("portrait.png").read_bytes()
+    monkeypatch.setattr(references, "load_reference", None)  # refused before networks are loaded
+    for options in ((), ("--force",)):
+        result = fkd("annotate", "portrait.png", "-o", "portrait.csv", *options)
+        assert_one_line_error(result, "would replace the photo portrait.png")
+    assert_one_line_error(fkd("annotate", "portrait.png", "-o", "points.png"), "the table's figure")
+    assert Path("portrait.png").read_bytes() == before
+    assert [path.name for path in Path().iterdir()] == ["portrait.png"]
+
+
+def test_other_files_than_the_table_keep_an_existing_figure(fkd: Command) -> None:
+    write_photo("in/a.png")
+    Path("in/face_keypoints.png").write_bytes(b"figure")
+    result = fkd("annotate", "in", "--csv", "faces.csv")
+    assert result.code == 0, result.all
+    assert Path("in/face_keypoints.png").read_bytes() == b"figure"
+    assert_one_line_error(fkd("annotate", "in"), "in/face_keypoints.png is there already")
+
+
 def test_other_files_than_the_table_keep_an_existing_table(fkd: Command) -> None:
     write_photo("in/a.png")
     Path("in/face_keypoints.csv").write_text("corrected by hand")

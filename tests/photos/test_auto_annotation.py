@@ -99,6 +99,156 @@ def test_an_existing_table_is_replaced_only_on_request(tmp_path: Path) -> None:
     assert target.read_text().startswith("image_name")
 
 
+def test_the_figure_of_a_table_never_replaces_a_photo(tmp_path: Path) -> None:
+    photo = tmp_path / "in/a.png"
+    write_photo(photo)
+    before = photo.read_bytes()
+    (tmp_path / "link.png").symlink_to(photo)
+    model = CornerModel()
+    for name in ("in/a.csv", "link.csv"):
+        for replace in (False, True):
+            with pytest.raises(FkdError, match=r"would replace the photo .*\.png: choose another"):
+                annotate_photos(
+                    tmp_path / "in",
+                    model,
+                    model.point_names,
+                    tmp_path / name,
+                    model_id="",
+                    replace=replace,
+                )
+    assert photo.read_bytes() == before
+    assert model.photos == 0
+    assert sorted(path.name for path in photo.parent.iterdir()) == ["a.png"]
+
+
+def test_an_existing_figure_is_replaced_only_on_request(tmp_path: Path) -> None:
+    write_photo(tmp_path / "in/a.png")
+    target, figure = tmp_path / "points.csv", tmp_path / "points.png"
+    figure.write_bytes(b"mine")
+    model, names = CornerModel(), CornerModel.point_names
+    with pytest.raises(FkdError, match=r"points\.png is there already: --force replaces it"):
+        annotate_photos(tmp_path / "in", model, names, target, model_id="")
+    assert figure.read_bytes() == b"mine"
+    assert (model.photos, target.exists()) == (0, False)
+    annotate_photos(tmp_path / "in", model, names, target, model_id="", replace=True)
+    assert figure.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        Targets(Path("points.png")),
+        Targets(Path("points.csv"), csv=Path("points.png")),
+        Targets(Path("points.csv"), json=Path("below/../points.png")),
+        Targets(Path("points.csv"), draw=Path("points.png")),
+    ],
+)
+def test_no_target_has_the_name_of_the_figure(targets: Targets) -> None:
+    with pytest.raises(FkdError, match=r"points\.png is also the name of the table's figure"):
+        targets.check(replace=True)
+
+
+DRAWN_POINTS = ("upper_left", "upper_right")
+
+
+def annotate_and_draw(
+    folder: Path,
+    model: CornerModel,
+    *,
+    points: tuple[str, ...] = DRAWN_POINTS,
+    replace: bool = False,
+) -> None:
+    """Annotate ``folder/in`` into ``folder/points.csv`` and ``folder/drawn``."""
+    annotate_photos(
+        folder / "in",
+        model,
+        ("upper_left",),
+        Targets(folder / "points.csv", draw=folder / "drawn"),
+        model_id="corners",
+        face_point_names=points,
+        replace=replace,
+    )
+
+
+def drawn_numbers(folder: Path) -> list[int]:
+    """Return the numbers of the photos that are drawn."""
+    return sorted(int(path.name.split(".")[0]) for path in folder.glob("drawn/*.jpg"))
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Path:
+    """Return a folder with 20 photos, 16 of which are annotated and drawn."""
+    for number in range(20):
+        write_photo(tmp_path / f"in/{number}.png")
+    with pytest.raises(KeyboardInterrupt):
+        annotate_and_draw(tmp_path, CornerModel(16))
+    return tmp_path
+
+
+def test_an_interrupted_annotation_continues_its_drawings(interrupted: Path) -> None:
+    model = CornerModel()
+    annotate_and_draw(interrupted, model)
+    assert model.photos == 4
+    assert drawn_numbers(interrupted) == list(range(20))
+
+
+def test_a_continued_annotation_draws_all_photos_in_a_new_folder(tmp_path: Path) -> None:
+    for number in range(20):
+        write_photo(tmp_path / f"in/{number}.png")
+    with pytest.raises(KeyboardInterrupt):
+        annotate_photos(
+            tmp_path / "in",
+            CornerModel(16),
+            ("upper_left",),
+            tmp_path / "points.csv",
+            model_id="corners",
+        )
+    annotate_and_draw(tmp_path, CornerModel())
+    assert drawn_numbers(tmp_path) == list(range(20))
+
+
+def test_a_continued_annotation_draws_missing_and_replaced_drawings(interrupted: Path) -> None:
+    (interrupted / "drawn/2.png.jpg").unlink()
+    (interrupted / "drawn/3.png.jpg").write_bytes(b"another drawing")
+    model = CornerModel()
+    annotate_and_draw(interrupted, model)
+    assert model.photos == 6
+    assert drawn_numbers(interrupted) == list(range(20))
+    with Image.open(interrupted / "drawn/3.png.jpg") as drawing:
+        assert drawing.size == (30, 20)
+
+
+def test_drawings_of_other_points_are_replaced_only_on_request(interrupted: Path) -> None:
+    before = (interrupted / "drawn/2.png.jpg").read_bytes()
+    model = CornerModel()
+    with pytest.raises(FkdError, match="contains drawn photos: --force replaces them"):
+        annotate_and_draw(interrupted, model, points=("upper_left",))
+    assert model.photos == 0
+    assert (interrupted / "drawn/2.png.jpg").read_bytes() == before
+    annotate_and_draw(interrupted, model, points=("upper_left",), replace=True)
+    assert model.photos == 20
+    assert (interrupted / "drawn/2.png.jpg").read_bytes() != before
+
+
+def test_an_interrupted_annotation_does_not_replace_finished_drawings(tmp_path: Path) -> None:
+    for number in range(20):
+        write_photo(tmp_path / f"in/{number}.png")
+    annotate_and_draw(tmp_path, CornerModel())
+    before = (tmp_path / "drawn/2.png.jpg").stat().st_mtime_ns
+    arguments = (("upper_left",), tmp_path / "other.csv")
+    with pytest.raises(KeyboardInterrupt):
+        annotate_photos(tmp_path / "in", CornerModel(16), *arguments, model_id="corners")
+    with pytest.raises(FkdError, match="contains drawn photos: --force replaces them"):
+        annotate_photos(
+            tmp_path / "in",
+            CornerModel(),
+            ("upper_left",),
+            Targets(tmp_path / "other.csv", draw=tmp_path / "drawn"),
+            model_id="corners",
+        )
+    assert (tmp_path / "drawn/2.png.jpg").stat().st_mtime_ns == before
+
+
 class TwoFaceModel(CornerModel):
     """Finds two faces in each photo that is not black."""
 

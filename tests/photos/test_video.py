@@ -180,6 +180,72 @@ def test_a_sound_that_mp4_cannot_hold_is_named(tmp_path: Path) -> None:
         assert len(list(drawn.decode(video=0))) == 25
 
 
+def test_a_sound_of_an_unknown_codec_is_left_out(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mkv", list(range(0, 1000, 40)), sound="aac")
+    content = (tmp_path / "a.mkv").read_bytes()
+    (tmp_path / "a.mkv").write_bytes(content.replace(b"A_AAC", b"A_XYZ"))
+    result = annotate(WhiteTracker(), tmp_path / "a.mkv", drawn=tmp_path / "drawn.mp4")
+    assert result.sound_lost == "its codec is unknown"
+    assert (result.frames, result.complete) == (25, True)
+    with av.open(str(tmp_path / "drawn.mp4")) as drawn:
+        assert [stream.type for stream in drawn.streams] == ["video"]
+
+
+def test_a_drawn_video_that_cannot_be_opened_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "a.mp4", [0, 40])
+
+    def fail(*arguments: object) -> bool:
+        raise RuntimeError("no encoder")
+
+    monkeypatch.setattr(video, "_encodes", fail)
+    with pytest.raises(RuntimeError, match="no encoder"):
+        annotate(WhiteTracker(), tmp_path / "a.mp4", drawn=tmp_path / "drawn.mp4")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("method", ["write", "finish"])
+@pytest.mark.parametrize("error", ["encoder", "Ctrl-C", "disk full"])
+def test_an_error_of_the_drawn_video_keeps_the_table_unless_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, error: str
+) -> None:
+    write_video(tmp_path / "a.mp4", list(range(0, 400, 40)))
+    errors = {
+        "encoder": av.error.InvalidDataError(1, "Invalid data found"),
+        "Ctrl-C": KeyboardInterrupt(),
+        "disk full": av.error.OSError(errno.ENOSPC, "No space left on device"),
+    }
+    real = getattr(video._DrawnVideo, method)
+    calls = itertools.count(1)
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        if method == "finish" or next(calls) == 4:
+            raise errors[error]
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(video._DrawnVideo, method, fail)
+    frames, kept = 4 if method == "write" else 10, ["a.csv", "a.mp4"]
+    if error == "disk full":
+        kept = ["a.mp4"]
+        with pytest.raises(FkdError, match=r"disk full while writing .*: free some space"):
+            annotate(WhiteTracker(), tmp_path / "a.mp4", drawn=tmp_path / "drawn.mp4")
+    elif error == "encoder":
+        reason = rf"cannot write .*drawn\.mp4 \(Invalid data found\); .* points of {frames} frames"
+        with pytest.raises(FkdError, match=reason):
+            annotate(WhiteTracker(), tmp_path / "a.mp4", drawn=tmp_path / "drawn.mp4")
+    elif method == "finish":
+        with pytest.raises(KeyboardInterrupt):
+            annotate(WhiteTracker(), tmp_path / "a.mp4", drawn=tmp_path / "drawn.mp4")
+    else:
+        result = annotate(WhiteTracker(), tmp_path / "a.mp4", drawn=tmp_path / "drawn.mp4")
+        assert (result.frames, result.reason) == (4, "interrupted")
+        kept.append("drawn.mp4")
+    assert sorted(each.name for each in tmp_path.iterdir()) == kept
+    if error != "disk full":
+        assert len((tmp_path / "a.csv").read_text().splitlines()) == frames + 1
+
+
 def test_a_truncated_video_keeps_the_frames_before(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mkv", list(range(0, 8000, 40)))
     whole = (tmp_path / "a.mkv").read_bytes()
