@@ -380,6 +380,18 @@ def check_file(path: Path | None) -> Path | None:
     return path
 
 
+def check_json(*, json: bool, csv: Path | None) -> None:
+    """Refuse ``--csv`` with ``--json``, which prints no table.
+
+    Raises
+    ------
+    FkdError
+        Both are given.
+    """
+    if json and csv is not None:
+        raise FkdError("--json prints a document instead of the table: omit --csv")
+
+
 def print_table(console: Console, table: WideTable, csv: Path | None, empty: str) -> None:
     """Print a table and name the columns that do not fit; write it to a file if asked for.
 

@@ -175,8 +175,7 @@ def list_runs(
 
     if context.invoked_subcommand is not None:
         return
-    if json and csv is not None:
-        raise FkdError("--json prints a document instead of the table: omit --csv")
+    options.check_json(json=json, csv=csv)
     if json:
         typer.echo(json_output.to_json(json_output.runs_document(folder.list_runs(runs_dir))))
         return

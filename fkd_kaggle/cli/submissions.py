@@ -132,8 +132,7 @@ def submissions(
     from fkd_kaggle.data import submission
     from fkd_kaggle.display import json_output, submission_tables
 
-    if json and csv is not None:
-        raise FkdError("--json prints a document instead of the table: omit --csv")
+    options.check_json(json=json, csv=csv)
     console = make_console(stderr=json or csv == STANDARD_OUTPUT)
     remote = None if local else connection.connect_competition(console).submissions()
     files = submission.list_submissions(submissions_dir)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fkd_kaggle import files
+from fkd_kaggle.data.cache import file_digest
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import DataError
 from fkd_kaggle.keypoints import IMAGE_SIZE, NUM_KEYPOINTS
@@ -75,8 +76,5 @@ def array_fingerprint(folder: Path) -> str:
     DataError
         A file is missing or unreadable.
     """
-    try:
-        digests = "".join(files.sha256(folder / name) for name in _FILES)
-    except OSError as error:
-        raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
+    digests = "".join(file_digest(folder / name) for name in _FILES)
     return hashlib.sha256(digests.encode()).hexdigest()[:32]

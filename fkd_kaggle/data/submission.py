@@ -271,7 +271,7 @@ def find_waiting(path: Path) -> int | None:
     ref = kaggle.get("ref") if isinstance(kaggle, dict) else None
     if record.get("waiting") is not True or not isinstance(ref, int):
         return None
-    return ref if record.get("sha256") == files.sha256(path) else None
+    return ref if _is_unchanged(path, record) else None
 
 
 def find_uploads(path: Path, *submissions_dirs: Path) -> set[int]:
@@ -302,7 +302,7 @@ def read_run_scores(path: Path) -> Mapping[str, Any] | None:
     None if the file has no record, or was changed after the record was written.
     """
     record = _read_record(path)
-    if record is None or record.get("sha256") != files.sha256(path):
+    if record is None or not _is_unchanged(path, record):
         return None
     scores = record.get("scores")
     return scores if isinstance(scores, dict) else None
@@ -372,17 +372,18 @@ def _load_record(path: Path) -> dict[str, Any] | None:
 
 def _is_unchanged(path: Path, record: Mapping[str, Any]) -> bool:
     """Return whether a file has the content that its record describes."""
-    try:
-        return bool(record["sha256"] == files.sha256(path))
-    except OSError:
-        return False
+    return bool(record["sha256"] == files.sha256(path))
 
 
 def _describe(path: Path) -> LocalSubmission:
     """Return a submission file with what its record says."""
     record = _read_record(path) or {}
     kaggle = record.get("kaggle") or {}
-    if record and not _is_unchanged(path, record):
+    try:
+        is_unchanged = not record or _is_unchanged(path, record)
+    except OSError:  # listed all the same
+        is_unchanged = False
+    if not is_unchanged:
         # The runs of an uploaded file are kept: they are those of Kaggle's scores.
         dropped = ("scores",) if kaggle.get("ref") is not None else _ORIGIN
         record = {key: value for key, value in record.items() if key not in dropped}

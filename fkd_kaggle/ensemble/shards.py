@@ -5,15 +5,13 @@ Kernels and batch jobs use the same functions.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from fkd_kaggle import files
-from fkd_kaggle.errors import FkdError, KernelError, RunError, explain_os_error
+from fkd_kaggle.errors import FkdError, KernelError, RunError
 from fkd_kaggle.recipes.plans import Member, Plan
+from fkd_kaggle.runs.copying import copy_folder
 from fkd_kaggle.runs.folder import Run, read_folds, write_folds
 from fkd_kaggle.runs.members import is_finished, is_usable
 from fkd_kaggle.runs.training_labels import copy_labels, have_same_labels
@@ -199,7 +197,7 @@ def copy_members(runs: Sequence[Run], merged: Run) -> None:
         sources = [run for run in runs if run.member_folder(member.name).is_dir()]
         sources.sort(key=lambda run: (not is_finished(run, member), not is_usable(run, member)))
         if sources:
-            _copy_folder(sources[0].member_folder(member.name), merged.member_folder(member.name))
+            copy_folder(sources[0].member_folder(member.name), merged.member_folder(member.name))
 
 
 def check_shard(run: Run, first: Run, plan: Plan, data: str, *, in_kernels: bool = True) -> None:
@@ -240,35 +238,3 @@ def check_shard(run: Run, first: Run, plan: Plan, data: str, *, in_kernels: bool
             f"{run.path} and {first.path} were trained with different --corrections or "
             f"--predictions-from: {remedy}"
         )
-
-
-def _copy_folder(source: Path, target: Path) -> None:
-    """Copy the files of a member, without temporary files that a killed process has left.
-
-    Files keep their modification times, which ``has_current_out_of_fold`` compares.
-    """
-    for path in sorted(source.rglob("*")):
-        inner = path.relative_to(source)
-        if path.is_file() and not any(part.startswith(".tmp-") for part in inner.parts):
-            _copy_file(path, target / inner)
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    """Copy a file and its modification time.
-
-    Raises
-    ------
-    RunError
-        The source cannot be read.
-    FkdError
-        The disk is full or the target cannot be written.
-    """
-    try:
-        stream = source.open("rb")
-    except OSError as error:
-        raise RunError(f"cannot read {explain_os_error(error, str(source))}") from error
-    with stream, files.atomic_path(target) as temporary:
-        with temporary.open("wb") as copy:
-            shutil.copyfileobj(stream, copy, 1 << 20)
-        status = os.fstat(stream.fileno())
-        os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -15,13 +15,12 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from fkd_kaggle import files
-from fkd_kaggle.errors import FkdError, RunError, explain_os_error
+from fkd_kaggle.errors import RunError
 from fkd_kaggle.runs.folder import RUN_FILE, Run, check_run_name
 from fkd_kaggle.settings import __version__
 
@@ -215,13 +214,14 @@ def _extract(
 ) -> None:
     """Write the listed files to a temporary folder and rename it to ``target``."""
     total, done = sum(file["size"] for file in listed.values()), 0
-    with _explain_target(target):
+    with files.write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(target.parent).free
     if total > free:
         raise RunError(f"{source} needs {total:,} bytes, more than the disk has: free some space")
     with (
-        _explain_target(target),
+        # Reading an archive that is open rarely fails: an OSError is that of the target.
+        files.write_errors(target),
         tempfile.TemporaryDirectory(prefix=".tmp-", dir=target.parent) as temporary,
     ):
         folder = Path(temporary) / "run"
@@ -246,16 +246,3 @@ def _extract(
                 on_progress(done, total)
         Run.open(folder)
         folder.rename(target)
-
-
-@contextmanager
-def _explain_target(target: Path) -> Iterator[None]:
-    """Raise ``FkdError`` if the disk is full or the folder of a new run cannot be written.
-
-    Reading an archive that is open rarely fails, so an ``OSError`` is that of the target.
-    """
-    try:
-        with files.disk_full_as(FkdError(f"disk full while writing {target}: free some space")):
-            yield
-    except OSError as error:
-        raise FkdError(f"cannot write {explain_os_error(error, str(target))}") from error

@@ -8,11 +8,9 @@ Members of runs with different labels are not blended as one run.
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 
-from fkd_kaggle import files
+from fkd_kaggle.runs.copying import copy_file
 from fkd_kaggle.runs.corrections import CORRECTIONS
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.predictions import REFERENCE, load_reference_predictions
@@ -38,13 +36,14 @@ def copy_labels(source: Run, target: Run) -> None:
 
     Raises
     ------
+    RunError
+        A file cannot be read.
     FkdError
-        The disk is full or a file cannot be read or written.
+        The disk is full or the target cannot be written.
     """
     for name in (CORRECTIONS, REFERENCE):
         if (source.path / name).exists():
-            with files.atomic_path(target.path / name) as temporary:
-                shutil.copyfile(source.path / name, temporary)
+            copy_file(source.path / name, target.path / name)
 
 
 def _corrections_text(run: Run) -> bytes | None:

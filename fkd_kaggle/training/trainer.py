@@ -220,8 +220,9 @@ class _Session(keras.callbacks.Callback):
 
         A training that has ended is not repeated if only its predictions are missing.
         """
-        if self._has_ended():
-            self.progress = read_progress(self.folder)
+        stored = read_progress(self.folder)
+        if stored.stopped and self._has_weights():
+            self.progress = stored
             delete_checkpoint(self.folder)
             return
         restored = restore_checkpoint(self.learner, self.folder)
@@ -233,10 +234,8 @@ class _Session(keras.callbacks.Callback):
         self.weights.epochs_since = self.progress.epoch - self.progress.best_epoch
         self.schedule.resume(self.progress.learning_rate)
 
-    def _has_ended(self) -> bool:
-        """Return whether the folder holds the weights of a training that has ended."""
-        if not read_progress(self.folder).stopped:
-            return False
+    def _has_weights(self) -> bool:
+        """Return whether the stored weights can be loaded into the network, and load them."""
         try:
             load_weights(self.learner.network, self.folder)
         except RunError:

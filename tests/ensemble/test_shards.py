@@ -177,12 +177,7 @@ def test_labels_are_copied_as_a_whole_or_not_at_all(
     run = make_shard(tmp_path, plan, 1, finished=0)
     (run.path / "corrections.csv").write_text("row,keypoint,x,y\n1,nose_tip,40,41\n")
     whole = Run.create(tmp_path, "whole", plan, DATA)
-
-    def fail(source: Path, target: Path) -> None:
-        target.write_text("row,key")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(shutil, "copyfile", fail)
+    monkeypatch.setattr(shutil, "copyfileobj", fill_disk)
     with pytest.raises(FkdError, match="disk full while writing"):
         copy_members([run], whole)
     assert not (whole.path / "corrections.csv").exists()
