@@ -26,10 +26,15 @@ and 0.89, which follow from means of one and two cascades of 20 epochs (1.274, 1
 two of 60 (1.174, 1.149), of one and four of 45 (1.169, 1.140; docs/experiments.md), and of two
 (README) and four of 28 with the correction by shape (scored 1.166, 1.148)."""
 
-_ENOUGH = 0.5
+_ENOUGH = 0.75
 """Fraction of its epochs that the most important recipe needs before others are trained. Cascades
 of 40, 63 and 80 epochs have errors of 1.150, 1.143 and 1.138; a different network beside them
-reduces the error by 1 to 2 % (docs/experiments.md)."""
+reduces the error by 1 to 2 %, if it is not short of time itself (docs/experiments.md)."""
+
+_FEWEST_FOLDS = 2
+"""Number of folds on which all recipes are trained before recipes are left out. Two cascades and a
+heatmap network are better than eight cascades (docs/experiments.md); the weights and the correction
+need the faces of more than one fold."""
 
 _USEFUL = 0.04
 """Fraction of the epochs after which a network is clearly better than the mean face."""
@@ -176,8 +181,9 @@ def plan_time(members: Sequence[Member], limit: float | None, times: Times) -> T
     """Return the members to train within a time limit.
 
     All recipes are trained if the most important one, which the ensemble lists first, gets
-    ``_ENOUGH`` of its epochs and the others get one epoch. Otherwise recipes are left out, the last
-    one first, and then folds of the first recipe.
+    ``_ENOUGH`` of its epochs and the others get one epoch, if necessary on fewer folds but at least
+    on ``_FEWEST_FOLDS``. Otherwise recipes are left out, the last one first, and then folds of the
+    first recipe.
 
     Parameters
     ----------
@@ -191,20 +197,54 @@ def plan_time(members: Sequence[Member], limit: float | None, times: Times) -> T
     if limit is None or not members:
         return TimePlan(tuple(members), 1.0, full_seconds(members, times))
     recipes = _by_importance(members)
-    for count in range(len(recipes), 0, -1):
-        names = {recipe.name for recipe in recipes[:count]}
-        chosen = [member for member in members if member.recipe.name in names]
+    for count in range(len(recipes), 1, -1):
+        found = _best_folds(_members_of(members, recipes[:count]), limit, times)
+        if found:
+            return _time_plan(found, limit, times)
+    chosen = _members_of(members, recipes[:1])
+    if _main_fraction(chosen, limit, times) >= _ENOUGH:
+        return _time_plan(chosen, limit, times)
+    candidates = [chosen[:count] for count in range(1, len(chosen) + 1)]
+    return _time_plan(min(candidates, key=lambda one: _error(one, limit, times)), limit, times)
+
+
+def _members_of(members: Sequence[Member], recipes: Sequence[Recipe]) -> list[Member]:
+    names = {recipe.name for recipe in recipes}
+    return [member for member in members if member.recipe.name in names]
+
+
+def _best_folds(members: Sequence[Member], limit: float, times: Times) -> list[Member]:
+    """Return the members of the first folds with the smallest estimated error.
+
+    Empty if on no number of folds the recipes get the epochs that ``plan_time`` asks for.
+    """
+    main, *others = _by_importance(members)
+    folds = sorted({member.fold for member in members})
+    candidates = []
+    for count in range(min(_FEWEST_FOLDS, len(folds)), len(folds) + 1):
+        chosen = [member for member in members if member.fold in folds[:count]]
         fractions = _fractions(chosen, limit, times)
-        others = [fractions[recipe.name] * recipe.epochs for recipe in recipes[1:count]]
-        if fractions[recipes[0].name] >= _ENOUGH and min(others, default=1.0) >= 1.0:
-            return _time_plan(chosen, limit, times)
+        if fractions[main.name] >= _ENOUGH and all(
+            fractions.get(recipe.name, 0.0) * recipe.epochs >= 1.0 for recipe in others
+        ):
+            candidates.append(chosen)
+    return min(candidates, key=lambda one: _error(one, limit, times), default=[])
 
-    def error(count: int) -> float:
-        fraction = _fractions(chosen[:count], limit, times)[recipes[0].name]
-        return expected_error(fraction, count, 1.0) if fraction > 0 else math.inf
 
-    best = min(range(1, len(chosen) + 1), key=error)
-    return _time_plan(chosen[:best], limit, times)
+def _main_fraction(members: Sequence[Member], limit: float, times: Times) -> float:
+    """Return the fraction of its epochs that the most important recipe gets."""
+    return _fractions(members, limit, times)[_by_importance(members)[0].name]
+
+
+def _error(members: Sequence[Member], limit: float, times: Times) -> float:
+    """Return the estimated error of the average of the most important recipe's networks.
+
+    Relative to one network after all epochs.
+    """
+    name = _by_importance(members)[0].name
+    fraction = _main_fraction(members, limit, times)
+    count = sum(member.recipe.name == name for member in members)
+    return expected_error(fraction, count, 1.0) if fraction > 0 else math.inf
 
 
 def _unfinished(fraction: float) -> float:
@@ -213,9 +253,8 @@ def _unfinished(fraction: float) -> float:
 
 
 def _time_plan(members: Sequence[Member], limit: float, times: Times) -> TimePlan:
-    main = _by_importance(members)[0].name
     seconds = min(limit, full_seconds(members, times, is_limited=True))
-    return TimePlan(tuple(members), _fractions(members, limit, times)[main], seconds)
+    return TimePlan(tuple(members), _main_fraction(members, limit, times), seconds)
 
 
 def _by_importance(members: Sequence[Member]) -> list[Recipe]:

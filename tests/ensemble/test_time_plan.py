@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from functools import cache
 
@@ -72,19 +73,35 @@ def test_more_networks_gain_what_was_measured(
 
 
 def test_the_whole_plan_is_trained_in_its_own_time() -> None:
-    for name, minutes in (("standard", 41), ("standard", 55), ("quick", 20), ("classic", 20)):
+    for name, minutes in (("standard", 60), ("quick", 20), ("classic", 20)):
         assert plan_time(members(name), 60 * minutes, times()).members == members(name)
 
 
-def test_recipes_that_are_listed_last_are_left_out_first() -> None:
-    def chosen(minutes: float) -> list[str]:
-        plan = plan_time(members("winning"), 60 * minutes, times())
-        return list(dict.fromkeys(member.recipe.name for member in plan.members))
+def test_folds_are_left_out_before_recipes_and_the_last_recipe_first() -> None:
+    def chosen(name: str, minutes: float) -> dict[str, int]:
+        plan = plan_time(members(name), 60 * minutes, times())
+        return dict(Counter(member.recipe.name for member in plan.members))
 
+    assert set(chosen("winning", 180).values()) == {6}
+    assert chosen("winning", 90) == {"cascade": 3, "heatmap": 3, "cascade-wide": 3}
     # The last recipe has the largest share of the time.
-    assert chosen(180) == ["cascade", "heatmap", "cascade-wide"]
-    assert chosen(90) == ["cascade", "heatmap"]
-    assert chosen(60) == ["cascade"]
+    assert chosen("winning", 41) == {"cascade": 2, "heatmap": 2}
+    assert chosen("winning", 20) == {"cascade": 4}
+    assert set(chosen("standard", 41).values()) == {3}
+
+
+def test_standard_keeps_both_cores_busy_when_only_cascades_fit() -> None:
+    plan, quick = (plan_time(members(name), 1200, times()) for name in ("standard", "quick"))
+    assert [one.name for one in plan.members] == [one.name for one in quick.members]
+    assert len(plan.members) == 4
+    assert plan.fraction == pytest.approx(quick.fraction)
+
+
+def test_an_hour_is_enough_for_all_recipes_of_standard_on_the_originals_faces() -> None:
+    original = replace(times(), faces=lambda _: 6344)  # nine tenths of 7,049
+    plan = plan_time(members("standard"), 3600, original)
+    assert {one.recipe.name for one in plan.members} == {one.recipe.name for one in members()}
+    assert {one.fold for one in plan.members} == {0, 1}
 
 
 @settings(deadline=None, max_examples=30)
