@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,9 @@ def make_data(folder: Path, *, training: int, test: int) -> Path:
     return folder / "data"
 
 
-def make_run(data_dir: Path, runs_dir: Path, name: str, noise: float, seed: int = 0) -> Run:
+def make_run(
+    data_dir: Path, runs_dir: Path, name: str, noise: float, seed: int = 0, *, seeds: int = 1
+) -> Run:
     """Create a blended run whose predictions are the labels with noise.
 
     Parameters
@@ -42,9 +45,13 @@ def make_run(data_dir: Path, runs_dir: Path, name: str, noise: float, seed: int 
         large.
     seed
         Random seed of the errors.
+    seeds
+        Number of networks of each recipe on each fold.
     """
-    options = plans.TrainingOptions(RECIPES, folds=2, time_limit=60.0)
-    run = Run.create(runs_dir, name, plans.make_plan(options), dataset.fingerprint(data_dir))
+    plan = plans.make_plan(plans.TrainingOptions(RECIPES, folds=2, time_limit=60.0))
+    recipes = tuple(replace(one, seeds=seeds) for one in plan.ensemble.members)
+    plan = replace(plan, ensemble=replace(plan.ensemble, members=recipes))
+    run = Run.create(runs_dir, name, plan, dataset.fingerprint(data_dir))
     training = dataset.read_training(data_dir)
     found = dataset.read_test_if_present(data_dir)
     assert found is not None

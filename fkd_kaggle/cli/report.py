@@ -23,8 +23,8 @@ RunNames = Annotated[
         metavar="RUN...",
         autocompletion=options.complete_run,
         show_default=False,
-        help="Names or folders of runs; default: the newest run. Several runs are compared with "
-        "the first.",
+        help="Names or folders of runs; default: the newest run with a trained network. Several "
+        "runs are compared with the first.",
     ),
 ]
 

@@ -103,8 +103,7 @@ def recipes(
     from fkd_kaggle.recipes import loading
     from fkd_kaggle.recipes.keys import annotate
 
-    if json and (time is not None or csv is not None):
-        raise FkdError("--json prints what the recipe files say: omit --time and --csv")
+    _check_recipe_options(name, keys=keys, json=json, is_table=time is not None or csv is not None)
     if keys:
         _print_keys()
         return
@@ -124,6 +123,31 @@ def recipes(
         limit = options.parse_duration(time, "--time") or 0.0
         items, reached = _sort_by_result(items, limit, data_dir, runs_dir)
     print_table(make_console(), recipe_tables.recipes_table(items, reached), csv, "no recipes")
+
+
+def _check_recipe_options(name: str | None, *, keys: bool, json: bool, is_table: bool) -> None:
+    """Refuse options of ``recipes`` that do not go together.
+
+    Parameters
+    ----------
+    name
+        Recipe to print; None for the list.
+    keys, json
+        Whether ``--keys`` and ``--json`` are given.
+    is_table
+        Whether ``--time`` or ``--csv`` is given.
+
+    Raises
+    ------
+    FkdError
+        The message names the options to omit.
+    """
+    if keys and (name is not None or json or is_table):
+        raise FkdError("--keys lists all keys of recipe files: omit NAME, --json, --time and --csv")
+    if json and is_table:
+        raise FkdError("--json prints what the recipe files say: omit --time and --csv")
+    if name is not None and is_table:
+        raise FkdError("--time and --csv apply to the table of all recipes: omit them, or NAME")
 
 
 def _sort_by_result(
@@ -173,7 +197,11 @@ def list_runs(
     from fkd_kaggle.display import json_output, tables
     from fkd_kaggle.runs import folder, overview
 
-    if context.invoked_subcommand is not None:
+    command = context.invoked_subcommand
+    if command is not None:
+        if json or csv is not None:
+            raise FkdError(f"--json and --csv apply to the list of runs: omit them with {command}")
+        context.default_map = {command: {"runs_dir": str(runs_dir)}}
         return
     options.check_json(json=json, csv=csv)
     if json:
@@ -293,7 +321,8 @@ def _delete(folders: Sequence[RunFolder], yes: bool) -> None:
 
     console = make_console()
     for folder in folders:
-        networks = f", {folder.usable} trained networks" if folder.members else ""
+        is_known = folder.members or folder.usable
+        networks = f", {folder.usable} trained networks" if is_known else ""
         print_line(
             console,
             f"{folder.name}: {folder.state or folder.kind}{networks}, {format_size(folder.size)}",

@@ -156,7 +156,7 @@ def train(
     if clock.leaves_time(limit):
         _write_report(console, run, data_dir, logger)
     else:
-        print_line(console, f"no report: the time is over; fkd-kaggle report {run.name} writes it")
+        print_line(console, _explain_missing_report(run, data_dir, has_logger=logger is not None))
     _print_next_commands(console, run, data_dir)
 
 
@@ -193,6 +193,14 @@ def _write_report(console: Console, run: Run, data_dir: Path, logger: MlflowLogg
     print_line(console, f"report: {report}")
     if logger is not None:
         print_line(console, f"{run.name} is run {logger.log_run(run)} in MLflow")
+
+
+def _explain_missing_report(run: Run, data_dir: Path, *, has_logger: bool) -> str:
+    """Return that the time is over, and the command that writes the report and logs to MLflow."""
+    command = f"fkd-kaggle report {_run_argument(run, data_dir)}"
+    if has_logger:
+        return f"no report, nothing in MLflow: the time is over; {command} --mlflow URI does both"
+    return f"no report: the time is over; {command} writes it"
 
 
 class _StartClock:

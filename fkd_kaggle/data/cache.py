@@ -127,7 +127,7 @@ def _load_arrays(path: Path, record: dict[str, Any]) -> Arrays | None:
         try:
             # A plain array over the map: fancy-indexed memmaps stay memmaps, which is slow.
             array = np.load(_cache_file(path, f"{name}.npy"), mmap_mode="r").view(np.ndarray)
-        except (OSError, ValueError, EOFError):
+        except Exception:  # a damaged header raises errors of numpy, tokenize and ast
             return None
         if list(array.shape) != shape or array.dtype.str != dtype:
             return None

@@ -74,8 +74,8 @@ class TrainingDisplay:
             self._print(event)
         elif isinstance(event, MemberStarted) and event.note:
             self._console.print(f"{event.member}{_note(event)}", highlight=False, markup=False)
-        elif isinstance(event, Waiting):
-            self._console.print(event.reason, highlight=False, markup=False)
+        elif isinstance(event, MemberFailed | Waiting):
+            self._console.print(self._line(event), highlight=False, markup=False)
         elif isinstance(event, Stopping):
             self._console.print(_stopping_line(event), highlight=False, markup=False)
         elif isinstance(event, EnsembleEnded):

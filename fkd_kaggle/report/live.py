@@ -1,7 +1,8 @@
 """Page of a training under way, served on the loopback interface only.
 
 The page asks for new data every few seconds. What it shows comes from the events of the training
-and from the histories in the run's folder. When the report is written, the page links to it.
+and from the histories in the run's folder. The report is written after the training, when the page
+is not served any more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import flask
 from werkzeug.serving import make_server
 
 from fkd_kaggle.report import html, loopback
-from fkd_kaggle.report.run import PAGE
 from fkd_kaggle.report.run_data import learning_curves, to_json
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.members import member_progress
@@ -71,7 +71,6 @@ class LiveRun:
             "status": self.run.status,
             "members": members,
             "curves": learning_curves(self.run),
-            "report": (self.run.path / PAGE).exists() and self.run.scores is not None,
         }
         return dict(to_json(value))
 
@@ -122,12 +121,6 @@ def _make_app(live: LiveRun) -> flask.Flask:
     @app.get("/data.json")
     def data() -> flask.Response:
         return flask.jsonify(live.describe())
-
-    @app.get("/report.html")
-    def report() -> flask.Response:
-        if not (live.run.path / PAGE).exists():
-            flask.abort(404)
-        return flask.send_from_directory(live.run.path.resolve(), PAGE)
 
     return app
 

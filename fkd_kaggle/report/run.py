@@ -73,7 +73,7 @@ def write_run_page(
         The run was made on another data set, or was not blended.
     """
     data = collect_run_data(run, data_dir, submissions_dir)
-    effect = measure_corrections(run, data)
+    effect = measure_corrections(run, data, data_dir)
     if effect:
         data.summary["corrections_effect"] = effect
     page = target or run.path / PAGE
@@ -144,13 +144,14 @@ def _pack_arrays(data: RunData) -> dict[str, Any]:
     }
     predictors = []
     first = next(iter(data.predictors))
-    base = _rounded(data.predictors[first], _POINT_STEP)
+    base = np.nan_to_num(_rounded(data.predictors[first], _POINT_STEP))
     labelled = np.isfinite(training.keypoints)
     for name, values in data.predictors.items():
         if name == first:
             entry = packed.pack_points(values, _POINT_STEP)
         else:
             # Differences from the blend are small and compress well; only where they are compared.
+            # Where the blend has no prediction, they are differences from 0.
             entry = packed.pack_points(np.where(labelled, values - base, np.nan), _MEMBER_STEP)
             entry["relative"] = first
         predictors.append({**entry, "name": name})

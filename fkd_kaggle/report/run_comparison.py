@@ -27,7 +27,7 @@ from fkd_kaggle.report.run_data import (
 )
 from fkd_kaggle.runs.corrections import has_corrections
 from fkd_kaggle.runs.folder import Run, list_runs
-from fkd_kaggle.runs.predictions import has_blended_out_of_fold, load_blended_out_of_fold
+from fkd_kaggle.runs.predictions import has_blended_out_of_fold, load_scored_out_of_fold
 
 CHANCE: Final = (
     "The interval covers the choice of faces, not of the random seed: train both with a second "
@@ -70,7 +70,7 @@ def collect_comparison_data(
         run.check_data(dataset.fingerprint(data_dir))
     data = collect_run_data(runs[0], data_dir, submissions_dir)
     first, *members = data.predictors
-    blends = {run.name: load_blended_out_of_fold(run) for run in runs}
+    blends = {run.name: load_scored_out_of_fold(run) for run in runs}
     predictors = {**blends, **{f"{names[0]}: {one}": data.predictors[one] for one in members}}
     queries = dataset.count_queries(data_dir, data.training)
     summary = {
@@ -174,7 +174,7 @@ def compare_predictions(
     }
 
 
-def measure_corrections(run: Run, data: RunData) -> dict[str, Any] | None:
+def measure_corrections(run: Run, data: RunData, data_dir: Path) -> dict[str, Any] | None:
     """Return whether corrections helped a run: its comparison with the same run without them.
 
     Parameters
@@ -183,6 +183,8 @@ def measure_corrections(run: Run, data: RunData) -> dict[str, Any] | None:
         The run.
     data
         Its data.
+    data_dir
+        Folder of the data set that it was trained on.
 
     Returns
     -------
@@ -191,6 +193,7 @@ def measure_corrections(run: Run, data: RunData) -> dict[str, Any] | None:
     """
     if not has_corrections(run):
         return None
+    queries = dataset.count_queries(data_dir, data.training)
     for other in reversed(list_runs(run.path.parent)):
         same = other.recipe_digests == run.recipe_digests and other.data == run.data
         folds = other.plan.ensemble.folds == run.plan.ensemble.folds
@@ -199,12 +202,12 @@ def measure_corrections(run: Run, data: RunData) -> dict[str, Any] | None:
         if has_corrections(other) or not has_blended_out_of_fold(other):
             continue
         try:
-            predictions = load_blended_out_of_fold(other)
+            predictions = load_scored_out_of_fold(other)
             compared = compare_predictions(
                 ("this run", data.predictors["blend"]),
                 (other.name, predictions),
                 data,
-                np.ones((len(ANNOTATORS), NUM_KEYPOINTS)),
+                queries,
             )
         except FkdError:
             continue

@@ -31,9 +31,9 @@ from fkd_kaggle.runs.history import read_histories
 from fkd_kaggle.runs.members import member_progress
 from fkd_kaggle.runs.predictions import (
     has_out_of_fold,
-    load_blended_out_of_fold,
     load_flip_disagreement,
     load_out_of_fold,
+    load_scored_out_of_fold,
 )
 from fkd_kaggle.runs.scores import score_notes
 from fkd_kaggle.runs.sessions import read_sessions
@@ -51,7 +51,8 @@ class RunData:
     training: Faces
     """All N training faces with the labels of training.csv."""
     predictors: Mapping[str, np.ndarray]
-    """(N, 15, 2) out-of-fold predictions by name; the first is the blend."""
+    """(N, 15, 2) out-of-fold predictions by name; the first is the blend, with NaN for faces on
+    which the run is not scored."""
     evidence: LabelEvidence
     groups: np.ndarray
     """(N,) group numbers, equal for near-duplicates."""
@@ -84,7 +85,7 @@ def collect_run_data(run: Run, data_dir: Path, submissions_dir: Path | None = No
     """
     run.check_data(dataset.fingerprint(data_dir))
     training = dataset.read_training(data_dir)
-    blend = load_blended_out_of_fold(run)
+    blend = load_scored_out_of_fold(run)
     if blend.shape != training.keypoints.shape:
         raise RunError(f"{run.path / 'out_of_fold.npz'} is damaged (shape {blend.shape})")
     members = [member for member in run.plan.members if has_out_of_fold(run, member)]
@@ -94,7 +95,9 @@ def collect_run_data(run: Run, data_dir: Path, submissions_dir: Path | None = No
     disagreement = load_flip_disagreement(run, members, len(training.images))
     evidence = label_review.weigh_labels(training, blend, disagreement)
     reviewed = label_review.list_suspicious_labels(training, evidence)
-    spread = calibration.member_spread(list(alone.values()))
+    # The mean of several seeds is no further network.
+    networks = [each for name, each in alone.items() if len(_seeds(members, name)) < 2]
+    spread = calibration.member_spread(networks)
     found = load_run_corrections(run, training)
     predictors = {"blend": blend, **alone}
     summary = {
@@ -154,7 +157,7 @@ def member_predictions(run: Run, members: Sequence[Member], count: int) -> dict[
     for recipe in dict.fromkeys(member.recipe.name for member in members):
         own = [member for member in members if member.recipe.name == recipe]
         found[recipe] = load_out_of_fold(run, own, recipe, count)
-        seeds = sorted({_seed_of(member) for member in own})
+        seeds = _seeds(own, recipe)
         for seed in seeds if len(seeds) > 1 else ():
             chosen = [member for member in own if _seed_of(member) == seed]
             found[f"{recipe}, seed {seed}"] = load_out_of_fold(run, chosen, recipe, count)
@@ -367,6 +370,11 @@ def describe_reviewed(
         }
         for one in reviewed
     ]
+
+
+def _seeds(members: Sequence[Member], recipe: str) -> list[int]:
+    """Return the sorted numbers of the seeds of a recipe's members."""
+    return sorted({_seed_of(member) for member in members if member.recipe.name == recipe})
 
 
 def _seed_of(member: Member) -> int:

@@ -40,6 +40,9 @@ from fkd_kaggle.settings import __version__
 RUN_FILE = "run.json"
 """The file that makes a folder a run folder."""
 
+_KINDS: Final = {RUN_FILE: "run", "compare.json": "comparison", "photo_run.json": "photo run"}
+"""Kind of a folder by the file that marks it."""
+
 _MAX_MEMBERS: Final = 100_000
 
 _REMEDY: Final = ": restore the file from a copy, or delete the folder"
@@ -77,23 +80,21 @@ class Run:
         Raises
         ------
         RunError
-            A run of this name exists, or the name is not valid for a folder.
+            A run, comparison or photo run of this name exists, or the name is not valid for a
+            folder.
         """
-        name = name or next_run_name(runs_dir, plan.ensemble.name)
-        check_run_name(name)
-        path = runs_dir / name
-        if is_run(path):
-            raise RunError(
-                f"run {name} exists in {runs_dir}: resume it with --resume {name}, "
-                "or choose another name with --run"
-            )
+        if name:
+            _check_free(runs_dir, name)
+            path = runs_dir / name
+        else:
+            path = _claim_folder(runs_dir, plan.ensemble.name)
         recipes = [line.recipe for line in plan.ensemble.members]
         for recipe in recipes:
             files.write_text(path / "recipes" / f"{recipe.name}.toml", to_toml(recipe))
         for file, text in user_code.merge([recipe.code for recipe in recipes], "plan").items():
             files.write_text(path / "recipes" / file, text)
         info = {
-            "name": name,
+            "name": path.name,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "version": __version__,
             "status": "new",
@@ -241,6 +242,13 @@ def is_run(path: Path) -> bool:
     return (path / RUN_FILE).exists()
 
 
+def kind_of(path: Path) -> str | None:
+    """Return what a folder holds: "run", "comparison" or "photo run"; None for anything else."""
+    if path.name.startswith("."):
+        return None
+    return next((kind for note, kind in _KINDS.items() if (path / note).exists()), None)
+
+
 def is_same_run(one: Path, other: Path) -> bool:
     """Return whether two folders hold the same run in the same state."""
     if not (is_run(one) and is_run(other)):
@@ -322,7 +330,12 @@ def latest_run(runs_dir: Path) -> Run:
 
 def has_weights(run: Run) -> bool:
     """Return whether any member of a run has weights."""
-    return any((run.path / "members").glob("*/best.weights.h5"))
+    return count_weights(run.path) > 0
+
+
+def count_weights(path: Path) -> int:
+    """Return the number of members with weights in a run folder, whose run.json may be damaged."""
+    return sum(1 for _ in (path / "members").glob("*/best.weights.h5"))
 
 
 def find_run(name: str | None, runs_dir: Path) -> Run:
@@ -359,6 +372,33 @@ def next_run_name(runs_dir: Path, stem: str, taken: Collection[str] = ()) -> str
     while (runs_dir / f"{stem}-{number}").exists() or f"{stem}-{number}" in taken:
         number += 1
     return f"{stem}-{number}"
+
+
+def _check_free(runs_dir: Path, name: str) -> None:
+    """Raise RunError if a new run cannot have this name."""
+    check_run_name(name)
+    kind = kind_of(runs_dir / name)
+    if kind == "run":
+        raise RunError(
+            f"run {name} exists in {runs_dir}: resume it with --resume {name}, "
+            "or choose another name with --run"
+        )
+    if kind is not None:
+        raise RunError(f"{name} is a {kind} in {runs_dir}: choose another name with --run")
+
+
+def _claim_folder(runs_dir: Path, stem: str) -> Path:
+    """Make the folder ``next_run_name`` and return it; another process gets another folder."""
+    while True:
+        path = runs_dir / next_run_name(runs_dir, stem)
+        with files.write_errors(path):
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                if not path.exists():  # a broken link: no next number would help
+                    raise
+            else:
+                return path
 
 
 def load_folds(run: Run, training: Faces) -> np.ndarray:

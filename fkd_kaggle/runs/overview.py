@@ -14,14 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from fkd_kaggle.errors import NoteWarning, RunError, unknown_name
-from fkd_kaggle.runs.folder import RUN_FILE, Run
+from fkd_kaggle.runs.folder import Run, count_weights, kind_of
 from fkd_kaggle.runs.lock import is_locked
 from fkd_kaggle.runs.members import is_finished, is_usable
 from fkd_kaggle.runs.reading import list_subfolders
 from fkd_kaggle.runs.scores import Scores
-
-_NOTES: Final = {RUN_FILE: "run", "compare.json": "comparison", "photo_run.json": "photo run"}
-"""Kind of a folder by the file that marks it."""
 
 _DELETED: Final = ".deleted-"
 """Start of the name of a folder that is being deleted."""
@@ -56,7 +53,7 @@ class RunFolder:
     members: int = 0
     """Number of planned members."""
     usable: int = 0
-    """Number of members with weights."""
+    """Number of members with weights; of a damaged run, too."""
     run: Run | None = None
     """The run; None for other kinds and damaged runs."""
     scores: Scores | None = None
@@ -81,13 +78,6 @@ def list_folders(runs_dir: Path) -> list[RunFolder]:
     """Return all folders in the folder of the runs, the one that changed last at the end."""
     found = [inspect_folder(path) for path in list_subfolders(runs_dir) if kind_of(path)]
     return sorted(found, key=lambda one: (one.changed, one.name))
-
-
-def kind_of(path: Path) -> str | None:
-    """Return what a folder holds: "run", "comparison" or "photo run"; None for anything else."""
-    if path.name.startswith("."):
-        return None
-    return next((kind for note, kind in _NOTES.items() if (path / note).exists()), None)
 
 
 def inspect_folder(path: Path) -> RunFolder:
@@ -117,7 +107,8 @@ def inspect_folder(path: Path) -> RunFolder:
         state, scores = _STATES.get(run.status, run.status), run.scores
     except RunError as error:
         warnings.warn(str(error), NoteWarning, stacklevel=2)
-        return RunFolder(path, kind, "damaged", time, size)
+        state = _IN_USE if in_use else "damaged"
+        return RunFolder(path, kind, state, time, size, usable=count_weights(path))
     members = run.plan.members
     usable = sum(is_usable(run, member) for member in members)
     if state == "finished" and not all(is_finished(run, member) for member in members):
@@ -150,13 +141,14 @@ def choose_prunable(
     Parameters
     ----------
     folders
-        All folders, oldest first.
+        All folders.
     submitted
         Names of runs that must stay.
     keep
-        Number of usable runs to keep, the newest ones; None for all.
+        Number of usable runs to keep, those created last; None for all. Damaged runs with weights
+        do not count and stay.
     """
-    usable = [one for one in folders if one.kind == "run" and one.usable]
+    usable = [one for one in sorted(folders, key=_creation) if one.run is not None and one.usable]
     old = usable[: max(0, len(usable) - keep)] if keep is not None else []
     chosen = [one for one in folders if one.is_useless or (one in old and not one.in_use)]
     return [one for one in chosen if one.name not in submitted]
@@ -185,3 +177,8 @@ def delete_leftovers(runs_dir: Path) -> None:
     """Delete what interrupted deletions have left."""
     for path in runs_dir.glob(f"{_DELETED}*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _creation(folder: RunFolder) -> tuple[str, str]:
+    """Return the time when a run was created, "" if unknown, and its name."""
+    return folder.run.created if folder.run is not None else "", folder.name

@@ -80,6 +80,38 @@ def test_prune_deletes_runs_without_networks(fkd: Command, trained: Path) -> Non
     assert not trained.exists()
 
 
+@pytest.mark.parametrize("command", [("delete", "old_run"), ("prune", "--keep", "0")])
+def test_the_folder_of_the_runs_can_be_named_before_the_command(
+    fkd: Command, trained: Path, command: tuple[str, ...]
+) -> None:
+    shutil.copytree(trained, "elsewhere/old_run")
+    result = fkd("runs", "--runs-dir", "elsewhere", *command, "--yes")
+    assert result.code == 0, result.all
+    assert (trained.exists(), Path("elsewhere/old_run").exists()) == (True, False)
+    shutil.copytree(trained, "elsewhere/old_run")
+    result = fkd("runs", "--runs-dir", "elsewhere", *command, "--yes", "--runs-dir", "runs")
+    assert result.code == 0, result.all
+    assert (trained.exists(), Path("elsewhere/old_run").exists()) == (False, True)
+
+
+@pytest.mark.parametrize("option", [("--json",), ("--csv", "runs.csv")])
+def test_options_of_the_list_are_refused_with_a_command(
+    fkd: Command, trained: Path, option: tuple[str, ...]
+) -> None:
+    result = fkd("runs", *option, "delete", "old_run", "--yes")
+    assert_one_line_error(result, "apply to the list of runs: omit them with delete")
+    assert trained.exists()
+
+
+def test_a_damaged_run_with_networks_is_deleted_by_name_only(fkd: Command, trained: Path) -> None:
+    (trained / "run.json").write_text("{")
+    assert "nothing to delete" in fkd("runs", "prune", "--keep", "0", "--yes").out
+    assert trained.exists()
+    result = fkd("runs", "delete", "old_run", "--yes")
+    assert "old_run: damaged, 4 trained networks" in result.out
+    assert not trained.exists()
+
+
 def test_a_packed_run_is_unpacked_under_another_name(fkd: Command, trained: Path) -> None:
     result = fkd("runs", "pack", "old_run", "-o", "old.zip")
     assert result.code == 0, result.all
@@ -111,6 +143,25 @@ def test_all_keys_of_recipes_are_listed(fkd: Command) -> None:
         assert key in result.out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--keys", "--json"), "--keys lists all keys"),
+        (("--keys", "--csv", "keys.csv"), "--keys lists all keys"),
+        (("--keys", "--time", "3m"), "--keys lists all keys"),
+        (("deep15", "--keys"), "--keys lists all keys"),
+        (("deep15", "--csv", "recipe.csv"), "apply to the table of all recipes"),
+        (("deep15", "--time", "3m"), "apply to the table of all recipes"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_options_of_recipes_that_do_not_go_together_are_refused(
+    fkd: Command, arguments: tuple[str, ...], reason: str
+) -> None:
+    assert_one_line_error(fkd("recipes", *arguments), reason)
+    assert list(Path().glob("*.csv")) == []
+
+
 def test_recipes_are_sorted_by_what_they_reach_in_a_time(
     fkd: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +186,7 @@ def test_a_recipe_is_printed_as_toml_and_as_json(fkd: Command) -> None:
 
 
 class FakeServer:
-    """Stands in for the demo's server; serving ends as after Ctrl-C."""
+    """Stands in for the demo's server; serving ends as after Ctrl-C, without an exception."""
 
     started: list[FakeServer]
 
@@ -144,7 +195,7 @@ class FakeServer:
         self.started.append(self)
 
     def serve(self) -> None:
-        raise KeyboardInterrupt
+        assert not self.closed
 
     def close(self) -> None:
         self.closed = True

@@ -100,9 +100,21 @@ def test_there_is_no_report_when_the_time_is_over(
     monkeypatch.setattr(options, "command_began", lambda: now - 1000)
     session.train(60.0)
     out = squeezed(capsys)
-    assert "no report: the time is over; fkd-kaggle report one writes it" in out
+    command = f"fkd-kaggle report {session.run.path} --data-dir {session.data_dir}"
+    assert f"no report: the time is over; {command} writes it" in out
     assert "report.html" not in out
     assert "stopped by the time limit; to continue: fkd-kaggle train-ensemble --resume" in out
+
+
+def test_a_run_that_is_not_logged_to_mlflow_for_lack_of_time_is_named(
+    session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(options, "command_began", lambda: now - 1000)
+    session.train(60.0, logger=cast(MlflowLogger, SimpleNamespace()))
+    command = f"fkd-kaggle report {session.run.path} --data-dir {session.data_dir} --mlflow URI"
+    expected = f"no report, nothing in MLflow: the time is over; {command} does both"
+    assert expected in squeezed(capsys)
 
 
 def test_the_live_page_is_served_during_the_training_only(

@@ -64,10 +64,11 @@ def test_log_has_a_line_for_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.fullmatch(r"deep15-f0 +1\.500 +30:00 min +finished *", lines[7])  # the final table
 
 
-def test_log_names_a_failed_member() -> None:
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_failed_member_is_named(terminal: bool) -> None:
     events = (EVENTS[0], MemberFailed("deep15-f0", "out of memory"))
     assert "[2/2] deep15-f0 failed, the blend does not include it: out of memory" in output_of(
-        events, terminal=False
+        events, terminal=terminal
     )
 
 

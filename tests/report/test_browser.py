@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fkd_kaggle.data import dataset
-from fkd_kaggle.data.corrections import read_corrections
+from fkd_kaggle.data.corrections import Correction, read_corrections
 from fkd_kaggle.keypoints import KEYPOINT_NAMES
 from fkd_kaggle.report.run import write_comparison_of_runs, write_run_page
+from fkd_kaggle.runs.corrections import store_corrections
 from fkd_kaggle.runs.folder import Run
 
 KEYPOINT_WORDS = {name.replace("_", " ") for name in KEYPOINT_NAMES}
@@ -99,6 +101,20 @@ def text(browser: Any, name: str) -> str:
 def click(browser: Any, selector: str) -> None:
     """Click the first element that a CSS selector finds."""
     browser.execute_script(f"document.querySelector({json.dumps(selector)}).click()")
+
+
+def change(browser: Any, name: str, value: str) -> None:
+    """Enter a value in a field or choose it in a list, by the element's id."""
+    browser.execute_script(
+        f"const field = document.getElementById('{name}'); field.value = {json.dumps(value)};"
+        "field.dispatchEvent(new Event('change'))"
+    )
+
+
+def reload(browser: Any) -> None:
+    """Load the page again and wait until it is ready."""
+    browser.refresh()
+    wait(lambda: browser.execute_script("return document.documentElement.dataset.ready"))
 
 
 def press(browser: Any, key: str) -> None:
@@ -228,8 +244,7 @@ def test_a_dragged_label_is_saved_and_read(
     assert (moved.x - label[0], moved.y - label[1]) == pytest.approx((5, -3), abs=0.6)
     assert (dropped.row, dropped.keypoint) == (2, 10)
     # The corrections are still there after a reload.
-    browser.refresh()
-    wait(lambda: browser.execute_script("return document.documentElement.dataset.ready"))
+    reload(browser)
     assert text(browser, "save-count") == "1 moved, 1 dropped"
     saved.unlink()
 
@@ -263,6 +278,60 @@ def test_labels_are_corrected_by_keyboard(show: Callable[..., Any]) -> None:
     )
     press(browser, Keys.ESCAPE)
     assert not browser.execute_script("return document.getElementById('viewer').open")
+
+
+def test_an_empty_field_of_a_position_moves_nothing(
+    show: Callable[..., Any], report_data: Path
+) -> None:
+    browser = show()
+    x, y = dataset.read_training(report_data).keypoints[0, 10]
+    browser.execute_script("fkd.openViewer(0, 10, 'blend', [[0, 10]], 0)")
+    wait(lambda: browser.execute_script("return document.getElementById('viewer-x').value"))
+    change(browser, "viewer-x", "")
+    assert browser.execute_script("return fkd.corrections.get(0, 10) ?? null") is None
+    field = "return document.getElementById('viewer-x').value"
+    assert float(browser.execute_script(field)) == pytest.approx(x, abs=0.01)
+    change(browser, "viewer-x", "40")
+    found = browser.execute_script("return fkd.corrections.get(0, 10)")
+    assert (found["x"], found["y"]) == (40, pytest.approx(y, abs=0.02))
+
+
+def test_corrections_of_the_run_that_are_undone_stay_undone(
+    show: Callable[..., Any], report_data: Path, tmp_path: Path
+) -> None:
+    from report_runs import make_run
+
+    run = make_run(report_data, tmp_path, "one", noise=1.0)
+    corrections = [Correction(1, 10, "moved", 40.0, 41.0), Correction(2, 10, "moved", 42.0, 43.0)]
+    store_corrections(run, corrections, dataset.read_training(report_data))
+    browser = show(write_run_page(run, report_data))
+    assert text(browser, "save-count") == "2 moved"
+    browser.execute_script("fkd.corrections.undo(0, 10)")
+    reload(browser)
+    assert browser.execute_script("return fkd.corrections.get(0, 10) ?? null") is None
+    assert text(browser, "save-count") == "1 moved"
+    browser.execute_script("fkd.corrections.set(0, 10, 'confirmed')")
+    reload(browser)
+    assert text(browser, "save-count") == "1 moved, 1 confirmed"
+    browser.execute_script("window.confirm = () => true")
+    click(browser, "#clear")
+    reload(browser)
+    assert text(browser, "save-count") == ""
+
+
+def test_an_open_table_follows_its_chart(show: Callable[..., Any]) -> None:
+    browser = show()
+    browser.execute_script("document.querySelector('#keypoints + details').open = true")
+    cells = (
+        "return [...document.querySelectorAll('#keypoints + details td')]"
+        ".map(cell => cell.textContent).join(' ')"
+    )
+    before = wait(lambda: browser.execute_script(cells))
+    change(browser, "select-predictor", "deep15")
+    after = browser.execute_script(cells)
+    assert after != before
+    change(browser, "select-predictor", "blend")
+    assert browser.execute_script(cells) == before
 
 
 def test_a_corrections_file_is_loaded_or_refused(
@@ -319,7 +388,36 @@ def test_a_comparison_is_a_page(
     assert comparison["sentence"].startswith("one is better by")
     browser = show(target)
     assert comparison["sentence"] in text(browser, "comparison")
+    assert int(text(browser, "faces-count").split()[0]) > 0
+    click(browser, "#review-table button[data-open]")
+    assert browser.execute_script("return document.getElementById('viewer-predictor').value") == (
+        "one"
+    )
+    click(browser, "#viewer-close")
+    click(browser, "#select-reset")
+    assert text(browser, "faces-count").startswith("150 faces")
     browser.execute_script("fkd.select({predictor: 'two'})")
     assert text(browser, "faces-count")
     wait(lambda: browser.execute_script("return document.querySelector('#comparison-0 svg')"))
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_a_run_is_shown_on_faces_that_the_first_does_not_predict(
+    show: Callable[..., Any], report_run: Run, report_data: Path, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    from fkd_kaggle.report.run import render_run_page
+    from fkd_kaggle.report.run_data import collect_run_data
+
+    data = collect_run_data(report_run, report_data)
+    first, other = np.array(data.predictors["blend"]), data.predictors["deep15"]
+    first[0] = np.nan
+    target = tmp_path / "pair.html"
+    page = render_run_page(replace(data, predictors={"one": first, "two": other}), "pair")
+    target.write_text(page, "utf-8")
+    browser = show(target)
+    assert browser.execute_script("return fkd.point(fkd.predictions.get('one'), 0, 10)") is None
+    for face in (0, 1):
+        point = f"return fkd.point(fkd.predictions.get('two'), {face}, 10)"
+        assert browser.execute_script(point) == pytest.approx(other[face, 10], abs=0.06)

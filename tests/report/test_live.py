@@ -27,6 +27,7 @@ def test_the_page_shows_the_training(report_run: Run) -> None:
         assert (members[other]["rmse"], members[other]["state"]) == (1.5, "time limit")
         assert "no memory" in members[third]["state"]
         assert len(data["curves"]) == 8
+        assert "report" not in data  # a report there is one of an earlier training
         assert "connect-src &#39;self&#39;" in page.text
         assert report_run.name in page.text
     try:

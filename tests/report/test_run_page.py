@@ -13,13 +13,22 @@ import pytest
 
 from fkd_kaggle.data import dataset
 from fkd_kaggle.data.corrections import Correction
+from fkd_kaggle.ensemble import run_blend
 from fkd_kaggle.errors import RunError
+from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.report.answers import answer_questions
+from fkd_kaggle.report.calibration import member_spread
 from fkd_kaggle.report.label_review import describe_review, list_suspicious_labels, weigh_labels
 from fkd_kaggle.report.run import render_run_page, write_run_page
+from fkd_kaggle.report.run_comparison import collect_comparison_data
 from fkd_kaggle.report.run_data import RunData, collect_run_data
 from fkd_kaggle.runs.corrections import store_corrections
-from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.folder import Run, load_folds
+from fkd_kaggle.runs.predictions import (
+    average_out_of_fold,
+    load_member_out_of_fold,
+    store_out_of_fold,
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +55,42 @@ def test_the_data_is_json_and_complete(data: RunData, report_run: Run) -> None:
         "spread of the networks",
     ]
     assert summary["calibration"][0]["rank_correlation"] > 0.5
+
+
+def test_faces_of_excluded_networks_are_not_measured(report_data: Path, tmp_path: Path) -> None:
+    from report_runs import make_run
+
+    run = make_run(report_data, tmp_path, "one", noise=1.0)
+    training = dataset.read_training(report_data)
+    for member in run.plan.members:
+        if member.fold == 0:  # worse than the mean face
+            rows, predictions = load_member_out_of_fold(run, member)
+            store_out_of_fold(run, member, training.ids[rows], predictions + np.float32(40))
+    scores = run_blend.blend_run(run, report_data)
+    assert len(scores.excluded) == 2
+    scored = int((load_folds(run, training) == 1).sum())
+    found = collect_run_data(run, report_data)
+    assert found.summary["counts"]["predicted"] == scored
+    assert found.summary["scores"]["combined"]["value"] == pytest.approx(scores.combined, abs=1e-4)
+    other = make_run(report_data, tmp_path, "two", noise=1.5, seed=5)
+    (comparison,) = collect_comparison_data([other, run], report_data).summary["comparisons"]
+    assert comparison["scores"][0]["count"] == scored
+
+
+def test_the_mean_of_seeds_is_no_further_network(report_data: Path, tmp_path: Path) -> None:
+    from report_runs import make_run
+
+    run = make_run(report_data, tmp_path, "one", noise=1.0, seeds=2)
+    networks: dict[tuple[str, bool], list[Member]] = {}
+    for member in run.plan.members:
+        key = member.recipe.name, member.name.endswith("-s1")
+        networks.setdefault(key, []).append(member)
+    assert len(networks) == 4
+    found = collect_run_data(run, report_data)
+    expected = member_spread([average_out_of_fold(run, one, 150) for one in networks.values()])
+    assert np.allclose(found.spread, expected, equal_nan=True)
+    assert "deep15, seed 1" in found.predictors
+    assert len(found.predictors) == 7
 
 
 def test_the_better_recipe_is_worth_more(data: RunData) -> None:
@@ -148,11 +193,12 @@ def test_corrections_of_the_run_are_on_the_page(report_data: Path, tmp_path: Pat
 
     run = make_run(report_data, tmp_path, "one", noise=1.0)
     training = dataset.read_training(report_data)
-    make_run(report_data, tmp_path, "plain", noise=1.5, seed=1)
+    plain = make_run(report_data, tmp_path, "plain", noise=1.5, seed=1)
     store_corrections(run, [Correction(1, 0, "moved", 40.0, 41.0)], training)
     page = write_run_page(run, report_data).read_text(encoding="utf-8")
     assert "labels: 1 moved, 0 dropped" in page
-    assert "yes, better by" in page
+    (compared,) = collect_comparison_data([run, plain], report_data).summary["comparisons"]
+    assert f"yes, better by {-compared['scores'][0]['value']:.3f} px" in page
 
 
 def dispensable(data: RunData, scores: list[tuple[float, float, float]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +71,37 @@ def test_prune_keeps_usable_and_submitted_runs(tmp_path: Path) -> None:
     assert pruned(1, set()) == ["run-0", "run-1", "run-2"]
     assert pruned(1, {"run-0"}) == ["run-1", "run-2"]
     assert pruned(None, {"run-1"}) == []
+
+
+def test_prune_keeps_the_runs_that_were_created_last(tmp_path: Path) -> None:
+    for number in range(3):
+        run = make_run(tmp_path, f"run-{number}", trained=True)
+        note = json.loads((run.path / "run.json").read_text())
+        note["created"] = f"2026-01-0{number + 1}T00:00:00+00:00"
+        (run.path / "run.json").write_text(json.dumps(note))
+    later = datetime.now(UTC).timestamp() + 60  # a report of the oldest run is written again
+    (tmp_path / "run-0" / "report.html").touch()
+    os.utime(tmp_path / "run-0" / "report.html", (later, later))
+    chosen = overview.choose_prunable(overview.list_folders(tmp_path), set(), keep=1)
+    assert sorted(one.name for one in chosen) == ["run-0", "run-1"]
+    assert latest_run(tmp_path).name == "run-2"
+
+
+@pytest.mark.parametrize("keep", [None, 0])
+def test_prune_keeps_the_networks_of_a_damaged_run(tmp_path: Path, keep: int | None) -> None:
+    for name in ("trained", "empty", "busy"):
+        path = make_run(tmp_path, name, trained=name == "trained").path
+        (path / "run.json").write_text("{")
+    with lock_run(tmp_path / "busy"), pytest.warns(NoteWarning, match="damaged"):
+        folders = {one.name: one for one in overview.list_folders(tmp_path)}
+    assert {one.name: one.state for one in folders.values()} == {
+        "trained": "damaged",
+        "empty": "damaged",
+        "busy": "training",
+    }
+    assert folders["trained"].usable == 1
+    chosen = overview.choose_prunable(list(folders.values()), set(), keep=keep)
+    assert [one.name for one in chosen] == ["empty"]
 
 
 def test_a_deleted_folder_is_gone_and_leftovers_are_removed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from fkd_kaggle.errors import RunError
 from fkd_kaggle.recipes.plans import TrainingOptions, make_plan
+from fkd_kaggle.runs import folder
 from fkd_kaggle.runs.folder import Run, check_run_name, is_run_name, run_name_stem
 from fkd_kaggle.runs.photo_run import new_photo_run_folder
 
@@ -31,6 +33,37 @@ def test_a_recipe_with_any_name_can_be_trained(tmp_path: Path, recipe: str, expe
     plan = make_plan(TrainingOptions(("quick",)))
     plan = replace(plan, ensemble=replace(plan.ensemble, name=recipe))
     assert Run.create(tmp_path, None, plan, "0" * 32).name == expected
+
+
+def test_two_runs_that_are_created_together_get_different_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process creates the folder after the free name was found."""
+    free_name = folder.next_run_name
+
+    def find_late(runs_dir: Path, stem: str, taken: Collection[str] = ()) -> str:
+        name = free_name(runs_dir, stem, taken)
+        if name == "quick-1":
+            (runs_dir / name).mkdir(parents=True)
+        return name
+
+    monkeypatch.setattr(folder, "next_run_name", find_late)
+    plan = make_plan(TrainingOptions(("quick",)))
+    run = Run.create(tmp_path / "runs", None, plan, "0" * 32)
+    assert run.name == "quick-2"
+    assert list((tmp_path / "runs" / "quick-1").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("note", "kind"), [("compare.json", "a comparison"), ("photo_run.json", "a photo run")]
+)
+def test_a_run_is_not_written_into_another_folder(tmp_path: Path, note: str, kind: str) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / note).write_text("{}")
+    plan = make_plan(TrainingOptions(("quick",)))
+    with pytest.raises(RunError, match=f"taken is {kind} in .*: choose another name with --run"):
+        Run.create(tmp_path, "taken", plan, "0" * 32)
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == [note]
 
 
 @given(st.text(max_size=30))

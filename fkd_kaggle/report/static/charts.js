@@ -1,7 +1,7 @@
 "use strict";
 // Charts by Vega-Lite. A chart is drawn when it comes near the window, and again for another theme.
 (() => {
-  const charts = new Map();  // element → {spec, table, ready, view}
+  const charts = new Map();  // element → {spec, ready, refill, view}
 
   function color(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -64,19 +64,22 @@
   fkd.chart = (id, {spec, columns, rows, ready}) => {
     const element = fkd.find(id);
     if (!element) return;
-    charts.set(element, {spec, ready});
+    const refill = columns && addTable(element, columns, rows);
+    charts.set(element, {spec, ready, refill});
     observer.observe(element);
-    if (columns) addTable(element, columns, rows);
   };
 
+  // Draws a chart again whose data has changed, and fills its table again.
   fkd.redraw = id => {
-    const element = fkd.find(id);
-    if (charts.get(element)?.view) draw(element);
+    const element = fkd.find(id), chart = charts.get(element);
+    chart?.refill?.();
+    if (chart?.view) draw(element);
   };
 
+  // Adds a table that is filled when it is opened; returns a function that fills it again if it is open.
   function addTable(element, columns, rows) {
     const details = fkd.element("details", {}, fkd.element("summary", {textContent: "The same as a table"}));
-    details.addEventListener("toggle", () => {
+    const fill = () => {
       if (!details.open) return;
       details.querySelector(".table")?.remove();
       const numeric = value => typeof value === "number";
@@ -88,8 +91,10 @@
       const body = rows().map(row => fkd.element("tr", {}, ...row.map(cell)));
       details.append(fkd.element("div", {className: "table", tabIndex: 0, role: "region", "aria-label": "Table of the chart"},
         fkd.element("table", {}, fkd.element("thead", {}, head), fkd.element("tbody", {}, ...body))));
-    });
+    };
+    details.addEventListener("toggle", fill);
     element.after(details);
+    return fill;
   }
 
   fkd.narrow = () => innerWidth < 560;

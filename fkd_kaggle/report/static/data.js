@@ -37,7 +37,7 @@ const fkd = {};
       const values = await unpack(one);
       if (one.relative) {
         const base = fkd.predictions.get(one.relative);
-        for (let i = 0; i < values.length; i++) values[i] += base[i];
+        for (let i = 0; i < values.length; i++) values[i] += Number.isFinite(base[i]) ? base[i] : 0;
       }
       fkd.predictions.set(one.name, values);
     }
@@ -46,6 +46,8 @@ const fkd = {};
 
   Object.assign(fkd, {
     summary, POINTS, load,
+    // Name of the run's own prediction: "blend", or the run's name if several runs are compared.
+    first: arrays.predictors[0].name,
     // Words for a keypoint, an annotator, a number.
     words: name => name.replaceAll("_", " "),
     pixels: (value, digits = 2) => Number.isFinite(value) ? value.toFixed(digits) : "–",

@@ -71,7 +71,7 @@
   };
 
   const selection = fkd.selection = {
-    predictor: "blend", keypoint: -1, annotator: -1, low: 0, high: Infinity, order: "largest", faces: [], errors: null, shown: PAGE,
+    predictor: fkd.first, keypoint: -1, annotator: -1, low: 0, high: Infinity, order: "largest", faces: [], errors: null, shown: PAGE,
   };
 
   // Computes the errors of all faces for the chosen predictor, keypoint and annotator.

@@ -49,7 +49,6 @@
       const data = await (await fetch("data.json")).json();
       const done = data.members.filter(one => ["finished", "early stopping", "time limit"].includes(one.state)).length;
       find("status").textContent = `${data.status}: ${done} of ${data.members.length} networks are trained`;
-      find("report-link").hidden = !data.report;
       showMembers(data.members);
       await showCurves(data.curves);
     } catch {

@@ -3,15 +3,19 @@
 (() => {
   const HEADER = "row,keypoint,x,y,action,label_x,label_y";
   const KEY = `fkd-corrections-${fkd.summary.run.data}`;
+  const UNDONE = `fkd-undone-${fkd.summary.run.data}-${fkd.summary.run.name}`;  // the run's own corrections that were removed
   const corrections = new Map();  // "face:keypoint" → {action, x, y}
   const listeners = [];
   let unsaved = false;
 
   const name = (face, keypoint) => `${face}:${keypoint}`;
+  // Corrections that the run was trained with.
+  const own = new Map(fkd.summary.run_corrections.map(one => [name(one.row - 1, one.keypoint), {action: one.action, x: one.x, y: one.y}]));
 
   function changed() {
     try {
       localStorage.setItem(KEY, JSON.stringify([...corrections]));
+      localStorage.setItem(UNDONE, JSON.stringify([...own.keys()].filter(place => !corrections.has(place))));
     } catch { /* The browser stores nothing for files from disk: the page warns before it is left. */ }
     show();
     for (const listener of listeners) listener();
@@ -106,10 +110,9 @@
   }
 
   fkd.setUpReview = () => {
-    for (const one of fkd.summary.run_corrections) {
-      corrections.set(name(one.row - 1, one.keypoint), {action: one.action, x: one.x, y: one.y});
-    }
+    for (const [place, one] of own) corrections.set(place, one);
     try {
+      for (const place of JSON.parse(localStorage.getItem(UNDONE) ?? "[]")) corrections.delete(place);
       for (const [place, one] of JSON.parse(localStorage.getItem(KEY) ?? "[]")) corrections.set(place, one);
     } catch { /* A damaged or forbidden store: start without it. */ }
     show();
@@ -141,7 +144,7 @@
       const row = button.closest("tr");
       const place = [Number(row.dataset.face), Number(row.dataset.keypoint)];
       const all = list();
-      fkd.openViewer(...place, "blend", all, all.findIndex(one => one[0] === place[0] && one[1] === place[1]));
+      fkd.openViewer(...place, fkd.first, all, all.findIndex(one => one[0] === place[0] && one[1] === place[1]));
     });
     fkd.find("review-filter").addEventListener("change", event => {
       for (const row of document.querySelectorAll("#review-table tr[data-face]")) {
@@ -152,7 +155,7 @@
       button.addEventListener("click", () => {
         const all = list();
         const place = button.dataset.answer.split(":").map(Number);
-        fkd.openViewer(...place, "blend", all, all.findIndex(one => one[0] === place[0] && one[1] === place[1]));
+        fkd.openViewer(...place, fkd.first, all, all.findIndex(one => one[0] === place[0] && one[1] === place[1]));
       });
     }
   };

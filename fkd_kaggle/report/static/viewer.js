@@ -2,7 +2,7 @@
 // The viewer: one face, zoomable, with labels that can be dragged, confirmed and dropped.
 (() => {
   const NS = "http://www.w3.org/2000/svg", SIZE = 96, STEP = .25;
-  const state = {face: 0, keypoint: -1, predictor: "blend", list: [], position: 0, view: [0, 0, SIZE, SIZE]};
+  const state = {face: 0, keypoint: -1, predictor: fkd.first, list: [], position: 0, view: [0, 0, SIZE, SIZE]};
   let svg, drag = null, pointers = new Map();
 
   const make = (name, attributes) => {
@@ -160,6 +160,12 @@
     fillPanel();
   }
 
+  // Moves the label to the position in the fields; restores the fields if one is empty or no number.
+  function moveToFields() {
+    const [x, y] = ["viewer-x", "viewer-y"].map(id => fkd.find(id).valueAsNumber);
+    if (Number.isFinite(x) && Number.isFinite(y)) move(state.keypoint, x, y); else fillPanel();
+  }
+
   function act(action) {
     if (state.keypoint < 0 || !current(state.keypoint).label) return;
     if (action === "undo") fkd.corrections.undo(state.face, state.keypoint);
@@ -266,9 +272,7 @@
     for (const id of ["viewer-only", "viewer-predictions", "viewer-expected"]) on(id, placeMarks, "change");
     on("viewer-keypoint", event => choose(Number(event.target.value)), "change");
     on("viewer-predictor", event => { state.predictor = event.target.value; show(); }, "change");
-    for (const id of ["viewer-x", "viewer-y"]) {
-      on(id, () => move(state.keypoint, Number(fkd.find("viewer-x").value), Number(fkd.find("viewer-y").value)), "change");
-    }
+    for (const id of ["viewer-x", "viewer-y"]) on(id, moveToFields, "change");
     fkd.corrections.onChange(() => { if (fkd.find("viewer").open) fillPanel(); });
   };
 })();
