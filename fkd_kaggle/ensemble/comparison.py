@@ -185,8 +185,10 @@ def train_comparison(
             on_event(EnsembleStarted(comparison.name, names, finished, faces, pool.precision, None))
             outcome = train_members(tasks, pool, _with_titles(list(members), on_event))
         if outcome.status != "interrupted":
+            trained = {task.run for task in tasks}
             for run in runs:
-                _blend_if_usable(run, data_dir, outcome.status)
+                if run.path in trained or run.status != "finished":
+                    _blend_if_usable(run, data_dir, outcome.status)
         write_comparison(comparison, outcome.status)
         finished = sum(is_finished(*one) for one in members.values())
         seconds = time.monotonic() - began
@@ -325,6 +327,7 @@ def _open_runs(comparison: Comparison, seed: int, data: TrainingData) -> list[Ru
                 )
         else:
             run = Run.create(comparison.path, path.name, plan, comparison.settings.data)
+        if read_folds(path) is None:
             # All seeds are scored on the same faces.
             write_folds(path, data.held_out)
         runs.append(run)
@@ -350,9 +353,9 @@ def _member_budget(comparison: Comparison, run: Run, member: Member) -> float | 
 
 
 def _blend_if_usable(run: Run, data_dir: Path, status: str) -> None:
-    """Blend a run unless it is finished or has no usable member."""
+    """Blend a run unless it has no usable member."""
     members = run.plan.members
-    if run.status == "finished" or not any(is_usable(run, one) for one in members):
+    if not any(is_usable(run, one) for one in members):
         return
     complete = all(is_finished(run, one) for one in members)
     run_blend.blend_run(run, data_dir, status="finished" if complete else status, expect=False)

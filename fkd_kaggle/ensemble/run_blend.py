@@ -132,7 +132,9 @@ def blend_run(
         expected=expected,
         expected_unknown=reason,
     )
-    store_calibration(run, calibrate_run(run, members, training, fitted.predictions, scores))
+    used = [member for member in members if member.name in fitted.blend.members]
+    calibration = calibrate_run(run, used, training, _scored_predictions(fitted), scores)
+    store_calibration(run, calibration)
     run.update(status=status, scores=scores)
     return scores
 
@@ -239,12 +241,17 @@ def _unlabelled_predictor(
     return predict
 
 
+def _scored_predictions(fitted: FittedBlend) -> np.ndarray:
+    """Return (N, 15, 2) out-of-fold predictions, NaN for faces on which the run is not scored."""
+    return np.where(fitted.scored[:, None, None], fitted.predictions, np.nan)
+
+
 def _cross_validated_scores(
     fitted: FittedBlend, training: Faces, folds: np.ndarray, query_counts: np.ndarray
 ) -> Scores:
     """Return the scores of a blend and of its members, without an expected score."""
     labels, annotators = training.keypoints, training.annotators
-    predictions = np.where(fitted.scored[:, None, None], fitted.predictions, np.nan)
+    predictions = _scored_predictions(fitted)
     constant = predict_mean_face(labels, annotators, folds)
     constant = np.where(fitted.scored[:, None, None], constant, np.nan)
     return Scores(

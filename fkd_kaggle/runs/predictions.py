@@ -20,7 +20,7 @@ from fkd_kaggle.keypoints import ANNOTATORS, NUM_KEYPOINTS
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs import reading
 from fkd_kaggle.runs.folder import Run
-from fkd_kaggle.runs.members import member_progress, weights_path
+from fkd_kaggle.runs.members import member_progress, read_progress, weights_path
 
 REFERENCE = "reference_predictions.npz"
 
@@ -83,6 +83,22 @@ def has_current_out_of_fold(run: Run, member: Member, count: int) -> bool:
         return True
     weights, stored = weights_path(folder), folder / "out_of_fold.npz"
     return weights.stat().st_mtime_ns <= stored.stat().st_mtime_ns
+
+
+def delete_outdated_predictions(folder: Path) -> None:
+    """Delete the predictions in a member's folder unless its training has ended.
+
+    They are of weights that the training replaces. If it ended, and the new predictions were not
+    stored, the member would count as finished.
+
+    Parameters
+    ----------
+    folder
+        The member's folder.
+    """
+    if not read_progress(folder).stopped:
+        for name in ("out_of_fold.npz", "test.npz"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def infinite_as_missing(predictions: np.ndarray) -> np.ndarray:

@@ -112,10 +112,10 @@ class MemberFailed:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Nothing is trained until other machines or slots are available."""
+    """Machines or slots are not available; nothing is trained, or only on the others."""
 
     reason: str
-    """What the training waits for."""
+    """What the training waits for, or goes on without."""
 
 
 @dataclass(frozen=True)

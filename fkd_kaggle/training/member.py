@@ -26,6 +26,7 @@ from fkd_kaggle.runs.corrections import load_run_corrections
 from fkd_kaggle.runs.folder import Run, load_folds
 from fkd_kaggle.runs.members import member_progress, weights_path
 from fkd_kaggle.runs.predictions import (
+    delete_outdated_predictions,
     load_reference_predictions,
     store_out_of_fold,
     store_test_predictions,
@@ -155,6 +156,7 @@ def train_member(
     """
     started, before = time.monotonic(), member_progress(run, member).seconds
     delete_temporary_files(run.member_folder(member.name))
+    delete_outdated_predictions(run.member_folder(member.name))
     held_out = data.training.take(np.nonzero(data.held_out == member.fold)[0])
     others = data.faces_for(member.recipe).take(np.nonzero(data.held_out != member.fold)[0])
     prepared = preprocessing.prepare_faces(

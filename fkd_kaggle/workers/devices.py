@@ -96,7 +96,9 @@ class Slot:
             }
         if os.environ.get(_SIMULATED):
             return {"CUDA_VISIBLE_DEVICES": "-1", backend.LOGICAL_CPUS: str(len(self.gpus))}
-        return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        # Numbers from nvidia-smi are in this order; those that the user gives are in the user's.
+        order = {} if _visible_devices() is not None else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus), **order}
 
     def __str__(self) -> str:
         """Return the devices in words, for messages."""
@@ -198,10 +200,15 @@ def cpu_slots(cores: int, memory: int, members: int, workers: int | None = None)
 
 def _visible_gpus() -> list[str]:
     """Return the GPUs in CUDA_VISIBLE_DEVICES, or all that the driver lists."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = _visible_devices()
     if visible is not None:
         return [gpu for gpu in visible.split(",") if gpu and gpu != "-1"]
     return _driver_gpus()
+
+
+def _visible_devices() -> str | None:
+    """Return CUDA_VISIBLE_DEVICES; None if it is not set."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def _driver_gpus() -> list[str]:

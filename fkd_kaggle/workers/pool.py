@@ -52,6 +52,8 @@ class SlotLost:
     retry: bool = False
     """Whether the member that was trained there continues in another slot. Otherwise the member
     has failed."""
+    trained: float = 0.0
+    """Seconds that the member was trained there and that its checkpoint keeps."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ when a cluster is used (extra ``cluster``).
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ from typing import Any, Final
 
 from fkd_kaggle.data import dataset
 from fkd_kaggle.errors import FkdError, RunError
+from fkd_kaggle.formatting import first_line
 from fkd_kaggle.runs.folder import Run, load_folds
+from fkd_kaggle.runs.members import read_progress
+from fkd_kaggle.runs.predictions import delete_outdated_predictions
 from fkd_kaggle.training.events import MemberStarted, Waiting
 from fkd_kaggle.training.interruption import check
 from fkd_kaggle.workers.local import read_message
@@ -52,6 +56,12 @@ _PLACE_SECONDS: Final = 10.0
 
 _WAITING_SECONDS: Final = 10.0
 """Time without any slot after which the user is told what the training waits for."""
+
+_CLOSE_SECONDS: Final = 3.0
+"""Time for slots to end their workers and to delete their files before the actors are killed."""
+
+_MAX_FAILED_STARTS: Final = 2
+"""Workers that fail to start on a node before no further worker is started there."""
 
 
 def workers_on_cluster(
@@ -128,8 +138,11 @@ class _RemoteSlot:
     started: bool = False
     """Whether Ray has found a place for the actor."""
     host: str = ""
+    """Name of the node; empty if it is unknown."""
     joined: bool = False
     task: Task | None = None
+    trained_before: float = 0.0
+    """Seconds that the member of the task was trained before."""
 
 
 class RayPool:
@@ -149,15 +162,18 @@ class RayPool:
         Whether to predict the test faces.
     """
 
-    may_grow = True
-
     def __init__(self, ray: Any, run: Path, data: Any, members: int, test: bool) -> None:
         self._ray, self._run, self._data, self._test = ray, run, data, test
         self._expected = members
         self._slots: dict[str, _RemoteSlot] = {}
         self._changes: list[Change] = []
         self._count = 0
+        self._seen_nodes: list[dict[str, Any]] = []
         self._nodes_at = -1e9
+        self._failed_starts: Counter[str] = Counter()
+        """Number of workers that failed to start since the last that started, by node."""
+        self._start_error = RunError("no worker starts")
+        """Error of the last worker that failed to start."""
         self._policy = ""
         self._reference_speed: float | None = None
         self._stopping = False
@@ -172,49 +188,58 @@ class RayPool:
         joined = sum(slot.joined for slot in self._slots.values())
         return f"{joined} × {self._policy} on a Ray cluster"
 
+    @property
+    def may_grow(self) -> bool:
+        """Whether slots can join: not if workers fail to start on all nodes."""
+        usable = [node for node in self._seen_nodes if node_slots(node)[0]]
+        return bool(self._slots) or not usable or any(map(self._may_start_on, usable))
+
     def wait_for_first_slot(self) -> None:
         """Wait until the first slot has joined; print what is waited for.
 
         Raises
         ------
         FkdError
-            The cluster has neither GPUs nor CPUs, or no worker starts.
+            The cluster has neither GPUs nor CPUs, or no worker starts on any node.
         """
         if not any(node_slots(node)[0] for node in self._nodes()):
             raise FkdError(NO_SLOTS)
         self._add_slots()
         began, has_place = time.monotonic(), False
+        changes: list[Change] = []
         while not any(slot.joined for slot in self._slots.values()):
             check()
             self._note_started()
             if not has_place:
                 has_place = any(slot.started for slot in self._slots.values())
                 self.waited = time.monotonic() - began
-            for change in self.wait(_POLL_SECONDS, _print_waiting):
-                self._changes.append(change)
-                if isinstance(change, SlotLost) and not self._slots:
-                    raise RunError(str(change.error))
+            changes += self.wait(_POLL_SECONDS, _print_waiting)
+            if not self.may_grow:
+                raise self._start_error
+        self._changes = changes
 
     def expect(self, members: int) -> None:
         """Release the slots that are not needed, for other users of the cluster."""
         self._expected = members
         started = [slot for slot in self._slots.values() if slot.started]
         surplus = len(started) - members
-        if surplus >= 0:
-            for slot in [slot for slot in self._slots.values() if not slot.started]:
-                self._remove(slot)
+        unplaced = [slot for slot in self._slots.values() if not slot.started]
         idle = [slot for slot in started if slot.joined and slot.task is None]
-        for slot in idle[: max(0, surplus)]:
-            self._remove(slot)
-            self._changes.append(SlotLost(slot.name, RunError("released"), retry=True))
+        released = idle[: max(0, surplus)]
+        self._remove(*(unplaced if surplus >= 0 else ()), *released)
+        self._changes += [
+            SlotLost(slot.name, RunError("released"), retry=True) for slot in released
+        ]
 
     def start(self, slot: str, task: Task) -> None:
         """Send a task with the member's checkpoint to a slot."""
         remote = self._slots[slot]
-        remote.task = task
+        remote.task, remote.trained_before = task, _trained_seconds(task)
+        # The slot deletes its copy, but new files are written beside those that are here.
+        delete_outdated_predictions(_member_folder(task))
         contents = {**read_run_files(task.run), **read_files(task.run, task.member.name)}
-        remote.actor.start.options(name=f"start {task.title}").remote(task.run.name, contents, task)
-        remote.pending = self._poll(remote)
+        start = remote.actor.start.options(name=f"start {task.title}")
+        remote.pending = start.remote(task.run.name, contents, task)
 
     def wait(self, seconds: float, on_event: OnTaskEvent) -> Sequence[Change]:
         """Handle the messages of all slots until something changes or the time is over."""
@@ -243,25 +268,26 @@ class RayPool:
 
     def kill(self) -> None:
         """Kill all actors."""
-        for slot in list(self._slots.values()):
-            self._remove(slot)
+        self._remove(*self._slots.values())
 
     def close(self) -> None:
         """End all slots."""
-        calls = [slot.actor.close.remote() for slot in self._slots.values()]
-        with suppress(Exception):  # nodes that are lost now
-            self._ray.wait(calls, num_returns=len(calls), timeout=3)
         self.kill()
 
     def _nodes(self) -> list[dict[str, Any]]:
         self._nodes_at = time.monotonic()
-        return [node for node in self._ray.nodes() if node["Alive"]]
+        self._seen_nodes = [node for node in self._ray.nodes() if node["Alive"]]
+        return self._seen_nodes
+
+    def _may_start_on(self, node: dict[str, Any]) -> bool:
+        return self._failed_starts[node["NodeID"]] < _MAX_FAILED_STARTS
 
     def _add_slots(self) -> None:
         """Request an actor for each GPU or core that has none, as long as members need slots.
 
         An actor waits on its node while others use all of it. After some seconds, actors are
-        requested on further nodes as well; ``expect`` removes those that are not needed.
+        requested on further nodes as well; ``expect`` removes those that are not needed. Nodes on
+        which a worker failed to start come last.
         """
         self._note_started()
         now = time.monotonic()
@@ -269,7 +295,8 @@ class RayPool:
             slot.started or now - slot.requested_at < _PLACE_SECONDS
             for slot in self._slots.values()
         )
-        for node in self._nodes():
+        nodes = filter(self._may_start_on, self._nodes())
+        for node in sorted(nodes, key=lambda node: self._failed_starts[node["NodeID"]]):
             count, gpu = node_slots(node)
             used = sum(slot.node == node["NodeID"] for slot in self._slots.values())
             for _ in range(min(count - used, self._expected - counted)):
@@ -297,8 +324,9 @@ class RayPool:
         pending = actor.set_up.options(name=f"set up {name}").remote(
             self._run.name, read_run_files(self._run), self._data, gpu, self._test
         )
+        host = str(node.get("NodeManagerHostname", ""))
         self._slots[name] = _RemoteSlot(
-            name, node["NodeID"], actor, pending, ping, time.monotonic()
+            name, node["NodeID"], actor, pending, ping, time.monotonic(), host=host
         )
 
     def _poll(self, slot: _RemoteSlot) -> Any:
@@ -307,14 +335,15 @@ class RayPool:
 
     def _receive(self, slot: _RemoteSlot, on_event: OnTaskEvent) -> list[Change]:
         """Handle the result of a slot's pending call."""
+        slot.started = True
         try:
             result = self._ray.get(slot.pending)
         except self._ray.exceptions.RayError as error:
-            return self._lose(slot, f"{slot.host or 'a node'} was lost ({type(error).__name__})")
+            return [self._lose(slot, _explain_loss(slot, error), on_event)]
         if not slot.joined:
-            return self._join(slot, result)
+            return [self._join(slot, result, on_event)]
         changes: list[Change] = []
-        for message in result:
+        for message in result or ():  # None: a task was sent
             change = self._handle(slot, message, on_event)
             if change is not None:
                 changes.append(change)
@@ -345,25 +374,49 @@ class RayPool:
             slot.task = None
         return change
 
-    def _join(self, slot: _RemoteSlot, result: dict[str, Any]) -> list[Change]:
+    def _join(
+        self, slot: _RemoteSlot, result: dict[str, Any], on_event: OnTaskEvent
+    ) -> SlotJoined | SlotLost:
         if "error" in result:
-            self._remove(slot)
-            return [SlotLost(slot.name, RunError(result["error"]))]
-        slot.joined = slot.started = True
+            return self._lose(slot, RunError(result["error"]), on_event)
+        slot.joined = True
+        self._failed_starts.pop(slot.node, None)
         slot.host, slot.pending = str(result["node"]), None
         self._policy = str(result["ready"])
         speed = float(result["speed"])
         self._reference_speed = self._reference_speed or speed
-        return [SlotJoined(slot.name, speed / self._reference_speed)]
+        return SlotJoined(slot.name, speed / self._reference_speed)
 
-    def _lose(self, slot: _RemoteSlot, reason: str) -> list[Change]:
+    def _lose(self, slot: _RemoteSlot, error: RunError, on_event: OnTaskEvent) -> SlotLost:
+        """Remove a slot whose node, actor or worker does not work."""
         self._remove(slot)
-        return [SlotLost(slot.name, RunError(reason), retry=True)]
+        if not slot.joined:
+            self._count_failed_start(slot, error, on_event)
+        trained = 0.0
+        if slot.task is not None:
+            trained = max(0.0, _trained_seconds(slot.task) - slot.trained_before)
+        return SlotLost(slot.name, error, retry=True, trained=trained)
 
-    def _remove(self, slot: _RemoteSlot) -> None:
-        del self._slots[slot.name]
-        with suppress(Exception):  # it is lost already
-            self._ray.kill(slot.actor)
+    def _count_failed_start(
+        self, slot: _RemoteSlot, error: RunError, on_event: OnTaskEvent
+    ) -> None:
+        """Count a worker that failed to start; tell the user if its node gets no further one."""
+        self._start_error = error
+        self._failed_starts[slot.node] += 1
+        if self._failed_starts[slot.node] == _MAX_FAILED_STARTS and self.may_grow:
+            reason = f"no further worker is started on {slot.host or 'a node'}: {error}"
+            on_event(_NO_TASK, Waiting(reason))
+
+    def _remove(self, *slots: _RemoteSlot) -> None:
+        """End the workers of slots, delete the files there and kill the actors."""
+        with suppress(Exception):  # nodes that are lost
+            calls = [slot.actor.close.remote() for slot in slots if slot.started]
+            if calls:
+                self._ray.wait(calls, num_returns=len(calls), timeout=_CLOSE_SECONDS)
+        for slot in slots:
+            del self._slots[slot.name]
+            with suppress(Exception):  # it is lost already
+                self._ray.kill(slot.actor)
 
     def _report_waiting(self, on_event: OnTaskEvent) -> None:
         """Tell the user once if there is no slot for long."""
@@ -388,6 +441,23 @@ class RayPool:
             if total.get(kind)
         ]
         return f"waiting for a free slot on the cluster: {', '.join(parts) or 'it has no nodes'}"
+
+
+def _member_folder(task: Task) -> Path:
+    return task.run / "members" / task.member.name
+
+
+def _trained_seconds(task: Task) -> float:
+    """Return the seconds of training that the files of a task's member, as they are here, keep."""
+    return read_progress(_member_folder(task)).seconds
+
+
+def _explain_loss(slot: _RemoteSlot, error: Exception) -> RunError:
+    """Return one line for an error of Ray, or for an exception in the actor that it reports."""
+    host, cause = slot.host or "a node", getattr(error, "cause", None)
+    if isinstance(cause, Exception):
+        return RunError(f"{host}: {first_line(cause)}")
+    return RunError(f"{host} was lost ({type(error).__name__})")
 
 
 _NO_TASK: Any = None

@@ -35,6 +35,9 @@ _FIRST_OVERHEAD: Final = 8.0
 _MIN_SECONDS: Final = 5.0
 """Time without which no member is started."""
 
+_MIN_BUDGET: Final = 0.1
+"""Seconds of training for a member whose budget was used up before its slot was lost."""
+
 _POLL_SECONDS: Final = 0.2
 
 STOP_SECONDS: Final = 6.0
@@ -159,6 +162,8 @@ class _Scheduler:
         self.working: dict[str, _Slot] = {}
         """Slot of each member in training, by the title of its task."""
         self.failures: dict[str, Exception] = {}
+        self.start_error: Exception | None = None
+        """Error of the last slot that was lost before it joined."""
         self.trained = 0
         self.status = "finished"
         self.changed = True
@@ -172,7 +177,8 @@ class _Scheduler:
             self._assign()
             if not self.working and (self._is_over() or (joined and not self._may_continue())):
                 return
-            self.pool.expect(len(self.queue) + len(self.working))
+            waiting = 0 if self._is_over() else len(self.queue)
+            self.pool.expect(waiting + len(self.working))
             try:
                 changes = self.pool.wait(_POLL_SECONDS, self._pass_on)
             except KeyboardInterrupt:
@@ -198,7 +204,7 @@ class _Scheduler:
         """Return whether the queue can be continued: in a slot of now or of later."""
         if self.slots or self.pool.may_grow:
             return True
-        error = next(reversed(self.failures.values()), None)
+        error = self.start_error or next(reversed(self.failures.values()), None)
         for entry in self.queue:
             self.failures[entry.task.title] = error or RuntimeError("no slot is left")
         return False
@@ -239,6 +245,8 @@ class _Scheduler:
             return
         slot = self.slots.get(change.slot)
         if slot is None:
+            if isinstance(change, SlotLost):
+                self.start_error = change.error
             return
         entry, slot.entry = slot.entry, None
         if entry is not None:
@@ -250,18 +258,22 @@ class _Scheduler:
                 self._fail(entry, change.error)
             case SlotLost():
                 del self.slots[slot.name]
-                self._lose(entry, change)
+                self._lose(entry, change, slot.speed)
             case TaskStopped():
                 del self.slots[slot.name]
                 if self.kill_at is None:  # Ctrl-C in a pool that trains in this thread
                     self._stop("interrupted")
 
-    def _lose(self, entry: _Entry | None, change: SlotLost) -> None:
-        """Continue the member of a lost slot elsewhere, or report it as failed."""
+    def _lose(self, entry: _Entry | None, change: SlotLost, speed: float) -> None:
+        """Continue the member of a lost slot elsewhere, or report it as failed.
+
+        ``speed`` is that of the slot.
+        """
         if entry is None or self.kill_at is not None:
             return
         entry.losses += 1
         if change.retry and entry.losses < self.max_losses:
+            entry.task = _with_budget_left(entry.task, change.trained * speed)
             self.queue.insert(0, entry)
         else:
             self._fail(entry, change.error)
@@ -360,3 +372,10 @@ class _Scheduler:
         budget = entry.task.budget
         budget = None if budget is None else budget / slot.speed
         self.pool.start(slot.name, replace(entry.task, seconds=seconds, budget=budget))
+
+
+def _with_budget_left(task: Task, trained: float) -> Task:
+    """Return a task with the budget that is left after ``trained`` seconds at speed 1."""
+    if task.budget is None:
+        return task
+    return replace(task, budget=max(task.budget - trained, _MIN_BUDGET))

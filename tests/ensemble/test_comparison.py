@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 from conftest import eager, write_competition, write_same_faces
 from typer.testing import CliRunner
+from workers.simulated_pool import SimulatedPool, SimulatedSlot
 
 from fkd_kaggle.cli import app
 from fkd_kaggle.data import dataset
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble import comparison as ensemble_comparison
-from fkd_kaggle.ensemble import comparison_results
+from fkd_kaggle.ensemble import comparison_results, run_blend
 from fkd_kaggle.ensemble.comparison import start_comparison, train_comparison
 from fkd_kaggle.ensemble.comparison_results import REFERENCE, ComparisonRow, Result
 from fkd_kaggle.errors import DataError, RecipeError, RunError
@@ -26,7 +28,7 @@ from fkd_kaggle.report.comparison import table_cells
 from fkd_kaggle.runs.comparison import Comparison, open_comparison
 from fkd_kaggle.runs.folder import Run
 from fkd_kaggle.runs.history import write_history
-from fkd_kaggle.runs.members import Progress, write_progress
+from fkd_kaggle.runs.members import Progress, weights_path, write_progress
 from fkd_kaggle.runs.predictions import store_blended_out_of_fold, store_out_of_fold
 from fkd_kaggle.runs.scores import NO_SCORES
 from fkd_kaggle.training.events import EpochEnded, Event, MemberEnded, MemberFailed
@@ -131,6 +133,62 @@ def test_recipes_with_any_name_can_be_compared(tmp_path: Path, data: Path) -> No
             train_comparison(comparison, data, start_workers=start_workers)
         assert {run.plan.ensemble.name for run in comparison.runs} == set(names)
     assert (comparison.path / "unet-seed0").is_dir()
+
+
+@pytest.fixture
+def new_comparison(tmp_path: Path, data: Path, recipes: dict[str, str]) -> Comparison:
+    """Return a comparison of two recipes with two seeds whose runs are created, but not trained."""
+    names = [recipes["whole"], recipes["eyes"]]
+    comparison = start_comparison(tmp_path, names, data, budget=60.0, seeds=2)
+
+    def start_workers(run: Path, members: int) -> Any:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train_comparison(comparison, data, start_workers=start_workers)
+    return comparison
+
+
+def train_in_simulation(comparison: Comparison, data: Path) -> None:
+    """Train a comparison in a slot that writes no files."""
+    train_comparison(
+        comparison,
+        data,
+        start_workers=lambda run, members: nullcontext(SimulatedPool([SimulatedSlot("a")])),
+    )
+
+
+def test_a_run_that_was_created_without_folds_gets_those_of_the_comparison(
+    new_comparison: Comparison, data: Path
+) -> None:
+    """A comparison can be killed between the two files."""
+    second = next(run for run in new_comparison.runs if run.name == "whole-seed1")
+    (second.path / "folds.npy").unlink()
+    train_in_simulation(new_comparison, data)
+    np.testing.assert_array_equal(
+        np.load(second.path / "folds.npy"), np.load(new_comparison.path / "folds.npy")
+    )
+
+
+def test_a_finished_run_is_blended_again_after_one_of_its_networks_was_trained_again(
+    new_comparison: Comparison, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blended: list[str] = []
+
+    def blend_run(run: Run, *_: Any, **__: Any) -> None:
+        blended.append(run.name)
+
+    monkeypatch.setattr(run_blend, "blend_run", blend_run)
+    for run in new_comparison.runs:
+        (member,) = run.plan.members
+        store_out_of_fold(run, member, np.array([1]), np.zeros((1, 15, 2), np.float32))
+        write_progress(run.member_folder(member.name), Progress(stopped="finished"))
+        weights_path(run.member_folder(member.name)).touch()
+        run.update(status="finished")
+    lost = next(run for run in new_comparison.runs if run.name == "eyes-seed1")
+    (lost.path / "members/eyes-f0/out_of_fold.npz").unlink()
+    train_in_simulation(new_comparison, data)
+    assert blended == ["eyes-seed1"]
 
 
 @pytest.mark.slow

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.ensemble.error_calibration import fit_calibration
+from fkd_kaggle.ensemble.run_blend import blend_run
 from fkd_kaggle.runs.calibration import load_calibration
-from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.folder import Run, read_folds
+from fkd_kaggle.runs.predictions import load_member_out_of_fold, store_out_of_fold
 from fkd_kaggle.runs.scores import Scores
 
 
@@ -54,3 +59,23 @@ def test_a_blended_run_is_calibrated_without_its_networks(report_run: Run) -> No
     assert found is not None
     assert found.faces == 150
     assert found.correlation > 0.5
+
+
+def test_excluded_networks_and_faces_that_are_not_scored_do_not_count(
+    report_run: Run, report_data: Path, tmp_path: Path
+) -> None:
+    run = Run.open(shutil.copytree(report_run.path, tmp_path / "run"))
+    folds = read_folds(run.path)
+    assert folds is not None
+    excluded = ["heatmap-small-f0", "deep15-f0", "deep15-f1"]
+    for member in run.plan.members:
+        if member.name in excluded:
+            rows, predictions = load_member_out_of_fold(run, member)
+            disagreement = np.full(len(rows), 500, np.float32)
+            store_out_of_fold(run, member, rows + 1, predictions + 40, disagreement)
+    scores = blend_run(run, report_data)
+    assert set(scores.excluded) == set(excluded)
+    found = load_calibration(run)
+    assert found is not None
+    assert found.faces == (folds == 1).sum()
+    assert max(found.disagreement) < 50

@@ -46,6 +46,8 @@ class FakeRay:
         Results of calls that have ended; an exception is raised.
     ready : dict or None
         Result of each slot's ``set_up``; None if the test sets the results itself.
+    start_error : Exception or None
+        What calls of ``start`` raise. They end at once, with None if there is no error.
     is_shut_down : bool
         Whether the connection was closed.
     """
@@ -54,6 +56,7 @@ class FakeRay:
         RayError = ConnectionError
 
     ready: dict[str, Any] | None = None
+    start_error: Exception | None = None
     is_shut_down = False
 
     def __init__(self, *cpus: int) -> None:
@@ -83,6 +86,7 @@ class FakeRay:
     def wait(self, calls: list[str], **_: Any) -> tuple[list[str], list[str]]:
         if self.ready is not None:
             self.results |= {call: self.ready for call in calls if call.startswith("set_up")}
+        self.results |= {call: self.start_error for call in calls if call.startswith("start")}
         done = [call for call in calls if call in self.results]
         return done, [call for call in calls if call not in done]
 

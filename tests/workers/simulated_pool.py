@@ -49,6 +49,8 @@ class _State:
     began: float = 0.0
     generation: int = 0
     """Number of tasks so far: outdated entries of the agenda are recognized by it."""
+    done_before: float = 0.0
+    """Fraction of the task that was trained before."""
 
 
 @dataclass
@@ -72,6 +74,9 @@ class SimulatedPool:
         self.now = self.started = 1000.0
         self.trained: list[str] = []
         self.seconds: dict[str, float] = {}
+        self.budgets: list[float | None] = []
+        """Budget of each task that was started."""
+        self.expected = 0
         self.killed = False
         self.used = 0.0
         """Slot seconds, multiplied by speeds, that were spent on training."""
@@ -103,7 +108,8 @@ class SimulatedPool:
         return any(self.started + slot.joins_at > self.now for slot in self.slots)
 
     def expect(self, members: int) -> None:
-        """Do nothing: slots join and are lost at fixed times."""
+        """Note the number: slots join and are lost at fixed times."""
+        self.expected = members
 
     def start(self, slot: str, task: Task) -> None:
         """Plan the epochs and the end of a task."""
@@ -111,13 +117,15 @@ class SimulatedPool:
         assert state.task is None, f"{slot} is not free"
         state.task, state.began = task, self.now
         state.generation += 1
+        state.done_before = self._done.get(task.title, 0.0)
+        self.budgets.append(task.budget)
         if task.title in self.failing:
             self._add(self.now + 1, self._ending(state, self._fail))
             return
         if task.seconds is not None and self.obedient:
             self._add(self.now + task.seconds, self._ending(state, self._end))
             return
-        work, done = self._work(task), self._done.get(task.title, 0.0)
+        work, done = self._work(task), state.done_before
         speed = state.slot.speed
         epoch_seconds = work / EPOCHS / speed
         for epoch in range(round(done * EPOCHS) + 1, EPOCHS + 1):
@@ -172,9 +180,12 @@ class SimulatedPool:
 
     def _lose(self, slot: SimulatedSlot) -> list[Change]:
         state = self._states.pop(slot.name)
+        trained = 0.0
         if state.task:
             self.used += (self.now - state.began) * slot.speed
-        return [SlotLost(slot.name, RuntimeError("node lost"), slot.retry)]
+            done = self._done.get(state.task.title, 0.0) - state.done_before
+            trained = done * self._work(state.task) / slot.speed
+        return [SlotLost(slot.name, RuntimeError("node lost"), slot.retry, trained)]
 
     def _ending(
         self, state: _State, ending: Callable[[SimulatedSlot, Task], list[Change]]

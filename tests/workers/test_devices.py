@@ -75,6 +75,16 @@ def test_a_process_sees_only_the_devices_of_its_slot() -> None:
     assert Slot(threads=2).environment()["TF_NUM_INTRAOP_THREADS"] == "2"
 
 
+@pytest.mark.parametrize(("visible", "order"), [(None, "PCI_BUS_ID"), ("1,3", None)])
+def test_gpus_that_the_user_numbers_keep_the_order_of_the_user(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, order: str | None
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert Slot(gpus=("1",)).environment().get("CUDA_DEVICE_ORDER") == order
+
+
 def test_a_slot_is_named_by_its_devices() -> None:
     assert str(Slot(gpus=("1", "3"))) == "GPU 1, 3"
     assert str(Slot(threads=1)) == "1 CPU thread"

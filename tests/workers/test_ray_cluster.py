@@ -30,8 +30,8 @@ from fkd_kaggle.errors import FkdError, RunError
 from fkd_kaggle.recipes import plans
 from fkd_kaggle.runs.corrections import CORRECTIONS
 from fkd_kaggle.runs.folder import Run, load_folds
-from fkd_kaggle.runs.members import is_finished
-from fkd_kaggle.runs.predictions import REFERENCE
+from fkd_kaggle.runs.members import Progress, is_finished, write_progress
+from fkd_kaggle.runs.predictions import REFERENCE, store_out_of_fold
 from fkd_kaggle.training.events import MemberStarted, Waiting
 from fkd_kaggle.workers import devices, ray_cluster, ray_connection
 from fkd_kaggle.workers.pool import SlotJoined, SlotLost, Task, TaskEnded
@@ -162,6 +162,7 @@ def test_slots_join_train_and_are_lost(run: Run) -> None:
     assert joined == [SlotJoined("slot 1", 1.0), SlotJoined("slot 2", 0.5)]
     for change, member in zip(joined, run.plan.members, strict=True):
         pool.start(change.slot, Task(member.name, run.path, member))
+    assert wait() == []
     first, second = ray.pending("poll")
     content = {"members/tiny-f0/progress.json": b"{}"}
     ray.results[first] = [{"files": content, "final": True}, {"done": 3.0}]
@@ -192,6 +193,7 @@ def test_checkpoints_arrive_while_a_member_trains_and_its_host_is_named(run: Run
     (joined,) = [*wait(), *wait()]
     task = Task("tiny-f0", run.path, run.plan.members[0])
     pool.start(joined.slot, task)
+    assert wait() == []
     started = MemberStarted("tiny-f0", "tiny", 0, 0, 100, 20, 20, 0)
     progress = "members/tiny-f0/progress.json"
     ray.results[ray.pending("poll")[-1]] = [
@@ -244,6 +246,56 @@ def test_a_training_on_a_cluster_ends_its_slots_and_closes_the_connection(
     assert cluster.is_shut_down
 
 
+@pytest.mark.usefixtures("affinity")
+def test_a_slot_that_cannot_begin_a_member_is_lost_and_the_member_continues_elsewhere(
+    run: Run,
+) -> None:
+    ray = FakeRay(1)
+    ray.ready = READY
+    pool = RayPool(ray, run.path, "data", 1, True)
+    (joined,) = [*pool.wait(0.01, lambda *_: None), *pool.wait(0.01, lambda *_: None)]
+    ray.start_error = ConnectionError("RayTaskError")
+    ray.start_error.cause = OSError("No space left on device")  # type: ignore[attr-defined]
+    pool.start(joined.slot, Task("tiny-f0", run.path, run.plan.members[0]))
+    (lost,) = pool.wait(0.01, lambda *_: None)
+    assert isinstance(lost, SlotLost)
+    assert (lost.slot, str(lost.error)) == ("slot 1", "host: No space left on device")
+    assert lost.retry
+    assert len(ray.pending("close")) == ray.killed == 1
+
+
+@pytest.mark.usefixtures("affinity")
+def test_a_lost_slot_reports_the_training_that_its_checkpoint_keeps(run: Run) -> None:
+    ray = FakeRay(1)
+    ray.ready = READY
+    pool = RayPool(ray, run.path, "data", 1, True)
+    member = run.plan.members[0]
+    folder = run.member_folder(member.name)
+    write_progress(folder, Progress(epoch=3, seconds=20.0))
+    (joined,) = [*pool.wait(0.01, lambda *_: None), *pool.wait(0.01, lambda *_: None)]
+    pool.start(joined.slot, Task("tiny-f0", run.path, member))
+    pool.wait(0.01, lambda *_: None)
+    write_progress(folder, Progress(epoch=9, seconds=65.0))
+    ray.results[ray.pending("poll")[-1]] = ConnectionError("node died")
+    (lost,) = pool.wait(0.01, lambda *_: None)
+    assert isinstance(lost, SlotLost)
+    assert lost.trained == 45.0
+
+
+@pytest.mark.usefixtures("affinity")
+def test_predictions_of_earlier_weights_are_deleted_before_a_member_continues(run: Run) -> None:
+    ray = FakeRay(1)
+    ray.ready = READY
+    pool = RayPool(ray, run.path, "data", 1, True)
+    member = run.plan.members[0]
+    store_out_of_fold(run, member, np.array([1]), np.zeros((1, 15, 2), np.float32))
+    (joined,) = [*pool.wait(0.01, lambda *_: None), *pool.wait(0.01, lambda *_: None)]
+    pool.start(joined.slot, Task("tiny-f0", run.path, member))
+    # The slot is lost after the end of the training, before its predictions.
+    write_files(run.path, {"members/tiny-f0/progress.json": b'{"epoch": 2, "stopped": "finished"}'})
+    assert not is_finished(run, member)
+
+
 def test_slots_for_a_comparison_get_the_files_of_the_run_and_predict_no_test_faces(
     cluster: FakeRay, run: Run, tmp_path: Path
 ) -> None:
@@ -259,15 +311,107 @@ def test_slots_for_a_comparison_get_the_files_of_the_run_and_predict_no_test_fac
 
 
 def test_a_network_that_no_slot_can_build_ends_the_training_before_it_begins(
-    cluster: FakeRay, run: Run, tmp_path: Path
+    cluster: FakeRay, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ray_cluster, "_NODES_SECONDS", 0.0)
     cluster.ready = {"error": "tiny: the network is too large"}
     start = ray_cluster.workers_on_cluster("auto", run, tmp_path / "data", 1)
     assert start is not None
     with pytest.raises(RunError, match=r"^tiny: the network is too large$"), start():
         pass
-    assert cluster.killed == 1
+    assert len(cluster.pending("close")) == cluster.killed == 2
     assert cluster.is_shut_down
+
+
+class PartlyBrokenRay(FakeRay):
+    """A cluster on whose first node no worker starts."""
+
+    host = "host-a"
+
+    def nodes(self) -> list[dict[str, Any]]:
+        first, *others = super().nodes()
+        return [{**first, "NodeManagerHostname": self.host}, *others]
+
+    def fail(self, number: int, error: str | Exception = "the disk is full") -> None:
+        """Let a worker fail to start."""
+        result = error if isinstance(error, Exception) else {"error": error}
+        self.results[self.pending("set_up")[number]] = result
+
+
+@pytest.mark.usefixtures("affinity")
+def test_after_two_failures_no_worker_is_started_on_a_node(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "_NODES_SECONDS", 0.0)
+    ray = PartlyBrokenRay(2, 1)
+    pool = RayPool(ray, run.path, "data", 3, True)
+    events: list[Any] = []
+
+    def wait() -> list[Any]:
+        return list(pool.wait(0.01, lambda task, event: events.append(event)))
+
+    wait()
+    assert len(ray.pending("set_up")) == 3
+    ray.fail(0)
+    ray.fail(1, ConnectionError("node died"))
+    ray.results[ray.pending("set_up")[2]] = READY
+    assert [type(change) for change in wait()] == [SlotLost, SlotLost, SlotJoined]
+    assert events == [
+        Waiting("no further worker is started on host-a: host-a was lost (ConnectionError)")
+    ]
+    for _ in range(3):
+        assert wait() == []
+    assert len(ray.pending("set_up")) == 3
+    assert len(ray.pending("close")) == ray.killed == 2
+    ray.cpus = (2, 1, 1)  # a node joins
+    wait()
+    assert len(ray.pending("set_up")) == 4
+    assert pool.may_grow
+
+
+@pytest.mark.usefixtures("affinity")
+def test_a_pool_whose_workers_fail_to_start_on_all_nodes_does_not_grow(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "_NODES_SECONDS", 0.0)
+    ray = PartlyBrokenRay(1)
+    pool = RayPool(ray, run.path, "data", 1, True)
+    assert pool.may_grow
+    for number in (0, 1):
+        pool.wait(0.01, lambda *_: None)
+        assert pool.may_grow
+        ray.fail(number)
+        pool.wait(0.01, lambda *_: None)
+    assert not pool.may_grow
+
+
+@pytest.mark.usefixtures("affinity")
+def test_the_first_slot_may_be_on_a_node_that_is_tried_later(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SlowRay(PartlyBrokenRay):
+        """Workers start after 5 s on the second node and fail at once on the first."""
+
+        now, waits = 0.0, 0
+
+        def wait(self, calls: list[str], **options: Any) -> tuple[list[str], list[str]]:
+            self.waits += 1
+            assert self.waits < 200, "the driver does not wait"
+            self.now += options["timeout"]
+            set_ups = self.pending("set_up")
+            if len(set_ups) == 1:
+                self.fail(0)
+            elif self.now > 5:
+                self.results.setdefault(set_ups[1], READY)
+            return super().wait(calls, **options)
+
+    ray = SlowRay(1, 1)
+    monkeypatch.setattr(time, "monotonic", lambda: ray.now)
+    pool = RayPool(ray, run.path, "data", 1, True)
+    pool.wait_for_first_slot()
+    lost, joined = pool.wait(0.01, lambda *_: None)
+    assert (type(lost), joined) == (SlotLost, SlotJoined("slot 2"))
+    assert pool.wait(0.01, lambda *_: None) == []
 
 
 def test_nothing_to_train_needs_no_cluster(run: Run, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.training.events import Event, MemberFailed, Stopping
 from fkd_kaggle.workers.planning import next_members, seconds_per_share
-from fkd_kaggle.workers.pool import Task
+from fkd_kaggle.workers.pool import Change, OnTaskEvent, SlotLost, Task
 from fkd_kaggle.workers.schedule import STOP_SECONDS, Outcome, train_members
 
 SHARES = st.lists(st.floats(0.1, 10), min_size=1, max_size=12)
@@ -118,6 +119,41 @@ def test_the_member_of_a_lost_slot_continues_elsewhere_from_its_checkpoint() -> 
     outcome, _ = train(pool, tasks(100, 100))
     assert outcome == Outcome("finished", {}, 2)
     assert pool.clock() - pool.started == pytest.approx(150.0, abs=1.0)  # 50 of 100 were kept
+
+
+def test_a_member_that_loses_its_slot_has_the_rest_of_its_budget() -> None:
+    slots = [SimulatedSlot("a", speed=2.0, lost_at=26.0), SimulatedSlot("b", 0.5, joins_at=30.0)]
+    pool = SimulatedPool(slots)
+    (task,) = tasks(100)
+    outcome, _ = train(pool, [replace(task, budget=200.0)])
+    assert outcome == Outcome("finished", {}, 1)
+    # 200 s at speed 1; the checkpoint keeps 25 s at speed 2.
+    assert pool.budgets == [100.0, (200.0 - 2 * 25.0) / 0.5]
+
+
+def test_slots_are_not_kept_for_members_without_time() -> None:
+    pool = SimulatedPool([SimulatedSlot("a"), SimulatedSlot("b", joins_at=57.0)], overhead=8.0)
+    expected: list[int] = []
+    for seconds in (56.0, 58.0):
+        pool.at(seconds, lambda: expected.append(pool.expected))
+    outcome, _ = train(pool, tasks(*[1.0] * 30), seconds=60)
+    assert (outcome.status, outcome.trained) == ("time limit", 3)
+    assert expected == [28, 1]
+
+
+def test_an_error_of_slots_that_do_not_start_is_that_of_the_remaining_members() -> None:
+    class FailingPool(SimulatedPool):
+        """Its only slot is lost, and its replacement does not start."""
+
+        def wait(self, seconds: float, on_event: OnTaskEvent) -> Sequence[Change]:
+            changes = super().wait(seconds, on_event)
+            if not any(isinstance(change, SlotLost) for change in changes):
+                return changes
+            return [*changes, SlotLost("replacement", RuntimeError("the disk is full"))]
+
+    outcome, _ = train(FailingPool([SimulatedSlot("a", lost_at=5.0)]), tasks(10))
+    assert outcome.status == "failures"
+    assert str(outcome.failures["m0"]) == "the disk is full"
 
 
 def test_without_any_slot_left_all_remaining_members_have_failed() -> None:
