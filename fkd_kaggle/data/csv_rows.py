@@ -110,8 +110,9 @@ def split_images(path: Path, rows: CsvRows) -> tuple[pd.DataFrame, np.ndarray]:
     if rows.columns[-1] != "Image" or b'"' in rows.content:
         return _split_images_slowly(path, rows)
     cuts = _image_offsets(path, rows)
-    others = b"\n".join(
-        rows.content[start:cut] for start, cut in zip(rows.starts, cuts, strict=True)
+    # pandas ignores an empty last line without a line end.
+    others = b"".join(
+        rows.content[start:cut] + b"\n" for start, cut in zip(rows.starts, cuts, strict=True)
     )
     table = pd.read_csv(
         io.BytesIO(others),

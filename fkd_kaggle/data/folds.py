@@ -90,7 +90,8 @@ def assign_folds(
     Raises
     ------
     DataError
-        There are fewer faces, or groups of distinct faces, than folds.
+        There are fewer faces, groups of distinct faces, or faces of the annotator with more
+        faces, than folds.
     """
     if held_out:
         return np.where(hold_out_rows(faces, held_out, how, seed, groups), 0, 1)
@@ -104,6 +105,12 @@ def assign_folds(
         raise DataError(
             f"{len(faces.images)} training faces form {len(np.unique(labels))} groups of distinct "
             f"faces, too few for {count} folds: ask for fewer with --folds"
+        )
+    largest = int(np.bincount(faces.annotators).max())
+    if largest < count:  # refused by StratifiedGroupKFold
+        raise DataError(
+            f"{len(labels)} training faces, at most {largest} of one annotator, are too few for "
+            f"{count} folds: ask for fewer with --folds"
         )
     folds = np.empty(len(labels), np.int64)
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)

@@ -37,7 +37,7 @@ SETTINGS: Final = "https://www.kaggle.com/settings"
 
 
 class GpuSessionsTakenError(CompetitionError):
-    """Kaggle already runs the highest allowed number of GPU sessions.
+    """Kaggle already runs the highest allowed number of GPU sessions, or of CPU sessions.
 
     A push can succeed after a session has ended.
     """
@@ -131,13 +131,15 @@ def push_refused_error(said: str) -> CompetitionError:
     Returns
     -------
     CompetitionError
-        A GpuSessionsTakenError if no GPU session is free.
+        A GpuSessionsTakenError if no session is free.
     """
     said = _one_line(said)
     lower = said.lower()
     if "session count" in lower or "concurrent" in lower:
+        kind = re.search(r"\b[CGT]PU ", said)
         return GpuSessionsTakenError(
-            f"Kaggle runs no more GPU sessions at once ({said}): wait until one has ended"
+            f"Kaggle runs no more {kind[0] if kind else ''}sessions at once ({said}): wait until "
+            "one has ended"
         )
     if "phone" in lower:
         return CompetitionError(_phone(said))

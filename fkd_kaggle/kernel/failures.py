@@ -58,7 +58,9 @@ class Failure:
 
 
 def find_failure(lines: Sequence[str]) -> Failure:
-    """Find the last traceback in a log, or the last line that starts with "error:".
+    """Find the last traceback in a log, or the last line after it that starts with "error:".
+
+    A traceback before an error line is harmless: the script has gone on.
 
     Parameters
     ----------
@@ -67,12 +69,13 @@ def find_failure(lines: Sequence[str]) -> Failure:
     """
     lines = [_COLOURS.sub("", line) for line in lines]
     starts = [number for number, line in enumerate(lines) if _TRACEBACK in line]
-    if not starts:
-        errors = [line.strip() for line in lines if line.strip().lower().startswith("error:")]
+    after = lines[starts[-1] + 1 :] if starts else lines
+    block = _traceback_block(after) if starts else []
+    rest = [line.strip() for line in after if line.strip()][len(block) :]
+    errors = [line for line in rest if line.lower().startswith("error:")]
+    if errors or not starts:
         reason = errors[-1][len("error:") :].strip() if errors else ""
         return Failure(reason[:_LONGEST], "", tuple(line for line in lines if line.strip())[-8:])
-    after = lines[starts[-1] + 1 :]
-    block = _traceback_block(after)
     frames = [
         match for line in block if (match := _FRAME.match(line) or _NOTEBOOK_FRAME.match(line))
     ]
@@ -80,8 +83,7 @@ def find_failure(lines: Sequence[str]) -> Failure:
     ending = next((line.strip() for line in reversed(block) if _is_exception(line)), "")
     if _WRAPPED in ending:
         # Keras prints the layer's name first, and the cause after an empty line.
-        more = [line.strip() for line in after if line.strip()][len(block) :]
-        ending = f"{ending.split(_WRAPPED)[0]}{more[0]}" if more else ending
+        ending = f"{ending.split(_WRAPPED)[0]}{rest[0]}" if rest else ending
     return Failure(_reason(ending), _location(own[-1]) if own else "", tuple(block[-8:]))
 
 

@@ -91,8 +91,8 @@ class KernelPusher:
         CompetitionError
             Kaggle refuses the kernel or cannot be reached.
         KernelError
-            The kernel cannot be built, another script runs under its name, or Kaggle started the
-            kernel without one of its inputs.
+            The kernel cannot be built, another script runs under its name, its record would replace
+            that of another kernel, or Kaggle started the kernel without one of its inputs.
         """
         draft, scripts = self._build(kernel)
         before = self.find_record(kernel)
@@ -100,8 +100,9 @@ class KernelPusher:
         find = partial(self._find_after_failure, kernel) if lost else self._find_on_kaggle
         found = find(draft.kernel, scripts)
         # A version that is complete on Kaggle can be of no use here, see ``shard_check``.
-        unusable = before.version if before is not None and before.state == "failed" else None
-        if found is not None and found["version"] != unusable:
+        known = before.versions if before is not None else ()
+        unusable = {one.version for one in known if one.state == "failed"}
+        if found is not None and found["version"] not in unusable:
             return self._resume(draft, found)
         records.write_record(self.runs_dir, draft)
         folder = self._build_folder(draft)
@@ -113,7 +114,7 @@ class KernelPusher:
             # After a broken connection it is unknown whether Kaggle has received the push.
             unknown = error.status is None or error.status >= 500
             found = self._find_after_failure(kernel, draft.kernel, scripts) if unknown else None
-            if found is None:
+            if found is None or found["version"] in unusable:
                 raise
             return self._resume(draft, found)
         record = replace(
@@ -162,6 +163,7 @@ class KernelPusher:
             shards=self.job.shards,
             earlier=self._earlier_versions(self.address(kernel)),
         )
+        records.check_name(self.runs_dir, draft)
         folder = self._build_folder(draft)
         image = self._image_of_shards() if kernel.task.shard is not None else ""
         build.build_kernel_folder(kernel, self.job, folder, self.competition.user, image)

@@ -121,6 +121,26 @@ def record_folder(runs_dir: Path, record: KernelRecord) -> Path:
     return runs_dir / FOLDER / record.name
 
 
+def check_name(runs_dir: Path, record: KernelRecord) -> None:
+    """Check that a record replaces no record of another owner's kernel or of the other Kaggle.
+
+    Records are stored under the kernels' slugs, which such a kernel can share.
+
+    Raises
+    ------
+    KernelError
+        It does.
+    """
+    for other in read_records(runs_dir):
+        same = (other.kernel.lower(), other.practice) == (record.kernel.lower(), record.practice)
+        if other.name == record.name and not same:
+            site = "a practice Kaggle" if other.practice else "Kaggle"
+            raise KernelError(
+                f"the record of {other.kernel} on {site} in {runs_dir} has the same name: choose "
+                "another name with --title or --run, or another folder with --runs-dir"
+            )
+
+
 def write_record(runs_dir: Path, record: KernelRecord) -> KernelRecord:
     """Write a record in place of an older record of the same kernel; return the new record."""
     files.write_json(record_folder(runs_dir, record).with_suffix(".json"), asdict(record))

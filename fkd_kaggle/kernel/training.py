@@ -7,6 +7,7 @@ Calls the modules that push, follow and collect kernels. The code that runs insi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -84,6 +85,8 @@ def push_without_waiting(
 ) -> KernelRecord:
     """Push the kernel of a job without waiting for it, unless it was pushed before.
 
+    A kernel that has failed or was deleted on Kaggle is pushed again.
+
     Parameters
     ----------
     competition, job, runs_dir, on_event, run_name
@@ -112,7 +115,10 @@ def push_without_waiting(
     name = _name_run(competition, runs_dir, job, run_name)
     session = JobSession(competition, job, runs_dir, on_event, name)
     record = session.pusher.find_record(session.last)
-    if record is None or record.state in ("pushing", "failed"):
+    if record is None or session.pusher.must_push(session.last):
+        return session.pusher.push(session.last)
+    if _has_failed(competition, record):
+        records.write_record(runs_dir, replace(record, state="failed"))
         return session.pusher.push(session.last)
     session.pusher.report(record, resumed=True)
     return record
@@ -231,6 +237,14 @@ def check_succeeded(competition: Competition, record: KernelRecord) -> None:
         raise KernelError(describe_kernel(competition, record)[-1])
 
 
+def _has_failed(competition: Competition, record: KernelRecord) -> bool:
+    """Return whether a kernel that was running when its record was written has failed since."""
+    if record.state != "pushed":
+        return False
+    status = competition.kernel_status(record.kernel, record.version)
+    return status.finished and status.state != "complete"
+
+
 def _name_run(competition: Competition, runs_dir: Path, job: KernelJob, wanted: str | None) -> str:
     """Return the name of a job's open run, or a name for a new run.
 
@@ -241,8 +255,9 @@ def _name_run(competition: Competition, runs_dir: Path, job: KernelJob, wanted: 
     """
     known = records.read_records(runs_dir)
     practice = competition.practice_url is not None
-    unfinished = records.records_of_open_run(known, job.digest(practice=practice))
-    if unfinished and wanted in (None, unfinished[0].run):
+    candidates = [record for record in known if wanted in (None, record.run)]
+    unfinished = records.records_of_open_run(candidates, job.digest(practice=practice))
+    if unfinished:
         return unfinished[0].run
     taken = {record.run for record in known}
     if wanted is None:

@@ -29,7 +29,6 @@ from fkd_kaggle.practice.dataset import SERVED, SLUG
 from fkd_kaggle.practice.storage import Submission
 from fkd_kaggle.practice.uploads import MAX_SIZE, Uploads, upload_url
 from fkd_kaggle.practice.wire_format import (
-    ErrorResponse,
     paginate,
     read_request,
     redirect_to_storage,
@@ -182,7 +181,7 @@ def _create_submission(competition: PracticeCompetition, uploads: Uploads) -> fl
     description = request.submission_description
     try:
         submission = _submit(competition, upload.file_name, description, upload.path)
-    except ErrorResponse:
+    except Exception:
         uploads.restore(token, upload)
         raise
     uploads.discard(token)

@@ -216,7 +216,7 @@ def install_faults(app: flask.Flask, faults: Faults) -> None:
 
     def inject_before() -> None:
         path = flask.request.path
-        if path == "/" or path.startswith(_UNAFFECTED):
+        if not _is_affected(path):
             return
         slow = faults.take(path, ["slow"])
         if slow is not None:
@@ -230,7 +230,8 @@ def install_faults(app: flask.Flask, faults: Faults) -> None:
             raise ErrorResponse(status, message, headers)
 
     def lose_response(answer: flask.Response) -> flask.Response:
-        if faults.take(flask.request.path, ["lost-answer"]) is not None:
+        path = flask.request.path
+        if _is_affected(path) and faults.take(path, ["lost-answer"]) is not None:
             hang_up(_connection())
         return answer
 
@@ -299,6 +300,11 @@ def hang_up(connection: Any) -> NoReturn:
     """
     connection.shutdown(socket.SHUT_RDWR)
     raise ConnectionAbortedError("connection cut by fault injection")
+
+
+def _is_affected(path: str) -> bool:
+    """Tell whether faults affect a path of Kaggle's API or storage."""
+    return path != "/" and not path.startswith(_UNAFFECTED)
 
 
 def _damaged(path: Path, fault: Fault) -> flask.Response:

@@ -7,6 +7,7 @@ server.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,15 @@ from fkd_kaggle.data.submission import HEADER
 from fkd_kaggle.errors import DataError
 
 _PUBLIC_SHARE: Final = 0.5
+
+_UNREADABLE: Final = (
+    ValueError,  # of pandas: no text, rows of different lengths, several files in an archive
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,  # of zipfile: encrypted, or compressed by an unknown method
+)
+"""Exceptions for files that are not CSV files and for archives that cannot be unpacked."""
 
 
 class MalformedSubmissionError(Exception):
@@ -151,7 +161,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         )
     except pd.errors.EmptyDataError:
         raise MalformedSubmissionError("ERROR: The submission is empty") from None
-    except (UnicodeDecodeError, pd.errors.ParserError, zipfile.BadZipFile, ValueError):
+    except _UNREADABLE:
         raise MalformedSubmissionError(
             "ERROR: The submission is not a CSV file: its rows differ in their number of fields "
             "or it is not text"

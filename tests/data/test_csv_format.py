@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_faces
+from conftest import TEST, make_faces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -138,6 +138,24 @@ def test_test_ids_are_unique_whole_numbers(data_dir: Path) -> None:
         dataset.read_test(data_dir)
     path.write_text(text.replace("\n2,", "\ntwo,", 1))
     with pytest.raises(DataError, match=r"row 2, column ImageId: 'two' is not a whole number"):
+        dataset.read_test(data_dir)
+
+
+@pytest.mark.parametrize("row", [2, TEST])
+def test_a_missing_test_id_is_named(data_dir: Path, row: int) -> None:
+    path = data_dir / "test.csv"
+    lines = path.read_text().splitlines()
+    lines[row] = lines[row][lines[row].index(",") :]
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=f"row {row}, column ImageId: '' is not a whole number"):
+        dataset.read_test(data_dir)
+
+
+def test_a_missing_id_of_the_only_test_face_is_named(data_dir: Path) -> None:
+    path = data_dir / "test.csv"
+    header, face = path.read_text().splitlines()[:2]
+    path.write_text(f"{header}\n{face[face.index(',') :]}\n")
+    with pytest.raises(DataError, match="row 1, column ImageId: '' is not a whole number"):
         dataset.read_test(data_dir)
 
 

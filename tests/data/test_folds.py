@@ -59,6 +59,12 @@ def test_too_few_distinct_faces_are_refused() -> None:
         folds.assign_folds(same, 3, seed=0)
 
 
+def test_too_few_faces_of_each_annotator_are_refused() -> None:
+    faces = make_faces(8, seed=3)
+    with pytest.raises(DataError, match=r"8 training faces, at most 4 of one .* for 5 folds"):
+        folds.assign_folds(faces, 5, seed=0, groups=np.arange(8))
+
+
 @pytest.mark.parametrize("fraction", [0.15, 0.2])
 def test_a_random_fraction_is_held_out_once(fraction: float) -> None:
     held_out = folds.assign_folds(make_faces(60, seed=3), 7, 0, how="random", held_out=fraction)

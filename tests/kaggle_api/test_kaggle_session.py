@@ -306,6 +306,8 @@ def test_other_refusals_are_put_in_plain_words(error: Exception, words: str) -> 
     ("said", "words"),
     [
         ("Maximum batch GPU session count of 2 reached.", "no more GPU sessions at once"),
+        ("Maximum batch CPU session count of 5 reached.", "no more CPU sessions at once"),
+        ("Too many concurrent sessions.", "no more sessions at once"),
         ("Maximum weekly GPU quota of 30.00 hours reached.", "week's GPU quota is used up"),
         ("Phone verification is required\nfor GPUs", "phone number verified first"),
         ("The title must be at least 5 characters long.", "--title"),

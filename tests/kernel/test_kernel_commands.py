@@ -970,9 +970,25 @@ Arguments received by Learner.call():
 """
 
 
+HARMLESS = """\
+Traceback (most recent call last):
+  File "/tmp/x/fkd_kaggle/report/run_figures.py", line 5, in write
+ValueError: no font
+
+wrote run
+error: the lookup table is damaged
+"""
+
+
 @pytest.mark.parametrize(
     ("log", "reason", "where"),
     [
+        (HARMLESS, "the lookup table is damaged", ""),
+        (
+            f"error: no data\n{CHAINED}",
+            "ResourceExhaustedError: no memory",
+            "fkd_kaggle/training.py line 132 (fit)",
+        ),
         (
             KERAS,
             "TypeError: Input 'y' of 'AddV2' Op has type bfloat16.",
@@ -1109,7 +1125,11 @@ def test_a_kernel_pushed_by_version_0_1_0_is_not_pushed_again(
     options = ("-r", "tiny.toml", "--seed", "1", "--precision", "float32", "--time-limit", "20m")
     for path in OLD_RUN.glob("tiny*.toml"):
         shutil.copy(path, path.name)
+    practice.kernels.versions.add(
+        "ada", "fkd-old-kernel", "", title="", pushed=0.0, limit=1.0, private=False,
+        status="complete",
+    )  # fmt: skip
     result = fkd("kernel", "push", *options, "--runs-dir", old_records)
     assert result.code == 0, result.all
     assert "kernel ada/fkd-old-kernel, version 1, resumed" in result.out
-    assert versions(practice) == []
+    assert versions(practice) == ["fkd-old-kernel/1"]

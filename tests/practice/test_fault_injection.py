@@ -41,6 +41,16 @@ def test_a_fault_affects_only_its_path(practice: PracticeKaggle, connect: Connec
     assert api.competition_submissions(SLUG) == []
 
 
+def test_control_routes_and_pages_lose_no_answer(practice: PracticeKaggle) -> None:
+    practice.faults.add("lost-answer")
+    for path in ("/", "/practice/faults", "/practice/kernels"):
+        assert requests.get(practice.url + path, timeout=10).ok
+    assert practice.faults.has("lost-answer")
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{practice.url}/storage/{SLUG}/archive.zip", timeout=10)
+    assert not practice.faults.has("lost-answer")
+
+
 @pytest.mark.slow
 def test_the_client_resumes_a_cut_download(
     practice: PracticeKaggle, connect: Connect, competition_dir: Path, tmp_path: Path

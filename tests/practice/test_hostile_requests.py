@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fkd_kaggle.errors import CompetitionError
 from fkd_kaggle.practice.app import MAX_JSON_SIZE
+from fkd_kaggle.practice.competition import PracticeCompetition
 from fkd_kaggle.practice.dataset import SLUG
 from fkd_kaggle.practice.server import PracticeKaggle
 from fkd_kaggle.practice.uploads import MAX_SIZE
@@ -166,6 +167,21 @@ def test_token_stays_valid_after_a_refused_submission(
     assert create(practice, upload["token"], "ada").status_code == 400
     assert practice.store.submissions() == []
     assert requests.put(upload["createUrl"], data=content, timeout=10).ok
+
+
+def test_token_stays_valid_after_an_unforeseen_error(
+    practice: PracticeKaggle, solution_csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space")
+
+    content = solution_csv.read_bytes()
+    upload = start(practice, len(content)).json()
+    requests.put(upload["createUrl"], data=content, timeout=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(PracticeCompetition, "submit", fail)
+        assert create(practice, upload["token"], "ada").status_code == 500
+    assert create(practice, upload["token"], "ada").ok
 
 
 def test_one_of_two_simultaneous_submissions_of_a_token_is_accepted(

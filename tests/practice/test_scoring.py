@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +50,41 @@ def test_the_message_about_a_malformed_submission_names_the_problem(
     with pytest.raises(MalformedSubmissionError) as caught:
         scorer.read(path)
     assert reason in str(caught.value)
+
+
+def damaged_zip(local: dict[int, int], central: dict[int, int]) -> bytes:
+    """Return a zipped submission with other bytes in the header of its file and in the directory.
+
+    Parameters
+    ----------
+    local
+        Bytes by their positions in the file's header, or after it.
+    central
+        Bytes by their positions in the file's entry of the directory.
+    """
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("submission.csv", "RowId,Location\n1,2\n2,3\n3,4\n")
+    damaged = bytearray(content.getvalue())
+    for position, value in local.items():
+        damaged[position] = value
+    start = damaged.rindex(b"PK\x01\x02")
+    for position, value in central.items():
+        damaged[start + position] = value
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        damaged_zip({6: 1}, {8: 1}),
+        damaged_zip({8: 99}, {10: 99}),
+        damaged_zip({30 + len("submission.csv"): 0xFF}, {}),
+    ],
+    ids=["encrypted", "unknown compression", "damaged"],
+)
+def test_an_archive_that_cannot_be_unpacked_is_malformed(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "submission.zip"
+    path.write_bytes(content)
+    with pytest.raises(MalformedSubmissionError, match="not a CSV file"):
+        Scorer(np.arange(1, 4), np.zeros(3)).read(path)

@@ -16,7 +16,7 @@ from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus
 
 from fkd_kaggle.practice import fault_injection
 from fkd_kaggle.practice.kernels import push
-from fkd_kaggle.practice.kernels.host import WEEKLY_GPU_SECONDS, KernelHost
+from fkd_kaggle.practice.kernels.host import WEEKLY_GPU_SECONDS, KernelHost, KernelRunsError
 from fkd_kaggle.practice.kernels.sandbox import EXECUTED
 from fkd_kaggle.practice.kernels.store import KernelVersion
 from fkd_kaggle.practice.wire_format import (
@@ -210,7 +210,10 @@ def _delete(kernels: KernelHost) -> flask.Response:
     version = _find(kernels, request.user_name, request.kernel_slug)
     if version.owner.lower() != flask.g.user.lower():
         refuse(403, "Permission 'kernels.delete' was denied")
-    kernels.delete(version.owner, version.slug)
+    try:
+        kernels.delete(version.owner, version.slug)
+    except KernelRunsError as error:
+        refuse(409, str(error))
     return write_response(types.ApiDeleteKernelResponse())
 
 

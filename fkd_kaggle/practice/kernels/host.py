@@ -15,7 +15,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fkd_kaggle import files
 from fkd_kaggle.errors import FkdError
@@ -53,6 +53,9 @@ _FIRST_WEEK: Final = 2 * DAY
 _POLL: Final = 0.1
 """Seconds between two checks of a stuck queue."""
 
+DELETION_WAIT: Final = 30.0
+"""Seconds that a deletion waits for the end of a run; a runner takes up to 15 seconds."""
+
 
 def image_name(*, gpu: bool, newer: bool = False) -> str:
     """Return the name of the practice Kaggle's image.
@@ -73,6 +76,10 @@ def image_name(*, gpu: bool, newer: bool = False) -> str:
 
 class PushRefusedError(Exception):
     """A push that Kaggle refuses by an error message in its response, not by an HTTP status."""
+
+
+class KernelRunsError(Exception):
+    """A deletion of a kernel whose run does not end."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,7 @@ class KernelHost:
         self.versions = KernelStore(self._folder / "versions")
         for version in self.versions.all():
             if not version.is_finished:  # it ended with an earlier server
-                self._finish(version, "error", runner.STOPPED)
+                self._finish(version, "error", runner.STOPPED, self._end_of_stopped_run(version))
         self._dispatcher: threading.Thread | None = None
 
     def push(self, push: PushRequest) -> KernelVersion:
@@ -173,18 +180,24 @@ class KernelHost:
         with self._changed:
             process = self._running.get(version.session)
             if process is None:
-                self.versions.change(
-                    version.session, status="cancel_acknowledged", ended=self.now()
-                )
+                self._change(version, status="cancel_acknowledged", ended=self.now())
                 return
-            self.versions.change(version.session, status="cancel_requested")
             _send(process, runner.CANCEL)
+            self._change(version, status="cancel_requested")
 
     def delete(self, owner: str, slug: str) -> None:
-        """Stop a kernel's runs and delete all its versions."""
+        """Stop a kernel's runs and delete all its versions.
+
+        Raises
+        ------
+        KernelRunsError
+            A run does not end; nothing is deleted.
+        """
         for version in self.versions.of(owner, slug):
             self.cancel(version)
-            self.wait(version)
+            self.wait(version, DELETION_WAIT)
+            if not self._is_finished(version):
+                raise KernelRunsError(f"version {version.version} of {version.ref} does not end")
         self.versions.delete(owner, slug)
 
     def wait(self, version: KernelVersion, timeout: float = 10.0) -> None:
@@ -323,33 +336,63 @@ class KernelHost:
             self._changed.notify_all()
             return
         self._running[version.session] = process
-        self.versions.change(version.session, status="running", started=self.now())
+        self._change(version, status="running", started=self.now())
         threading.Thread(target=self._watch, args=(version, process), daemon=True).start()
 
     def _watch(self, version: KernelVersion, process: subprocess.Popen[bytes]) -> None:
         """Wait for a run's end and store its outcome."""
         process.wait()
         _send(process, b"")
-        folder = self.versions.folder(version)
-        try:
-            outcome = json.loads((folder / runner.OUTCOME).read_text(encoding="utf-8"))
-            status, failure = outcome["status"], outcome["failure"]
-        except (OSError, ValueError, KeyError):
-            status, failure = "error", f"The kernel's runner ended with {process.returncode}."
+        outcome = _read_outcome(self.versions.folder(version))
+        if outcome is None:
+            failure = f"The kernel's runner ended with {process.returncode}."
+            outcome = _Outcome("error", failure, 0.0)
         with self._changed:
-            self._finish(version, status, failure)
-            del self._running[version.session]
-            self._changed.notify_all()
+            try:
+                self._finish(version, outcome.status, outcome.failure)
+            finally:
+                del self._running[version.session]
+                self._changed.notify_all()
 
-    def _finish(self, version: KernelVersion, status: str, failure: str) -> None:
-        """Store the final status of a version and remove its temporary folders."""
+    def _finish(
+        self, version: KernelVersion, status: str, failure: str, ended: float | None = None
+    ) -> None:
+        """Store the final status of a version and remove its temporary folders.
+
+        ``ended`` is a UNIX time; None for now. Files that cannot be moved or removed do not prevent
+        the end.
+        """
         folder = self.versions.folder(version)
         executed = self.versions.working(version) / sandbox.EXECUTED
-        if version.notebook and executed.is_file() and not executed.is_symlink():
-            executed.replace(folder / sandbox.EXECUTED)  # not among the output files
-        sandbox.clean_up(folder)
-        with contextlib.suppress(FkdError):  # a full disk must not prevent the end
-            self.versions.change(version.session, status=status, failure=failure, ended=self.now())
+        with contextlib.suppress(OSError):
+            if version.notebook and executed.is_file() and not executed.is_symlink():
+                executed.replace(folder / sandbox.EXECUTED)  # not among the output files
+        with contextlib.suppress(OSError):
+            sandbox.clean_up(folder)
+        ended = self.now() if ended is None else ended
+        self._change(version, status=status, failure=failure, ended=ended)
+
+    def _change(self, version: KernelVersion, **changes: Any) -> None:
+        """Change fields of a version, on a full disk in memory only: the runs must go on."""
+        with contextlib.suppress(FkdError):
+            self.versions.change(version.session, **changes)
+
+    def _end_of_stopped_run(self, version: KernelVersion) -> float:
+        """Return the UNIX time at which a run ended whose server was killed.
+
+        The time until the next start of a server uses no GPU quota.
+        """
+        now = self.now()
+        if version.started is None:
+            return now
+        outcome = _read_outcome(self.versions.folder(version))
+        if outcome is not None:
+            return min(now, version.started + outcome.seconds)
+        try:
+            written = self.versions.log_file(version).stat().st_mtime
+        except FileNotFoundError:  # killed before the kernel started
+            written = version.started
+        return min(now, max(version.started, written), version.started + version.limit)
 
     def _is_finished(self, version: KernelVersion) -> bool:
         current = self.versions.session(version.session)
@@ -373,6 +416,25 @@ class KernelHost:
                 target = source.slug if old else f"notebooks/{source.owner}/{source.slug}"
                 mounts.append(Mount(self.versions.working(source), target))
         return mounts
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """The outcome that a runner has written."""
+
+    status: str
+    failure: str
+    seconds: float
+    """Duration of the run."""
+
+
+def _read_outcome(folder: Path) -> _Outcome | None:
+    """Return the outcome of a run; None if the runner wrote none."""
+    try:
+        outcome = json.loads((folder / runner.OUTCOME).read_text(encoding="utf-8"))
+        return _Outcome(outcome["status"], outcome["failure"], float(outcome["seconds"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _send(process: subprocess.Popen[bytes], message: bytes) -> None:

@@ -330,11 +330,11 @@ def _python_folders(python: str) -> list[Path]:
     folders = [Path(sys.prefix), Path(sys.base_prefix), Path(python).parent.parent, *packages]
     for folder in packages:
         for entry in sorted(folder.glob("*.pth")):
-            lines = entry.read_text(encoding="utf-8", errors="replace").splitlines()
-            folders += [Path(line.strip()) for line in lines if line.startswith(os.sep)]
-    found = {Path(os.path.realpath(folder)) for folder in folders if folder.is_dir()}
+            folders += [Path(line) for line in _path_lines(entry) if line.startswith(os.sep)]
+    folders = [folder for folder in folders if _is_folder(folder)]
+    found = {Path(os.path.realpath(folder)) for folder in folders}
     # A virtual environment refers to its Python by the path that it was created with.
-    found |= {folder.absolute() for folder in folders if folder.is_dir()}
+    found |= {folder.absolute() for folder in folders}
     outer = [one for one in found if not any(other in one.parents for other in found)]
     return sorted(outer, key=lambda one: one.parts)
 
@@ -351,8 +351,22 @@ def _is_this_package(entry: Path) -> bool:
         return True
     if entry.suffix != ".pth":
         return False
-    lines = entry.read_text(encoding="utf-8", errors="replace").splitlines()
-    return any(line.strip() and (Path(line.strip()) / _PACKAGE).is_dir() for line in lines)
+    return any(_is_folder(Path(line) / _PACKAGE) for line in _path_lines(entry))
+
+
+def _path_lines(pth: Path) -> list[str]:
+    """Return the lines of a .pth file that are paths; Python executes lines with an import."""
+    lines = pth.read_text(encoding="utf-8", errors="replace").splitlines()
+    paths = (line.strip() for line in lines if not line.startswith(("import ", "import\t")))
+    return [path for path in paths if path]
+
+
+def _is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder; a path that is too long, for example, is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _make_read_only(folder: Path) -> None:
@@ -361,6 +375,11 @@ def _make_read_only(folder: Path) -> None:
 
 
 def _make_writable(folder: Path) -> None:
-    if folder.is_dir():
-        for path in [folder, *(one for one in folder.rglob("*") if one.is_dir())]:
-            path.chmod(0o755)
+    """Let a folder and the folders in it be emptied; links are not followed."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    folder.chmod(0o755)
+    for parent, names, _ in os.walk(folder):
+        for path in (Path(parent) / name for name in names):
+            if not path.is_symlink():
+                path.chmod(0o755)
