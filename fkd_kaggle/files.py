@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, digests of files, and encodings of text.
+"""Atomic writes of files and folders, locks, digests of files, and encodings of text.
 
 All files of this package are written under a temporary name in the target's folder and renamed when
 they are complete. After a crash, ``kill -9`` or on a full disk, either the old file or none exists.
@@ -16,10 +16,11 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final
 
 from fkd_kaggle.errors import FkdError, explain_os_error
 
@@ -91,16 +92,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(target: Path, marker: str) -> Iterator[Path]:
+def atomic_folder(target: Path, marker: str, *markers: str) -> Iterator[Path]:
     """Yield a new, empty folder; replace ``target`` with it if the block succeeds.
 
     Parameters
     ----------
     target
         The folder to write. If it is a link, the folder that it points to is replaced.
-    marker
-        Name of a file that every folder of this kind contains. An existing ``target`` is replaced
-        only if it contains this file or is empty.
+    marker, markers
+        Names of files that every folder of this kind contains. An existing ``target`` is replaced
+        only if it contains all of them or is empty.
 
     Raises
     ------
@@ -116,9 +117,8 @@ def atomic_folder(target: Path, marker: str) -> Iterator[Path]:
             "replaced: name a new folder"
         )
     with write_errors(target):
-        if place.exists() and not (
-            place.is_dir() and ((place / marker).is_file() or not any(place.iterdir()))
-        ):
+        is_own = all((place / name).is_file() for name in (marker, *markers))
+        if place.exists() and not (place.is_dir() and (is_own or not any(place.iterdir()))):
             raise FkdError(f"{target} exists and contains other files: choose another folder")
     with temporary_folder(place, target) as temporary:
         new, old = temporary / "new", temporary / "old"
@@ -252,6 +252,34 @@ def marked_encoding(content: bytes) -> str | None:
     return next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), None)
 
 
+def try_lock(stream: IO[Any]) -> bool:
+    """Lock an open file until it is closed; return False if another process holds the lock.
+
+    The operating system releases the lock when the process ends, however it ends.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return _lock_on_windows(stream)
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
+
+
+def wait_for_lock(stream: IO[Any], patience: float) -> bool:
+    """Lock an open file as ``try_lock`` does; wait at most ``patience`` seconds for the lock."""
+    end = time.monotonic() + patience
+    while not try_lock(stream):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 digest of a file's content in hexadecimal."""
     with path.open("rb") as stream:
@@ -307,6 +335,18 @@ def _concerns(error: OSError, target: Path, place: Path, temporary: Path | None)
     return name in (target, place, temporary, *target.parents, *place.parents) or (
         name is not None and name.parent == place.parent and name.name.startswith(".tmp-")
     )
+
+
+def _lock_on_windows(stream: IO[Any]) -> bool:
+    """Do as ``try_lock`` does."""
+    import msvcrt
+
+    stream.seek(1 << 20)  # a byte beyond the text, which stays readable for other processes
+    try:
+        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError:
+        return False
+    return True
 
 
 def _umask() -> int:

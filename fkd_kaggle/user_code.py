@@ -200,7 +200,8 @@ def load_module(reference: str, code: Code) -> ModuleType:
     linecache.cache[shown] = (len(code[file]), None, code[file].splitlines(True), shown)
     sys.modules[name] = module
     try:
-        guarded(reference, exec, compile(code[file], shown, "exec"), module.__dict__)
+        program = compile(code[file], shown, "exec", dont_inherit=True)
+        guarded(reference, exec, program, module.__dict__)
     except BaseException:
         del sys.modules[name]
         raise
@@ -310,11 +311,14 @@ def merge(codes: Iterable[Code], owner: str) -> dict[str, str]:
 
 def _parse(file: str, text: str) -> ast.Module:
     try:
-        return ast.parse(text, file)
+        tree = ast.parse(text, file)
+        # Finds more errors, such as "return" outside of a function.
+        compile(tree, file, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         why = error.msg if isinstance(error, SyntaxError) else error
         raise RecipeError(f"{file}{line} is not valid Python: {why}") from None
+    return tree
 
 
 def _definition(reference: str, code: Code) -> ast.FunctionDef:

@@ -195,3 +195,28 @@ def test_errors_of_the_work_are_not_about_the_folder(tmp_path: Path) -> None:
     ):
         (tmp_path / "other").read_text()
     assert not (tmp_path / "target").exists()
+
+
+def test_a_folder_without_all_markers_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "summary.json").write_text("theirs")
+    with (
+        pytest.raises(FkdError, match="contains other files"),
+        files.atomic_folder(target, "summary.json", "table.csv"),
+    ):
+        pytest.fail("the work began")
+    (target / "table.csv").write_text("")
+    with files.atomic_folder(target, "summary.json", "table.csv") as folder:
+        (folder / "summary.json").write_text("ours")
+    assert [path.name for path in target.iterdir()] == ["summary.json"]
+
+
+def test_a_lock_waits_for_its_owner(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("a") as owner, (tmp_path / "lock").open("a") as other:
+        assert files.try_lock(owner)
+        assert not files.try_lock(other)
+        timer = threading.Timer(0.2, owner.close)
+        timer.start()
+        assert files.wait_for_lock(other, patience=30)
+        timer.join()

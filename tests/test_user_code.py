@@ -115,6 +115,7 @@ def test_an_option_outside_its_table_is_explained(folder: Path) -> None:
         ('architecture = "gone.py:build"', "", "gone.py cannot be read"),
         ('architecture = "net.py:built"', NET, "did you mean 'build'"),
         ('architecture = "net.py:build"', "def build(heads:\n", "net.py, line 1 is not valid"),
+        ('architecture = "net.py:build"', f"return 1\n{NET}", "net.py, line 1 is not valid Python"),
         ('loss = "net.py:loss"', "def loss(errors):\n    return errors", "2 positional arguments"),
         ('imputation = "net.py:fill"', "fill = 3", "defines no function fill"),
         ('published_metric = "net.py:m"', "async def m(a, b): ...", "defines no function m"),
@@ -241,3 +242,9 @@ def test_control_characters_of_an_exception_are_visible() -> None:
 
     with pytest.raises(RecipeError, match=r"red \\x1b\[31m second line"):
         user_code.guarded("a.py:fail", fail)
+
+
+def test_code_is_compiled_without_the_future_imports_of_this_package(no_trust: None) -> None:
+    code = {"net.py": "def build(heads: 1 + 1): ...\n"}
+    user_code.trust(code)
+    assert user_code.load_module("net.py:build", code).build.__annotations__ == {"heads": 2}

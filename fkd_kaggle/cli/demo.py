@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -50,8 +51,9 @@ def demo(
     if open_page:
         webbrowser.open(server.url)
     try:
-        server.serve()
-    except KeyboardInterrupt:
-        print_line(console, "demo ended")
+        # The server returns after Ctrl-C, except where Ctrl-C comes while it starts or ends.
+        with suppress(KeyboardInterrupt):
+            server.serve()
     finally:
         server.close()
+    print_line(console, "demo ended")

@@ -9,6 +9,7 @@ import typer
 
 from fkd_kaggle.cli import options
 from fkd_kaggle.display.console import INTERRUPTED, make_console, print_line
+from fkd_kaggle.errors import RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,7 +145,7 @@ def evaluate(
             label=label,
             on_progress=show_photo_progress(status),
         )
-    print_skipped(console, result.skipped)
+    print_skipped(console, result.skipped, target / "skipped.csv")
     _print_adjusted(console, result.adjusted)
     summary = evaluation_page.summarize_evaluation(result)
     if json:
@@ -215,10 +216,21 @@ def train_photos(
 
 
 def _photo_recipe(name: str, epochs: int | None, batch_size: int | None) -> Recipe:
-    """Return the recipe of a name or a file, with the given epochs and batch size."""
+    """Return the recipe of a name or a file, with the given epochs and batch size.
+
+    Raises
+    ------
+    RecipeError
+        There is no such recipe, or it is an ensemble of several recipes.
+    """
     training = options.make_training_options([name], epochs=epochs, batch_size=batch_size)
-    (member,) = options.plan_from(training).ensemble.members
-    return member.recipe
+    members = options.plan_from(training).ensemble.members
+    if len(members) > 1:
+        raise RecipeError(
+            f"{name} is an ensemble of {len(members)} recipes: photos are learned with one recipe; "
+            "take ffhq-transfer, or a copy of it"
+        )
+    return members[0].recipe
 
 
 def show_photo_progress(status: Status) -> Callable[[int, int], None]:
@@ -236,12 +248,27 @@ def _print_epoch(console: Console, status: Status, event: PhotoEpochEnded) -> No
     status.update(f"training, {line}")
 
 
-def print_skipped(console: Console, skipped: Sequence[SkippedInput]) -> None:
-    """Print which inputs were skipped and why, at most 20 of them."""
+def print_skipped(
+    console: Console, skipped: Sequence[SkippedInput], table: Path | None = None
+) -> None:
+    """Print which inputs were skipped and why: 20 of them, and where or why the others.
+
+    Parameters
+    ----------
+    console
+        Where to print.
+    skipped
+        The inputs.
+    table
+        File that lists all of them; None without such a file.
+    """
+    from fkd_kaggle.photos.skipped_inputs import summarize_reasons
+
     for item in skipped[:_MAX_SKIPPED_LINES]:
         print_line(console, f"skipped {item}")
-    if len(skipped) > _MAX_SKIPPED_LINES:
-        print_line(console, f"skipped {len(skipped) - _MAX_SKIPPED_LINES} more: see skipped.csv")
+    if others := skipped[_MAX_SKIPPED_LINES:]:
+        more = summarize_reasons(others) if table is None else f"see {table}"
+        print_line(console, f"skipped {len(others)} more: {more}")
 
 
 def _print_adjusted(console: Console, adjusted: Sequence[SkippedInput]) -> None:

@@ -27,7 +27,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
     from fkd_kaggle.nn import warp
 
+
+NAMED_WEIGHTS: Final = ("auto", "imagenet", "none")
+"""Values of the option ``weights`` of ``transfer`` that are not the path of a file."""
 
 _NO_CODE: Final[user_code.Code] = {}
 
@@ -144,8 +148,23 @@ def build_model(
             raise RecipeError(
                 unknown_name(f"option of architecture {architecture}", option, accepted)
             )
-    try:
+    with impossible_options(architecture, options):
         return module.build_model(tuple(heads), **options)
+
+
+@contextmanager
+def impossible_options(architecture: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Raise a RecipeError that names the options instead of an error of Keras.
+
+    Parameters
+    ----------
+    architecture
+        Name of the architecture whose network is built within the context.
+    options
+        The options that it is built with.
+    """
+    try:
+        yield
     except (ValueError, TypeError) as error:
         settings = ", ".join(f"{option} = {value!r}" for option, value in options.items())
         why = first_line(error)

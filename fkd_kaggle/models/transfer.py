@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import keras
 from keras import layers
 
+from fkd_kaggle import files
 from fkd_kaggle.errors import RecipeError, unknown_name
 from fkd_kaggle.formatting import first_line
 from fkd_kaggle.keypoints import IMAGE_SIZE
-from fkd_kaggle.models import InitialWeights
+from fkd_kaggle.models import NAMED_WEIGHTS, InitialWeights
+from fkd_kaggle.nn import keras_settings
 from fkd_kaggle.nn.regression import regression_head
 
 BACKBONES: Final = ("mobilenet-v2", "efficientnet-v2-b0")
@@ -30,6 +34,15 @@ BACKBONES: Final = ("mobilenet-v2", "efficientnet-v2-b0")
 
 SIDE: Final = 128
 """Default height and width of the backbone's input in pixels."""
+
+MIN_SIDE: Final = 32
+"""Smallest height and width of the backbone's input in pixels."""
+
+_LOCK_PATIENCE: Final = 600.0
+"""Seconds to wait while another process downloads weights."""
+
+_MOBILENET_SIDES: Final = (96, 128, 160, 192, 224)
+"""Sides for which there are weights of MobileNetV2; those for 224 are used for other sides."""
 
 
 def build_model(
@@ -119,18 +132,19 @@ def initialize_weights(network: keras.Model, options: Mapping[str, Any]) -> Init
     ------
     RecipeError
         The file does not exist or does not fit the backbone, or ImageNet's weights were requested
-        explicitly and cannot be downloaded.
+        explicitly and cannot be downloaded, or they are downloaded and cannot be loaded.
     """
     source = options.get("weights", "auto")
     name = options.get("backbone", BACKBONES[0])
     backbone = next(layer for layer in network.layers if isinstance(layer, keras.Model))
     if source == "none":
         return InitialWeights("random, as requested", random=True)
-    if source in ("auto", "imagenet"):
+    if source in NAMED_WEIGHTS:
         try:
-            # Keras prints the URL and a progress bar.
-            with contextlib.redirect_stdout(io.StringIO()):
-                trained = _backbone(name, options.get("side", SIDE), "imagenet")
+            with _download_lock():
+                trained = _imagenet_backbone(name, options.get("side", SIDE))
+        except RecipeError:
+            raise
         # Keras raises a plain Exception if a download fails.
         except Exception as error:
             why = str(error).strip().rpartition(" -- ")[2]
@@ -162,8 +176,8 @@ def _backbone(name: str, side: int, weights: str | None) -> keras.Model:
     """Return a network (B, side, side, 3) → (B, h, w, C) from Keras Applications."""
     if name not in BACKBONES:
         raise RecipeError(unknown_name("backbone", name, BACKBONES))
-    if side < 32:
-        raise RecipeError(f"side must be 32 or more for {name}, not {side}")
+    if side < MIN_SIDE:
+        raise RecipeError(f"side must be {MIN_SIDE} or more for {name}, not {side}")
     make = {
         "mobilenet-v2": keras.applications.MobileNetV2,
         "efficientnet-v2-b0": keras.applications.EfficientNetV2B0,
@@ -177,11 +191,67 @@ def _backbone(name: str, side: int, weights: str | None) -> keras.Model:
     return backbone
 
 
+def _imagenet_backbone(name: str, side: int, attempts: int = 2) -> keras.Model:
+    """Return a backbone with ImageNet's weights, which Keras downloads or has in its cache.
+
+    A killed process leaves a part of a file in the cache. Such a file is downloaded again.
+
+    Raises
+    ------
+    RecipeError
+        The weights are downloaded and cannot be loaded.
+    Exception
+        The download has failed.
+    """
+    file = _cached_file(name, side)
+    try:
+        # Keras prints the URL and a progress bar.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return _backbone(name, side, "imagenet")
+    except Exception as error:
+        if not file.exists():  # Keras deletes the file of a failed download
+            raise
+        with contextlib.suppress(OSError):
+            file.unlink()
+        if attempts == 1:
+            raise RecipeError(
+                f"ImageNet's weights for {name} cannot be loaded ({first_line(error)}): "
+                "set options.weights to a file of them, or to 'none'"
+            ) from error
+    return _imagenet_backbone(name, side, attempts - 1)
+
+
+def _cached_file(name: str, side: int) -> Path:
+    """Return the file in which Keras Applications keeps a backbone's weights."""
+    home = keras_settings.keras_home()
+    if not os.access(home, os.W_OK):  # as in keras.utils.get_file
+        home = Path("/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir(), ".keras")
+    side = side if side in _MOBILENET_SIDES else _MOBILENET_SIDES[-1]
+    names = {
+        "mobilenet-v2": f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{side}_no_top.h5",
+        "efficientnet-v2-b0": "efficientnetv2-b0_notop.h5",
+    }
+    return home / "models" / names[name]
+
+
+@contextlib.contextmanager
+def _download_lock() -> Iterator[None]:
+    """Let other processes wait that load ImageNet's weights, so that they read complete files."""
+    with contextlib.ExitStack() as stack:
+        # A folder that cannot be written is shared with nobody who downloads.
+        with contextlib.suppress(OSError):
+            place = keras_settings.keras_home() / ".fkd-kaggle.lock"
+            stream = stack.enter_context(place.open("a"))
+            files.wait_for_lock(stream, _LOCK_PATIENCE)
+        yield
+
+
 def _load_file(backbone: keras.Model, path: Path) -> None:
     """Load weights from a file; RecipeError if the file does not exist or does not fit."""
     if not path.is_file():
         raise RecipeError(
-            f"options.weights: there is no file {path}; known besides: 'auto', 'imagenet', 'none'"
+            f"options.weights: there is no file {path}; known besides: "
+            + ", ".join(map(repr, NAMED_WEIGHTS))
         )
     try:
         backbone.load_weights(path)

@@ -117,6 +117,18 @@ def apply() -> None:
     keras.config.set_epsilon(1e-7)
 
 
+def keras_home() -> Path:
+    """Return the folder of Keras' settings and downloads, as Keras finds it."""
+    home = os.environ.get("KERAS_HOME")
+    if home is None:
+        try:
+            base = Path.home()
+        except RuntimeError:  # no home folder
+            base = Path("/")
+        home = str((base if os.access(base, os.W_OK) else Path("/tmp")) / ".keras")
+    return Path(home).expanduser()
+
+
 def _problem_of(backend: str) -> str:
     """Return why a backend cannot be used; empty if it can."""
     if backend not in BACKENDS:
@@ -128,14 +140,7 @@ def _problem_of(backend: str) -> str:
 
 def _config_file() -> Path:
     """Return the path of keras.json, as Keras finds it."""
-    home = os.environ.get("KERAS_HOME")
-    if home is None:
-        try:
-            base = Path.home()
-        except RuntimeError:  # no home folder
-            base = Path("/")
-        home = str((base if os.access(base, os.W_OK) else Path("/tmp")) / ".keras")
-    return Path(home).expanduser() / "keras.json"
+    return keras_home() / "keras.json"
 
 
 def _problem_of_file(path: Path) -> str:

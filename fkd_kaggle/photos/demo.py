@@ -6,9 +6,11 @@ its own page only, and the page loads nothing from elsewhere.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import secrets
+import socket
 import tempfile
 import threading
 import time
@@ -44,6 +46,9 @@ MAX_SESSIONS: Final = 32
 MAX_WAITING: Final = 24
 """Requests that wait for the networks; further ones are told to come back later."""
 
+_BACKLOG: Final = 128
+"""Connections that wait to be accepted."""
+
 _POLICY: Final = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
     "img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; base-uri 'none'; "
@@ -66,21 +71,22 @@ class DemoServer:
     Raises
     ------
     FkdError
-        The port is taken.
+        The port is taken or cannot be used.
     """
 
     def __init__(self, model: PhotoModel, title: str, *, port: int = PORT) -> None:
         self._answers = _Answers(model)
         app = _make_app(self._answers, title, lambda: self.port)
-        try:
+        with _listen(port) as listener:
+            self.port: int = listener.getsockname()[1]
             self._server = make_server(
-                loopback.ADDRESS, port, app, threaded=True, request_handler=_QuietHandler
+                loopback.ADDRESS,
+                self.port,
+                app,
+                threaded=True,
+                request_handler=_QuietHandler,
+                fd=listener.fileno(),  # duplicated
             )
-        except (OSError, SystemExit) as error:
-            raise FkdError(
-                f"port {port} is taken: stop the other program or choose another --port"
-            ) from error
-        self.port: int = self._server.server_port
 
     @property
     def url(self) -> str:
@@ -88,7 +94,7 @@ class DemoServer:
         return f"http://localhost:{self.port}/"
 
     def serve(self) -> None:
-        """Serve until ``stop`` or Ctrl-C."""
+        """Serve until ``stop`` or Ctrl-C, which raises no exception."""
         self._server.serve_forever()
 
     def stop(self) -> None:
@@ -99,6 +105,27 @@ class DemoServer:
     def close(self) -> None:
         """Free the port after ``serve`` has ended."""
         self._server.server_close()
+
+
+def _listen(port: int) -> socket.socket:
+    """Return a socket that listens on a port of the loopback interface; 0 for any free port.
+
+    Werkzeug prints lines of its own and exits if it cannot bind a socket.
+
+    Raises
+    ------
+    FkdError
+        The port is taken or cannot be used.
+    """
+    try:
+        return socket.create_server((loopback.ADDRESS, port), backlog=_BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            problem = f"port {port} is taken: stop the other program or choose another --port"
+        else:
+            reason = str(error.strerror or error).partition(" (while")[0]
+            problem = f"port {port} cannot be used: {reason}: choose another --port"
+        raise FkdError(problem) from error
 
 
 class _QuietHandler(WSGIRequestHandler):

@@ -38,6 +38,10 @@ from fkd_kaggle.runs.folder import Run
 
 SUMMARY = "summary.json"
 
+_FACE_TABLE: Final = "photos.csv"
+
+_POINT_TABLE: Final = "points.csv"
+
 _TILES_PER_SHEET = 60
 
 _FACE_COLUMNS = (
@@ -121,9 +125,10 @@ def write_evaluation(
         source = annotations or cvat.find_annotations(place)
         if annotations is None and not source.exists():
             raise DataError(f"{folder / source.name} does not exist: name it with --annotations")
+        shown = source if annotations or place == folder else folder / source.name
         annotated = cvat.read_cvat(source, label)
         predict, mean_face = Predictor(run), load_mean_face(run)
-        with files.atomic_folder(target, SUMMARY) as new:
+        with files.atomic_folder(target, SUMMARY, _FACE_TABLE, _POINT_TABLE) as new:
             pictures = _FacePictures(new)
             evaluation = evaluate_photos(
                 place,
@@ -137,7 +142,7 @@ def write_evaluation(
             summary = {
                 "run": run.name,
                 "photos": str(folder),
-                "annotations": str(annotations or folder / source.name),
+                "annotations": str(shown),
                 "label": annotated.label,
                 **summarize_evaluation(evaluation),
             }
@@ -215,8 +220,8 @@ def _write_tables(folder: Path, evaluation: Evaluation, pictures: Sequence[str])
     """Write photos.csv, points.csv and skipped.csv."""
     faces = evaluation.faces
     rows = [_face_row(face, picture) for face, picture in zip(faces, pictures, strict=True)]
-    files.write_csv(folder / "photos.csv", _FACE_COLUMNS, rows)
-    files.write_csv(folder / "points.csv", _POINT_COLUMNS, _point_rows(faces))
+    files.write_csv(folder / _FACE_TABLE, _FACE_COLUMNS, rows)
+    files.write_csv(folder / _POINT_TABLE, _POINT_COLUMNS, _point_rows(faces))
     skipped = [(item.name, item.reason) for item in evaluation.skipped]
     files.write_csv(folder / "skipped.csv", ("name", "why"), skipped)
     adjusted = [(item.name, item.reason) for item in evaluation.adjusted]

@@ -147,13 +147,14 @@ _FOREIGN_FOLDERS: Final = frozenset(
 
 _OWN_FILES: Final = (
     {"run.json"},
+    {"photo_run.json"},
     {DRAWN_MARKER},
     {"compare.json"},
     {"summary.json", "photos.csv", "points.csv"},
     {"explore.html", "suspicious.csv"},
 )
-"""Each set of files marks a folder that this program wrote: a run, drawn photos, ``compare``,
-``evaluate``, ``explore``."""
+"""Each set of files marks a folder that this program wrote: a run, a photo run, drawn photos,
+``compare``, ``evaluate``, ``explore``."""
 
 _MAGIC: Final = (
     (b"\xff\xd8\xff", "JPEG"),

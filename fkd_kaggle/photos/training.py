@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from fkd_kaggle import files
-from fkd_kaggle.errors import RecipeError
-from fkd_kaggle.models import InitialWeights, transfer
+from fkd_kaggle.errors import RecipeError, RunError
+from fkd_kaggle.models import InitialWeights, impossible_options, transfer
 from fkd_kaggle.nn import backend
 from fkd_kaggle.photos.annotations.mirror_pairs import find_flip_order
 from fkd_kaggle.photos.annotations.photo_set import PhotoSet, PhotoSplit, split_photos
 from fkd_kaggle.photos.annotations.point_table import table_columns
+from fkd_kaggle.photos.images import save_picture
 from fkd_kaggle.photos.photo_network import PhotoLearner, load_photo_weights, predict_photos
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.report.tiles import make_sheet, make_tile
 from fkd_kaggle.runs import photo_run
+from fkd_kaggle.runs.lock import lock_run
 from fkd_kaggle.runs.photo_run import PhotoRun
 from fkd_kaggle.training import keras_fit
 from fkd_kaggle.training.keras_fit import BestWeights
@@ -83,7 +85,8 @@ def train_photo_network(
 ) -> PhotoRun:
     """Train a network on photos and write a photo run.
 
-    Ctrl-C ends training early. The weights of the best epoch so far are then kept and tested.
+    Ctrl-C ends training early. The weights of the best epoch so far are then kept and tested. From
+    the first epoch on, the folder is a photo run that can be used, also if this process is killed.
 
     Parameters
     ----------
@@ -109,7 +112,7 @@ def train_photo_network(
     RecipeError
         The recipe cannot be trained on photos, or its first weights cannot be loaded.
     RunError
-        The validation loss was NaN after every epoch. No folder is left.
+        The validation loss was not finite after any epoch. No folder is left.
     KeyboardInterrupt
         Ctrl-C was pressed before the end of the first epoch. No folder is left.
     """
@@ -125,35 +128,28 @@ def train_photo_network(
     learner = PhotoLearner(network, recipe, flip_order, seed)
     patience = recipe.patience * (RANDOM_PATIENCE if first_weights.random else 1)
     weights = BestWeights(network, photo_run.weights_path(folder), patience=patience)
-    monitor = _EpochMonitor(weights, recipe.epochs, on_epoch)
-    status = _fit_in_new_folder(folder, learner, photos, split, monitor)
-    load_photo_weights(network, weights.path)
-    photo_run.write_photo_history(folder, map(astuple, monitor.history))
     info = {
-        "status": status,
         "table": str(table_path.resolve()),
         "points": photos.point_names,
         "flip": flip_order,
         "seed": seed,
         "first_weights": first_weights.description,
         "photos": {name: len(indices) for name, indices in vars(split).items()},
-        "epochs": len(monitor.history),
-        **_test_network(folder, learner, photos, split),
-        "recipe": asdict(recipe),
     }
-    return photo_run.write_photo_run(folder, info)
 
+    def store(status: str, **results: Any) -> PhotoRun:
+        """Write photo_run.json with what is known so far."""
+        epochs = {"epochs": len(monitor.history)}
+        values = {"status": status, **info, **epochs, **results, "recipe": asdict(recipe)}
+        return photo_run.write_photo_run(folder, values)
 
-def _fit_in_new_folder(
-    folder: Path, learner: PhotoLearner, photos: PhotoSet, split: PhotoSplit, monitor: _EpochMonitor
-) -> str:
-    """Create the folder and return the status of ``_fit``; delete the folder without weights."""
-    folder.mkdir(parents=True)
-    try:
-        return _fit(learner, photos, split, monitor)
-    finally:
-        if not monitor.weights.path.exists():
-            shutil.rmtree(folder)
+    monitor = _EpochMonitor(weights, recipe.epochs, on_epoch, lambda: store(photo_run.TRAINING))
+    with _new_folder(folder):
+        status = _fit(learner, photos, split, monitor)
+        store(status)
+        photo_run.write_photo_history(folder, map(astuple, monitor.history))
+        load_photo_weights(network, weights.path)
+        return store(status, **_test_network(folder, learner, photos, split))
 
 
 def measure_predictions(predictions: np.ndarray, labels: np.ndarray, side: int) -> dict[str, float]:
@@ -175,28 +171,55 @@ def measure_predictions(predictions: np.ndarray, labels: np.ndarray, side: int) 
     return {"mae": mae, f"mae_px_{side}": mae * side, f"rmse_px_{side}": rmse * side}
 
 
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Create and lock the folder of a run; delete it if the block leaves no run in it."""
+    folder.mkdir(parents=True)
+    try:
+        with lock_run(folder):
+            yield
+    finally:
+        if not photo_run.is_photo_run(folder):
+            shutil.rmtree(folder)
+
+
 class _EpochMonitor(keras.callbacks.Callback):
-    """Keeps the best weights, stops training without progress, and reports epochs."""
+    """Keeps the best weights, stops training without progress, and reports epochs.
+
+    Parameters
+    ----------
+    weights
+        The best weights.
+    epochs
+        Number of epochs of the recipe.
+    on_epoch
+        Called after each epoch.
+    on_saved
+        Called after the weights of an epoch were saved.
+    """
 
     def __init__(
         self,
         weights: BestWeights,
         epochs: int,
         on_epoch: Callable[[PhotoEpochEnded], None] | None,
+        on_saved: Callable[[], object],
     ) -> None:
         super().__init__()
-        self.weights, self.epochs, self.notify = weights, epochs, on_epoch
+        self.weights, self.epochs = weights, epochs
+        self.notify, self.on_saved = on_epoch, on_saved
         self.history: list[PhotoEpochEnded] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Evaluate the losses of an epoch."""
         values = [float((logs or {})[name]) for name in ("loss", "val_loss", "val_mae")]
         ended = PhotoEpochEnded(epoch + 1, self.epochs, *values)
-        diverged = math.isnan(ended.validation_loss)
-        self.weights.update(None if diverged else ended.validation_loss)
+        self.history.append(ended)
+        loss = ended.validation_loss
+        if self.weights.update(loss if math.isfinite(loss) else None):
+            self.on_saved()
         if self.weights.is_exhausted:
             self.model.stop_training = True
-        self.history.append(ended)
         if self.notify:
             self.notify(ended)
 
@@ -208,7 +231,8 @@ def _build_network(
 
     The untrained network predicts the mean points, as the networks for faces do.
     """
-    network = transfer.build_photo_model(len(photos.point_names), **recipe.options)
+    with impossible_options(_ARCHITECTURE, recipe.options):
+        network = transfer.build_photo_model(len(photos.point_names), **recipe.options)
     first_weights = transfer.initialize_weights(network, recipe.options)
     mean_points = photos.points[split.training].mean(0)
     network.get_layer("coordinates").bias.assign(mean_points.reshape(-1))
@@ -216,7 +240,13 @@ def _build_network(
 
 
 def _fit(learner: PhotoLearner, photos: PhotoSet, split: PhotoSplit, monitor: _EpochMonitor) -> str:
-    """Train, and return "finished", "early stopping" or "interrupted"."""
+    """Train, and return "finished", "early stopping" or "interrupted".
+
+    Raises
+    ------
+    RunError
+        The validation loss was not finite after any epoch.
+    """
     recipe = learner.recipe
     optimizer = keras.optimizers.Adam(recipe.learning_rate)
 
@@ -239,6 +269,11 @@ def _fit(learner: PhotoLearner, photos: PhotoSet, split: PhotoSplit, monitor: _E
         if not monitor.weights.path.exists():
             raise
         return "interrupted"
+    if not monitor.weights.path.exists():
+        raise RunError(
+            f"recipe {recipe.name} diverged: the validation loss was not finite after any of "
+            f"{len(monitor.history)} epochs; use a smaller learning_rate"
+        )
     return "early stopping" if monitor.weights.is_exhausted else "finished"
 
 
@@ -291,5 +326,4 @@ def _write_test(folder: Path, photos: PhotoSet, test: np.ndarray, predictions: n
         )
         for index in np.argsort(-errors)[:_MAX_TILES]
     ]
-    with files.atomic_path(photo_run.picture_path(folder)) as path:
-        make_sheet(tiles).save(path)
+    save_picture(make_sheet(tiles), photo_run.picture_path(folder))

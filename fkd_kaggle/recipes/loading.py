@@ -127,10 +127,11 @@ def _load(name: str, *, is_member: bool) -> Recipe | Ensemble:
         raise RecipeError(f"member {name!r} is itself an ensemble")
     renamed.warn_of_old_names(values, where, ensemble=is_ensemble)
     to_new = renamed.ensemble_to_new if is_ensemble else renamed.recipe_to_new
-    values = to_new(values)
+    values = _with_weights_path(to_new(values), _folder(stem))
     if changes is not None:
         where = f"recipe {' '.join(name.split())}"
         values = to_new(_with_changes(values, changes, where, is_ensemble, _folder(stem)))
+        values = _with_weights_path(values, Path())
         values.pop("reached", None)  # measured with the unchanged recipe
         # Not formatting.file_stem, which joins hyphens: names of members must not change.
         title = re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{title}-{changes}").strip("-")
@@ -214,6 +215,18 @@ def _with_code(values: dict[str, Any], folder: Path, where: str) -> dict[str, An
         user_code.trust(sources, remember=True)
         values["code"] = sources
     return values
+
+
+def _with_weights_path(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the path of the first weights of ``transfer`` absolute, if the recipe names a file."""
+    options = values.get("options")
+    if values.get("architecture") != "transfer" or not isinstance(options, dict):
+        return values
+    weights = options.get("weights")
+    if not isinstance(weights, str) or weights in models.NAMED_WEIGHTS:
+        return values
+    path = str((folder / weights).absolute())
+    return {**values, "options": {**options, "weights": path}}
 
 
 def _options(values: Mapping[str, Any]) -> Collection[str]:

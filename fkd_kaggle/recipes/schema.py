@@ -193,7 +193,8 @@ class Recipe:
     """Learning rate: "cosine" falls to zero; "plateau" halves after five epochs without a better
     validation score; "constant"."""
     patience: int = 0
-    """Epochs without a better validation score after which training stops; 0 for never."""
+    """Epochs without a better validation score after which training stops; 0 for never. Not with
+    the schedule "cosine", which keeps the last weights and not the best."""
     epochs: int = 60
     """Largest number of passes over the training faces; a time limit can end training earlier."""
     extended_epochs: int = 0

@@ -69,6 +69,9 @@ _PROBABILITIES: Final = ("flip", "random_erasing", "zoom_out", "blur")
 _BELOW_ONE: Final = ("gain", "lighting_gradient")
 """Keys of an augmentation that are the half-range of a factor around 1."""
 
+_REACHED_NUMBERS: Final = ("rmse", "minutes")
+"""Keys of the table ``reached`` that are numbers; the others are texts."""
+
 _KINDS: Final[Mapping[Any, tuple[str, Any]]] = {
     float: ("a number", int | float),
     int: ("a whole number", int),
@@ -117,7 +120,9 @@ def check_recipe(recipe: Recipe, where: str) -> None:
     _check_names(recipe, where)
     _check_options(recipe, where)
     _check_ranges(recipe, where)
+    _check_patience(recipe, where)
     _check_augmentation(recipe, where)
+    _check_results(recipe, where)
     for copy in recipe.offline_augmentation:
         if copy.gain <= 0 or copy.noise < 0:
             raise RecipeError(
@@ -130,7 +135,7 @@ def check_recipe(recipe: Recipe, where: str) -> None:
 
 
 def check_ensemble_settings(ensemble: Ensemble, where: str) -> None:
-    """Refuse folds, shares and seeds of an ensemble that are out of range.
+    """Refuse folds, shares, seeds and results of an ensemble that are out of range.
 
     Parameters
     ----------
@@ -161,6 +166,7 @@ def check_ensemble_settings(ensemble: Ensemble, where: str) -> None:
         )
     if ensemble.minutes < 0:
         raise RecipeError(f"{where}: minutes must not be negative, not {ensemble.minutes}")
+    _check_results(ensemble, where)
     for member in ensemble.members:
         if not 0 < member.share <= _MAX_NUMBER:
             raise RecipeError(f"{where}, members: share must be above 0, not {member.share}")
@@ -316,6 +322,15 @@ def _check_ranges(recipe: Recipe, where: str) -> None:
             raise RecipeError(f"{where}: {key} is a share of the faces: 0 or more, below 1")
 
 
+def _check_patience(recipe: Recipe, where: str) -> None:
+    """Refuse early stopping with a schedule that keeps the last weights."""
+    if recipe.patience and recipe.schedule == "cosine":
+        raise RecipeError(
+            f"{where}: patience = {recipe.patience} has no effect with schedule = 'cosine': leave "
+            "it out, or choose schedule = 'plateau' or 'constant'"
+        )
+
+
 def _check_augmentation(recipe: Recipe, where: str) -> None:
     augmentation = recipe.augmentation
     for part in fields(augmentation):
@@ -332,6 +347,19 @@ def _check_augmentation(recipe: Recipe, where: str) -> None:
         raise RecipeError(
             f"{where}: augmentation.{' and '.join(_BELOW_ONE)} must be below 1: 0.2 is ×0.8 to ×1.2"
         )
+
+
+def _check_results(item: Recipe | Ensemble, where: str) -> None:
+    """Refuse published and reached results that are no finite numbers."""
+    published = item.published if isinstance(item, Recipe) else {}
+    results = {f"published.{key}": value for key, value in published.items()}
+    for key in _REACHED_NUMBERS:
+        if key in item.reached:
+            results[f"reached.{key}"] = item.reached[key]
+    for key, value in results.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not _is_usable_number(value):
+            raise RecipeError(f"{where}: {key} must be a number, not {_shorten(value)}")
 
 
 def _is_usable_number(value: float) -> bool:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from fkd_kaggle import files
 from fkd_kaggle.errors import FkdError, RunError
 
 _LOCK_FILE = ".lock"
@@ -45,7 +45,7 @@ def lock_run(path: Path) -> Iterator[None]:
     except OSError as error:
         raise FkdError(f"cannot write {file}: {error.strerror}") from None
     with stream:
-        if not _lock_patiently(stream):
+        if not files.wait_for_lock(stream, _PATIENCE):
             raise RunError(f"{path.name} is being trained by {_read_owner(stream)}: wait for its "
                            "end, or stop it with Ctrl-C")  # fmt: skip
         with suppress(OSError):  # a full disk: the name of the owner is not essential
@@ -74,17 +74,7 @@ def is_locked(path: Path) -> bool:
     except OSError:
         return False
     with stream:
-        return not _lock(stream)
-
-
-def _lock_patiently(stream: IO[str]) -> bool:
-    """Lock an open file, with ``_PATIENCE``; return False if another process keeps the lock."""
-    end = time.monotonic() + _PATIENCE
-    while not _lock(stream):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
+        return not files.try_lock(stream)
 
 
 def _read_owner(stream: IO[str]) -> str:
@@ -95,29 +85,3 @@ def _read_owner(stream: IO[str]) -> str:
         return f"process {int(owner['pid'])} on {owner['host']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
-
-
-def _lock(stream: IO[str]) -> bool:
-    """Lock an open file until it is closed; return False if another process holds the lock."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return _lock_on_windows(stream)
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass  # a file system without locks
-    return True
-
-
-def _lock_on_windows(stream: IO[str]) -> bool:
-    import msvcrt
-
-    stream.seek(1 << 20)  # a byte beyond the text, which stays readable for other processes
-    try:
-        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except OSError:
-        return False
-    return True

@@ -6,6 +6,9 @@
       history.csv          losses by epoch
       test.csv, test.png   predictions for the test photos
 
+photo_run.json is written with the first weights, so that the run can be used if the training is
+killed. Its status is then "training", and it has no results.
+
 This module reads and writes the folder. ``photos.training`` trains and draws.
 """
 
@@ -28,12 +31,15 @@ from fkd_kaggle.settings import __version__
 PHOTO_HISTORY = ("epoch", "epochs", "loss", "validation_loss", "validation_mae")
 """Columns of history.csv. Losses in the recipe's unit, the MAE in normalized coordinates."""
 
+TRAINING = "training"
+"""Value of "status" in photo_run.json until the training has ended."""
+
 _NOTE = "photo_run.json"
 
 
 @dataclass(frozen=True)
 class PhotoRun:
-    """A finished photo run. Its folder does not change any more."""
+    """A photo run with the weights of at least one epoch."""
 
     path: Path
     info: Mapping[str, Any]
@@ -61,7 +67,7 @@ class PhotoRun:
 
 
 def is_photo_run(path: Path) -> bool:
-    """Return whether a folder is a finished photo run."""
+    """Return whether a folder is a photo run with weights."""
     return (path / _NOTE).exists()
 
 
@@ -124,7 +130,7 @@ def picture_path(path: Path) -> Path:
 
 
 def write_photo_run(path: Path, info: Mapping[str, Any]) -> PhotoRun:
-    """Write photo_run.json, which makes a folder a finished photo run.
+    """Write photo_run.json, which makes a folder a photo run.
 
     Parameters
     ----------

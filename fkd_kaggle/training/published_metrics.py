@@ -7,12 +7,14 @@ with copies of training faces among them. The difference between the last two is
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from fkd_kaggle import user_code
 from fkd_kaggle.data.metrics import compute_metric
+from fkd_kaggle.errors import NoteWarning, RecipeError
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs.folder import Run
@@ -26,7 +28,8 @@ def published_metrics(
     """Return the metrics of a recipe's publication by name.
 
     A recipe that is trained only on complete faces is measured only on complete faces, as in its
-    publication.
+    publication. A metric of the user's own that fails is None, with a ``NoteWarning``: it is first
+    called after the training, which must not be lost.
 
     Parameters
     ----------
@@ -36,13 +39,20 @@ def published_metrics(
         (N, 15, 2) pixels, NaN where the recipe does not predict the keypoint.
     labels
         (N, 15, 2) pixels, NaN where missing.
+
+    Raises
+    ------
+    RecipeError
+        A metric is code of the user that is not trusted.
     """
     if recipe.imputation == "drop":
         predicted = np.asarray(sorted({point for head in recipe.outputs() for point in head}))
         complete = np.isfinite(labels[:, predicted]).all((1, 2))
         predictions, labels = predictions[complete], labels[complete]
     return {
-        name: compute_metric(user_code.resolve(name, recipe.code), predictions, labels)
+        name: _measure_own(name, recipe, predictions, labels)
+        if user_code.is_reference(name)
+        else compute_metric(name, predictions, labels)
         for name in recipe.metrics
     }
 
@@ -101,3 +111,18 @@ def collect_published_metrics(
             for name, value in measured.items()
         }
     return result
+
+
+def _measure_own(
+    name: str, recipe: Recipe, predictions: np.ndarray, labels: np.ndarray
+) -> float | None:
+    """Return a metric of the user's own; None, with a warning, if it fails."""
+    user_code.require_trust(recipe.code, f"recipe {recipe.name}")
+    try:
+        return compute_metric(user_code.resolve(name, recipe.code), predictions, labels)
+    except RecipeError as error:
+        why = str(error)
+    except (TypeError, ValueError):
+        why = f"{name} does not return a number"
+    warnings.warn(f"recipe {recipe.name}: a metric is left out: {why}", NoteWarning, stacklevel=3)
+    return None

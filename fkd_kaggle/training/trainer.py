@@ -19,6 +19,7 @@ from fkd_kaggle import models
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import RecipeError, RunError
 from fkd_kaggle.recipes.plans import Member
+from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs.history import HISTORY
 from fkd_kaggle.runs.members import (
     Progress,
@@ -100,30 +101,49 @@ def fit_member(
     Raises
     ------
     RecipeError
-        The network cannot be built, or the training diverged before its first validation.
+        The network cannot be built, its first weights are not available, or the training diverged
+        before its first validation.
     KeyboardInterrupt
         Training was interrupted; the checkpoint is written.
     """
     keras.utils.set_random_seed(member.seed)
     learner = make_learner(member, training)
     network = learner.network
-    recipe = member.recipe
-    initial = models.initialize_weights(recipe.architecture, network, recipe.options, recipe.code)
+    initial, failure = _initialize(network, member.recipe)
     steps = max(1, len(training.images) // member.recipe.batch_size)
 
     validate = _validator(network, member, validation, score)
-    epochs = recipe.most_epochs(is_limited=budget is not None or deadline is not None)
+    epochs = member.recipe.most_epochs(is_limited=budget is not None or deadline is not None)
     time_budget = TimeBudget(epochs, budget, clock, deadline)
     tail = TailEstimate(len(validation.images), faces_after)
     session = _Session(learner, member, folder, validate, steps, time_budget, tail, on_event, clock)
     if initial.random:
         session.weights.patience *= RANDOM_PATIENCE
     session.restore()
+    if failure is not None and not session.progress.epoch:
+        raise failure
     session.report_start(position, training, validation, initial.description)
     if not session.progress.stopped:
         _fit(learner, session, training, callbacks)
     load_weights(network, folder)
     return network, session.progress
+
+
+def _initialize(
+    network: keras.Model, recipe: Recipe
+) -> tuple[models.InitialWeights, RecipeError | None]:
+    """Load the first weights; return their source, and the error if they are not available.
+
+    A training that is resumed from its checkpoint does not need them. They are loaded all the same,
+    because the patience depends on whether they were random; weights that a recipe names never are.
+    """
+    try:
+        initial = models.initialize_weights(
+            recipe.architecture, network, recipe.options, recipe.code
+        )
+    except RecipeError as error:
+        return models.InitialWeights(), error
+    return initial, None
 
 
 def _validator(

@@ -95,6 +95,17 @@ def test_a_folder_gets_a_table_and_the_next_command(fkd: Command) -> None:
     assert fkd("annotate", "in", "--force").code == 0
 
 
+def test_more_skipped_photos_than_lines_are_summarized(fkd: Command) -> None:
+    write_photo("in/a.png")
+    for number in range(23):
+        write_photo(f"in/black-{number:02}.png", grey=0)
+    result = fkd("annotate", "in")
+    assert "skipped black-19.png: no face found\n" in result.out
+    summary = "skipped 3 more: black-20.png: no face found (and 2 more)\n"
+    assert summary in result.out.replace("\n  ", " ")
+    assert "skipped.csv" not in result.all
+
+
 def test_a_table_elsewhere_needs_the_folder_of_the_photos(fkd: Command) -> None:
     write_photo("in/a.png")
     result = fkd("annotate", "in", "--output", "points.csv", "--points", "nose_tip")

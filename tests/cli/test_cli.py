@@ -469,7 +469,7 @@ def test_disk_error_without_a_file_name_has_no_traceback(
     assert_one_line_error(fkd("runs"), "No space left on device")
 
 
-LONG = TINY_CNN.replace("epochs = 1", "epochs = 100000\npatience = 100000")
+LONG = TINY_CNN.replace("epochs = 1", 'epochs = 100000\nschedule = "constant"\npatience = 100000')
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -187,6 +188,20 @@ def test_webcams_of_closed_tabs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -
     assert len(answers._trackers) == demo.MAX_SESSIONS
 
 
-def test_a_taken_port_is_one_line(server: DemoServer, model: OneFace) -> None:
+def test_a_taken_port_is_one_line(
+    server: DemoServer, model: OneFace, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(FkdError, match="is taken"):
         DemoServer(cast("PhotoModel", model), "run", port=server.port)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_reason_why_a_port_cannot_be_used_is_named(
+    model: OneFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied (while attempting to bind on address …)")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    with pytest.raises(FkdError, match=r"^port 80 cannot be used: Permission denied: choose"):
+        DemoServer(cast("PhotoModel", model), "run", port=80)

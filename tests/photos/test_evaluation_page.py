@@ -166,6 +166,7 @@ def test_faces_that_the_detector_does_not_find_are_counted(
 def test_only_an_earlier_evaluation_is_replaced(fkd: Command, photos: Path, runs_dir: Path) -> None:
     Path("mine").mkdir()
     Path("mine/notes.txt").write_text("mine")
+    Path("mine/summary.json").write_text("mine")
     result = fkd("evaluate", photos, "--runs-dir", runs_dir, "-o", "mine")
     assert (result.code, Path("mine/notes.txt").read_text()) == (2, "mine")
     assert "contains other files" in result.err
@@ -173,6 +174,16 @@ def test_only_an_earlier_evaluation_is_replaced(fkd: Command, photos: Path, runs
         result = fkd("evaluate", photos, "--runs-dir", runs_dir, "-o", "ours")
         assert result.code == 0, result.err
     assert not list(Path().glob(".tmp*"))
+
+
+@pytest.mark.slow
+def test_annotations_beside_the_photos_are_found_and_named(
+    fkd: Command, photos: Path, runs_dir: Path
+) -> None:
+    result = fkd("evaluate", photos / "images", "--runs-dir", runs_dir, "-o", "result")
+    assert result.code == 0, result.err
+    summary = json.loads(Path("result/summary.json").read_text())
+    assert Path(summary["annotations"]) == photos.absolute() / "annotations.xml"
 
 
 @pytest.mark.slow

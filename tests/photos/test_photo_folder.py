@@ -106,6 +106,8 @@ def test_own_pictures_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "old.csv").write_text("image_name,point_1_x,point_1_y\na.jpg,1,1\n")
     write_photo(tmp_path / "runs/base/faces.png", "PNG")
     (tmp_path / "runs/base/run.json").write_text("{}")
+    write_photo(tmp_path / "runs/ffhq/test.png", "PNG")
+    (tmp_path / "runs/ffhq/photo_run.json").write_text("{}")
     assert found(tmp_path) == ["a.jpg"]
 
 

@@ -118,6 +118,16 @@ def test_the_digest_depends_on_training_and_not_on_descriptions(tmp_path: Path) 
         ("offline_augmentation = [{ flip = 1 }]", "true or false"),
         ("offline_augmentation = [{ gain = 0.0 }]", "gain must be above 0"),
         ("clip_norm = -1.0", "clip_norm must not be negative"),
+        ("patience = 3", "patience = 3 has no effect with schedule = 'cosine'"),
+        ('[published]\nmae-px = "5.1"', "published.mae-px must be a number, not '5.1'"),
+        ("[published]\nmae-px = nan", "published.mae-px must be a number"),
+        ('[reached]\nrmse = "1.5"', "reached.rmse must be a number, not '1.5'"),
+        ("[reached]\nminutes = [20]", "reached.minutes must be a number, not [20]"),
+        ("[reached]\nrmse = true", "reached.rmse must be a number, not True"),
+        (
+            'members = [{ recipe = "deep15" }]\n[reached]\nrmse = "1.5"',
+            "reached.rmse must be a number",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, says: str) -> None:
@@ -294,3 +304,27 @@ def test_recipe_files_of_an_ensemble_are_found_beside_it(tmp_path: Path) -> None
     assert isinstance(ensemble, Ensemble)
     assert [member.recipe.epochs for member in ensemble.members] == [7, 9]
     assert [member.recipe.name for member in ensemble.members] == ["mine", "mine-epochs-9"]
+
+
+def test_first_weights_are_found_beside_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/mine.toml").write_text(
+        'architecture = "transfer"\n[options]\nweights = "mine.weights.h5"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def weights(name: str) -> str:
+        recipe = loading.load_recipe(name)
+        assert isinstance(recipe, Recipe)
+        return str(recipe.options["weights"])
+
+    beside = str(tmp_path / "recipes/mine.weights.h5")
+    assert weights("recipes/mine.toml") == beside
+    assert weights("recipes/mine.toml:side=96") == beside
+    # Paths in changes start from the current folder.
+    here = str(tmp_path / "other.weights.h5")
+    assert weights("recipes/mine.toml:weights=other.weights.h5") == here
+    assert weights("ffhq-transfer:options.weights=other.weights.h5") == here
+    assert weights("ffhq-transfer") == "auto"

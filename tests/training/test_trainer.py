@@ -16,6 +16,7 @@ import pytest
 from conftest import make_faces
 from keras import ops
 
+from fkd_kaggle import models
 from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import RecipeError
 from fkd_kaggle.nn import backend, warp
@@ -185,6 +186,27 @@ def test_an_interrupted_member_resumes_from_its_checkpoint(tmp_path: Path) -> No
     assert started.resumed_epoch == 3
     assert progress.epoch == 6
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 7
+
+
+@pytest.mark.usefixtures("eager_functions")
+def test_a_training_is_resumed_without_the_file_of_its_first_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(event: Event) -> None:
+        if isinstance(event, EpochEnded):
+            raise KeyboardInterrupt
+
+    def refuse(*arguments: Any) -> models.InitialWeights:
+        raise RecipeError("there is no file w.h5")
+
+    faces = make_faces(16, seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        train(REGION, tmp_path / "begun", faces, interrupt)
+    monkeypatch.setattr(models, "initialize_weights", refuse)
+    _, progress = train(REGION, tmp_path / "begun", faces)
+    assert (progress.epoch, progress.stopped) == (4, "finished")
+    with pytest.raises(RecipeError, match=r"there is no file w\.h5"):
+        train(REGION, tmp_path / "new", faces)
 
 
 @pytest.mark.usefixtures("eager_functions")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fkd_kaggle.errors import DataError
+from fkd_kaggle.errors import DataError, RecipeError
 from fkd_kaggle.models import transfer
 from fkd_kaggle.photos.annotations.point_table import PointTable
 from fkd_kaggle.photos.annotations.types import SkippedInput
@@ -76,9 +76,9 @@ def load_photo_set(
     Raises
     ------
     DataError
-        Fewer than 20 photos can be used.
+        Fewer than 20 photos can be used, or the table has both pixels and normalized coordinates.
     """
-    complete, is_normalized = table.complete_rows(), table.is_normalized
+    complete, is_normalized = table.complete_rows(), table.is_normalized()
     names, images, points = [], [], []
     skipped = list(table.skipped)
     # A photo in two rows would be learned in one and tested in the other.
@@ -102,7 +102,8 @@ def load_photo_set(
         except DataError as error:
             skipped.append(SkippedInput(name, str(error).removeprefix(f"{path}: ")))
             continue
-        if not is_normalized and _is_outside(photo_points, photo):
+        normalized = photo_points if is_normalized else _normalize(photo_points, photo)
+        if _is_outside(normalized):
             height, width = photo.shape[:2]
             skipped.append(
                 SkippedInput(name, f"its points lie outside the photo ({width}×{height})")
@@ -111,7 +112,7 @@ def load_photo_set(
         used[path] = photo_points
         names.append(name)
         images.append(resize_to_input(photo, side))
-        points.append(photo_points if is_normalized else _normalize(photo_points, photo))
+        points.append(normalized)
     incomplete = len(table.image_names) - len(complete.image_names)
     if len(names) < _MIN_PHOTOS:
         example = f"; {skipped[0]}" if skipped else ""
@@ -149,8 +150,19 @@ def resize_to_input(photo: np.ndarray, side: int) -> np.ndarray:
 
 
 def input_side(recipe: Recipe) -> int:
-    """Return the height and width in pixels of the input of a recipe's network."""
-    return int(recipe.options.get("side", transfer.SIDE))
+    """Return the height and width in pixels of the input of a recipe's network.
+
+    Raises
+    ------
+    RecipeError
+        The side is too small for the network.
+    """
+    side = int(recipe.options.get("side", transfer.SIDE))
+    if side < transfer.MIN_SIDE:
+        raise RecipeError(
+            f"recipe {recipe.name}: side must be {transfer.MIN_SIDE} or more, not {side}"
+        )
+    return side
 
 
 def split_photos(count: int, recipe: Recipe, seed: int) -> PhotoSplit:
@@ -165,10 +177,20 @@ def split_photos(count: int, recipe: Recipe, seed: int) -> PhotoSplit:
         of validation photos among the others (default 1/9). Both sets have at least one photo.
     seed
         Seed of the split.
+
+    Raises
+    ------
+    RecipeError
+        The shares leave no photo for training.
     """
     order = np.random.default_rng(seed).permutation(count)
     test = max(1, round(count * (recipe.held_out or 0.1)))
     validation = max(1, round((count - test) * (recipe.validation or 1 / 9)))
+    if test + validation >= count:
+        raise RecipeError(
+            f"recipe {recipe.name}: held_out and validation leave none of {count} photos for "
+            "training: choose smaller shares"
+        )
     return PhotoSplit(
         training=order[test + validation :],
         validation=order[test : test + validation],
@@ -181,7 +203,7 @@ def _normalize(points: np.ndarray, photo: np.ndarray) -> np.ndarray:
     return (points + 0.5) / photo.shape[1::-1]
 
 
-def _is_outside(points: np.ndarray, photo: np.ndarray) -> bool:
-    """Say whether the centre of (K, 2) points lies outside of an (H, W, 3) photo."""
+def _is_outside(points: np.ndarray) -> bool:
+    """Say whether the centre of (K, 2) points in normalized coordinates lies outside the photo."""
     centre = points.mean(0)
-    return bool((centre < 0).any() or (centre > photo.shape[1::-1]).any())
+    return bool((centre < 0).any() or (centre > 1).any())

@@ -5,7 +5,8 @@
 
 Coordinates are pixels of the photo; the centre of the top left pixel is (0, 0). A point that was
 not found is -1,-1. Points may have names instead of numbers (``left_eye_center_x``). If all
-coordinates of a file lie between 0 and 1, they are normalized by width and height.
+coordinates of a file lie between -0.5 and 2, they are normalized by width and height: 0 and 1 are
+the edges of the photo, and points can lie outside of it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -27,6 +29,9 @@ from fkd_kaggle.photos.annotations.types import SkippedInput
 FILE_NAME = "face_keypoints.csv"
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+_NORMALIZED: Final = (-0.5, 2.0)
+"""Range of normalized coordinates. No face has all of its points in the first two pixels."""
 
 NOT_FOUND = -1
 """Both coordinates of a point that was not found, as written in the file."""
@@ -45,11 +50,27 @@ class PointTable:
     skipped: tuple[SkippedInput, ...] = ()
     """Rows of the file that could not be read, named by line."""
 
-    @property
     def is_normalized(self) -> bool:
-        """Return whether all coordinates lie between 0 and 1, so that they are not pixels."""
-        known = self.points[np.isfinite(self.points)]
-        return bool(known.size) and bool(((known >= 0) & (known <= 1)).all())
+        """Return whether the coordinates are normalized by width and height, not pixels.
+
+        Raises
+        ------
+        DataError
+            The coordinates of most rows are normalized, but not those of all rows.
+        """
+        known = np.isfinite(self.points)
+        low, high = _NORMALIZED
+        fits = ~known | ((self.points >= low) & (self.points <= high))
+        rows = np.flatnonzero(known.any((1, 2)))
+        others = rows[~fits[rows].all((1, 2))]
+        if 0 < 2 * len(others) < len(rows):
+            row = others[0]
+            value = self.points[row][~fits[row]][0]
+            raise DataError(
+                f"{self.image_names[row]}: the coordinate {value:g} is no share of the width or "
+                "height, but those of most rows are (0 to 1): correct this row or delete it"
+            )
+        return bool(len(rows)) and not len(others)
 
     def complete_rows(self) -> PointTable:
         """Return a table of the rows in which every point was found."""

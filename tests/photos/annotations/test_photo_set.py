@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fkd_kaggle.errors import DataError
-from fkd_kaggle.photos.annotations.photo_set import load_photo_set
+from fkd_kaggle.errors import DataError, RecipeError
+from fkd_kaggle.photos.annotations.photo_set import input_side, load_photo_set, split_photos
 from fkd_kaggle.photos.annotations.point_table import PointTable
+from fkd_kaggle.recipes.schema import Recipe
 
 
 def test_photo_in_two_rows_is_used_once(tmp_path: Path) -> None:
@@ -66,3 +67,31 @@ def test_too_few_usable_photos_are_refused(tmp_path: Path) -> None:
         Image.new("RGB", (50, 40)).save(tmp_path / name)
     with pytest.raises(DataError, match="20"):
         load_photo_set(PointTable(names, np.full((3, 1, 2), 9.0), ("nose",)), tmp_path, 32)
+
+
+def test_normalized_points_may_lie_outside_of_their_photo(tmp_path: Path) -> None:
+    names = tuple(f"{number}.png" for number in range(22))
+    for name in names:
+        Image.new("RGB", (50, 40)).save(tmp_path / name)
+    points = np.full((22, 2, 2), 0.5)
+    points[3, 1, 0] = 1.02
+    points[4] = 1.6
+    photos = load_photo_set(PointTable(names, points, ("left", "right")), tmp_path, 32)
+    assert photos.names == names[:4] + names[5:]
+    np.testing.assert_allclose(photos.points[3], points[3], rtol=1e-6)
+    assert [str(item) for item in photos.skipped] == [
+        "4.png: its points lie outside the photo (50×40)"
+    ]
+
+
+def test_a_split_without_a_training_photo_is_refused() -> None:
+    with pytest.raises(RecipeError, match="leave none of 33 photos for training"):
+        split_photos(33, Recipe("mine", held_out=0.97), seed=0)
+    split = split_photos(33, Recipe("mine", held_out=0.9, validation=0.5), seed=0)
+    assert (len(split.training), len(split.validation), len(split.test)) == (1, 2, 30)
+
+
+@pytest.mark.parametrize("side", [0, -1, 31])
+def test_a_side_that_is_too_small_is_refused(side: int) -> None:
+    with pytest.raises(RecipeError, match=f"recipe mine: side must be 32 or more, not {side}"):
+        input_side(Recipe("mine", options={"side": side}))

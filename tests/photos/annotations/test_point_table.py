@@ -69,10 +69,25 @@ def test_invalid_tables_are_refused(tmp_path: Path, text: str, reason: str) -> N
         read_table(tmp_path / "t.csv")
 
 
-def test_coordinates_between_0_and_1_are_normalized() -> None:
+def test_shares_of_the_photo_are_normalized_coordinates() -> None:
     points = np.array([[[0.2, 0.9], [np.nan, np.nan]]])
-    assert PointTable(("a",), points, TWO_POINTS).is_normalized
-    assert not PointTable(("a",), points * 50, TWO_POINTS).is_normalized
+    assert PointTable(("a",), points, TWO_POINTS).is_normalized()
+    assert not PointTable(("a",), points * 50, TWO_POINTS).is_normalized()
+    assert not PointTable(("a",), points * np.nan, TWO_POINTS).is_normalized()
+
+
+@pytest.mark.parametrize("value", [-0.04, 1.02, 1.6])
+def test_a_point_outside_of_the_photo_is_normalized_as_the_others_are(value: float) -> None:
+    points = np.full((3, 2, 2), 0.5)
+    points[1, 0, 0] = value
+    assert PointTable(("a", "b", "c"), points, TWO_POINTS).is_normalized()
+
+
+def test_a_row_in_pixels_among_normalized_rows_is_named() -> None:
+    points = np.full((3, 2, 2), 0.5)
+    points[1, 0, 0] = 35
+    with pytest.raises(DataError, match=r"b: the coordinate 35 is no share .* correct this row"):
+        PointTable(("a", "b", "c"), points, TWO_POINTS).is_normalized()
 
 
 @pytest.mark.parametrize(
