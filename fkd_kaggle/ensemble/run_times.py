@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fkd_kaggle.ensemble.time_plan import Speed, Times
+from fkd_kaggle.nn.backend import has_fast_bfloat16
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs.speeds import machine_name, recall_speeds
@@ -94,7 +95,7 @@ class MachineTimes:
         core = max(self.core, REFERENCE_CORE) if idle else self.core
         gpus = len(self.machine.gpus)
         recalled = recall_speeds(self.runs_dir, self.name)
-        images_per_second = speed_estimator(recalled, core, gpus=gpus)
+        images_per_second = speed_estimator(recalled, core, gpus=gpus, bfloat16=has_fast_bfloat16())
         load = max(1.0, REFERENCE_CORE / core)
         overhead = _GPU_OVERHEAD if gpus else _OVERHEAD * load
 

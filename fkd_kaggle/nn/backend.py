@@ -260,9 +260,13 @@ def _native_precision() -> str:
         return "bfloat16" if capability >= 8 else "float16" if capability >= 7 else "float32"
     if keras.backend.backend() == "jax":
         return "float32"  # on CPUs, XLA converts bfloat16 to float32 and back
+    return "bfloat16" if has_fast_bfloat16() else "float32"
+
+
+def has_fast_bfloat16() -> bool:
+    """Return whether the CPU of this machine computes convolutions faster in bfloat16."""
     cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text(errors="ignore") if cpuinfo.exists() else ""
-    return "bfloat16" if computes_bfloat16_faster(text) else "float32"
+    return computes_bfloat16_faster(cpuinfo.read_text(errors="ignore") if cpuinfo.exists() else "")
 
 
 def computes_bfloat16_faster(cpuinfo: str) -> bool:

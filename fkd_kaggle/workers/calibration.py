@@ -28,8 +28,14 @@ _SECONDS: Final = 0.3
 """Duration of a measurement."""
 
 _EFFICIENCY: Final = 0.29
-"""Operations of forward passes per second of training, as a fraction of ``REFERENCE_CORE``: 267
-images per second of a cascade with 144 million operations (docs/experiments.md)."""
+"""Operations of forward passes per second of training in bfloat16, as a fraction of those of a
+matrix product in float32: 267 images per second of a cascade with 144 million operations on a core
+of ``REFERENCE_CORE`` (docs/experiments.md)."""
+
+_FLOAT32_EFFICIENCY: Final = 0.19
+"""The same for training in float32: 287 images per second of a cascade with 105 million operations,
+and 234 of ``heatmap-small`` with 126 million, on a core of an Intel Xeon with 1.5e11 operations per
+second (docs/results.md)."""
 
 _UNKNOWN_OPERATIONS: Final = 2e8
 """Assumed operations of a network that is not shipped, nor any with its architecture."""
@@ -53,7 +59,7 @@ def measure_core() -> float:
 
 
 def speed_estimator(
-    recalled: Sequence[RememberedSpeeds], core: float, *, gpus: int
+    recalled: Sequence[RememberedSpeeds], core: float, *, gpus: int, bfloat16: bool = True
 ) -> Callable[[Recipe], float]:
     """Return a function that returns the images per second of a worker with a recipe.
 
@@ -65,7 +71,10 @@ def speed_estimator(
         What ``measure_core`` returned now.
     gpus
         Number of GPUs.
+    bfloat16
+        Whether a CPU trains in bfloat16, as the reference machine does, or in float32.
     """
+    efficiency = _EFFICIENCY if bfloat16 or gpus else _FLOAT32_EFFICIENCY
 
     def speed(recipe: Recipe) -> float:
         for run in reversed(recalled):
@@ -73,7 +82,7 @@ def speed_estimator(
                 # A GPU's speed does not depend on the load of the cores.
                 load = 1.0 if gpus else float(np.clip(core / max(run.core, 1.0), 0.05, 20.0))
                 return run.images_per_second[recipe.digest] * load
-        estimate = _EFFICIENCY * (REFERENCE_CORE * _GPU_FACTOR if gpus else core)
+        estimate = efficiency * (REFERENCE_CORE * _GPU_FACTOR if gpus else core)
         return estimate / _operations(recipe)
 
     return speed

@@ -169,6 +169,7 @@ def test_recipes_are_sorted_by_what_they_reach_in_a_time(
     from fkd_kaggle.workers import calibration
 
     monkeypatch.setattr(run_times, "measure_core", lambda: calibration.REFERENCE_CORE)
+    monkeypatch.setattr(run_times, "has_fast_bfloat16", lambda: True)
     for time, expected in (("3m", {False, True}), ("1s", {True})):
         result = fkd("recipes", "--time", time, "--csv", "recipes.csv")
         assert result.code == 0, result.all

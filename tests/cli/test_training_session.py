@@ -172,6 +172,7 @@ def test_the_estimate_is_printed_and_a_limit_that_is_too_short_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(run_times, "measure_core", lambda: REFERENCE_CORE)
+    monkeypatch.setattr(run_times, "has_fast_bfloat16", lambda: True)
     plan = make_plan(TrainingOptions(("quick",)))
 
     def estimate(limit: float | None, todo: Sequence[Member]) -> TrainingEstimate:
@@ -195,6 +196,7 @@ def test_no_other_recipe_is_proposed_for_a_run_that_is_resumed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(run_times, "measure_core", lambda: REFERENCE_CORE)
+    monkeypatch.setattr(run_times, "has_fast_bfloat16", lambda: True)
     monkeypatch.setattr(run_times, "inspect_machine", lambda: Machine((), 2, 32 << 30))
     plan = make_plan(TrainingOptions(("winning",)))
     for is_resumed in (False, True):

@@ -30,6 +30,7 @@ from fkd_kaggle.workers.devices import Machine
 def reference_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this machine be two idle cores of the reference machine."""
     monkeypatch.setattr(run_times, "measure_core", lambda: REFERENCE_CORE)
+    monkeypatch.setattr(run_times, "has_fast_bfloat16", lambda: True)
     monkeypatch.setattr(run_times, "inspect_machine", lambda: Machine((), 2, 8 << 30))
     # The competition's faces, whatever data there is.
     monkeypatch.setattr(face_counts, "read_labels", lambda _: face_counts.original_labels())
@@ -53,6 +54,17 @@ def estimate_with(
     return estimate_training(
         plan, plan.members, tmp_path, tmp_path, time_limit=limit, workers=workers
     )
+
+
+def test_a_cpu_that_trains_in_float32_is_expected_to_be_slower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(TrainingOptions(("quick",)))
+    fast = estimate(plan, tmp_path, None)
+    monkeypatch.setattr(run_times, "has_fast_bfloat16", lambda: False)
+    slow = estimate(plan, tmp_path, None)
+    # docs/experiments.md: convolutions are 1.5 to 1.8 times as fast in bfloat16.
+    assert 1.4 < slow.full / fast.full < 1.8
 
 
 def test_a_short_limit_trains_a_part_of_the_plan(tmp_path: Path) -> None:
