@@ -87,7 +87,7 @@ class TimePlan:
     """The members that are trained in a time."""
 
     members: tuple[Member, ...]
-    """In training order."""
+    """In the order that was given."""
     fraction: float
     """Fraction of its ``epochs`` that the most important recipe is trained for; more than 1 with
     ``extended_epochs``."""
@@ -188,7 +188,7 @@ def plan_time(members: Sequence[Member], limit: float | None, times: Times) -> T
     Parameters
     ----------
     members
-        The members that are not trained yet, in training order.
+        The members that are not trained yet, those of the most important recipe first.
     limit
         Seconds; None for all members with all epochs.
     times
@@ -224,9 +224,9 @@ def _best_folds(members: Sequence[Member], limit: float, times: Times) -> list[M
     for count in range(min(_FEWEST_FOLDS, len(folds)), len(folds) + 1):
         chosen = [member for member in members if member.fold in folds[:count]]
         fractions = _fractions(chosen, limit, times)
-        if fractions[main.name] >= _ENOUGH and all(
-            fractions.get(recipe.name, 0.0) * recipe.epochs >= 1.0 for recipe in others
-        ):
+        # Recipes without a member are trained on these folds already.
+        epochs = [fractions.get(recipe.name, 1.0) * recipe.epochs for recipe in others]
+        if fractions.get(main.name, 0.0) >= _ENOUGH and min(epochs) >= 1.0:
             candidates.append(chosen)
     return min(candidates, key=lambda one: _error(one, limit, times), default=[])
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -113,12 +113,17 @@ def estimate_training(
     faces = face_counts.face_counter(plan.ensemble, labels)
     now = machine.times(plan.members, faces, workers)
     idle = machine.times(plan.members, faces, workers, idle=True)
+    # A resumed run may lack a less important recipe on the first fold.
+    order = [line.recipe.name for line in plan.ensemble.members]
+    ranked = sorted(todo, key=lambda member: order.index(member.recipe.name))
+    chosen = plan_time(ranked, limit, now)
+    members = tuple(member for member in todo if member in chosen.members)
     return TrainingEstimate(
         todo=tuple(todo),
         limit=limit,
-        plan=plan_time(todo, limit, now),
+        plan=replace(chosen, members=members),
         full=full_seconds(plan.members, now),
-        minimum=minimum_seconds(todo, idle) if todo else 0.0,
+        minimum=minimum_seconds(ranked, idle) if todo else 0.0,
         machine=machine,
         times=now,
         workers=workers,

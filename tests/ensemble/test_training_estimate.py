@@ -25,6 +25,8 @@ from fkd_kaggle.runs.speeds import recall_speeds
 from fkd_kaggle.workers.calibration import REFERENCE_CORE
 from fkd_kaggle.workers.devices import Machine
 
+EYES_MOUTH = ("eyes-nose", "mouth-eyebrows")
+
 
 @pytest.fixture(autouse=True)
 def reference_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +67,17 @@ def test_a_cpu_that_trains_in_float32_is_expected_to_be_slower(
     slow = estimate(plan, tmp_path, None)
     # docs/experiments.md: convolutions are 1.5 to 1.8 times as fast in bfloat16.
     assert 1.4 < slow.full / fast.full < 1.8
+
+
+def test_a_resumed_run_trains_the_most_important_recipe_first(tmp_path: Path) -> None:
+    plan = make_plan(TrainingOptions(("standard",)))
+    # Three folds are trained, except for the region CNNs.
+    todo = [one for one in plan.members if one.fold == 3 or one.recipe.name.endswith(EYES_MOUTH)]
+    found = estimate_training(plan, todo, tmp_path, tmp_path, time_limit=1400.0)
+    assert found.plan.members[0].name == "cascade-f3"
+    assert {one.fold for one in found.plan.members} == {3}
+    everything = estimate_training(plan, todo, tmp_path, tmp_path, time_limit=40_000.0)
+    assert everything.plan.members == tuple(todo)
 
 
 def test_a_short_limit_trains_a_part_of_the_plan(tmp_path: Path) -> None:
