@@ -26,15 +26,15 @@ and 0.89, which follow from means of one and two cascades of 20 epochs (1.274, 1
 two of 60 (1.174, 1.149), of one and four of 45 (1.169, 1.140; docs/experiments.md), and of two
 (README) and four of 28 with the correction by shape (scored 1.166, 1.148)."""
 
-_ENOUGH = 0.75
+_ENOUGH = 0.65
 """Fraction of its epochs that the most important recipe needs before others are trained. Cascades
 of 40, 63 and 80 epochs have errors of 1.150, 1.143 and 1.138; a different network beside them
 reduces the error by 1 to 2 %, if it is not short of time itself (docs/experiments.md)."""
 
-_FEWEST_FOLDS = 2
-"""Number of folds on which all recipes are trained before recipes are left out. Two cascades and a
-heatmap network are better than eight cascades (docs/experiments.md); the weights and the correction
-need the faces of more than one fold."""
+_FEWEST_FOLDS = 3
+"""Number of folds on which all recipes are trained before recipes are left out. In 20 minutes, two
+cascades and two heatmap networks are worse than three cascades (docs/experiments.md): the weights
+and the correction need the faces of several folds."""
 
 _USEFUL = 0.04
 """Fraction of the epochs after which a network is clearly better than the mean face."""

@@ -85,7 +85,7 @@ def test_folds_are_left_out_before_recipes_and_the_last_recipe_first() -> None:
     assert set(chosen("winning", 180).values()) == {6}
     assert chosen("winning", 90) == {"cascade": 3, "heatmap": 3, "cascade-wide": 3}
     # The last recipe has the largest share of the time.
-    assert chosen("winning", 41) == {"cascade": 2, "heatmap": 2}
+    assert chosen("winning", 60) == {"cascade": 4, "heatmap": 4}
     assert chosen("winning", 20) == {"cascade": 4}
     assert set(chosen("standard", 41).values()) == {3}
 
@@ -95,13 +95,6 @@ def test_standard_keeps_both_cores_busy_when_only_cascades_fit() -> None:
     assert [one.name for one in plan.members] == [one.name for one in quick.members]
     assert len(plan.members) == 4
     assert plan.fraction == pytest.approx(quick.fraction)
-
-
-def test_an_hour_is_enough_for_all_recipes_of_standard_on_the_originals_faces() -> None:
-    original = replace(times(), faces=lambda _: 6344)  # nine tenths of 7,049
-    plan = plan_time(members("standard"), 3600, original)
-    assert {one.recipe.name for one in plan.members} == {one.recipe.name for one in members()}
-    assert {one.fold for one in plan.members} == {0, 1}
 
 
 @settings(deadline=None, max_examples=30)
