@@ -146,13 +146,13 @@ def create_run(
         load_blended_out_of_fold(predictions_from)  # refuse before a folder is created
     if held_out is None:
         held_out = assign_plan_folds(plan, training)
-    run = fitting.start_run(runs_dir, name, plan, data_dir)
-    write_folds(run.path, held_out)
-    if found:
+
+    def prepare(run: Run) -> None:
+        write_folds(run.path, held_out)
         store_corrections(run, found, training)
-    if predictions_from is not None:
         store_reference_predictions(run, predictions_from)
-    return run
+
+    return fitting.start_run(runs_dir, name, plan, data_dir, prepare=prepare)
 
 
 def open_shard_run(

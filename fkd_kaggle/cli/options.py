@@ -61,8 +61,22 @@ def complete_run(context: typer.Context, incomplete: str) -> list[str]:
     """Return the names of the runs that start with ``incomplete``, of the chosen runs folder."""
     from fkd_kaggle.runs import folder
 
-    names = folder.run_names(Path(context.params.get("runs_dir") or RUNS))
+    names = folder.run_names(_chosen_runs_dir(context))
     return [name for name in names if name.startswith(incomplete)]
+
+
+def _chosen_runs_dir(context: typer.Context) -> Path:
+    """Return the runs folder of a command that is not complete yet.
+
+    `runs` passes its ``--runs-dir`` on to its commands only when they run.
+    """
+    one: Any = context
+    while one is not None:
+        source = one.get_parameter_source("runs_dir")
+        if source is not None and source.name == "COMMANDLINE":
+            return Path(one.params["runs_dir"])
+        one = one.parent
+    return RUNS
 
 
 DataDir = Annotated[

@@ -159,11 +159,13 @@ def open_or_start(
         held_out=teacher.plan.ensemble.held_out,
     )
     plan = Plan(ensemble, teacher.plan.seed, teacher.plan.precision, time_limit)
-    run = Run.create(teacher.path.parent, path.name, plan, teacher.data)
-    write_folds(run.path, folds)
-    copy_labels(teacher, run)
-    write_test_faces(run, test_faces is not False)
-    return run
+
+    def prepare(run: Run) -> None:
+        write_folds(run.path, folds)
+        copy_labels(teacher, run)
+        write_test_faces(run, test_faces is not False)
+
+    return Run.create(teacher.path.parent, path.name, plan, teacher.data, prepare=prepare)
 
 
 def train_distilled(

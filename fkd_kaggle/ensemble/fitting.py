@@ -6,7 +6,7 @@ Training itself is in ``training.member`` and the distribution of members and ti
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,14 @@ from fkd_kaggle.workers.pool import StartPool, Task
 from fkd_kaggle.workers.schedule import Outcome, train_members
 
 
-def start_run(runs_dir: Path, name: str | None, plan: Plan, data_dir: Path) -> Run:
+def start_run(
+    runs_dir: Path,
+    name: str | None,
+    plan: Plan,
+    data_dir: Path,
+    *,
+    prepare: Callable[[Run], None] | None = None,
+) -> Run:
     """Create the run folder for a plan on a data set.
 
     Parameters
@@ -46,6 +53,8 @@ def start_run(runs_dir: Path, name: str | None, plan: Plan, data_dir: Path) -> R
         Plan of the run: members, folds, seed and precision.
     data_dir
         Folder of the data set.
+    prepare
+        Writes further files into the folder before it counts as a run; see ``Run.create``.
 
     Raises
     ------
@@ -54,7 +63,7 @@ def start_run(runs_dir: Path, name: str | None, plan: Plan, data_dir: Path) -> R
     RunError
         A run of this name exists, or the name is not valid for a folder.
     """
-    return Run.create(runs_dir, name, plan, dataset.fingerprint(data_dir))
+    return Run.create(runs_dir, name, plan, dataset.fingerprint(data_dir), prepare=prepare)
 
 
 def train_run(

@@ -21,10 +21,14 @@ def store_corrections(run: Run, found: Sequence[Correction], training: Faces) ->
     run
         A run without trained members.
     found
-        The corrections, checked.
+        The corrections, checked. Without any, a file that an interrupted creation of the run left
+        is deleted.
     training
         All training faces, with the labels of training.csv.
     """
+    if not found:
+        _path(run).unlink(missing_ok=True)
+        return
     corrections.write_corrections(_path(run), found, training)
 
 

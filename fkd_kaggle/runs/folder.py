@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -63,7 +63,15 @@ class Run:
     """Digest of each recipe by its name."""
 
     @classmethod
-    def create(cls, runs_dir: Path, name: str | None, plan: Plan, data: str) -> Run:
+    def create(
+        cls,
+        runs_dir: Path,
+        name: str | None,
+        plan: Plan,
+        data: str,
+        *,
+        prepare: Callable[[Run], None] | None = None,
+    ) -> Run:
         """Create a run folder.
 
         Parameters
@@ -76,6 +84,9 @@ class Run:
             What will be trained.
         data
             Fingerprint of training.csv.
+        prepare
+            Writes further files into the folder. It is called before the folder counts as a run, so
+            that a run which was interrupted here cannot be resumed without these files.
 
         Raises
         ------
@@ -93,14 +104,18 @@ class Run:
             files.write_text(path / "recipes" / f"{recipe.name}.toml", to_toml(recipe))
         for file, text in user_code.merge([recipe.code for recipe in recipes], "plan").items():
             files.write_text(path / "recipes" / file, text)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        digests = {recipe.name: recipe.digest for recipe in recipes}
+        if prepare is not None:
+            prepare(cls(path, plan, created, data, digests))
         info = {
             "name": path.name,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": created,
             "version": __version__,
             "status": "new",
             "data": data,
             "plan": plan.to_dict(),
-            "recipes": {recipe.name: recipe.digest for recipe in recipes},
+            "recipes": digests,
         }
         files.write_json(path / RUN_FILE, info)
         return cls.open(path)

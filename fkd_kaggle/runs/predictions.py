@@ -339,14 +339,24 @@ def load_scored_out_of_fold(run: Run) -> np.ndarray:
     return np.where(scored[:, None, None], predictions, np.nan).astype(predictions.dtype)
 
 
-def store_reference_predictions(run: Run, earlier: Run) -> None:
+def store_reference_predictions(run: Run, earlier: Run | None) -> None:
     """Copy the out-of-fold predictions of an earlier run, for recipes that leave out outliers.
+
+    Parameters
+    ----------
+    run
+        A new run.
+    earlier
+        The earlier run. With None, a file that an interrupted creation of the run left is deleted.
 
     Raises
     ------
     RunError
         The earlier run was made on other data, or was not blended.
     """
+    if earlier is None:
+        (run.path / REFERENCE).unlink(missing_ok=True)
+        return
     earlier.check_data(run.data)
     _write_arrays(run.path / REFERENCE, {"predictions": load_blended_out_of_fold(earlier)})
 

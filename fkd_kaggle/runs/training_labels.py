@@ -34,6 +34,8 @@ def have_same_labels(run: Run, other: Run) -> bool:
 def copy_labels(source: Run, target: Run) -> None:
     """Copy the corrections and the reference predictions of a run to a new run on the same data.
 
+    A file that only the target has is deleted: an interrupted creation of the run left it.
+
     Raises
     ------
     RunError
@@ -44,6 +46,8 @@ def copy_labels(source: Run, target: Run) -> None:
     for name in (CORRECTIONS, REFERENCE):
         if (source.path / name).exists():
             copy_file(source.path / name, target.path / name)
+        else:
+            (target.path / name).unlink(missing_ok=True)
 
 
 def _corrections_text(run: Run) -> bytes | None:

@@ -76,6 +76,11 @@ def test_shell_completes_commands_recipes_and_runs(tmp_path: Path) -> None:
     eyes = [name for name in loading.recipe_names() if name.startswith("e")]
     assert completions("fkd-kaggle train-ensemble --recipe e", tmp_path) == eyes
     assert completions("fkd-kaggle submit s", tmp_path) == ["second"]
+    other = tmp_path / "other" / "third"
+    other.mkdir(parents=True)
+    (other / "run.json").write_text("{}")
+    assert completions("fkd-kaggle submit --runs-dir other t", tmp_path) == ["third"]
+    assert completions("fkd-kaggle runs --runs-dir other delete t", tmp_path) == ["third"]
 
 
 def test_given_training_options_are_those_that_differ_from_the_defaults() -> None:

@@ -17,7 +17,7 @@ from fkd_kaggle.recipes import plans
 from fkd_kaggle.recipes.loading import load_recipe
 from fkd_kaggle.recipes.schema import Recipe
 from fkd_kaggle.runs.corrections import has_corrections
-from fkd_kaggle.runs.folder import run_names
+from fkd_kaggle.runs.folder import Run, find_run, run_names
 from fkd_kaggle.training.member import read_training_data
 
 PLAN = plans.make_plan(plans.TrainingOptions(["heatmap-small"], folds=2))
@@ -48,6 +48,27 @@ def test_a_run_is_not_created_with_wrong_corrections(report_data: Path, tmp_path
     with pytest.raises(DataError, match="row 9999 does not exist"):
         pipeline.create_run(PLAN, report_data, tmp_path, "one", corrections=corrections)
     assert run_names(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_run_killed_before_its_corrections_are_stored_cannot_be_resumed_without_them(
+    report_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrections = tmp_path / "corrections.csv"
+    corrections.write_text("row,keypoint,x,y\n1,nose_tip,40,41\n")
+
+    def kill(run: Run, earlier: Run | None) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "store_reference_predictions", kill)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.create_run(PLAN, report_data, tmp_path, "one", corrections=corrections)
+    with pytest.raises(RunError, match="no run 'one'"):
+        find_run("one", tmp_path)
+    # The corrections of the killed call are not those of the next one.
+    run = pipeline.create_run(PLAN, report_data, tmp_path, "one")
+    assert not has_corrections(run)
 
 
 @pytest.mark.slow
