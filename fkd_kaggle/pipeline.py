@@ -6,6 +6,7 @@ the ``Competition`` that a function receives. Nothing is printed.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -523,7 +524,8 @@ def prepare_submission(
     data_dir
         Folder of the competition's files.
     submissions_dir
-        Folder that gets a plain copy if the file does not have Kaggle's format exactly.
+        Folder that gets a plain copy if the file does not have Kaggle's format exactly, or if its
+        folder is read-only: the record of an upload is written beside the uploaded file.
     accept_implausible
         Whether to accept locations that are not pixels of faces.
     write
@@ -549,7 +551,7 @@ def prepare_submission(
         except DataError as error:
             raise SubmissionError(f"{path}: {error}") from None
     submission.validate_submission(found.submission, lookup)
-    if found.is_plain or not write:
+    if not write or (found.is_plain and os.access(path.parent, os.W_OK)):
         return path
     notes = {"source": str(path)}
     return submission.write_submission(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import zipfile
 from dataclasses import asdict, dataclass, field
@@ -100,6 +101,18 @@ def test_a_packed_submission_is_uploaded_as_a_plain_copy(
     assert pipeline.prepare_submission(path, competition_dir, folder) == path
     copy = pipeline.prepare_submission(tmp_path / "own.csv.zip", competition_dir, folder)
     assert copy.parent == folder
+    assert copy.read_text() == path.read_text()
+
+
+def test_a_file_in_a_read_only_folder_is_uploaded_as_a_copy(
+    competition_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record of the upload could not be written beside it."""
+    (tmp_path / "share").mkdir()
+    path = write_submission(competition_dir, tmp_path / "share" / "own.csv")
+    monkeypatch.setattr(os, "access", lambda folder, mode: folder != path.parent)
+    copy = pipeline.prepare_submission(path, competition_dir, tmp_path / "submissions")
+    assert copy.parent == tmp_path / "submissions"
     assert copy.read_text() == path.read_text()
 
 

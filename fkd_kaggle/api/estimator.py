@@ -22,7 +22,15 @@ from sklearn.utils.validation import (
 from fkd_kaggle.api.estimator_data import fit_images, fit_targets
 from fkd_kaggle.api.model import load
 from fkd_kaggle.api.training import train
-from fkd_kaggle.errors import DataError, NoUsefulNetworkError, RecipeError
+from fkd_kaggle.errors import (
+    DataError,
+    FkdError,
+    NoUsefulNetworkError,
+    RunError,
+    TrainingFailedError,
+    unknown_name,
+)
+from fkd_kaggle.keypoints import ANNOTATORS
 from fkd_kaggle.runs.packing import pack_run, unpack_run
 
 if TYPE_CHECKING:
@@ -142,6 +150,8 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
         ValueError
             The arrays are not images and keypoints, there are too few, or a parameter is invalid.
         """
+        if self.annotator is not None and self.annotator not in ANNOTATORS:
+            raise ValueError(unknown_name("annotator", self.annotator, ANNOTATORS))
         rows = self._check_images(X, reset=True)
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None")
@@ -174,7 +184,9 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
                 runs_dir=str(folder.path if folder else self.runs_dir),
                 verbose=self.verbose,
             )
-        except (DataError, RecipeError) as error:
+        except (RunError, TrainingFailedError):
+            raise
+        except FkdError as error:
             raise ValueError(str(error)) from error
         self._folder = folder
         self._annotator = self.annotator or self._targets.default_annotator(targets)

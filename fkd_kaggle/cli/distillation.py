@@ -65,6 +65,7 @@ def distill(
 
     console = make_console()
     teacher = find_run(run, runs_dir)
+    argument = options.run_argument(teacher.path, data_dir)
     limit = options.parse_duration(time_limit)
     student = distillation.open_or_start(
         teacher,
@@ -90,7 +91,7 @@ def distill(
                 on_progress=lambda step: print_line(console, f"{step}…"),
             )
     except KeyboardInterrupt:
-        print_line(console, f"interrupted; to continue: fkd-kaggle distill {teacher.name}")
+        print_line(console, f"interrupted; to continue: fkd-kaggle distill {argument}")
         raise typer.Exit(INTERRUPTED) from None
     console.print(tables.scores_table(scores))
     mine, theirs = distillation.compare_on_fold(student, teacher, data_dir)
@@ -100,4 +101,4 @@ def distill(
             f"on the held-out fold: {format_pixels(mine)} px, the run {teacher.name} "
             f"{format_pixels(theirs)} px ({100 * (mine / theirs - 1):+.1f} %)",
         )
-    print_line(console, f"next: fkd-kaggle export {teacher.name} --distilled")
+    print_line(console, f"next: fkd-kaggle export {argument} --distilled")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -112,4 +113,4 @@ def export(
         f"largest difference from `predict` on {check.faces} held-out faces: "
         f"{check.largest_difference:.5f} px",
     )
-    print_line(console, f"try it: python {target / 'example.py'} FACE.png")
+    print_line(console, f"try it: python {shlex.quote(str(target / 'example.py'))} FACE.png")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -77,6 +78,21 @@ def _chosen_runs_dir(context: typer.Context) -> Path:
             return Path(one.params["runs_dir"])
         one = one.parent
     return RUNS
+
+
+def run_argument(path: Path, data_dir: Path = DATA) -> str:
+    """Return a run and its data as arguments of a command, for messages that name the command.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+    data_dir
+        Folder of the competition's files.
+    """
+    name = path.name if path.parent == RUNS else shlex.quote(str(path))
+    data = "" if data_dir == DATA else f" --data-dir {shlex.quote(str(data_dir))}"
+    return f"{name}{data}"
 
 
 DataDir = Annotated[

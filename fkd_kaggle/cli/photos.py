@@ -210,7 +210,7 @@ def train_photos(
         )
     console.print(tables.photo_run_table(run.info))
     print_line(console, f"figures: {photo_run.picture_path(run.path)}")
-    print_line(console, f"next: fkd-kaggle annotate FOLDER --run {run.path.name}")
+    print_line(console, f"next: fkd-kaggle annotate FOLDER --run {options.run_argument(run.path)}")
     if run.info["status"] == "interrupted":
         raise typer.Exit(INTERRUPTED)
 

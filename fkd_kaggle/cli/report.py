@@ -88,6 +88,8 @@ def report(
     print_line(console, f"report: {page}")
     for run in found if logger else ():
         assert logger is not None
+        if output is not None or len(found) > 1:  # MLflow gets the page in the run's folder
+            write_run_page(run, data_dir, submissions_dir)
         print_line(console, f"{run.name} is run {logger.log_run(run)} in MLflow")
 
 

@@ -197,7 +197,7 @@ def _write_report(console: Console, run: Run, data_dir: Path, logger: MlflowLogg
 
 def _explain_missing_report(run: Run, data_dir: Path, *, has_logger: bool) -> str:
     """Return that the time is over, and the command that writes the report and logs to MLflow."""
-    command = f"fkd-kaggle report {_run_argument(run, data_dir)}"
+    command = f"fkd-kaggle report {options.run_argument(run.path, data_dir)}"
     if has_logger:
         return f"no report, nothing in MLflow: the time is over; {command} --mlflow URI does both"
     return f"no report: the time is over; {command} writes it"
@@ -253,9 +253,8 @@ def explain_interruption(run: Run, data_dir: Path) -> None:
         f"networks{partly}; to continue: {_resume_command(run, data_dir)}",
     )
     if any(is_usable(run, member) for member in members):
-        print_line(
-            console, f"to use what is trained: fkd-kaggle predict {_run_argument(run, data_dir)}"
-        )
+        argument = options.run_argument(run.path, data_dir)
+        print_line(console, f"to use what is trained: fkd-kaggle predict {argument}")
 
 
 def _print_shard(console: Console, run: Run, data_dir: Path) -> None:
@@ -294,7 +293,7 @@ def _print_next_commands(console: Console, run: Run, data_dir: Path) -> None:
     if scores is not None and scores.is_constant:
         print_line(console, "next: train longer, or another recipe: fkd-kaggle recipes")
     else:
-        print_line(console, f"next: fkd-kaggle submit {_run_argument(run, data_dir)}")
+        print_line(console, f"next: fkd-kaggle submit {options.run_argument(run.path, data_dir)}")
 
 
 def _check_failures(run: Run, data_dir: Path) -> None:
@@ -309,11 +308,4 @@ def _check_failures(run: Run, data_dir: Path) -> None:
 
 
 def _resume_command(run: Run, data_dir: Path) -> str:
-    return f"fkd-kaggle train-ensemble --resume {_run_argument(run, data_dir)}"
-
-
-def _run_argument(run: Run, data_dir: Path) -> str:
-    """Return the run and the data as arguments of a command."""
-    name = run.name if run.path.parent == options.RUNS else shlex.quote(str(run.path))
-    data = "" if data_dir == options.DATA else f" --data-dir {shlex.quote(str(data_dir))}"
-    return f"{name}{data}"
+    return f"fkd-kaggle train-ensemble --resume {options.run_argument(run.path, data_dir)}"

@@ -188,6 +188,9 @@ def _read_member(
         found = [info for info in infos if wanted(PurePosixPath(info.filename.lower()))]
         if not found:  # the wanted file may be packed itself
             found = [info for info in infos if _is_archive_name(info.filename)]
+        if len(found) > 1:  # such as a table and a README.txt
+            tables = [info for info in found if info.filename.lower().endswith(".csv")]
+            found = tables if len(tables) == 1 else found
         if len(found) != 1:
             shown = ", ".join(info.filename for info in (found or infos)[:3])
             more = ", …" if len(found or infos) > 3 else ""

@@ -6,6 +6,7 @@ networks, if the data set is there.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +44,11 @@ def find_calibration(predictor: Predictor, data_dir: Path | None) -> Calibration
     try:
         run.check_data(dataset.fingerprint(data_dir))
         calibration = measure_calibration(predictor, data_dir)
-        if calibration is not None:
-            store_calibration(run, calibration)
     except FkdError:
         return None
+    if calibration is not None:
+        with suppress(FkdError):  # the run's folder may be read-only
+            store_calibration(run, calibration)
     return calibration
 
 

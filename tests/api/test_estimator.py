@@ -162,6 +162,20 @@ def test_unknown_recipe_is_a_value_error(synthetic: Arrays) -> None:
         fkd.KeypointRegressor(recipe="heatmapp").fit(*synthetic)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"time_limit": "20 minutes"}, "is not a time"),
+        ({"annotator": "compleet"}, "did you mean 'complete'"),
+    ],
+)
+def test_wrong_parameters_are_value_errors(
+    synthetic: Arrays, parameters: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fkd.KeypointRegressor(**parameters).fit(*synthetic)
+
+
 def test_other_image_size_than_in_fit_is_refused(
     trained: fkd.KeypointRegressor, synthetic: Arrays
 ) -> None:

@@ -11,6 +11,8 @@ from report_runs import make_run
 
 from fkd_kaggle.ensemble import run_blend
 from fkd_kaggle.ensemble.blend import FittedBlend, fit_blend
+from fkd_kaggle.report import mlflow_log
+from fkd_kaggle.runs.folder import Run
 
 
 @pytest.mark.slow
@@ -24,6 +26,25 @@ def test_a_page_is_written_again(fkd: Command, report_data: Path, tmp_path: Path
     result = fkd("report", "one", "-o", tmp_path / "page.html", *folders)
     assert result.code == 0, result.all
     assert (tmp_path / "page.html").exists()
+
+
+@pytest.mark.slow
+def test_mlflow_gets_the_current_page_also_with_another_output(
+    fkd: Command, report_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(report_data, tmp_path / "runs", "one", noise=1.0)
+    logged = []
+
+    class Logger:
+        def log_run(self, run: Run) -> str:
+            logged.append((run.path / "report.html").exists())
+            return "1"
+
+    monkeypatch.setattr(mlflow_log, "connect_mlflow", lambda uri: Logger())
+    folders = ("--data-dir", report_data, "--runs-dir", tmp_path / "runs")
+    result = fkd("report", run.name, "-o", tmp_path / "page.html", "--mlflow", "URI", *folders)
+    assert result.code == 0, result.all
+    assert logged == [True]
 
 
 @pytest.mark.slow

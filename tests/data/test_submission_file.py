@@ -56,6 +56,7 @@ def encrypted(content: bytes) -> bytes:
         (lambda text: zipped({"s.csv": text.encode()}), False),
         (lambda text: zipped({"a/s.csv": text.encode(), "__MACOSX/._s.csv": b"x"}), False),
         (lambda text: zipped({"in.zip": zipped({"s.csv": text.encode()})}), False),
+        (lambda text: zipped({"s.csv": text.encode(), "README.txt": b"x"}), False),
         (lambda text: zipped({"s.csv.gz": gzip.compress(text.encode())}), False),
         (lambda text: zipped({"s.csv": text.encode()}, zipfile.ZIP_BZIP2), False),
         (lambda text: zipped({"s.csv": text.encode()}, zipfile.ZIP_LZMA), False),
