@@ -104,6 +104,14 @@ def test_a_packed_submission_is_uploaded_as_a_plain_copy(
     assert copy.read_text() == path.read_text()
 
 
+def test_an_upload_is_known_whatever_the_name_of_its_file(
+    competition_dir: Path, tmp_path: Path
+) -> None:
+    path = write_submission(competition_dir, tmp_path / "own.TXT")
+    submission.record_score(path, ref=7, public_score=1.0, private_score=1.0)
+    assert submission.find_uploads(path, tmp_path / "submissions") == {7}
+
+
 def test_a_file_in_a_read_only_folder_is_uploaded_as_a_copy(
     competition_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,15 +206,16 @@ def check_kaggle(*, offline: bool) -> Iterator[Finding]:
 
     yield from _file_permissions()
     try:
+        if offline:
+            yield Finding("credentials", "ok", _describe_credentials())
+            yield Finding("connection", "note", "not checked (--offline)", "omit --offline")
+            return
         competition = Competition.open(retry_policy=RetryPolicy(attempts=1))
     except (FkdError, OSError, ValueError, RuntimeError) as error:
         yield Finding("credentials", "problem", _line(error), _TROUBLESHOOTING)
         return
     where = competition.practice_url or "Kaggle"
     yield Finding("credentials", "ok", f"{competition.credentials_source}, for {where}")
-    if offline:
-        yield Finding("connection", "note", "not checked (--offline)", "omit --offline")
-        return
     try:
         left = competition.submissions_left()
     except (FkdError, OSError) as error:
@@ -244,6 +245,28 @@ def check_practice() -> Iterator[Finding]:
     else:
         text = "this system does not allow namespaces: kernels are not isolated"
         yield Finding("practice kernels", "note", text, "run only kernels that you trust")
+
+
+def _describe_credentials() -> str:
+    """Return where the credentials come from and whom they are for; sends no request.
+
+    The official client sends an access token to Kaggle when it authenticates.
+
+    Raises
+    ------
+    CompetitionError
+        There are no credentials, they cannot be read, or the environment selects no Kaggle.
+    """
+    from fkd_kaggle.kaggle_api import credentials, endpoint, errors
+    from fkd_kaggle.kaggle_api.competition import Competition
+
+    if endpoint.practice_url() is not None:
+        competition = Competition.open()  # a practice Kaggle is not contacted
+        return f"{competition.credentials_source}, for {competition.practice_url}"
+    found = credentials.find_credentials()
+    if found is None:
+        raise errors.missing_credentials_error()
+    return f"{found.source}, for Kaggle"
 
 
 def _file_permissions() -> Iterator[Finding]:

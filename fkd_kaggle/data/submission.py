@@ -286,7 +286,7 @@ def find_uploads(path: Path, *submissions_dirs: Path) -> set[int]:
     """
     digest, found = files.sha256(path), set()
     for folder in {path.parent.absolute(), *(one.absolute() for one in submissions_dirs)}:
-        for other in folder.glob("*.csv"):
+        for other in {path, *folder.glob("*.csv")}:
             # The record has the digest of what was uploaded, also if the file has changed since.
             record = _read_record(other) or {}
             kaggle = record.get("kaggle")

@@ -73,6 +73,8 @@ _LASTING: Final = (
 )
 """Kinds that last until cleared unless ``times`` is given; the others happen once."""
 
+_STATES: Final = ("stuck-queue", "new-image", "old-mounts")
+"""Kinds that affect no single request, so that nothing counts them."""
 
 CLOSE_DOWNLOAD: Final = "fkd_kaggle.close_download"
 """Key of a request's environment: a function that closes the file that is sent."""
@@ -130,6 +132,8 @@ def parse_fault(text: str) -> Fault:
         name, _, value = part.partition("=")
         if name not in readers:
             raise CompetitionError(f"fault {text!r}: " + unknown_name("option", name, readers))
+        if name == "times" and kind in _STATES and value != "all":
+            raise CompetitionError(f"fault {text!r}: {kind} lasts until it is cleared: omit times")
         try:
             options[name] = None if (name, value) == ("times", "all") else readers[name](value)
         except ValueError:

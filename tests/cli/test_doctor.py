@@ -94,6 +94,20 @@ def test_offline_makes_no_request(fkd: Command, start_practice: PracticeFactory)
     assert found["connection"]["state"] == "note"
 
 
+def test_offline_sends_no_access_token(
+    monkeypatch: pytest.MonkeyPatch, no_environment: None
+) -> None:
+    def fail(**_: object) -> None:
+        raise AssertionError("the client was opened")
+
+    monkeypatch.setattr(Competition, "open", fail)
+    monkeypatch.setenv("KAGGLE_API_TOKEN", SECRET)
+    *_, credentials, connection = diagnosis.check_kaggle(offline=True)
+    assert (credentials.state, connection.state) == ("ok", "note")
+    assert SECRET not in credentials.text
+    assert "KAGGLE_API_TOKEN" in credentials.text
+
+
 def test_full_disk_is_a_problem(
     fkd: Command, practice: PracticeKaggle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,7 +340,7 @@ def test_a_message_of_kaggle_is_shown_whole(
         raise CompetitionError(message)
 
     monkeypatch.setattr(Competition, "open", fail)
-    *_, finding = diagnosis.check_kaggle(offline=True)
+    *_, finding = diagnosis.check_kaggle(offline=False)
     assert (finding.text, finding.remedy) == (message, "see docs/troubleshooting.md")
 
 
@@ -344,7 +358,7 @@ def test_all_files_with_credentials_are_checked_in_a_fixed_order(
         raise CompetitionError("none")
 
     monkeypatch.setattr(Competition, "open", fail)
-    *notes, _ = diagnosis.check_kaggle(offline=True)
+    *notes, _ = diagnosis.check_kaggle(offline=False)
     assert [note.remedy for note in notes] == [
         f"chmod 600 {tmp_path / '.kaggle' / name}" for name in names
     ]
