@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,7 +171,7 @@ def test_unknown_recipe_is_a_value_error(synthetic: Arrays) -> None:
     ],
 )
 def test_wrong_parameters_are_value_errors(
-    synthetic: Arrays, parameters: dict[str, str], message: str
+    synthetic: Arrays, parameters: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         fkd.KeypointRegressor(**parameters).fit(*synthetic)

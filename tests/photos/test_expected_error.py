@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fkd_kaggle.data import dataset
 from fkd_kaggle.errors import FkdError
 from fkd_kaggle.photos import expected_error
 
@@ -22,6 +23,6 @@ def test_the_calibration_is_used_also_if_the_run_is_read_only(
     monkeypatch.setattr(expected_error, "load_calibration", lambda run: None)
     monkeypatch.setattr(expected_error, "measure_calibration", lambda *arguments: measured)
     monkeypatch.setattr(expected_error, "store_calibration", refuse)
-    monkeypatch.setattr(expected_error.dataset, "fingerprint", lambda folder: "0" * 32)
+    monkeypatch.setattr(dataset, "fingerprint", lambda folder: "0" * 32)
     predictor: Any = SimpleNamespace(run=SimpleNamespace(check_data=lambda fingerprint: None))
     assert expected_error.find_calibration(predictor, tmp_path) is measured
