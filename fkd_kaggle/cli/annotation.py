@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -128,12 +129,13 @@ def annotate(
     from fkd_kaggle.photos import photo_inputs, references
 
     found = photo_inputs.collect_inputs(inputs)
-    if found.videos:
-        _check_videos(found, model, csv, json)
-    targets = _targets(found, output, csv, json, draw, replace=force)
     # A printed result must be the only text on standard output.
     console = make_console(stderr=STANDARD_OUTPUT in (csv, json))
     path = references.find_any_run(run, runs_dir) if model == "run" else None
+    if found.videos:
+        found = _usable_inputs(found, model, path, _RequestedFiles(output, csv, json))
+    targets = _targets(console, found, output, csv, json, draw, replace=force)
+    videos = _video_targets(found.videos, targets, replace=force)
     with console.status("loading…"):
         reference = references.load_reference(model, path, model_file, data_dir)
         known = reference.point_names
@@ -141,10 +143,34 @@ def annotate(
             references.parse_point_names(points, known),
             references.parse_point_names(points or "all", known),
         )
+    annotated = False
     if found.photos:
-        _annotate_photos(console, found, reference, selected, targets, f"{model} {path}", force)
-    if found.videos:
-        _annotate_videos(console, found, reference, targets, force)
+        try:
+            _annotate_photos(console, found, reference, selected, targets, f"{model} {path}", force)
+            annotated = True
+        except DataError as error:
+            print_skipped(console, found.skipped)
+            if not videos:
+                raise
+            print_line(console, str(error))
+    if videos:
+        _annotate_videos(console, videos, reference, selected.faces, alone=not annotated)
+
+
+class _RequestedFiles(NamedTuple):
+    """Files that the options name."""
+
+    output: Path | None
+    csv: Path | None
+    json: Path | None
+
+
+class _VideoTarget(NamedTuple):
+    """A video and the files to write."""
+
+    path: Path
+    table: Path
+    drawn: Path | None
 
 
 class _Points(NamedTuple):
@@ -157,6 +183,7 @@ class _Points(NamedTuple):
 
 
 def _targets(
+    console: Console,
     found: PhotoInputs,
     output: Path | None,
     csv: Path | None,
@@ -174,6 +201,9 @@ def _targets(
         existing = [path for path in (output, Targets(output).picture) if path and path.exists()]
         if existing and not replace and (csv or json or draw):
             output = None  # Keep the table and its figure: other files were asked for.
+        elif (csv or json or draw) and not os.access(found.folder, os.W_OK):
+            print_line(console, f"{found.folder} cannot be written: no table {output.name} there")
+            output = None
     targets = Targets(output, csv, json, draw)
     targets.check(found.photos.values(), replace=replace)
     return targets
@@ -210,39 +240,84 @@ def _annotate_photos(
         print_line(console, f"next: fkd-kaggle train-photos {targets.table}{option}")
 
 
-def _check_videos(found: PhotoInputs, model: str, csv: Path | None, json: Path | None) -> None:
+def _usable_inputs(
+    found: PhotoInputs, model: str, run: Path | None, requested: _RequestedFiles
+) -> PhotoInputs:
+    """Return the inputs without videos of folders that do not fit the options.
+
+    Raises
+    ------
+    FkdError
+        The options do not fit a video that is named, or there is no photo either.
+    """
+    try:
+        _check_videos(found, model, run, requested)
+    except FkdError as error:
+        if found.named_videos or not found.photos:
+            raise
+        return found.without_videos(str(error))
+    return found
+
+
+def _check_videos(
+    found: PhotoInputs, model: str, run: Path | None, requested: _RequestedFiles
+) -> None:
     """Refuse options that do not fit videos, before networks are loaded."""
     from fkd_kaggle.photos.video import check_video_installed
+    from fkd_kaggle.runs import photo_run
 
     check_video_installed()
     if model != "run":
         raise FkdError(f"videos need --model run, not {model}")
-    if json is not None and not found.photos:
+    if run is not None and photo_run.is_photo_run(run):
+        raise FkdError("videos need a run of train-ensemble, not of train-photos")
+    if requested.output is not None and not found.photos:
+        raise FkdError("--output names a table of photos: use --csv FILE for the points of a video")
+    if requested.json is not None and not found.photos:
         raise FkdError("the points of a video are written as CSV: --csv FILE")
-    if csv is not None and (len(found.videos) > 1 or found.photos):
+    if requested.csv is not None and (len(found.videos) > 1 or found.photos):
         raise FkdError(
             "--csv names one file: leave it out, and each video gets VIDEO.points.csv beside it"
         )
-    if csv == STANDARD_OUTPUT:
+    if requested.csv == STANDARD_OUTPUT:
         raise FkdError("the points of a video are written to a file: --csv FILE")
+    for path in found.videos:
+        if requested.csv is None and not os.access(path.parent, os.W_OK):
+            raise FkdError(
+                f"{path.parent} cannot be written: name {path.name} alone, with --csv FILE"
+            )
 
 
 def _annotate_videos(
     console: Console,
-    found: PhotoInputs,
+    videos: Sequence[_VideoTarget],
     reference: ReferenceModel,
-    targets: Targets,
-    replace: bool,
+    point_names: Sequence[str],
+    *,
+    alone: bool,
 ) -> None:
-    """Annotate the videos one after the other; a video that cannot be read is named."""
+    """Annotate the videos one after the other; a video that cannot be read is named.
+
+    Parameters
+    ----------
+    console
+        Where to print.
+    videos
+        The videos.
+    reference
+        Predicts the points.
+    point_names
+        Names of the points to write and draw.
+    alone
+        Whether no photo was annotated. It is then an error if no video can be read.
+    """
     from fkd_kaggle.photos import video
     from fkd_kaggle.photos.references import RunReference
     from fkd_kaggle.photos.tracking import FaceTracker
 
-    if not isinstance(reference, RunReference):
-        raise FkdError("videos need a run of train-ensemble, not of train-photos")
+    assert isinstance(reference, RunReference)  # as _check_videos found
     failed = 0
-    for path, table, drawn in _video_targets(found.videos, targets, replace=replace):
+    for path, table, drawn in videos:
         try:
             with console.status(f"{path.name}…") as status:
                 result = video.annotate_video(
@@ -250,10 +325,11 @@ def _annotate_videos(
                     FaceTracker(reference.model),
                     table,
                     drawn=drawn,
+                    point_names=point_names,
                     on_progress=lambda progress: status.update(video.seconds_text(progress)),
                 )
         except DataError as error:
-            if len(found.videos) == 1 and not found.photos:
+            if len(videos) == 1 and alone:
                 raise
             print_line(console, f"skipped {error}")
             failed += 1
@@ -261,25 +337,31 @@ def _annotate_videos(
         _print_video(console, path, result, table, drawn)
         if result.interrupted:
             raise typer.Exit(INTERRUPTED)
-    if failed == len(found.videos) and not found.photos:
+    if failed == len(videos) and alone:
         raise DataError("none of the videos can be read")
 
 
 def _video_targets(
     videos: Sequence[Path], targets: Targets, *, replace: bool
-) -> list[tuple[Path, Path, Path | None]]:
+) -> list[_VideoTarget]:
     """Return each video with its table and its drawn video, after checking all of them."""
-    from fkd_kaggle.photos.face_drawing import different_names
+    from fkd_kaggle.photos.face_drawing import (
+        DRAWN_VIDEO_SUFFIX,
+        check_drawing_folder,
+        different_names,
+    )
 
+    if videos and targets.draw is not None:
+        check_drawing_folder(targets.draw, videos)
     names = map(Path, different_names(f"{path.stem}.mp4" for path in videos))
     chosen = []
     for path, name in zip(videos, names, strict=True):
         table = targets.csv or path.with_name(f"{path.name}.points.csv")
-        drawn = None if targets.draw is None else targets.draw / name.with_suffix(".points.mp4")
+        drawn = targets.draw and targets.draw / name.with_suffix(DRAWN_VIDEO_SUFFIX)
         for target in (table, drawn):
             if target is not None and target.exists() and not replace:
                 raise FkdError(f"{target} is there already: --force replaces it")
-        chosen.append((path, table, drawn))
+        chosen.append(_VideoTarget(path, table, drawn))
     return chosen
 
 

@@ -191,6 +191,8 @@ def annotate_photos(
     if not any(faces.values()):
         if partial is not None:
             partial.unlink(missing_ok=True)
+        if folder is not None:
+            folder.remove(faces)
         raise _no_face(annotator.skipped, inputs)
     nothing = [SkippedInput(name, "no face found") for name, found in faces.items() if not found]
     table = _make_table(select_face_points(faces, model.point_names, point_names), point_names)
@@ -202,7 +204,7 @@ def annotate_photos(
     if targets.csv is not None:
         face_files.write_faces_csv(targets.csv, faces, face_points)
     if targets.json is not None:
-        reasons = {item.name: item.reason for item in annotator.skipped}
+        reasons = {item.name: item.reason for item in (*inputs.skipped, *annotator.skipped)}
         face_files.write_faces_json(targets.json, faces, face_points, reasons)
     if partial is not None:
         partial.unlink(missing_ok=True)
@@ -253,8 +255,6 @@ class _Annotator:
 
     def run(self, on_progress: Callable[[int, int], None] | None) -> None:
         """Annotate all photos."""
-        if self.drawings:
-            self.drawings.create()
         self.faces = self._read_partial()
         remaining = [name for name in self.photos if name not in self.faces]
         if self.partial is not None:
@@ -270,7 +270,10 @@ class _Annotator:
 
     def _store(self, photos: dict[str, np.ndarray], found: dict[str, list[PhotoFace]]) -> None:
         """Keep the results of a batch, draw them and append them to the partial file."""
+        if self.partial is not None:
+            self.partial.touch()  # before the drawings: the same command may then replace them
         if self.drawings:
+            self.drawings.create()
             drawn = select_face_points(found, self.model.point_names, self.drawn_points)
             for name, faces in drawn.items():
                 self.drawings.save(name, photos[name], faces)

@@ -15,6 +15,8 @@ from fkd_kaggle.errors import FkdError
 from fkd_kaggle.photos.found_faces import PhotoFace
 from fkd_kaggle.photos.photo_folder import DRAWN_MARKER
 
+_MARKER_TEXT: Final = "Photos and videos with drawn points; not annotated.\n"
+
 _RED: Final = (255, 40, 40)
 _WHITE: Final = (255, 255, 255)
 _BLACK: Final = (0, 0, 0)
@@ -27,6 +29,9 @@ _COLOURS: Final = (
     (170, 150, 255),
 )
 """Colours of boxes, by the number of the face."""
+
+DRAWN_VIDEO_SUFFIX: Final = ".points.mp4"
+"""End of the names of drawn videos."""
 
 
 def draw_faces(photo: np.ndarray, faces: Sequence[PhotoFace]) -> Image.Image:
@@ -92,6 +97,39 @@ def different_names(names: Iterable[str]) -> list[str]:
     return different
 
 
+def check_drawing_folder(path: Path, inputs: Iterable[Path]) -> None:
+    """Check that drawings can be written to a folder: a new, an empty or a marked one.
+
+    A folder without the marker that contains drawn videos only is accepted too: earlier versions
+    did not mark it.
+
+    Parameters
+    ----------
+    path
+        The folder; need not exist.
+    inputs
+        The photos and videos; ``path`` may be none of their folders.
+
+    Raises
+    ------
+    FkdError
+        The folder contains an input, or other files, or is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise FkdError(f"--draw {path} is a file: give a folder for the drawings")
+    for folder, name in {file.parent: file.name for file in inputs}.items():
+        if path.resolve() == folder.resolve():
+            raise FkdError(f"--draw {path} is the folder of {name}: give another folder")
+    if _has_photos(path) and not (path / DRAWN_MARKER).exists():
+        raise FkdError(f"--draw {path} contains other files: give another folder")
+
+
+def mark_drawing_folder(path: Path) -> None:
+    """Create a folder if needed, and mark it as one of drawings unless it has other files."""
+    if not _has_photos(path) and not (path / DRAWN_MARKER).exists():
+        files.write_text(path / DRAWN_MARKER, _MARKER_TEXT)
+
+
 class DrawingFolder:
     """A folder of drawn photos, marked so that its pictures are not annotated themselves.
 
@@ -107,26 +145,22 @@ class DrawingFolder:
     Raises
     ------
     FkdError
-        The folder contains the photos themselves, or other files.
+        As for ``check_drawing_folder``, or the folder contains drawn photos and ``replace`` is
+        false.
     """
 
     def __init__(self, path: Path, photos: Mapping[str, Path], *, replace: bool) -> None:
         self.path = path
         self._names = drawing_names(list(photos))
-        inputs = {photo.parent for photo in photos.values()}
-        if path.exists() and not path.is_dir():
-            raise FkdError(f"--draw {path} is a file: give a folder for the drawn photos")
-        if any(path.resolve() == folder.resolve() for folder in inputs):
-            raise FkdError(f"--draw {path} is the folder of the photos: give another folder")
-        if path.is_dir() and any(path.iterdir()):
-            if not (path / DRAWN_MARKER).exists():
-                raise FkdError(f"--draw {path} contains other files: give another folder")
-            if not replace:
-                raise FkdError(f"--draw {path} contains drawn photos: --force replaces them")
+        self._is_new = not path.exists()
+        check_drawing_folder(path, photos.values())
+        if _has_photos(path) and not replace:
+            raise FkdError(f"--draw {path} contains drawn photos: --force replaces them")
 
     def create(self) -> None:
-        """Create the folder and its marker."""
-        files.write_text(self.path / DRAWN_MARKER, "Photos with drawn points; not annotated.\n")
+        """Create the folder and its marker, unless the marker exists."""
+        if not (self.path / DRAWN_MARKER).exists():
+            files.write_text(self.path / DRAWN_MARKER, _MARKER_TEXT)
 
     def save(self, name: str, photo: np.ndarray, faces: Sequence[PhotoFace]) -> None:
         """Draw a photo and write it as JPEG.
@@ -140,6 +174,45 @@ class DrawingFolder:
         """
         with files.atomic_path(self.path / self._names[name]) as path:
             draw_faces(photo, faces).save(path, format="JPEG", quality=92)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove the drawings of photos, and the folder if it is new and contains nothing else.
+
+        Parameters
+        ----------
+        names
+            Names of the photos.
+        """
+        for name in names:
+            drawing = self.path / self._names[name]
+            drawing.unlink(missing_ok=True)
+            for folder in drawing.parents:
+                if folder == self.path or not _remove_empty(folder):
+                    break
+        if self._is_new and not _content(self.path):
+            (self.path / DRAWN_MARKER).unlink(missing_ok=True)
+            _remove_empty(self.path)
+
+
+def _content(folder: Path) -> list[Path]:
+    """Return the files and folders in a folder without its marker; none if it does not exist."""
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if path.name != DRAWN_MARKER]
+
+
+def _has_photos(folder: Path) -> bool:
+    """Say whether a folder contains something else than the marker and drawn videos."""
+    return any(not path.name.endswith(DRAWN_VIDEO_SUFFIX) for path in _content(folder))
+
+
+def _remove_empty(folder: Path) -> bool:
+    """Remove a folder if it is empty; say whether it was removed."""
+    try:
+        folder.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def _ordered(left: float, top: float, width: float, height: float) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ What of a folder is a photo is decided in ``photo_folder``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fkd_kaggle.errors import DataError
@@ -24,11 +24,22 @@ class PhotoInputs:
     folder: Path | None
     """The folder, if the command was given one folder and nothing else."""
     skipped: tuple[SkippedInput, ...] = ()
-    """Pictures in the folders that are not read, and why."""
+    """Pictures and videos in the folders that are not read, and why."""
+    named_videos: frozenset[Path] = frozenset()
+    """The videos that the command was given by name, not in a folder."""
 
     def describe(self) -> str:
         """Return where the photos come from."""
         return str(self.folder) if self.folder else "the given photos"
+
+    def without_videos(self, reason: str) -> PhotoInputs:
+        """Return the inputs without the videos, which are skipped for a reason."""
+        names = [
+            (path.relative_to(self.folder) if self.folder else path).as_posix()
+            for path in self.videos
+        ]
+        skipped = (*self.skipped, *(SkippedInput(name, reason) for name in names))
+        return replace(self, videos=(), named_videos=frozenset(), skipped=skipped)
 
 
 def collect_inputs(paths: Sequence[Path]) -> PhotoInputs:
@@ -47,6 +58,7 @@ def collect_inputs(paths: Sequence[Path]) -> PhotoInputs:
     """
     photos: dict[str, Path] = {}
     videos: dict[Path, None] = {}
+    named: set[Path] = set()
     skipped: list[SkippedInput] = []
     folder = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
     for path in paths:
@@ -63,6 +75,7 @@ def collect_inputs(paths: Sequence[Path]) -> PhotoInputs:
             raise DataError(f"{path}: there is no such photo, video or folder")
         elif path.suffix.lower() in VIDEO_SUFFIXES:
             videos.setdefault(path)
+            named.add(path)
         else:
             photos.setdefault(path.as_posix(), path)
-    return PhotoInputs(photos, tuple(videos), folder, tuple(skipped))
+    return PhotoInputs(photos, tuple(videos), folder, tuple(skipped), frozenset(named))

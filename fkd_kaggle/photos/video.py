@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ import numpy as np
 from fkd_kaggle import files
 from fkd_kaggle.errors import DataError, FkdError
 from fkd_kaggle.formatting import first_line
-from fkd_kaggle.photos.face_drawing import draw_faces
+from fkd_kaggle.photos.face_drawing import draw_faces, mark_drawing_folder
 from fkd_kaggle.photos.face_files import face_columns, face_row
 from fkd_kaggle.photos.found_faces import PhotoFace
 
@@ -85,6 +85,7 @@ def annotate_video(
     table: Path,
     *,
     drawn: Path | None = None,
+    point_names: Sequence[str] | None = None,
     on_progress: Callable[[VideoProgress], None] | None = None,
 ) -> VideoResult:
     """Write the faces of a video as CSV, and the video with the faces drawn on it.
@@ -98,7 +99,10 @@ def annotate_video(
     table
         CSV file: one row for each face of each frame, with frame number from 0 and time in seconds.
     drawn
-        Video file to write; None for none.
+        Video file to write; None for none. Its folder is marked as one of drawings, unless it
+        contains other files.
+    point_names
+        Which of the model's points to write and draw. Default: all.
     on_progress
         Called about twice a second.
 
@@ -115,7 +119,7 @@ def annotate_video(
     check_video_installed()
     import av
 
-    state = _State(tracker)
+    state = _State(tracker, tuple(point_names or tracker.model.point_names))
     with ExitStack() as stack:
         try:
             source = stack.enter_context(av.open(str(path)))
@@ -133,7 +137,7 @@ def annotate_video(
         stack.enter_context(
             files.disk_full_as(FkdError(f"disk full while writing {table}: free some space"))
         )
-        writer = stack.enter_context(_Table(table, tracker.model.point_names))
+        writer = stack.enter_context(_Table(table, state.point_names))
         painter, sound_lost = None, ""
         if drawn is not None:
             painter = stack.enter_context(_DrawnVideo(drawn, source, first))
@@ -178,20 +182,22 @@ class _Frame:
 class _State:
     """Counts of a video that is being annotated."""
 
-    def __init__(self, tracker: FaceTracker) -> None:
-        self.tracker = tracker
+    def __init__(self, tracker: FaceTracker, point_names: tuple[str, ...]) -> None:
+        self.tracker, self.point_names = tracker, point_names
+        known = list(tracker.model.point_names)
+        self._selected = [known.index(name) for name in point_names]
         self.frames = self.with_face = 0
         self.numbers: set[int] = set()
         self.reason = ""
         self.interrupted = False
 
     def add(self, frame: _Frame) -> list[PhotoFace]:
-        """Return the faces of the next frame."""
+        """Return the faces of the next frame, with the selected points."""
         faces = self.tracker.track(frame.pixels, frame.seconds)
         self.frames += 1
         self.with_face += bool(faces)
         self.numbers.update(face.number for face in faces)
-        return faces
+        return [replace(face, points=face.points[self._selected]) for face in faces]
 
 
 def _run(
@@ -341,6 +347,7 @@ class _DrawnVideo:
 
     def __enter__(self) -> _DrawnVideo:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        mark_drawing_folder(self.path.parent)
         handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=".mp4", dir=self.path.parent)
         os.close(handle)
         self._temporary = Path(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,11 +13,14 @@ import pytest
 from conftest import Command, assert_one_line_error
 from PIL import Image
 
-from fkd_kaggle.errors import DataError
+from fkd_kaggle.errors import DataError, FkdError
+from fkd_kaggle.keypoints import KEYPOINT_NAMES
 from fkd_kaggle.photos import references, video
 from fkd_kaggle.photos.found_faces import PhotoFace
+from fkd_kaggle.photos.photo_folder import DRAWN_MARKER
 from fkd_kaggle.photos.prediction import PhotoModel
 from fkd_kaggle.photos.references import RunReference
+from fkd_kaggle.runs import photo_run
 
 
 class FakeModel:
@@ -44,6 +48,8 @@ class FakeVideos:
     """Stands in for ``annotate_video``: writes the files and returns prepared results."""
 
     def __init__(self) -> None:
+        self.point_names: tuple[str, ...] = ()
+        """Points of the last video."""
         self.results: dict[str, Outcome] = {}
         self.paths: list[str] = []
 
@@ -54,9 +60,11 @@ class FakeVideos:
         table: Path,
         *,
         drawn: Path | None,
+        point_names: Sequence[str],
         on_progress: Callable[[Any], None],
     ) -> video.VideoResult:
         self.paths.append(path.name)
+        self.point_names = tuple(point_names)
         result = self.results.get(path.name, video.VideoResult(50, 40, 2, True, ""))
         if isinstance(result, DataError):
             raise result
@@ -251,6 +259,9 @@ def test_an_interrupted_video_ends_the_command(fkd: Command, videos: FakeVideos)
         (("a.mp4", "b.mp4", "--csv", "x.csv"), "--csv names one file"),
         (("a.mp4", "a.png", "--csv", "x.csv"), "--csv names one file"),
         (("a.mp4", "--csv", "-"), "the points of a video are written to a file"),
+        (("a.mp4", "-o", "x.csv"), "--output names a table of photos: use --csv FILE"),
+        (("a.mp4", "--draw", "."), "--draw . is the folder of a.mp4: give another folder"),
+        (("a.mp4", "--draw", "other"), "--draw other contains other files"),
     ],
 )
 def test_options_that_do_not_fit_videos_are_refused(
@@ -259,18 +270,141 @@ def test_options_that_do_not_fit_videos_are_refused(
     for name in ("a.mp4", "b.mp4"):
         Path(name).touch()
     write_photo("a.png")
+    write_photo("other/a.png")
     assert_one_line_error(fkd("annotate", *arguments), reason)
     assert videos.paths == []
 
 
-def test_videos_need_the_run_of_an_ensemble(
+def protect_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the folder ``in`` count as one that cannot be written, for the superuser too."""
+    real = os.access
+
+    def access(path: Any, mode: int) -> bool:
+        return real(path, mode) and not (mode == os.W_OK and Path(path) == Path("in"))
+
+    monkeypatch.setattr(os, "access", access)
+
+
+NEEDS_ENSEMBLE = "videos need a run of train-ensemble, not of train-photos"
+
+
+def test_videos_need_the_run_of_an_ensemble(fkd: Command, videos: FakeVideos) -> None:
+    Path("a.mp4").touch()
+    Path("runs/fake").mkdir(parents=True)
+    Path("runs/fake/photo_run.json").touch()
+    assert_one_line_error(fkd("annotate", "a.mp4"), NEEDS_ENSEMBLE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--model", "mtcnn"), "videos need --model run, not mtcnn"),
+        (("--csv", "x.csv"), "--csv names one file"),
+        (("--run", "photo-run"), NEEDS_ENSEMBLE),
+        (("--model", "run"), "videos need PyAV"),
+        (("--json", "x.json"), "in cannot be written: name b.mp4 alone"),
+    ],
+)
+def test_a_video_in_a_folder_does_not_keep_the_photos_from_being_annotated(
+    fkd: Command,
+    videos: FakeVideos,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    reason: str,
+) -> None:
+    def fail() -> None:
+        raise FkdError("videos need PyAV: pip install 'fkd-kaggle[video]'")
+
+    if "PyAV" in reason:
+        monkeypatch.setattr(video, "check_video_installed", fail)
+    if reason == NEEDS_ENSEMBLE:
+        monkeypatch.setattr(photo_run, "is_photo_run", lambda path: True)
+    if "cannot be written" in reason:
+        protect_folder(monkeypatch)
+    write_photo("in/a.png")
+    Path("in/b.mp4").touch()
+    result = fkd("annotate", "in", *arguments)
+    assert result.code == 0, result.all
+    assert f"skipped b.mp4: {reason}" in result.out
+    assert "1 of 1 photos have a face" in result.out
+    assert videos.paths == []
+    assert_one_line_error(fkd("annotate", "in", "in/b.mp4", *arguments, "--force"), reason)
+
+
+def test_videos_are_read_although_no_photo_contains_a_face(
+    fkd: Command, videos: FakeVideos
+) -> None:
+    write_photo("black.png", grey=0)
+    Path("a.mp4").touch()
+    result = fkd("annotate", "black.png", "a.mp4")
+    assert result.code == 0, result.all
+    assert "black.png: no face found, nothing written\n" in result.out
+    assert "wrote a.mp4.points.csv" in result.out
+    videos.results["a.mp4"] = DataError("a.mp4: no video in it")
+    assert_one_line_error(fkd("annotate", "black.png", "a.mp4", "--force"), "no video in it")
+
+
+def test_a_video_that_is_left_out_is_named_although_no_photo_contains_a_face(
+    fkd: Command, videos: FakeVideos
+) -> None:
+    write_photo("in/black.png", grey=0)
+    Path("in/b.mp4").touch()
+    result = fkd("annotate", "in", "--csv", "faces.csv")
+    assert_one_line_error(result, "no face in any of the 1 photos of in")
+    assert "skipped b.mp4: --csv names one file" in result.out
+
+
+def test_existing_files_of_videos_are_named_before_the_photos_are_read(
     fkd: Command, videos: FakeVideos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    write_photo("in/a.png")
+    Path("in/b.mp4").touch()
+    Path("in/b.mp4.points.csv").touch()
+    monkeypatch.setattr(references, "load_reference", None)
+    assert_one_line_error(fkd("annotate", "in"), "in/b.mp4.points.csv is there already")
+    assert not Path("in/face_keypoints.csv").exists()
+
+
+def test_a_video_gets_the_selected_points(fkd: Command, videos: FakeVideos) -> None:
     Path("a.mp4").touch()
+    assert fkd("annotate", "a.mp4").code == 0
+    assert videos.point_names == KEYPOINT_NAMES
+    assert fkd("annotate", "a.mp4", "--points", "nose_tip", "--force").code == 0
+    assert list(videos.point_names) == ["nose_tip"]
 
-    class PhotoRun:
-        point_names = ("corner",)
 
-    monkeypatch.setattr(references, "load_reference", lambda *arguments: PhotoRun())
-    result = fkd("annotate", "a.mp4")
-    assert_one_line_error(result, "videos need a run of train-ensemble, not of train-photos")
+def test_photos_are_drawn_into_a_folder_of_drawn_videos_and_the_other_way_round(
+    fkd: Command, videos: FakeVideos
+) -> None:
+    write_photo("a.png")
+    Path("a.mp4").touch()
+    Path("b.mp4").touch()
+    assert fkd("annotate", "a.mp4", "--draw", "drawn").code == 0
+    for arguments in (("a.png", "--csv", "faces.csv"), ("b.mp4",)):
+        result = fkd("annotate", *arguments, "--draw", "drawn")
+        assert result.code == 0, result.all
+    drawn = sorted(path.name for path in Path("drawn").iterdir())
+    assert drawn == [DRAWN_MARKER, "a.png.jpg", "a.points.mp4", "b.points.mp4"]
+
+
+@pytest.mark.parametrize("option", ["--csv", "--json"])
+def test_a_folder_that_cannot_be_written_gets_no_table(
+    fkd: Command, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    write_photo("in/a.png")
+    protect_folder(monkeypatch)
+    result = fkd("annotate", "in", option, "faces")
+    assert result.code == 0, result.all
+    assert "in cannot be written: no table face_keypoints.csv there\n" in result.out
+    assert "wrote faces\n" in result.out
+    assert [path.name for path in Path("in").iterdir()] == ["a.png"]
+
+
+def test_json_names_the_pictures_of_a_folder_that_are_left_out(fkd: Command) -> None:
+    write_photo("in/a.png")
+    Path("in/b.svg").write_text("<svg/>")
+    Path("in/c.png").write_bytes(b"torn")
+    assert fkd("annotate", "in", "--json", "faces.json").code == 0
+    skipped = json.loads(Path("faces.json").read_text())["skipped"]
+    assert sorted(skipped) == ["b.svg", "c.png"]
+    assert skipped["b.svg"].startswith("SVG is not read")

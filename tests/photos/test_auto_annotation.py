@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from PIL import Image
 from fkd_kaggle.errors import DataError, FkdError
 from fkd_kaggle.photos.annotations.point_table import read_table
 from fkd_kaggle.photos.auto_annotation import Targets, annotate_photos
-from fkd_kaggle.photos.face_drawing import drawing_names
+from fkd_kaggle.photos.face_drawing import DrawingFolder, drawing_names
 from fkd_kaggle.photos.found_faces import PhotoFace
+from fkd_kaggle.photos.photo_folder import DRAWN_MARKER
 from fkd_kaggle.photos.photo_inputs import collect_inputs
 
 
@@ -247,6 +249,72 @@ def test_an_interrupted_annotation_does_not_replace_finished_drawings(tmp_path: 
             model_id="corners",
         )
     assert (tmp_path / "drawn/2.png.jpg").stat().st_mtime_ns == before
+
+
+class BrokenModel(CornerModel):
+    """A model that cannot be used, as the face detector if it is not installed."""
+
+    def __call__(self, photos: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+        raise FkdError("finding faces needs another package")
+
+
+@pytest.mark.parametrize(
+    ("model", "error"), [(BrokenModel(), FkdError), (CornerModel(0), KeyboardInterrupt)]
+)
+@pytest.mark.parametrize("marked", [False, True])
+def test_photos_are_drawn_after_a_call_that_drew_none(
+    tmp_path: Path, model: CornerModel, error: type[BaseException], marked: bool
+) -> None:
+    write_photo(tmp_path / "in/1.png")
+    if marked:  # as earlier versions left the folder
+        (tmp_path / "drawn").mkdir()
+        (tmp_path / "drawn" / DRAWN_MARKER).touch()
+    with pytest.raises(error):
+        annotate_and_draw(tmp_path, model)
+    annotate_and_draw(tmp_path, CornerModel())
+    assert drawn_numbers(tmp_path) == [1]
+    assert (tmp_path / "drawn" / DRAWN_MARKER).exists()
+
+
+def test_an_annotation_that_is_interrupted_while_drawing_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        write_photo(tmp_path / f"in/{number}.png")
+    real = DrawingFolder.save
+
+    def save(folder: DrawingFolder, name: str, *arguments: Any) -> None:
+        if name == "1.png":
+            raise KeyboardInterrupt
+        real(folder, name, *arguments)
+
+    monkeypatch.setattr(DrawingFolder, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        annotate_and_draw(tmp_path, CornerModel())
+    assert drawn_numbers(tmp_path) == [0]
+    monkeypatch.undo()
+    annotate_and_draw(tmp_path, CornerModel())
+    assert drawn_numbers(tmp_path) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_drawings_are_removed_if_no_photo_contains_a_face(tmp_path: Path, other: bool) -> None:
+    write_photo(tmp_path / "in/1.png", grey=0)
+    write_photo(tmp_path / "in/below/2.png", grey=0)
+    kept = ["in"]
+    if other:
+        (tmp_path / "drawn").mkdir()
+        for name in (DRAWN_MARKER, "9.jpg"):
+            (tmp_path / "drawn" / name).touch()
+        kept = ["drawn", "in"]
+    with pytest.raises(DataError, match="nothing written"):
+        annotate_and_draw(tmp_path, CornerModel(), replace=other)
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+    if other:
+        assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == [
+            DRAWN_MARKER,
+            "9.jpg",
+        ]
 
 
 class TwoFaceModel(CornerModel):

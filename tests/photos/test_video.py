@@ -7,6 +7,7 @@ import errno
 import itertools
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ import pytest
 from fkd_kaggle.errors import DataError, FkdError
 from fkd_kaggle.photos import video
 from fkd_kaggle.photos.found_faces import PhotoFace
+from fkd_kaggle.photos.photo_folder import DRAWN_MARKER, scan_folder
 from fkd_kaggle.photos.tracking import FaceTracker
 from fkd_kaggle.photos.video import VideoProgress, VideoResult, annotate_video, seconds_text
 
@@ -100,6 +102,38 @@ def test_each_frame_has_a_row_with_the_time_of_the_file(tmp_path: Path) -> None:
         frames = list(drawn.decode(video=0))
     assert [round(1000 * frame.time) for frame in frames] == times
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.mp4", "drawn.mp4"]
+
+
+def test_drawn_videos_are_not_annotated_themselves(tmp_path: Path) -> None:
+    clip = tmp_path / "clips/a.mp4"
+    clip.parent.mkdir()
+    write_video(clip, [0, 40])
+    annotate(WhiteTracker(), clip, drawn=clip.parent / "drawn/a.points.mp4")
+    assert scan_folder(tmp_path / "clips").videos == (clip,)
+    assert not (clip.parent / DRAWN_MARKER).exists()
+    annotate(WhiteTracker(), clip, drawn=clip.parent / "b.mp4")
+    assert not (clip.parent / DRAWN_MARKER).exists()
+
+
+class TwoPointTracker(WhiteTracker):
+    """Finds the centre of the white square, and a point on its right."""
+
+    model = SimpleNamespace(point_names=("right", "centre"))
+
+    def track(self, frame: np.ndarray, time: float) -> list[PhotoFace]:
+        return [
+            replace(face, points=np.concatenate([face.points + 5, face.points]))
+            for face in super().track(frame, time)
+        ]
+
+
+def test_a_table_contains_the_selected_points(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", [0, 40])
+    annotate(TwoPointTracker(), tmp_path / "a.mp4", point_names=("centre",))
+    with (tmp_path / "a.csv").open(newline="") as stream:
+        row = next(csv.DictReader(stream))
+    assert [name for name in row if name.endswith("_x")] == ["centre_x"]
+    assert float(row["centre_x"]) == pytest.approx(11.5, abs=0.6)
 
 
 MATRICES = {
