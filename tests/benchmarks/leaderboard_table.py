@@ -6,7 +6,7 @@ Everything is made from the saved results, so that a test can compare pages and 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -275,19 +275,23 @@ def _own_section(results: Sequence[Result]) -> str:
     lines = []
     for row in rows_of(results, schedule="own"):
         first = row.first
-        for metric, values in first.published.items():
+        errors = (format_pixels(first.out_of_fold.combined), format_pixels(first.held_out.combined))
+        metrics: Mapping[str, Mapping[str, float | None]] = first.published or {"": {}}
+        for metric, values in metrics.items():
             shown = [values.get(key) for key in ("published", "ours", "copies", "unseen_copies")]
             cells = ["–" if value is None else f"{value:.4g}" for value in shown]
-            unit = METRICS[metric].unit
-            lines.append((f"`{first.name}`", _epochs(first), f"{metric}, {unit}", *cells))
+            name = f"{metric}, {METRICS[metric].unit}" if metric else "–"
+            lines.append((f"`{first.name}`", _epochs(first), *errors, name, *cells))
     if not lines:
         return ""
     header = (
         "own schedule and split",
         "epochs",
-        "metric",
+        "own split",
+        "held out",
+        "publication's metric",
         "published",
-        "held-out faces",
+        "ours",
         "copies of training faces",
         "copies of held-out faces",
     )

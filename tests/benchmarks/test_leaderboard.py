@@ -172,6 +172,18 @@ def test_changed_recipes_and_other_times_have_a_table_of_their_own() -> None:
     assert "| `quick` | `python tests/benchmarks/leaderboard.py --only quick` |" in text
 
 
+def test_trainings_with_their_own_schedule_have_a_table_with_and_without_a_metric() -> None:
+    values = {"published": 0.0032, "ours": 0.0018, "copies": None, "unseen_copies": None}
+    saved = [
+        replace(result("multi-branch", 2.7, out_of_fold=2.6), schedule="own"),
+        replace(result("masked-cnn", 2.2), schedule="own", published={"mse-centred": values}),
+    ]
+    text = leaderboard_table.render(saved)
+    assert "| `multi-branch` | 10 of 80 | 2.600 | 2.700 | – | – | – | – | – |" in text
+    row = "| `masked-cnn` | 10 of 80 | 2.200 | 2.200 | mse-centred, (px/48)² | 0.0032 | 0.0018 |"
+    assert row in text
+
+
 def test_the_time_to_a_score_is_the_shortest_measured_time_limit() -> None:
     expected = {3.0: (1.33, 1.25), 5.0: (1.22, 1.21), 10.0: (1.17, 1.21)}
     saved = [
