@@ -157,9 +157,17 @@ def output(
     record = kernel_submission.find_records(runs_dir, kernel)[-1]
     competition = connection.connect_competition(console)
     if folder is not None:
-        for path in competition.kernel_output(record.kernel, folder, record.version):
+        paths = competition.kernel_output(record.kernel, folder, record.version)
+        if not paths:
+            check_succeeded(competition, record)
+        for path in paths:
             print_line(console, f"wrote {path}")
         return
+    if record.shard is not None:
+        raise KernelError(
+            f"{record.kernel} trained shard {record.shard + 1} of {record.shards}: `fkd-kaggle "
+            f"submit {record.run} --via kernel` blends them; --folder FOLDER downloads its files"
+        )
     if not record.is_newest:
         raise KernelError(
             f"version {record.version} of {record.kernel} is not the newest that was pushed from "

@@ -21,6 +21,7 @@ from fkd_kaggle.kernel.machines import ACCELERATOR, uses_gpu
 from fkd_kaggle.kernel.names import check_names, slug_for, title_for
 from fkd_kaggle.kernel.notebook import make_notebook
 from fkd_kaggle.kernel.script import make_script
+from fkd_kaggle.runs.folder import check_run_name
 
 MAX_SOURCE_BYTES: Final = 1_000_000
 """Kaggle refuses kernels whose script or notebook is not smaller than 1 MB ("The kernel source must
@@ -94,7 +95,11 @@ def build_job_folder(
     ------
     KernelError
         A kernel cannot be built, see :func:`write_kernel`, or there are more shards than members.
+    RunError
+        The name of the run is not valid for a folder.
     """
+    if run_name:
+        check_run_name(run_name)
     name = run_name or f"{job.plan.ensemble.name}-1"
     shards, last = planned_kernels(job, name, owner)
     if not shards:

@@ -69,7 +69,9 @@ def train_on_kaggle(
     """
     name = _name_run(competition, runs_dir, job, run_name)
     session = JobSession(competition, job, runs_dir, on_event, name, poll)
-    session.complete(session.shards)
+    blended = session.pusher.find_record(session.last)
+    if blended is None or blended.state not in ("collected", "submitted"):
+        session.complete(session.shards)
     session.complete([session.last])
     record = session.pusher.find_record(session.last)
     assert record is not None
@@ -251,7 +253,7 @@ def _name_run(competition: Competition, runs_dir: Path, job: KernelJob, wanted: 
     Raises
     ------
     RunError
-        Another run has the wanted name.
+        Another run has the wanted name, or it is not valid for a folder.
     """
     known = records.read_records(runs_dir)
     practice = competition.practice_url is not None
@@ -262,6 +264,7 @@ def _name_run(competition: Competition, runs_dir: Path, job: KernelJob, wanted: 
     taken = {record.run for record in known}
     if wanted is None:
         return folder.next_run_name(runs_dir, job.plan.ensemble.name, taken)
+    folder.check_run_name(wanted)  # not only in the kernel, where it costs a session
     if (runs_dir / wanted).exists() or wanted in taken:
         raise RunError(f"run {wanted} exists in {runs_dir}: choose another name with --run")
     return wanted

@@ -221,6 +221,25 @@ def test_shards_wait_for_gpu_sessions_and_are_blended(
     assert only_submission(practice)
 
 
+@pytest.mark.slow
+def test_a_shard_is_not_collected_as_the_run_and_not_trained_again_after_the_blend(
+    submit: Callable[..., CommandResult],
+    fkd: Command,
+    way: KernelScript,
+    practice: PracticeKaggle,
+) -> None:
+    way(SHARDS)
+    assert "was not submitted" in submit("--dry-run", "--shards", "2", *PLAN).out
+    pushed = versions(practice)
+    result = fkd("kernel", "output", "fkd-smoke-1-shard-1")
+    assert_one_line_error(result, "shard 1 of 2", "submit smoke-1 --via kernel")
+    practice.kernels.delete("practice", "fkd-smoke-1-shard-1")
+    result = fkd("submit", "--yes", "smoke-1", "--via", "kernel")
+    assert result.code == 0, result.all
+    assert versions(practice) == [name for name in pushed if "shard-1" not in name]
+    assert only_submission(practice)
+
+
 HARNESS = """
 import sys
 from pathlib import Path
@@ -284,7 +303,9 @@ def test_ctrl_c_leaves_the_kernel_running_and_prints_how_to_resume(
     assert "Traceback" not in err
     (command,) = re.findall(r"fkd-kaggle (submit smoke-1 --via kernel)", out)
     assert "running" in fkd("kernel", "status").out
-    assert_one_line_error(fkd("kernel", "output"), "is running", "kernel logs --follow")
+    for options in ([], ["--folder", "raw"]):
+        words = ("is running", "kernel logs --follow")
+        assert_one_line_error(fkd("kernel", "output", *options), *words)
     way.open_gate()
     result = fkd(*command.split())
     assert result.code == 0, result.all
@@ -504,6 +525,7 @@ def test_a_refused_push_is_one_line_and_can_be_repeated(
         (["--title", "abc"], ["title has 5 to 50 characters"]),
         (["--title", "!!!!!!"], ["name"]),
         (["--shards", "9"], ["9 shards", "1 to 3"]),
+        (["--run", "my run"], ["'my run'", "folder"]),
         (["--accelerator", "Abacus"], ["Invalid machine shape: Abacus"]),
     ],
 )
