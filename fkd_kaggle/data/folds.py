@@ -71,6 +71,9 @@ def assign_folds(
 ) -> np.ndarray:
     """Return (N,) int64: the fold, 0 to ``count`` - 1, in which each face is held out.
 
+    Grouped folds are ordered by the mean size of their faces' groups: an ensemble that trains only
+    some of the folds is then not scored on the few people with the most frames.
+
     Parameters
     ----------
     faces
@@ -116,7 +119,30 @@ def assign_folds(
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     for fold, (_, rows) in enumerate(splitter.split(labels, faces.annotators, labels)):
         folds[rows] = fold
-    return folds
+    return _renumber(folds, labels, count)
+
+
+def _renumber(folds: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
+    """Return (N,) folds in ascending order of their mean group size.
+
+    scikit-learn places the largest groups first. If only the first folds are held out, scores would
+    count the people with the most frames several times as often as all faces do.
+
+    Parameters
+    ----------
+    folds
+        (N,) fold of each face.
+    groups
+        (N,) group of each face.
+    count
+        Number of folds.
+    """
+    _, position, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    totals = np.bincount(folds, weights=sizes[position], minlength=count)
+    means = totals / np.maximum(np.bincount(folds, minlength=count), 1)
+    numbers = np.empty(count, np.int64)
+    numbers[np.argsort(means, kind="stable")] = np.arange(count)
+    return numbers[folds]
 
 
 def hold_out_rows(

@@ -50,6 +50,18 @@ def test_every_fold_has_its_share_of_both_annotators() -> None:
     np.testing.assert_array_equal(held_out, folds.assign_folds(faces, 3, seed=1))
 
 
+def test_the_first_folds_do_not_hold_the_people_with_the_most_frames() -> None:
+    """An ensemble that trains two of ten folds is scored on the first two."""
+    faces = doubled(200)
+    groups = np.arange(400)
+    groups[50:90] = 50
+    groups[150:180] = 150
+    held_out = folds.assign_folds(faces, 10, seed=0, groups=groups)
+    assert set(held_out) == set(range(10))
+    assert (held_out[50:90] == 9).all()
+    assert (held_out[150:180] == 8).all()
+
+
 def test_too_few_distinct_faces_are_refused() -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 96, 96)).astype(np.uint8)
     same = Faces(
