@@ -299,7 +299,8 @@ def test_distill_trains_one_network_and_compares_it_with_the_run(
     assert training.limits == [120.0]
     assert "predicting the test faces…" in result.out
     assert "on the held-out fold: " in result.out
-    assert "next: fkd-kaggle export one --distilled" in result.out
+    argument = f"{blended.path} --data-dir {data_dir}"
+    assert f"next: fkd-kaggle export {argument} --distilled" in result.out
     student = find_distilled(blended)
     assert student.name == "one-distilled"
     assert [member.recipe.epochs for member in student.plan.members] == [3]
@@ -324,7 +325,8 @@ def test_an_interrupted_distillation_is_continued_by_the_same_command(
     command = ("distill", "--data-dir", data_dir, "--runs-dir")
     result = fkd(*command, blended.path.parent, "--no-test-faces")
     assert result.code == 130, result.all
-    assert "interrupted; to continue: fkd-kaggle distill one" in result.out
+    argument = f"{blended.path} --data-dir {data_dir}"
+    assert f"interrupted; to continue: fkd-kaggle distill {argument}" in result.out
     assert find_distilled(blended).status == "interrupted"
     assert fkd(*command, blended.path.parent, "one", "--time-limit", "30m").code == 130
     training.interrupt = False
