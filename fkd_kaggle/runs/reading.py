@@ -22,13 +22,16 @@ from fkd_kaggle.formatting import one_line
 def list_subfolders(folder: Path) -> list[Path]:
     """Return the folders in a folder of runs, sorted by name; none if it does not exist.
 
+    Hidden folders are left out: they are what an interrupted deletion has left.
+
     Raises
     ------
     RunError
         ``folder`` is a file or cannot be read.
     """
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir())
+        found = (path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(path for path in found if path.is_dir())
     except FileNotFoundError:
         return []
     except NotADirectoryError:

@@ -54,6 +54,14 @@ def test_two_runs_that_are_created_together_get_different_names(
     assert list((tmp_path / "runs" / "quick-1").iterdir()) == []
 
 
+def test_what_an_interrupted_deletion_leaves_is_no_run(tmp_path: Path) -> None:
+    plan = make_plan(TrainingOptions(("quick",)))
+    run = Run.create(tmp_path, "mine", plan, "0" * 32)
+    assert folder.run_names(tmp_path) == ["mine"]
+    run.path.rename(tmp_path / ".deleted-mine")
+    assert folder.run_names(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("note", "kind"), [("compare.json", "a comparison"), ("photo_run.json", "a photo run")]
 )
