@@ -150,8 +150,10 @@ def create_run(
 
     def prepare(run: Run) -> None:
         write_folds(run.path, held_out)
-        store_corrections(run, found, training)
-        store_reference_predictions(run, predictions_from)
+        if found:
+            store_corrections(run, found, training)
+        if predictions_from is not None:
+            store_reference_predictions(run, predictions_from)
 
     return fitting.start_run(runs_dir, name, plan, data_dir, prepare=prepare)
 

@@ -285,14 +285,16 @@ def find_uploads(path: Path, *submissions_dirs: Path) -> set[int]:
         Folders of files that may have been uploaded, beside the folder of ``path``.
     """
     digest, found = files.sha256(path), set()
+    others = {path.absolute()}
     for folder in {path.parent.absolute(), *(one.absolute() for one in submissions_dirs)}:
-        for other in {path, *folder.glob("*.csv")}:
-            # The record has the digest of what was uploaded, also if the file has changed since.
-            record = _read_record(other) or {}
-            kaggle = record.get("kaggle")
-            ref = kaggle.get("ref") if isinstance(kaggle, dict) else None
-            if isinstance(ref, int) and record.get("sha256") == digest:
-                found.add(ref)
+        others.update(folder.glob("*.csv"))
+    for other in others:
+        # The record has the digest of what was uploaded, also if the file has changed since.
+        record = _read_record(other) or {}
+        kaggle = record.get("kaggle")
+        ref = kaggle.get("ref") if isinstance(kaggle, dict) else None
+        if isinstance(ref, int) and record.get("sha256") == digest:
+            found.add(ref)
     return found
 
 

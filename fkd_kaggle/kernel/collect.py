@@ -73,7 +73,7 @@ def collect_output(competition: Competition, record: KernelRecord, runs_dir: Pat
     """
     folder = records.record_folder(runs_dir, record)
     csv, log = folder / SUBMISSION, folder / f"{record.name}.log"
-    if record.state not in ("collected", "submitted"):
+    if not record.has_output:
         fetched = folder / f"v{record.version}"
         paths = competition.kernel_output(record.kernel, fetched, record.version, keep=True)
         if (fetched / log.name).exists():

@@ -68,8 +68,7 @@ class KernelPusher:
         record = self.find_record(kernel)
         if record is None or record.state in ("pushing", "failed"):
             return True
-        has_output = record.state in ("collected", "submitted")
-        return not has_output and self.competition.kernel_stored(record.kernel) is None
+        return not record.has_output and self.competition.kernel_stored(record.kernel) is None
 
     def push(self, kernel: PlannedKernel) -> KernelRecord:
         """Push a kernel, unless Kaggle runs or has run the same script already.

@@ -100,6 +100,11 @@ class KernelRecord:
         return self.kernel.split("/")[-1]
 
     @property
+    def has_output(self) -> bool:
+        """Return whether the output was downloaded; the kernel itself is not needed then."""
+        return self.state in ("collected", "submitted")
+
+    @property
     def uses_gpu(self) -> bool:
         """Return whether the kernel uses GPU quota; a blend of shards does not."""
         blends = self.shard is None and self.shards > 1

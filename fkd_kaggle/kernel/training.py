@@ -70,7 +70,7 @@ def train_on_kaggle(
     name = _name_run(competition, runs_dir, job, run_name)
     session = JobSession(competition, job, runs_dir, on_event, name, poll)
     blended = session.pusher.find_record(session.last)
-    if blended is None or blended.state not in ("collected", "submitted"):
+    if blended is None or not blended.has_output:
         session.complete(session.shards)
     session.complete([session.last])
     record = session.pusher.find_record(session.last)

@@ -15,8 +15,6 @@ from fkd_kaggle.errors import FkdError
 from fkd_kaggle.photos.found_faces import PhotoFace
 from fkd_kaggle.photos.photo_folder import DRAWN_MARKER
 
-_MARKER_TEXT: Final = "Photos and videos with drawn points; not annotated.\n"
-
 _RED: Final = (255, 40, 40)
 _WHITE: Final = (255, 255, 255)
 _BLACK: Final = (0, 0, 0)
@@ -126,8 +124,10 @@ def check_drawing_folder(path: Path, inputs: Iterable[Path]) -> None:
 
 def mark_drawing_folder(path: Path) -> None:
     """Create a folder if needed, and mark it as one of drawings unless it has other files."""
-    if not _has_photos(path) and not (path / DRAWN_MARKER).exists():
-        files.write_text(path / DRAWN_MARKER, _MARKER_TEXT)
+    if not (path / DRAWN_MARKER).exists() and not _has_photos(path):
+        files.write_text(
+            path / DRAWN_MARKER, "Photos and videos with drawn points; not annotated.\n"
+        )
 
 
 class DrawingFolder:
@@ -159,8 +159,7 @@ class DrawingFolder:
 
     def create(self) -> None:
         """Create the folder and its marker, unless the marker exists."""
-        if not (self.path / DRAWN_MARKER).exists():
-            files.write_text(self.path / DRAWN_MARKER, _MARKER_TEXT)
+        mark_drawing_folder(self.path)
 
     def save(self, name: str, photo: np.ndarray, faces: Sequence[PhotoFace]) -> None:
         """Draw a photo and write it as JPEG.

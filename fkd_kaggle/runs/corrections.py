@@ -8,9 +8,7 @@ from pathlib import Path
 from fkd_kaggle.data import corrections
 from fkd_kaggle.data.corrections import Correction
 from fkd_kaggle.data.faces import Faces
-from fkd_kaggle.runs.folder import Run
-
-CORRECTIONS = "corrections.csv"
+from fkd_kaggle.runs.folder import CORRECTIONS, Run
 
 
 def store_corrections(run: Run, found: Sequence[Correction], training: Faces) -> None:
@@ -21,14 +19,10 @@ def store_corrections(run: Run, found: Sequence[Correction], training: Faces) ->
     run
         A run without trained members.
     found
-        The corrections, checked. Without any, a file that an interrupted creation of the run left
-        is deleted.
+        The corrections, checked.
     training
         All training faces, with the labels of training.csv.
     """
-    if not found:
-        _path(run).unlink(missing_ok=True)
-        return
     corrections.write_corrections(_path(run), found, training)
 
 

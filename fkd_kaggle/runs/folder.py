@@ -40,6 +40,12 @@ from fkd_kaggle.settings import __version__
 RUN_FILE = "run.json"
 """The file that makes a folder a run folder."""
 
+CORRECTIONS: Final = "corrections.csv"
+"""The file of corrections that a run is trained with; see ``runs.corrections``."""
+
+REFERENCE: Final = "reference_predictions.npz"
+"""The file of predictions by which outliers are left out; see ``runs.predictions``."""
+
 _KINDS: Final = {RUN_FILE: "run", "compare.json": "comparison", "photo_run.json": "photo run"}
 """Kind of a folder by the file that marks it."""
 
@@ -106,6 +112,8 @@ class Run:
             files.write_text(path / "recipes" / file, text)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         digests = {recipe.name: recipe.digest for recipe in recipes}
+        for file in (CORRECTIONS, REFERENCE):  # of a creation that was interrupted
+            (path / file).unlink(missing_ok=True)
         if prepare is not None:
             prepare(cls(path, plan, created, data, digests))
         info = {

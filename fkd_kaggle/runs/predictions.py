@@ -19,10 +19,8 @@ from fkd_kaggle.errors import RunError
 from fkd_kaggle.keypoints import ANNOTATORS, NUM_KEYPOINTS
 from fkd_kaggle.recipes.plans import Member
 from fkd_kaggle.runs import reading
-from fkd_kaggle.runs.folder import Run
+from fkd_kaggle.runs.folder import REFERENCE, Run
 from fkd_kaggle.runs.members import member_progress, read_progress, weights_path
-
-REFERENCE = "reference_predictions.npz"
 
 _PREDICTIONS: Final = (None, NUM_KEYPOINTS, 2)
 """Shape of predictions."""
@@ -339,24 +337,14 @@ def load_scored_out_of_fold(run: Run) -> np.ndarray:
     return np.where(scored[:, None, None], predictions, np.nan).astype(predictions.dtype)
 
 
-def store_reference_predictions(run: Run, earlier: Run | None) -> None:
+def store_reference_predictions(run: Run, earlier: Run) -> None:
     """Copy the out-of-fold predictions of an earlier run, for recipes that leave out outliers.
-
-    Parameters
-    ----------
-    run
-        A new run.
-    earlier
-        The earlier run. With None, a file that an interrupted creation of the run left is deleted.
 
     Raises
     ------
     RunError
         The earlier run was made on other data, or was not blended.
     """
-    if earlier is None:
-        (run.path / REFERENCE).unlink(missing_ok=True)
-        return
     earlier.check_data(run.data)
     _write_arrays(run.path / REFERENCE, {"predictions": load_blended_out_of_fold(earlier)})
 

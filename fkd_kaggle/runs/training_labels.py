@@ -11,9 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from fkd_kaggle.runs.copying import copy_file
-from fkd_kaggle.runs.corrections import CORRECTIONS
-from fkd_kaggle.runs.folder import Run
-from fkd_kaggle.runs.predictions import REFERENCE, load_reference_predictions
+from fkd_kaggle.runs.folder import CORRECTIONS, REFERENCE, Run
+from fkd_kaggle.runs.predictions import load_reference_predictions
 
 
 def have_same_labels(run: Run, other: Run) -> bool:
@@ -34,8 +33,6 @@ def have_same_labels(run: Run, other: Run) -> bool:
 def copy_labels(source: Run, target: Run) -> None:
     """Copy the corrections and the reference predictions of a run to a new run on the same data.
 
-    A file that only the target has is deleted: an interrupted creation of the run left it.
-
     Raises
     ------
     RunError
@@ -46,8 +43,6 @@ def copy_labels(source: Run, target: Run) -> None:
     for name in (CORRECTIONS, REFERENCE):
         if (source.path / name).exists():
             copy_file(source.path / name, target.path / name)
-        else:
-            (target.path / name).unlink(missing_ok=True)
 
 
 def _corrections_text(run: Run) -> bytes | None:

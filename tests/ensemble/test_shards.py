@@ -30,9 +30,8 @@ from fkd_kaggle.errors import FkdError, KernelError, RunError
 from fkd_kaggle.recipes import plans
 from fkd_kaggle.recipes.plans import Member, Plan
 from fkd_kaggle.recipes.schema import Recipe
-from fkd_kaggle.runs.folder import Run, write_folds
+from fkd_kaggle.runs.folder import REFERENCE, Run, write_folds
 from fkd_kaggle.runs.members import Progress, weights_path, write_progress
-from fkd_kaggle.runs.predictions import REFERENCE
 from fkd_kaggle.runs.training_labels import have_same_labels
 
 DATA = "a" * 32

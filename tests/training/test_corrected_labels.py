@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from report_runs import make_run
 
 from fkd_kaggle import pipeline
 from fkd_kaggle.data import dataset
+from fkd_kaggle.data.corrections import Correction
+from fkd_kaggle.data.faces import Faces
 from fkd_kaggle.errors import DataError, RecipeError, RunError
 from fkd_kaggle.keypoints import KEYPOINT_NAMES
 from fkd_kaggle.recipes import plans
 from fkd_kaggle.recipes.loading import load_recipe
 from fkd_kaggle.recipes.schema import Recipe
-from fkd_kaggle.runs.corrections import has_corrections
+from fkd_kaggle.runs.corrections import has_corrections, store_corrections
 from fkd_kaggle.runs.folder import Run, find_run, run_names
 from fkd_kaggle.training.member import read_training_data
 
@@ -57,11 +60,12 @@ def test_a_run_killed_before_its_corrections_are_stored_cannot_be_resumed_withou
     corrections = tmp_path / "corrections.csv"
     corrections.write_text("row,keypoint,x,y\n1,nose_tip,40,41\n")
 
-    def kill(run: Run, earlier: Run | None) -> None:
+    def kill(run: Run, found: Sequence[Correction], training: Faces) -> None:
+        store_corrections(run, found, training)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "store_reference_predictions", kill)
+        patch.setattr(pipeline, "store_corrections", kill)
         with pytest.raises(KeyboardInterrupt):
             pipeline.create_run(PLAN, report_data, tmp_path, "one", corrections=corrections)
     with pytest.raises(RunError, match="no run 'one'"):

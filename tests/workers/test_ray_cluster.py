@@ -28,10 +28,9 @@ from fkd_kaggle.ensemble.run_times import MachineTimes
 from fkd_kaggle.ensemble.training_estimate import estimate_training
 from fkd_kaggle.errors import FkdError, RunError
 from fkd_kaggle.recipes import plans
-from fkd_kaggle.runs.corrections import CORRECTIONS
-from fkd_kaggle.runs.folder import Run, load_folds
+from fkd_kaggle.runs.folder import CORRECTIONS, REFERENCE, Run, load_folds
 from fkd_kaggle.runs.members import Progress, is_finished, write_progress
-from fkd_kaggle.runs.predictions import REFERENCE, store_out_of_fold
+from fkd_kaggle.runs.predictions import store_out_of_fold
 from fkd_kaggle.training.events import MemberStarted, Waiting
 from fkd_kaggle.workers import devices, ray_cluster, ray_connection
 from fkd_kaggle.workers.pool import SlotJoined, SlotLost, Task, TaskEnded
